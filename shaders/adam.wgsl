@@ -1,0 +1,73 @@
+// w ← shrink·w,  g ← clip·g + weight_decay·w,  m ← momentum·m + gain·g,  v ← decay·v + fresh·g²,
+// w ← w − step_size · m / (√v / correction + eps), by the largest v so far if AMSGRAD
+//
+// step_size = lr / (1 − β₁ᵗ), correction = √(1 − β₂ᵗ), shrink = 1 − lr·weight_decay for AdamW.
+// fresh = 1 − decay, computed in f64: next to 1, f32 would lose it.
+// One invocation updates one vec4 of one replica.
+
+struct Pass {
+    first: u32,
+    rows: u32,
+    batch: u32,
+    slot: u32,
+    accumulate: u32,
+    streamed: u32,
+    streamed_rows: u32,
+    replicas: u32,
+}
+
+struct Coefficients {
+    step_size: f32,
+    momentum: f32,
+    gain: f32,
+    decay: f32,
+    fresh: f32,
+    correction: f32,
+    eps: f32,
+    weight_decay: f32,
+    shrink: f32,
+}
+
+struct Args {
+    params: u32, // vec4s of one replica's vectors
+}
+
+@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(1) var<storage, read> clip: array<f32>;               // (R): multiplies the gradient
+@group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;        // (R, P)
+@group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>; // (R, P)
+@group(0) @binding(4) var<storage, read_write> m: array<vec4<f32>>;       // (R, P)
+@group(0) @binding(5) var<storage, read_write> v: array<vec4<f32>>;       // (R, P)
+@group(0) @binding(6) var<storage, read_write> largest: array<vec4<f32>>; // (R, P), or one vec4 without AMSGRAD
+@group(1) @binding(0) var<uniform> pass_: Pass;
+@group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
+
+override AMSGRAD: bool = false;
+override LANES: u32 = 64u;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    // Long vectors take several rows of workgroups.
+    let i = id.y * groups.x * LANES + id.x;
+    if i >= args.params {
+        return;
+    }
+    let r = id.z;
+    let at = r * args.params + i;
+    let c = coefficients[pass_.slot * pass_.replicas + r];
+
+    let w = params[at] * c.shrink;
+    let g = clip[r] * grads[at] + c.weight_decay * w;
+    let first = c.momentum * m[at] + c.gain * g;
+    var second = c.decay * v[at] + c.fresh * g * g;
+    m[at] = first;
+    v[at] = second;
+    if AMSGRAD {
+        second = max(largest[at], second);
+        largest[at] = second;
+    }
+    params[at] = w - c.step_size * first / (sqrt(second) / c.correction + c.eps);
+}

@@ -1,0 +1,140 @@
+// z = a · Wᵀ + b,  y = activation(z),  slope = activation'(z)
+//
+// a: (R, room, inputs), W: (R, inputs, outputs), y and slope: (R, room, outputs), all in vec4s along the last axis.
+//
+// One workgroup makes ROWS rows of y and LANES * COLUMNS vec4s of each, its lanes side by side along the outputs, so
+// that their loads of W are neighbours and their loads of a are all the same. One invocation holds ROWS x COLUMNS
+// vec4s in registers. y: its rows, z: its replica.
+
+struct Pass {
+    first: u32,
+    rows: u32,
+    batch: u32,
+    slot: u32,
+    accumulate: u32,
+    streamed: u32,
+    streamed_rows: u32,
+    replicas: u32,
+}
+
+struct Args {
+    inputs: u32,        // vec4s
+    outputs: u32,       // vec4s
+    weight: u32,        // offset in params, in vec4s
+    bias: u32,          // offset in params, in vec4s
+    params_stride: u32, // vec4s of one replica's params
+    a_stride: u32,      // vec4s of one replica's a; 0 if all share one
+    y_stride: u32,      // vec4s of one replica's y
+}
+
+@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;      // (R, P)
+@group(0) @binding(2) var<storage, read> a: array<vec4<f32>>;           // (R or 1, room, inputs)
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;     // (R, room, outputs)
+@group(0) @binding(4) var<storage, read_write> slope: array<vec4<f32>>; // (R, room, outputs)
+@group(1) @binding(0) var<uniform> pass_: Pass;
+
+override LANES: u32 = 32u;
+override ACTIVATION: u32 = 0u; // identity, relu, gelu, gelu_tanh, silu, tanh
+const ROWS: u32 = 16u;
+const COLUMNS: u32 = 2u;
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
+    let first_row = group.y * ROWS;
+    let first_column = group.x * LANES * COLUMNS + lane.x;
+    let r = group.z;
+
+    // Rows and columns past the end repeat the last one; their results are not stored.
+    var row_at: array<u32, ROWS>;
+    for (var i = 0u; i < ROWS; i++) {
+        row_at[i] = r * args.a_stride + min(first_row + i, pass_.rows - 1u) * args.inputs;
+    }
+    var column: array<u32, COLUMNS>;
+    for (var j = 0u; j < COLUMNS; j++) {
+        column[j] = r * args.params_stride + args.weight + min(first_column + j * LANES, args.outputs - 1u);
+    }
+
+    var z: array<array<vec4<f32>, COLUMNS>, ROWS>;
+    for (var k = 0u; k < args.inputs; k++) {
+        var w0: array<vec4<f32>, COLUMNS>;
+        var w1: array<vec4<f32>, COLUMNS>;
+        var w2: array<vec4<f32>, COLUMNS>;
+        var w3: array<vec4<f32>, COLUMNS>;
+        let k_at = 4u * k * args.outputs;
+        for (var j = 0u; j < COLUMNS; j++) {
+            w0[j] = params[column[j] + k_at];
+            w1[j] = params[column[j] + k_at + args.outputs];
+            w2[j] = params[column[j] + k_at + 2u * args.outputs];
+            w3[j] = params[column[j] + k_at + 3u * args.outputs];
+        }
+        for (var i = 0u; i < ROWS; i++) {
+            let x = a[row_at[i] + k];
+            for (var j = 0u; j < COLUMNS; j++) {
+                z[i][j] = fma(vec4(x.w), w3[j], fma(vec4(x.z), w2[j], fma(vec4(x.y), w1[j], fma(vec4(x.x), w0[j], z[i][j]))));
+            }
+        }
+    }
+
+    for (var j = 0u; j < COLUMNS; j++) {
+        let output = first_column + j * LANES;
+        if output < args.outputs {
+            let bias = params[r * args.params_stride + args.bias + output];
+            for (var i = 0u; i < ROWS; i++) {
+                let row = first_row + i;
+                if row < pass_.rows {
+                    let at = r * args.y_stride + row * args.outputs + output;
+                    let result = activate(z[i][j] + bias);
+                    y[at] = result.value;
+                    slope[at] = result.slope;
+                }
+            }
+        }
+    }
+}
+
+struct Activated {
+    value: vec4<f32>,
+    slope: vec4<f32>,
+}
+
+fn activate(z: vec4<f32>) -> Activated {
+    switch ACTIVATION {
+        case 1u: { // max(z, 0), written so that NaN stays NaN
+            return Activated(select(z * 0.0, z, z > vec4(0.0)), select(vec4(0.0), vec4(1.0), z > vec4(0.0)));
+        }
+        case 2u: { // z Φ(z)
+            let below = 0.5 * (1.0 + erf(z * 0.70710678118654752));
+            let density = 0.3989422804014327 * exp(-0.5 * z * z);
+            return Activated(z * below, below + z * density);
+        }
+        case 3u: { // z/2 (1 + tanh(√(2/π) (z + 0.044715 z³)))
+            let t = tanh_(0.7978845608028654 * (z + 0.044715 * z * z * z));
+            let inner_slope = 0.7978845608028654 * (1.0 + 0.134145 * z * z);
+            return Activated(0.5 * z * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * inner_slope);
+        }
+        case 4u: { // z σ(z); the bound keeps exp finite, which WGSL does not promise to survive
+            let s = 1.0 / (1.0 + exp(min(-z, vec4(80.0))));
+            return Activated(z * s, s * (1.0 + z * (1.0 - s)));
+        }
+        case 5u: {
+            let t = tanh_(z);
+            return Activated(t, 1.0 - t * t);
+        }
+        default: {
+            return Activated(z, vec4(1.0));
+        }
+    }
+}
+
+// Drivers may compute tanh by exponentials that overflow; from 9 on it is 1 in f32.
+fn tanh_(z: vec4<f32>) -> vec4<f32> {
+    return tanh(clamp(z, vec4(-9.5), vec4(9.5)));
+}
+
+// Abramowitz and Stegun (1964), 7.1.26: the error is at most 1.5e-7, about that of f32 next to 1.
+fn erf(z: vec4<f32>) -> vec4<f32> {
+    let t = 1.0 / (1.0 + 0.3275911 * abs(z));
+    let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+    return sign(z) * (1.0 - p * exp(-z * z));
+}

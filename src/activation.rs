@@ -1,0 +1,101 @@
+//! The activation functions and their derivatives.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cpu::Real;
+
+/// The function applied to every hidden layer's output; each maps 0 to 0, so that padding stays 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `z`: a network of linear layers.
+    Identity,
+    /// `max(z, 0)`, with derivative 0 at 0.
+    #[default]
+    Relu,
+    /// `z Φ(z)`, Φ being the normal distribution function, by `erf` (Hendrycks and Gimpel, 2016).
+    Gelu,
+    /// `z/2 (1 + tanh(√(2/π) (z + 0.044715 z³)))`, the approximation of GELU from the same paper.
+    GeluTanh,
+    /// `z σ(z)`, also called swish (Elfwing et al., 2017).
+    Silu,
+    /// `tanh(z)`.
+    Tanh,
+}
+
+impl Activation {
+    /// Every activation, in the order of the codes that the shaders know them by.
+    pub const ALL: [Self; 6] = [Self::Identity, Self::Relu, Self::Gelu, Self::GeluTanh, Self::Silu, Self::Tanh];
+
+    /// `(a(z), a'(z))`.
+    pub fn value_and_slope<T: Real>(self, z: T) -> (T, T) {
+        let (zero, one, half) = (T::of(0.0), T::of(1.0), T::of(0.5));
+        match self {
+            Self::Identity => (z, one),
+            Self::Relu if z > zero => (z, one),
+            // Written so that NaN stays NaN.
+            Self::Relu => (z * zero, zero),
+            Self::Gelu => {
+                let below = half * (one + (z * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf());
+                let density = T::of(DENSITY_AT_0) * (-half * z * z).exp();
+                (z * below, below + z * density)
+            }
+            Self::GeluTanh => {
+                let t = (T::of(GELU_SCALE) * (z + T::of(GELU_CUBE) * z * z * z)).tanh();
+                let inner_slope = T::of(GELU_SCALE) * (one + T::of(3.0 * GELU_CUBE) * z * z);
+                (half * z * (one + t), half * (one + t) + half * z * (one - t * t) * inner_slope)
+            }
+            Self::Silu => {
+                let s = one / (one + (-z).exp());
+                (z * s, s * (one + z * (one - s)))
+            }
+            Self::Tanh => {
+                let t = z.tanh();
+                (t, one - t * t)
+            }
+        }
+    }
+
+    /// The number by which the shaders know this activation.
+    pub(crate) fn code(self) -> u32 {
+        self as u32
+    }
+}
+
+/// 1/√(2π)
+const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
+/// √(2/π)
+const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBE: f64 = 0.044_715;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slopes_are_the_central_differences_of_the_values() {
+        let h = 1e-5;
+        for activation in Activation::ALL {
+            assert_eq!(activation.value_and_slope(0.0f64).0, 0.0);
+            for i in -40..=40 {
+                let z = f64::from(i) * 0.2 + 0.05;
+                let value = |z: f64| activation.value_and_slope(z).0;
+                let want = (value(z + h) - value(z - h)) / (2.0 * h);
+                // The difference's own error: h²/6 times a third derivative below 2, and rounding, ε |a| / h.
+                let tolerance = h * h + 4.0 * f64::EPSILON * (1.0 + z.abs()) / h;
+                let diff = (activation.value_and_slope(z).1 - want).abs();
+                assert!(diff <= tolerance, "{activation:?} at {z}: off by {diff:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn large_arguments_stay_finite() {
+        for activation in Activation::ALL {
+            for z in [-1e4f32, -200.0, 200.0, 1e4] {
+                let (value, slope) = activation.value_and_slope(z);
+                assert!(value.is_finite() && slope.is_finite(), "{activation:?}({z}) = {value}, slope {slope}");
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The CPU engine: all replicas behind the contract.
+
+use rayon::prelude::*;
+
+use super::Real;
+use super::replica::{Replica, Shared};
+use crate::data::{Part, Samples};
+use crate::engine::{Allocation, Engine, Evaluation, Setup, Slot, Step, StepMetrics};
+use crate::error::{Error, Result};
+use crate::loss::Loss;
+use crate::model::Layout;
+
+/// Trains on the processor, in `f32` or `f64`. One replica spreads its products over all cores; several replicas take
+/// a core each. Both give the same bits.
+pub struct CpuEngine<T> {
+    setup: Setup,
+    layout: Layout,
+    replicas: Vec<Replica<T>>,
+    /// Target values of the three parts, `(samples, outputs)`; empty under cross-entropy.
+    targets: [Vec<T>; 3],
+}
+
+impl<T: Real> CpuEngine<T> {
+    /// An engine whose weights are all 0.
+    ///
+    /// # Errors
+    /// A setup whose loss, model and data set do not go together.
+    pub fn new(setup: Setup) -> Result<Self> {
+        setup.check()?;
+        let layout = Layout::new(&setup.model);
+        let replicas = (0..setup.replicas).map(|_| Replica::new(&setup, &layout)).collect();
+        let targets = [Part::Train, Part::Validation, Part::Test].map(|part| match setup.dataset.part(part) {
+            Some(samples) if setup.loss == Loss::Mse => {
+                samples.targets.to_values(setup.model.outputs()).into_iter().map(T::of).collect()
+            }
+            _ => Vec::new(),
+        });
+        Ok(Self { setup, layout, replicas, targets })
+    }
+
+    /// Applies `f` to every replica, side by side where there are several.
+    fn each<R: Send>(
+        &mut self,
+        part: Part,
+        f: impl Fn(&mut Replica<T>, &Shared<T>, &Samples, usize) -> R + Sync,
+    ) -> Result<Vec<R>> {
+        let samples = self.setup.dataset.part(part).ok_or_else(|| no_part(&self.setup, part))?;
+        let shared = Shared {
+            setup: &self.setup,
+            layout: &self.layout,
+            targets: &self.targets[part as usize],
+            parallel: self.replicas.len() == 1,
+        };
+        Ok(match &mut self.replicas[..] {
+            [only] => vec![f(only, &shared, samples, 0)],
+            several => several.par_iter_mut().enumerate().map(|(r, replica)| f(replica, &shared, samples, r)).collect(),
+        })
+    }
+}
+
+/// The data set has no such part.
+pub(crate) fn no_part(setup: &Setup, part: Part) -> Error {
+    Error::data(&setup.dataset.name, format!("expected a {part:?} part to evaluate, found none").to_lowercase())
+}
+
+impl<T: Real> Engine for CpuEngine<T> {
+    fn describe(&self) -> String {
+        format!("CPU engine ({}, {} threads)", T::NAME, rayon::current_num_threads())
+    }
+
+    fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()> {
+        *self.replicas[replica].slot(slot) = weights.iter().map(|&w| T::of(w)).collect();
+        Ok(())
+    }
+
+    fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
+        Ok(self.replicas[replica].slot(slot).iter().map(|w| w.to_f64()).collect())
+    }
+
+    fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()> {
+        if from != to {
+            for replica in &mut self.replicas {
+                let values = std::mem::take(replica.slot(from));
+                replica.slot(to).clone_from(&values);
+                *replica.slot(from) = values;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()> {
+        for (replica, order) in self.replicas.iter_mut().zip(orders) {
+            replica.order.clone_from(order);
+        }
+        Ok(())
+    }
+
+    fn steps_at_once(&self) -> usize {
+        // A step is done when the call returns; a few at a time let the replicas run apart.
+        (1e9 / self.setup.model.step_flops(self.setup.batch)).clamp(1.0, 64.0) as usize
+    }
+
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
+        let metrics = self.each(Part::Train, |replica, shared, _, r| {
+            steps.iter().map(|step| replica.step(shared, step, r)).collect::<Vec<_>>()
+        })?;
+        Ok((0..steps.len()).flat_map(|step| metrics.iter().map(move |of_replica| of_replica[step])).collect())
+    }
+
+    fn finish(&mut self) -> Result<Vec<StepMetrics>> {
+        Ok(Vec::new())
+    }
+
+    fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
+        self.each(Part::Train, |replica, shared, _, _| {
+            let (loss, _) = replica.gradient(shared, step);
+            (loss, replica.grads().iter().map(|g| g.to_f64()).collect())
+        })
+    }
+
+    fn evaluate(&mut self, part: Part, slot: Slot) -> Result<Vec<Evaluation>> {
+        self.each(part, |replica, shared, samples, _| {
+            let live = (slot != Slot::Live).then(|| {
+                let other = replica.slot(slot).clone();
+                std::mem::replace(&mut replica.params, other)
+            });
+            let evaluation = replica.evaluate(shared, samples, shared.targets);
+            if let Some(live) = live {
+                replica.params = live;
+            }
+            evaluation
+        })
+    }
+
+    fn memory(&self) -> Vec<Allocation> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,234 @@
+//! One replica's weights, state and work space, and its step from top to bottom.
+
+use super::linear::activate;
+use super::product::{Matrix, product};
+use super::{Constants, Real};
+use crate::data::Samples;
+use crate::engine::{Evaluation, Setup, Slot, Step, StepMetrics};
+use crate::loss::Loss;
+use crate::model::{Layer, Layout, stride};
+use crate::optimizer::Rule;
+
+/// Elements of a parameter vector that one thread updates at a time.
+const UPDATE_CHUNK: usize = 1 << 15;
+
+/// What every replica reads and none writes.
+pub(super) struct Shared<'a, T> {
+    pub setup: &'a Setup,
+    pub layout: &'a Layout,
+    /// Regression targets, or one-hot labels under the squared error: `(samples, outputs)`; else empty.
+    pub targets: &'a [T],
+    /// Whether this replica has all processors to itself.
+    pub parallel: bool,
+}
+
+pub(super) struct Replica<T> {
+    pub params: Vec<T>,
+    grads: Vec<T>,
+    state: Vec<Vec<T>>,
+    copies: [Vec<T>; Slot::COPIES],
+    pub order: Vec<u32>,
+    // One pass, (room, stride(width)) a layer: a[0] is x, layer l makes a[l + 1] and the slope of its activation.
+    a: Vec<Vec<T>>,
+    slope: Vec<Vec<T>>,
+    dz: Vec<Vec<T>>,
+    row_loss: Vec<T>,
+    row_correct: Vec<bool>,
+}
+
+impl<T: Real> Replica<T> {
+    pub fn new(setup: &Setup, layout: &Layout) -> Self {
+        let room = setup.room();
+        let vector = || vec![T::default(); layout.len];
+        let rows = |widths: &[usize]| widths.iter().map(|&w| vec![T::default(); room * stride(w)]).collect();
+        let widths = &setup.model.widths;
+        Self {
+            params: vector(),
+            grads: vector(),
+            state: (0..setup.optimizer.state_vectors()).map(|_| vector()).collect(),
+            copies: std::array::from_fn(|_| Vec::new()),
+            order: Vec::new(),
+            a: rows(widths),
+            slope: rows(&widths[1..]),
+            dz: rows(&widths[1..]),
+            row_loss: vec![T::default(); room],
+            row_correct: vec![false; room],
+        }
+    }
+
+    /// The weights in `slot`; a copy never written is that of the live ones.
+    pub fn slot(&mut self, slot: Slot) -> &mut Vec<T> {
+        match slot {
+            Slot::Live => &mut self.params,
+            Slot::Copy(i) => {
+                if self.copies[i].is_empty() {
+                    self.copies[i] = self.params.clone();
+                }
+                &mut self.copies[i]
+            }
+        }
+    }
+
+    /// One update.
+    pub fn step(&mut self, shared: &Shared<T>, step: &Step, replica: usize) -> StepMetrics {
+        let (loss, correct) = self.gradient(shared, step);
+        let optimizer = &shared.setup.optimizer;
+        let constants = optimizer.coefficients(step.index + 1, step.rates[replica]).into();
+        let mut scale = T::of(1.0);
+        let mut grad_norm = None;
+        if let Some(max_norm) = shared.setup.clip_norm {
+            let (norm, clip) = super::grad_norm(&self.grads, max_norm);
+            scale = clip;
+            grad_norm = Some(norm.to_f64());
+        }
+        let mut state: Vec<&mut [T]> = self.state.iter_mut().map(Vec::as_mut_slice).collect();
+        let chunk = if shared.parallel { UPDATE_CHUNK } else { usize::MAX };
+        update(optimizer.rule(), &constants, scale, &self.grads, &mut self.params, &mut state, chunk);
+        StepMetrics { step: step.index, replica, loss, correct, grad_norm }
+    }
+
+    /// Leaves the gradient of the step's mean loss in `grads`; returns that loss and the number of right answers.
+    pub fn gradient(&mut self, shared: &Shared<T>, step: &Step) -> (f64, u64) {
+        let samples = &shared.setup.dataset.train;
+        let mut sums = (T::of(0.0), 0);
+        let order = std::mem::take(&mut self.order);
+        for (i, pass) in step.passes().enumerate() {
+            let order = &order[pass];
+            self.forward(shared, samples, order);
+            self.loss(shared, samples, shared.targets, order, step.rows);
+            super::metrics(&self.row_loss[..order.len()], &self.row_correct[..order.len()], &mut sums);
+            self.backward(shared, order.len(), i > 0);
+        }
+        self.order = order;
+        (sums.0.to_f64() / step.rows as f64, sums.1)
+    }
+
+    pub fn grads(&self) -> &[T] {
+        &self.grads
+    }
+
+    /// Mean loss and accuracy of the live weights over `samples`.
+    pub fn evaluate(&mut self, shared: &Shared<T>, samples: &Samples, targets: &[T]) -> Evaluation {
+        let mut sums = (T::of(0.0), 0);
+        let order: Vec<u32> = (0..samples.len() as u32).collect();
+        for order in order.chunks(shared.setup.room()) {
+            self.forward(shared, samples, order);
+            self.loss(shared, samples, targets, order, 1);
+            super::metrics(&self.row_loss[..order.len()], &self.row_correct[..order.len()], &mut sums);
+        }
+        let n = samples.len() as f64;
+        Evaluation { loss: sums.0.to_f64() / n, accuracy: sums.1 as f64 / n }
+    }
+
+    fn forward(&mut self, shared: &Shared<T>, samples: &Samples, order: &[u32]) {
+        super::gather(&shared.setup.dataset, &samples.features, order, &mut self.a[0]);
+        for (l, layer) in shared.layout.layers.iter().enumerate() {
+            let activation = shared.setup.model.activation_after(l);
+            let (a, y) = self.a.split_at_mut(l + 1);
+            let (a, y) = (&a[l], &mut y[0]);
+            let (inputs, outputs, rows) = (stride(layer.inputs), stride(layer.outputs), order.len());
+            let bias = &self.params[layer.bias..][..outputs];
+            for y in y.chunks_exact_mut(outputs).take(rows) {
+                y.copy_from_slice(bias);
+            }
+            let weight = Matrix::new(&self.params[layer.weight..], inputs, outputs);
+            product(Matrix::new(a, rows, inputs), weight, true, y, shared.parallel);
+            activate(activation, &mut y[..rows * outputs], &mut self.slope[l]);
+        }
+    }
+
+    fn loss(&mut self, shared: &Shared<T>, samples: &Samples, targets: &[T], order: &[u32], batch: usize) {
+        let setup = shared.setup;
+        let outputs = setup.model.outputs();
+        let last = self.dz.len() - 1;
+        let rows = order.len() * stride(outputs);
+        let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
+        let (loss, correct) = (&mut self.row_loss, &mut self.row_correct);
+        match (setup.loss, &samples.targets) {
+            (Loss::CrossEntropy, crate::data::Targets::Labels(labels)) => super::softmax_cross_entropy(
+                outputs,
+                setup.label_smoothing,
+                batch,
+                order,
+                labels,
+                z,
+                dz,
+                loss,
+                correct,
+            ),
+            _ => super::mse(outputs, batch, order, targets, z, dz, loss, correct),
+        }
+    }
+
+    fn backward(&mut self, shared: &Shared<T>, rows: usize, accumulate: bool) {
+        for (l, layer) in shared.layout.layers.iter().enumerate().rev() {
+            let (dx, dz) = self.dz.split_at_mut(l);
+            let (a, dz) = (&self.a[l], &dz[0]);
+            weight_gradient(layer, rows, a, dz, accumulate, &mut self.grads, shared.parallel);
+            if l > 0 {
+                let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
+                let weight = Matrix::new(&self.params[layer.weight..], inputs, outputs);
+                let dx = &mut dx[l - 1];
+                product(Matrix::new(dz, rows, outputs), weight.transposed(), false, dx, shared.parallel);
+                for (dx, &slope) in dx.iter_mut().zip(&self.slope[l - 1][..rows * inputs]) {
+                    *dx *= slope;
+                }
+            }
+        }
+    }
+}
+
+/// The library's form of the twin `linear_dw`.
+fn weight_gradient<T: Real>(
+    layer: &Layer,
+    rows: usize,
+    a: &[T],
+    dz: &[T],
+    accumulate: bool,
+    grads: &mut [T],
+    parallel: bool,
+) {
+    let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
+    let a = Matrix::new(a, rows, inputs).transposed();
+    product(a, Matrix::new(dz, rows, outputs), accumulate, &mut grads[layer.weight..layer.bias], parallel);
+    let db = &mut grads[layer.bias..][..outputs];
+    if !accumulate {
+        db.fill(T::of(0.0));
+    }
+    for dz in dz.chunks_exact(outputs).take(rows) {
+        for (db, &dz) in db.iter_mut().zip(dz) {
+            *db += dz;
+        }
+    }
+}
+
+/// Updates `w` by halves until a piece is no longer than `chunk`.
+fn update<T: Real>(
+    rule: Rule,
+    c: &Constants<T>,
+    scale: T,
+    g: &[T],
+    w: &mut [T],
+    state: &mut [&mut [T]],
+    chunk: usize,
+) {
+    if w.len() > chunk {
+        let half = w.len() / 2;
+        let (g0, g1) = g.split_at(half);
+        let (w0, w1) = w.split_at_mut(half);
+        let (mut s0, mut s1): (Vec<_>, Vec<_>) = state.iter_mut().map(|s| s.split_at_mut(half)).unzip();
+        rayon::join(
+            || update(rule, c, scale, g0, w0, &mut s0, chunk),
+            || update(rule, c, scale, g1, w1, &mut s1, chunk),
+        );
+        return;
+    }
+    match (rule, state) {
+        (Rule::Sgd { nesterov }, [v]) => super::sgd(c, nesterov, scale, g, w, v),
+        (Rule::Adam { .. }, [m, v]) => super::adam(c, scale, g, w, m, v, None),
+        (Rule::Adam { .. }, [m, v, largest]) => super::adam(c, scale, g, w, m, v, Some(largest)),
+        (Rule::Rmsprop { .. }, [v, b]) => super::rmsprop(c, scale, g, w, v, b, None),
+        (Rule::Rmsprop { .. }, [v, b, mean]) => super::rmsprop(c, scale, g, w, v, b, Some(mean)),
+        _ => unreachable!("a rule has its number of state vectors"),
+    }
+}

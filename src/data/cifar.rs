@@ -1,0 +1,103 @@
+//! CIFAR-10 and CIFAR-100 in their binary layouts (Krizhevsky, 2009): a record is one or two label bytes, then 1,024
+//! red, 1,024 green and 1,024 blue pixels, row after row.
+
+use std::path::{Path, PathBuf};
+
+use super::{Dataset, Features, Samples, Targets};
+use crate::error::{Error, Result};
+
+const PIXELS: usize = 3 * 32 * 32;
+
+/// The two data sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Cifar10,
+    Cifar100,
+}
+
+impl Kind {
+    /// Label bytes of a record; the last one counts.
+    fn label_bytes(self) -> usize {
+        match self {
+            Self::Cifar10 => 1,
+            Self::Cifar100 => 2,
+        }
+    }
+
+    fn classes(self) -> usize {
+        match self {
+            Self::Cifar10 => 10,
+            Self::Cifar100 => 100,
+        }
+    }
+
+    /// Most records of an official file.
+    fn most_records(self) -> usize {
+        match self {
+            Self::Cifar10 => 10_000,
+            Self::Cifar100 => 50_000,
+        }
+    }
+
+    /// Training files: CIFAR-10's are `data_batch_1.bin` up to the last that is there.
+    fn train_files(self, dir: &Path) -> Vec<PathBuf> {
+        match self {
+            Self::Cifar10 => {
+                let file = |i: usize| dir.join(format!("data_batch_{i}.bin"));
+                let last = (1..=5).rev().find(|&i| file(i).exists()).unwrap_or(1);
+                (1..=last).map(file).collect()
+            }
+            Self::Cifar100 => vec![dir.join("train.bin")],
+        }
+    }
+
+    fn test_file(self) -> &'static str {
+        match self {
+            Self::Cifar10 => "test_batch.bin",
+            Self::Cifar100 => "test.bin",
+        }
+    }
+
+    fn names_file(self) -> &'static str {
+        match self {
+            Self::Cifar10 => "batches.meta.txt",
+            Self::Cifar100 => "fine_label_names.txt",
+        }
+    }
+}
+
+pub(super) fn cifar(kind: Kind, dir: &Path, name: &str) -> Result<Dataset> {
+    let train = read(kind, &kind.train_files(dir))?;
+    let test = read(kind, &[dir.join(kind.test_file())])?;
+    let mut dataset = Dataset::new(name, [3, 32, 32], train, Some(test))?.with_classes(kind.classes())?;
+    if let Ok(names) = std::fs::read_to_string(dir.join(kind.names_file())) {
+        dataset.classes = names.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect();
+    }
+    Ok(dataset)
+}
+
+fn read(kind: Kind, files: &[PathBuf]) -> Result<Samples> {
+    let record = kind.label_bytes() + PIXELS;
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for file in files {
+        let bytes = std::fs::read(file).map_err(Error::io(file))?;
+        let most = kind.most_records();
+        if bytes.is_empty() || bytes.len() % record != 0 || bytes.len() / record > most {
+            return Err(Error::data(
+                file,
+                format!("expected 1 to {most} records of {record} bytes, found {} bytes", bytes.len()),
+            ));
+        }
+        for (i, record) in bytes.chunks_exact(record).enumerate() {
+            let (head, image) = record.split_at(kind.label_bytes());
+            let label = head[head.len() - 1];
+            if usize::from(label) >= kind.classes() {
+                let most = kind.classes() - 1;
+                return Err(Error::data(file, format!("expected labels 0 to {most}, found {label} in record {i}")));
+            }
+            labels.push(u32::from(label));
+            pixels.extend_from_slice(image);
+        }
+    }
+    Ok(Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) })
+}

@@ -1,0 +1,114 @@
+//! Choosing where to compute.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cpu::CpuEngine;
+use crate::engine::{Engine, Setup};
+use crate::error::{Error, Result};
+use crate::gpu::adapter::{self, Gpu};
+use crate::gpu::{GpuEngine, Options};
+
+/// Where to compute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// `auto`: a hardware GPU if there is one, else the CPU engine.
+    #[default]
+    Auto,
+    /// `cpu`: the CPU engine.
+    Cpu,
+    /// `gpu`: the first adapter, hardware if there is any, else a software one.
+    Gpu,
+    /// The number of an adapter in the list.
+    Index(usize),
+    /// A part of an adapter's name, in any case.
+    Name(String),
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "gpu" => Self::Gpu,
+            "" => return Err(Error::config("train.device", "expected auto, cpu, gpu, or an adapter's number or name")),
+            _ => text.parse().map_or_else(|_| Self::Name(text.into()), Self::Index),
+        })
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => write!(f, "auto"),
+            Self::Cpu => write!(f, "cpu"),
+            Self::Gpu => write!(f, "gpu"),
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Name(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+/// The precision of all values of an engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Double precision; only the CPU engine has it.
+    F64,
+}
+
+impl Device {
+    /// Opens the engine, and says in words why it is this one.
+    ///
+    /// # Errors
+    /// No such adapter; f64 on an adapter; what [`Setup::check`] refuses; [`Error::DeviceMemory`].
+    pub fn open(&self, precision: Precision, setup: Setup, options: Options) -> Result<(Box<dyn Engine>, String)> {
+        let adapters = if matches!(self, Self::Cpu) { Vec::new() } else { adapter::list() };
+        let (index, reason) = match self {
+            Self::Cpu => (None, "asked for".to_string()),
+            Self::Auto if precision == Precision::F64 => (None, "only the CPU engine has f64".into()),
+            Self::Auto => match adapters.iter().position(|a| a.hardware) {
+                Some(index) => (Some(index), "the first hardware GPU".into()),
+                None if adapters.is_empty() => (None, "no GPU found".into()),
+                None => (None, "no hardware GPU found, only software ones; --device gpu takes those".into()),
+            },
+            Self::Gpu if adapters.is_empty() => {
+                return Err(Gpu::open_any().err().unwrap_or_else(|| Error::Device("no adapter found".into())));
+            }
+            Self::Gpu if adapters[0].hardware => (Some(0), "the first hardware GPU".into()),
+            Self::Gpu => (Some(0), "a software adapter, for want of a GPU".into()),
+            Self::Index(index) if *index < adapters.len() => (Some(*index), "asked for by number".into()),
+            Self::Name(name) if adapters.iter().any(|a| has_name(a, name)) => {
+                (adapters.iter().position(|a| has_name(a, name)), "asked for by name".into())
+            }
+            Self::Index(_) | Self::Name(_) => {
+                let names: Vec<String> = adapters.iter().map(|a| format!("{} ({})", a.index, a.name)).collect();
+                let list = if names.is_empty() { "none".to_string() } else { names.join(", ") };
+                return Err(Error::config(
+                    "train.device",
+                    format!("expected auto, cpu, gpu or an adapter of: {list}; found {:?}", self.to_string()),
+                ));
+            }
+        };
+        let engine: Box<dyn Engine> = match (index, precision) {
+            (None, Precision::F32) => Box::new(CpuEngine::<f32>::new(setup)?),
+            (None, Precision::F64) => Box::new(CpuEngine::<f64>::new(setup)?),
+            (Some(_), Precision::F64) => {
+                return Err(Error::config("train.precision", "f64 needs the CPU engine: expected device cpu or auto"));
+            }
+            (Some(index), Precision::F32) => Box::new(GpuEngine::new(Gpu::open(index)?, setup, options)?),
+        };
+        Ok((engine, reason))
+    }
+}
+
+fn has_name(adapter: &adapter::Description, name: &str) -> bool {
+    adapter.name.to_lowercase().contains(&name.to_lowercase())
+}

@@ -1,0 +1,228 @@
+//! The contract between the training loop and what carries out its steps.
+
+use std::sync::Arc;
+
+use crate::data::{Dataset, Part};
+use crate::error::{Error, Result};
+use crate::loss::Loss;
+use crate::model::{Layout, Mlp};
+use crate::optimizer::Optimizer;
+use crate::schedule::Rate;
+
+/// What an engine is built for.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The network.
+    pub model: Mlp,
+    /// What is minimised.
+    pub loss: Loss,
+    /// ε of the cross-entropy, in `[0, 1)`.
+    pub label_smoothing: f64,
+    /// How a gradient becomes an update.
+    pub optimizer: Optimizer,
+    /// Gradients of a larger global norm are scaled to it: `g ← g · min(1, clip_norm / (‖g‖ + 1e-6))`.
+    pub clip_norm: Option<f64>,
+    /// Number of models trained side by side.
+    pub replicas: usize,
+    /// Samples of the largest step.
+    pub batch: usize,
+    /// The data, shared between engines.
+    pub dataset: Arc<Dataset>,
+}
+
+/// The most samples that pass through the network at once; a larger batch is summed up from several passes.
+///
+/// A constant, so that a run's bits depend neither on the memory at hand nor on the number of replicas.
+pub const MAX_PASS: usize = 2048;
+
+/// The fewest samples for which an engine makes room, so that evaluation after a step of one sample is not slow.
+const MIN_ROOM: usize = 512;
+
+impl Setup {
+    /// Refuses what does not go together.
+    ///
+    /// # Errors
+    /// The first setting that does not fit the others.
+    pub fn check(&self) -> Result<()> {
+        let data = &self.dataset;
+        let (inputs, outputs) = (self.model.inputs(), self.model.outputs());
+        if (inputs, outputs) != (data.width(), data.outputs) {
+            return Err(Error::config(
+                "model",
+                format!(
+                    "expected {} inputs and {} outputs, as the data has, found {inputs} and {outputs}",
+                    data.width(),
+                    data.outputs
+                ),
+            ));
+        }
+        if self.loss == Loss::CrossEntropy && !data.is_classification() {
+            return Err(Error::config(
+                "model.loss",
+                "cross_entropy expects labels, found regression targets; use mse",
+            ));
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let found = self.label_smoothing;
+            return Err(Error::config("model.label_smoothing", format!("expected a number in [0, 1), found {found}")));
+        }
+        if let Some(norm) = self.clip_norm
+            && !(norm > 0.0 && norm.is_finite())
+        {
+            return Err(Error::config("train.clip_norm", format!("expected a positive number, found {norm}")));
+        }
+        if self.replicas == 0 {
+            return Err(Error::config("train.replicas", "expected at least 1, found 0"));
+        }
+        let samples = data.train.len();
+        if self.batch == 0 || self.batch > samples {
+            return Err(Error::config(
+                "train.batch",
+                format!("expected 1 to {samples} samples, as many as the training part has, found {}", self.batch),
+            ));
+        }
+        self.optimizer.check()
+    }
+
+    /// Rows of the activation buffers: samples that pass through the network at once in an evaluation.
+    pub fn room(&self) -> usize {
+        self.batch.clamp(MIN_ROOM, MAX_PASS)
+    }
+}
+
+/// One update of every replica.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Number of updates before this one.
+    pub index: u64,
+    /// Position of the first sample in the epoch's order.
+    pub first: usize,
+    /// Number of samples.
+    pub rows: usize,
+    /// Learning rate and momentum, one a replica.
+    pub rates: Vec<Rate>,
+}
+
+impl Step {
+    /// The ranges of positions in the order that pass through the network one after the other.
+    pub(crate) fn passes(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+        let end = self.first + self.rows;
+        (self.first..end).step_by(MAX_PASS).map(move |first| first..end.min(first + MAX_PASS))
+    }
+}
+
+/// What a step tells about one replica, measured before its update.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepMetrics {
+    /// The step's index.
+    pub step: u64,
+    /// The replica.
+    pub replica: usize,
+    /// Mean loss over the batch.
+    pub loss: f64,
+    /// Samples whose largest logit is that of the target's largest value.
+    pub correct: u64,
+    /// Norm of the whole gradient before clipping; only when `clip_norm` is set.
+    pub grad_norm: Option<f64>,
+}
+
+/// What an evaluation tells about one replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss.
+    pub loss: f64,
+    /// Fraction of samples whose largest logit is that of the target's largest value.
+    pub accuracy: f64,
+}
+
+/// A set of weights that an engine holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The weights being trained.
+    Live,
+    /// A copy to come back to, one of [`Slot::COPIES`].
+    Copy(usize),
+}
+
+impl Slot {
+    /// Number of copies.
+    pub const COPIES: usize = 2;
+}
+
+/// One buffer of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// What it holds.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Carries out steps and evaluations for all replicas.
+///
+/// Flat vectors have the [`Layout`]'s order; the values of a single-precision engine are exact in `f64`.
+pub trait Engine {
+    /// Where this engine computes, in words.
+    fn describe(&self) -> String;
+
+    /// What it was built for.
+    fn setup(&self) -> &Setup;
+
+    /// Where each tensor lies in a flat vector.
+    fn layout(&self) -> &Layout;
+
+    /// Replaces the weights of one replica.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()>;
+
+    /// The weights of one replica.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>>;
+
+    /// Copies the weights of all replicas, without a way over the host.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()>;
+
+    /// Sets the order in which the next steps take the training samples, one permutation a replica.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()>;
+
+    /// Number of steps worth handing over at once.
+    fn steps_at_once(&self) -> usize;
+
+    /// Carries out `steps`. Returns the metrics that have arrived, in the order of steps, then replicas: an engine may
+    /// keep those of the last calls back until a later call or [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>>;
+
+    /// Waits for all steps and returns the metrics that were still due.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn finish(&mut self) -> Result<Vec<StepMetrics>>;
+
+    /// Mean loss and its gradient over the step's samples, one a replica, without an update.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>>;
+
+    /// Mean loss and accuracy of `slot`'s weights over a part of the data set, one a replica.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn evaluate(&mut self, part: Part, slot: Slot) -> Result<Vec<Evaluation>>;
+
+    /// Its buffers on the device.
+    fn memory(&self) -> Vec<Allocation>;
+}

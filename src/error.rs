@@ -1,0 +1,96 @@
+//! Everything that can go wrong, each in one line that says where, what was expected and what was found.
+
+use std::path::{Path, PathBuf};
+
+/// The result of every fallible call of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting has a value it cannot have.
+    #[error("{key}: {message}")]
+    Config {
+        /// The setting, as it stands in the configuration: `train.batch`.
+        key: String,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// A data set cannot be used.
+    #[error("{place}: {message}")]
+    Data {
+        /// The file, or the data set's name.
+        place: String,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// A file of weights does not fit the model.
+    #[error("{path}: {message}")]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// No adapter of the wanted kind is there, or it refuses to work.
+    #[error("device: {0}")]
+    Device(String),
+    /// The adapter has too little memory.
+    #[error(
+        "device: {what} needs {needed} bytes, {place} offers {offered}; use a smaller batch, a smaller model or fewer replicas"
+    )]
+    DeviceMemory {
+        /// The buffer, or `the run` for the sum of all buffers.
+        what: String,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes that can be had.
+        offered: u64,
+        /// What limits it.
+        place: String,
+    },
+    /// The loss stopped being finite.
+    #[error(
+        "the loss of replica {replica} became {loss} at step {step} with learning rate {lr}; the weights are those before step {restored}. Try a lower learning rate or clip_norm"
+    )]
+    Diverged {
+        /// The step whose loss is not finite, counted from 0.
+        step: u64,
+        /// The learning rate of that step.
+        lr: f64,
+        /// The replica.
+        replica: usize,
+        /// The loss.
+        loss: f64,
+        /// The weights were taken before this step.
+        restored: u64,
+    },
+}
+
+impl Error {
+    pub(crate) fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Config { key: key.into(), message: message.into() }
+    }
+
+    pub(crate) fn data(place: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::Data { place: place.as_ref().display().to_string(), message: message.into() }
+    }
+
+    pub(crate) fn weights(path: &Path, message: impl Into<String>) -> Self {
+        Self::Weights { path: path.into(), message: message.into() }
+    }
+
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { path, source }
+    }
+}

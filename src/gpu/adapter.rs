@@ -1,0 +1,145 @@
+//! Adapters, and the opened device.
+
+use std::sync::{Arc, Mutex};
+
+use wgpu::{Adapter, DeviceType, Features, Limits};
+
+use crate::error::{Error, Result};
+
+/// What a listed adapter is and can do.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Place in the list, by which it can be chosen.
+    pub index: usize,
+    /// The driver's name for it.
+    pub name: String,
+    /// Vulkan, Metal or DX12.
+    pub backend: String,
+    /// Driver and version.
+    pub driver: String,
+    /// Whether it is a GPU, not a processor that imitates one.
+    pub hardware: bool,
+    /// Smallest and largest subgroup.
+    pub subgroup: [u32; 2],
+    /// Bytes of one storage binding.
+    pub binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub buffer_bytes: u64,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    pub invocations: u32,
+    /// The features that matter here, of those it has.
+    pub features: Vec<&'static str>,
+}
+
+/// All adapters, hardware first, with their place in the list.
+pub fn list() -> Vec<Description> {
+    adapters().iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
+}
+
+fn adapters() -> Vec<Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu => 2,
+        DeviceType::Other => 3,
+        DeviceType::Cpu => 4,
+    });
+    adapters
+}
+
+fn describe(index: usize, adapter: &Adapter) -> Description {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let known = [
+        (Features::SHADER_F16, "f16"),
+        (Features::SUBGROUP, "subgroups"),
+        (Features::TIMESTAMP_QUERY, "timestamps"),
+        (Features::IMMEDIATES, "immediates"),
+        (Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrices"),
+    ];
+    Description {
+        index,
+        hardware: info.device_type != DeviceType::Cpu,
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        subgroup: [info.subgroup_min_size, info.subgroup_max_size],
+        name: info.name,
+        binding_bytes: limits.max_storage_buffer_binding_size,
+        buffer_bytes: limits.max_buffer_size,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        invocations: limits.max_compute_invocations_per_workgroup,
+        features: known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, name)| *name).collect(),
+    }
+}
+
+/// An opened device.
+pub struct Gpu {
+    /// The adapter it belongs to.
+    pub description: Description,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    /// The first error that no call of ours waited for.
+    fault: Arc<Mutex<Option<String>>>,
+}
+
+impl Gpu {
+    /// Opens the adapter at `index` of [`list`].
+    ///
+    /// # Errors
+    /// No such adapter, or one below WebGPU's core limits.
+    pub fn open(index: usize) -> Result<Self> {
+        let adapters = adapters();
+        let Some(adapter) = adapters.get(index) else {
+            return Err(Error::Device(format!("expected an adapter below {}, found {index}", adapters.len())));
+        };
+        let description = describe(index, adapter);
+        // WebGPU's core limits, except for the size of buffers, which decides what can be trained.
+        let required_limits = Limits {
+            max_buffer_size: description.buffer_bytes,
+            max_storage_buffer_binding_size: description.binding_bytes,
+            ..Limits::default()
+        };
+        let descriptor = wgpu::DeviceDescriptor { label: Some("thalweg"), required_limits, ..Default::default() };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|error| Error::Device(format!("{} cannot be opened: {error}", description.name)))?;
+
+        let fault = Arc::new(Mutex::new(None));
+        let keep = |fault: &Arc<Mutex<Option<String>>>| {
+            let fault = Arc::clone(fault);
+            move |text: String| {
+                if let Ok(mut fault) = fault.lock() {
+                    fault.get_or_insert(text);
+                }
+            }
+        };
+        let (on_error, on_loss) = (keep(&fault), keep(&fault));
+        device.on_uncaptured_error(Arc::new(move |error| on_error(error.to_string())));
+        device.set_device_lost_callback(move |reason, text| on_loss(format!("the device is lost ({reason:?}): {text}")));
+        Ok(Self { description, device, queue, fault })
+    }
+
+    /// Opens the first adapter, hardware if there is any.
+    ///
+    /// # Errors
+    /// No adapter.
+    pub fn open_any() -> Result<Self> {
+        if adapters().is_empty() {
+            return Err(Error::Device(
+                "no adapter found; install a Vulkan driver (software: mesa-vulkan-drivers on Debian and Ubuntu) or use --device cpu".into(),
+            ));
+        }
+        Self::open(0)
+    }
+
+    /// Fails if the device reported an error since the last call.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.fault.lock().map(|mut fault| fault.take()) {
+            Ok(None) => Ok(()),
+            Ok(Some(text)) => Err(Error::Device(text)),
+            Err(_) => Err(Error::Device("a device callback panicked".into())),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What lies on the device: planned first, so that its size is known, then allocated.
+
+use wgpu::{Buffer, BufferUsages};
+
+use super::adapter::Gpu;
+use super::kernels::{self, PASS_BYTES};
+use crate::data::{Dataset, Features, Part};
+use crate::engine::{Allocation, Setup, Slot};
+use crate::error::{Error, Result};
+use crate::model::{Layout, stride};
+
+/// Passes in one submission, at most.
+pub(super) const PASSES: usize = 64;
+/// Steps in one submission, at most.
+pub(super) const SLOTS: usize = 64;
+/// Bytes of streamed records in one submission, unless one pass needs more.
+const STREAM_BYTES: u64 = 16 << 20;
+/// Bytes handed to the queue at once while the data set is uploaded.
+const UPLOAD_BYTES: usize = 32 << 20;
+
+/// Every buffer but those of the data set's records.
+pub(super) struct Buffers {
+    pub params: Buffer,
+    /// The weights being evaluated.
+    pub eval_params: Buffer,
+    pub copies: Vec<Buffer>,
+    pub grads: Buffer,
+    pub state: Vec<Buffer>,
+    /// Stands where a kernel's binding is not used.
+    pub unused: Buffer,
+    pub order: Buffer,
+    pub channels: Buffer,
+    /// `a[0]` is x; layer l reads `a[l]`, and makes `a[l + 1]` and `slope[l]`.
+    pub a: Vec<Buffer>,
+    pub slope: Vec<Buffer>,
+    pub dz: Vec<Buffer>,
+    pub row_sums: Buffer,
+    pub metrics: Buffer,
+    pub parts: Buffer,
+    pub clip: Buffer,
+    pub passes: Buffer,
+    pub coefficients: Buffer,
+}
+
+impl Buffers {
+    /// Allocates all buffers of `setup`; `taken` grows by what each takes.
+    pub fn new(gpu: &Gpu, setup: &Setup, layout: &Layout, taken: &mut Vec<Allocation>) -> Result<Self> {
+        let plan = plan(setup, layout);
+        let mut allocate = |name: &str| {
+            let bytes = plan.iter().find(|a| a.name == name).map_or(0, |a| a.bytes);
+            taken.push(Allocation { name: name.to_string(), bytes });
+            let usage = if name == "passes" { BufferUsages::UNIFORM } else { BufferUsages::STORAGE };
+            allocate(gpu, name, bytes, usage)
+        };
+        let layers = setup.model.layers();
+        let mut each = |name: &str, range: std::ops::Range<usize>| -> Result<Vec<Buffer>> {
+            range.map(|i| allocate(&format!("{name} {i}"))).collect()
+        };
+        let buffers = Self {
+            copies: each("copy", 0..Slot::COPIES)?,
+            state: each("state", 0..setup.optimizer.state_vectors())?,
+            a: each("a", 0..layers + 1)?,
+            slope: each("slope", 0..layers)?,
+            dz: each("dz", 0..layers)?,
+            params: allocate("params")?,
+            eval_params: allocate("eval params")?,
+            grads: allocate("grads")?,
+            unused: allocate("unused")?,
+            order: allocate("order")?,
+            channels: allocate("channels")?,
+            row_sums: allocate("row sums")?,
+            metrics: allocate("metrics")?,
+            parts: allocate("parts")?,
+            clip: allocate("clip")?,
+            passes: allocate("passes")?,
+            coefficients: allocate("coefficients")?,
+        };
+        let write = |buffer: &Buffer, values: &[f32]| gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(values));
+        let normalization = &setup.dataset.normalization;
+        let channels: Vec<f32> =
+            normalization.scale.iter().zip(&normalization.shift).flat_map(|(&a, &b)| [a as f32, b as f32]).collect();
+        write(&buffers.channels, &channels);
+        write(&buffers.clip, &vec![1.0; setup.replicas]);
+        Ok(buffers)
+    }
+
+    pub fn slot(&self, slot: Slot) -> &Buffer {
+        match slot {
+            Slot::Live => &self.params,
+            Slot::Copy(i) => &self.copies[i],
+        }
+    }
+}
+
+/// Name and size of every buffer that does not depend on where the records lie.
+pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
+    let (replicas, room) = (setup.replicas as u64, setup.room() as u64);
+    let vector = replicas * layout.len as u64 * 4;
+    let rows = |width: usize| replicas * room * stride(width) as u64 * 4;
+    let widths = &setup.model.widths;
+    let mut plan = Vec::new();
+    let mut add = |name: String, bytes: u64| plan.push(Allocation { name, bytes });
+    for name in ["params", "eval params", "grads"] {
+        add(name.into(), vector);
+    }
+    (0..Slot::COPIES).for_each(|i| add(format!("copy {i}"), vector));
+    (0..setup.optimizer.state_vectors()).for_each(|i| add(format!("state {i}"), vector));
+    for (l, &width) in widths.iter().enumerate() {
+        add(format!("a {l}"), rows(width));
+        if l > 0 {
+            add(format!("slope {}", l - 1), rows(width));
+            add(format!("dz {}", l - 1), rows(width));
+        }
+    }
+    add("unused".into(), 16);
+    add("order".into(), replicas * setup.dataset.train.len() as u64 * 4);
+    add("channels".into(), setup.dataset.shape[0] as u64 * 8);
+    add("row sums".into(), replicas * room * 8);
+    add("metrics".into(), SLOTS as u64 * replicas * 16);
+    add("parts".into(), replicas * u64::from(kernels::PARTS) * 4);
+    add("clip".into(), replicas * 4);
+    add("passes".into(), PASSES as u64 * PASS_BYTES);
+    add("coefficients".into(), (SLOTS * size_of::<kernels::Coefficients>()) as u64 * replicas);
+    plan
+}
+
+/// A zeroed buffer that can be copied from and to.
+pub(super) fn allocate(gpu: &Gpu, name: &str, bytes: u64, usage: BufferUsages) -> Result<Buffer> {
+    let description = &gpu.description;
+    let (offered, limit) = if description.binding_bytes < description.buffer_bytes {
+        (description.binding_bytes, "binding")
+    } else {
+        (description.buffer_bytes, "buffer")
+    };
+    let too_large = |offered, place: String| Error::DeviceMemory { what: format!("buffer {name:?}"), needed: bytes, offered, place };
+    if bytes > offered {
+        return Err(too_large(offered, format!("one {limit} of {}", description.name)));
+    }
+    let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(name),
+        size: bytes,
+        usage: usage | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    match pollster::block_on(scope.pop()) {
+        None => Ok(buffer),
+        Some(_) => Err(too_large(0, format!("the free memory of {}", description.name))),
+    }
+}
+
+/// Where the records of one part lie.
+pub(super) enum Records {
+    /// On the device: pieces, each with its first sample and its number of samples.
+    Resident(Vec<(Buffer, usize, usize)>),
+    /// On the host; the records of the passes of one submission are copied over before it.
+    Streamed,
+}
+
+/// Bytes of one record on the device: a multiple of 4.
+pub(super) fn record_bytes(dataset: &Dataset) -> usize {
+    match dataset.train.features {
+        Features::U8(_) => dataset.width().next_multiple_of(4),
+        Features::F32(_) | Features::F64(_) => dataset.width() * 4,
+    }
+}
+
+/// Bytes of the records of all parts.
+pub(super) fn all_records(dataset: &Dataset) -> u64 {
+    let samples: usize = [Part::Train, Part::Validation, Part::Test]
+        .iter()
+        .filter_map(|&part| dataset.part(part))
+        .map(crate::data::Samples::len)
+        .sum();
+    (samples * record_bytes(dataset)) as u64
+}
+
+/// Bytes of the buffer that streamed records pass through.
+pub(super) fn stream_bytes(setup: &Setup) -> u64 {
+    let pass = setup.replicas * setup.room() * record_bytes(&setup.dataset);
+    (pass as u64).max(STREAM_BYTES)
+}
+
+/// Copies the records of one part to the device, in as many buffers as its limits ask for.
+pub(super) fn upload(
+    gpu: &Gpu,
+    dataset: &Dataset,
+    part: Part,
+    piece_bytes: u64,
+    taken: &mut Vec<Allocation>,
+) -> Result<Vec<(Buffer, usize, usize)>> {
+    let samples = dataset.part(part).map_or(0, crate::data::Samples::len);
+    let bytes = record_bytes(dataset);
+    let piece = (piece_bytes / bytes as u64) as usize;
+    if piece == 0 {
+        return Err(Error::DeviceMemory {
+            what: "one sample".into(),
+            needed: bytes as u64,
+            offered: piece_bytes,
+            place: format!("one binding of {}", gpu.description.name),
+        });
+    }
+    let mut pieces = Vec::new();
+    for first in (0..samples).step_by(piece) {
+        let count = piece.min(samples - first);
+        let name = format!("{part:?} records {}", pieces.len()).to_lowercase();
+        let buffer = allocate(gpu, &name, (count * bytes) as u64, BufferUsages::STORAGE)?;
+        taken.push(Allocation { name, bytes: (count * bytes) as u64 });
+        let step = (UPLOAD_BYTES / bytes).max(1);
+        for start in (0..count).step_by(step) {
+            let rows = (start..count.min(start + step)).map(|row| (first + row) as u32);
+            let mut packed = Vec::new();
+            pack(dataset, part, rows, &mut packed);
+            gpu.queue.write_buffer(&buffer, (start * bytes) as u64, &packed);
+            gpu.queue.submit([]);
+        }
+        pieces.push((buffer, first, count));
+    }
+    Ok(pieces)
+}
+
+/// Appends the records of `rows` as they lie on the device.
+pub(super) fn pack(dataset: &Dataset, part: Part, rows: impl Iterator<Item = u32>, packed: &mut Vec<u8>) {
+    let Some(samples) = dataset.part(part) else { return };
+    let width = dataset.width();
+    for row in rows {
+        let range = row as usize * width..(row as usize + 1) * width;
+        match &samples.features {
+            Features::U8(v) => {
+                packed.extend_from_slice(&v[range]);
+                packed.resize(packed.len().next_multiple_of(4), 0);
+            }
+            Features::F32(v) => packed.extend_from_slice(bytemuck::cast_slice(&v[range])),
+            Features::F64(v) => v[range].iter().for_each(|&x| packed.extend_from_slice(&(x as f32).to_ne_bytes())),
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! The GPU engine: hands steps to the device, many to a submission, and reads their metrics a submission late.
+
+use std::collections::VecDeque;
+
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+use wgpu::{Buffer, BufferUsages, CommandEncoder, MapMode, PollType, SubmissionIndex};
+
+use super::adapter::Gpu;
+use super::buffers::{self, Buffers, PASSES, Records, SLOTS, record_bytes};
+use super::kernels::{Coefficients, PASS_BYTES, Pass};
+use super::program::{Builder, EvalProgram, PartBuffers, TrainProgram, target_words};
+use crate::cpu::no_part;
+use crate::data::Part;
+use crate::engine::{Allocation, Engine, Evaluation, MAX_PASS, Setup, Slot, Step, StepMetrics};
+use crate::error::{Error, Result};
+use crate::model::Layout;
+
+/// How the engine uses its device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Bytes of device memory that may be taken; the data set is streamed when it does not fit beside the rest.
+    /// Default: what the device has.
+    pub memory: Option<u64>,
+    /// Bytes of the largest buffer of records, for tests. Default: the adapter's limit.
+    pub record_buffer: Option<u64>,
+}
+
+/// Submissions under way before the host waits for the oldest.
+const IN_FLIGHT: usize = 2;
+/// Operations in one submission, about: a slow GPU must answer before its driver loses patience.
+const SUBMISSION_FLOPS: f64 = 2e10;
+
+/// Trains on a GPU in `f32`.
+pub struct GpuEngine {
+    setup: Setup,
+    layout: Layout,
+    buffers: Buffers,
+    records: [Records; 3],
+    stream: Option<Buffer>,
+    train: TrainProgram,
+    eval: [Option<EvalProgram>; 3],
+    /// The orders of the epoch, where records are streamed.
+    orders: Vec<Vec<u32>>,
+    pending: VecDeque<Pending>,
+    spare: Vec<Buffer>,
+    taken: Vec<Allocation>,
+    gpu: Gpu,
+}
+
+/// A submission whose metrics have not been read.
+struct Pending {
+    steps: Vec<(u64, usize)>,
+    metrics: Buffer,
+    mapped: OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    submission: SubmissionIndex,
+}
+
+impl GpuEngine {
+    /// An engine whose weights are all 0.
+    ///
+    /// # Errors
+    /// A setup whose loss, model and data set do not go together; [`Error::DeviceMemory`].
+    pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Self> {
+        setup.check()?;
+        let layout = Layout::new(&setup.model);
+        let dataset = setup.dataset.clone();
+        let parts = [Part::Train, Part::Validation, Part::Test];
+
+        let planned: u64 = buffers::plan(&setup, &layout).iter().map(|a| a.bytes).sum();
+        let budget = options.memory.unwrap_or(u64::MAX);
+        if planned > budget {
+            let (what, place) = ("the run".into(), "the memory budget".into());
+            return Err(Error::DeviceMemory { what, needed: planned, offered: budget, place });
+        }
+        let mut taken = Vec::new();
+        let buffers = Buffers::new(&gpu, &setup, &layout, &mut taken)?;
+
+        let piece = gpu.description.binding_bytes.min(gpu.description.buffer_bytes);
+        let piece = options.record_buffer.map_or(piece, |bytes| bytes.min(piece));
+        let resident = || -> Result<[Records; 3]> {
+            let mut records = [const { Records::Streamed }; 3];
+            for part in parts {
+                records[part as usize] = Records::Resident(buffers::upload(&gpu, &dataset, part, piece, &mut taken)?);
+            }
+            Ok(records)
+        };
+        let fits = planned + buffers::all_records(&dataset) <= budget;
+        let records = match fits.then(resident) {
+            Some(Ok(records)) => records,
+            // What does not fit beside the model is streamed.
+            Some(Err(Error::DeviceMemory { offered: 0, .. })) | None => {
+                taken.retain(|a| !a.name.contains("records"));
+                [const { Records::Streamed }; 3]
+            }
+            Some(Err(error)) => return Err(error),
+        };
+        let mut take = |name: &str, bytes: u64| {
+            taken.push(Allocation { name: name.into(), bytes });
+            buffers::allocate(&gpu, name, bytes, BufferUsages::STORAGE)
+        };
+        let stream = match records[0] {
+            Records::Streamed => Some(take("stream", buffers::stream_bytes(&setup))?),
+            Records::Resident(_) => None,
+        };
+
+        let builder = Builder::new(&gpu, &setup, &layout, &buffers);
+        let mut train = None;
+        let mut eval = [const { None }; 3];
+        for part in parts {
+            let Some(samples) = dataset.part(part) else { continue };
+            let name = format!("{part:?}").to_lowercase();
+            let targets = target_words(&setup, &samples.targets);
+            let in_file: Vec<u32> = (0..samples.len() as u32).collect();
+            let (targets, in_file) = (bytemuck::cast_slice(&targets), bytemuck::cast_slice(&in_file));
+            let on_device = take(&format!("{name} targets"), targets.len() as u64)?;
+            let order = take(&format!("{name} order"), in_file.len() as u64)?;
+            gpu.queue.write_buffer(&on_device, 0, targets);
+            gpu.queue.write_buffer(&order, 0, in_file);
+            let part_buffers = PartBuffers {
+                records: &records[part as usize],
+                stream: stream.as_ref().unwrap_or(&buffers.unused),
+                targets: &on_device,
+                order: &order,
+                order_stride: 0,
+            };
+            eval[part as usize] = Some(builder.eval(&part_buffers));
+            if part == Part::Train {
+                let order_stride = samples.len() as u32;
+                train = Some(builder.train(&PartBuffers { order: &buffers.order, order_stride, ..part_buffers }));
+            }
+        }
+        let train = train.ok_or_else(|| no_part(&setup, Part::Train))?;
+        gpu.check()?;
+        let (orders, pending, spare) = (Vec::new(), VecDeque::new(), Vec::new());
+        Ok(Self { setup, layout, buffers, records, stream, train, eval, orders, pending, spare, taken, gpu })
+    }
+
+    /// Whether the records stay on the host and are copied over before each submission.
+    pub fn is_streamed(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Dispatches of one step of at most [`MAX_PASS`] samples.
+    pub fn dispatches(&self) -> usize {
+        self.train.dispatches()
+    }
+
+    fn encoder(&self) -> CommandEncoder {
+        self.gpu.device.create_command_encoder(&Default::default())
+    }
+
+    /// Passes that fit into one submission: their uniforms and, if streamed, their records.
+    fn passes_at_once(&self, rows: usize, replicas: usize) -> usize {
+        match &self.stream {
+            None => PASSES,
+            Some(stream) => {
+                let pass = (replicas * rows.min(MAX_PASS) * record_bytes(&self.setup.dataset)) as u64;
+                ((stream.size() / pass) as usize).clamp(1, PASSES)
+            }
+        }
+    }
+
+    /// Writes the uniforms of `passes` and, if streamed, their records.
+    fn stage(&self, part: Part, passes: &mut [Pass], shared: bool) {
+        if let (Some(stream), Records::Streamed) = (&self.stream, &self.records[part as usize]) {
+            let rows: u32 = passes.iter().map(|pass| pass.rows).sum();
+            let mut at = 0;
+            for pass in passes.iter_mut() {
+                (pass.streamed, pass.streamed_rows) = (at, rows);
+                at += pass.rows;
+            }
+            let dataset = &self.setup.dataset;
+            let mut packed = Vec::with_capacity(rows as usize * record_bytes(dataset));
+            for r in 0..if shared { 1 } else { self.setup.replicas } {
+                for pass in passes.iter() {
+                    let positions = pass.first..pass.first + pass.rows;
+                    if shared {
+                        buffers::pack(dataset, part, positions, &mut packed);
+                    } else {
+                        let order = &self.orders[r][positions.start as usize..positions.end as usize];
+                        buffers::pack(dataset, part, order.iter().copied(), &mut packed);
+                    }
+                }
+            }
+            self.gpu.queue.write_buffer(stream, 0, &packed);
+        }
+        let mut bytes = vec![0; passes.len() * PASS_BYTES as usize];
+        for (pass, place) in passes.iter().zip(bytes.chunks_exact_mut(PASS_BYTES as usize)) {
+            place[..size_of::<Pass>()].copy_from_slice(bytemuck::bytes_of(pass));
+        }
+        self.gpu.queue.write_buffer(&self.buffers.passes, 0, &bytes);
+    }
+
+    /// Encodes and submits `steps`, at most [`SLOTS`]; the last submission also copies the metrics out.
+    fn submit(&mut self, steps: &[Step], update: bool) -> Result<()> {
+        let replicas = self.setup.replicas as u32;
+        let optimizer = self.setup.optimizer;
+        let coefficients: Vec<Coefficients> = steps
+            .iter()
+            .flat_map(|step| step.rates.iter().map(|&rate| optimizer.coefficients(step.index + 1, rate).into()))
+            .collect();
+        self.gpu.queue.write_buffer(&self.buffers.coefficients, 0, bytemuck::cast_slice(&coefficients));
+
+        // Every pass of every step, and whether it is its step's last.
+        let mut passes = Vec::new();
+        for (slot, step) in steps.iter().enumerate() {
+            for (i, range) in step.passes().enumerate() {
+                let last = range.end == step.first + step.rows;
+                let pass = Pass {
+                    first: range.start as u32,
+                    rows: range.len() as u32,
+                    batch: step.rows as u32,
+                    slot: slot as u32,
+                    accumulate: u32::from(i > 0),
+                    replicas,
+                    ..Pass::default()
+                };
+                passes.push((pass, last));
+            }
+        }
+        let rows = steps.iter().map(|step| step.rows).max().unwrap_or(1);
+        let at_once = self.passes_at_once(rows, self.setup.replicas);
+        for part in passes.chunks(at_once) {
+            let mut staged: Vec<Pass> = part.iter().map(|(pass, _)| *pass).collect();
+            self.stage(Part::Train, &mut staged, false);
+            let mut encoder = self.encoder();
+            {
+                let mut compute = encoder.begin_compute_pass(&Default::default());
+                for (i, (pass, last)) in part.iter().enumerate() {
+                    let at = (i as u64 * PASS_BYTES) as u32;
+                    self.train.pass(&mut compute, at, pass.rows);
+                    if *last && update {
+                        self.train.update(&mut compute, at);
+                    }
+                }
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+        let steps = steps.iter().map(|step| (step.index, step.rows)).collect();
+        self.read_metrics_later(steps)
+    }
+
+    /// Copies the metrics of `steps` into a buffer that the host can read once the device is done.
+    fn read_metrics_later(&mut self, steps: Vec<(u64, usize)>) -> Result<()> {
+        let metrics = match self.spare.pop() {
+            Some(buffer) => buffer,
+            None => readable(&self.gpu, self.buffers.metrics.size()),
+        };
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(&self.buffers.metrics, 0, &metrics, 0, self.buffers.metrics.size());
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let mapped = map(&metrics);
+        self.pending.push_back(Pending { steps, metrics, mapped, submission });
+        self.gpu.check()
+    }
+
+    /// Waits for the oldest submission.
+    fn oldest(&mut self) -> Result<Vec<StepMetrics>> {
+        let Some(pending) = self.pending.pop_front() else { return Ok(Vec::new()) };
+        wait(&self.gpu, &pending.submission, &pending.mapped)?;
+        let replicas = self.setup.replicas;
+        let mut metrics = Vec::with_capacity(pending.steps.len() * replicas);
+        {
+            let view = pending.metrics.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
+            let rows: &[[f32; 4]] = bytemuck::cast_slice(&view);
+            for (slot, &(step, samples)) in pending.steps.iter().enumerate() {
+                for (replica, row) in rows[slot * replicas..][..replicas].iter().enumerate() {
+                    metrics.push(StepMetrics {
+                        step,
+                        replica,
+                        loss: f64::from(row[0]) / samples as f64,
+                        correct: row[1] as u64,
+                        grad_norm: self.setup.clip_norm.map(|_| f64::from(row[2])),
+                    });
+                }
+            }
+        }
+        pending.metrics.unmap();
+        self.spare.push(pending.metrics);
+        Ok(metrics)
+    }
+
+    /// Copies a range of a buffer to the host and waits for it.
+    fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<f32>> {
+        let readback = readable(&self.gpu, bytes);
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        wait(&self.gpu, &submission, &map(&readback))?;
+        let view = readback.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
+        Ok(bytemuck::cast_slice(&view).to_vec())
+    }
+
+    fn vector_bytes(&self) -> u64 {
+        self.layout.len as u64 * 4
+    }
+}
+
+fn readable(gpu: &Gpu, bytes: u64) -> Buffer {
+    gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("readback"),
+        size: bytes,
+        usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+fn map(buffer: &Buffer) -> OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>> {
+    let (sender, receiver) = oneshot_channel();
+    buffer.map_async(MapMode::Read, .., move |result| {
+        // The receiver is gone only if the engine is.
+        let _ = sender.send(result);
+    });
+    receiver
+}
+
+fn wait(
+    gpu: &Gpu,
+    submission: &SubmissionIndex,
+    mapped: &OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+) -> Result<()> {
+    let poll = PollType::Wait { submission_index: Some(submission.clone()), timeout: None };
+    gpu.device.poll(poll).map_err(|error| Error::Device(error.to_string()))?;
+    gpu.check()?;
+    match pollster::block_on(mapped.receive()) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(Error::Device(error.to_string())),
+        None => Err(Error::Device("a buffer was dropped before it was read".into())),
+    }
+}
+
+impl Engine for GpuEngine {
+    fn describe(&self) -> String {
+        let d = &self.gpu.description;
+        format!("{} ({}, {})", d.name, d.backend, d.driver)
+    }
+
+    fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()> {
+        let values: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
+        let offset = replica as u64 * self.vector_bytes();
+        self.gpu.queue.write_buffer(self.buffers.slot(slot), offset, bytemuck::cast_slice(&values));
+        Ok(())
+    }
+
+    fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
+        let bytes = self.vector_bytes();
+        let values = self.read(self.buffers.slot(slot), replica as u64 * bytes, bytes)?;
+        Ok(values.into_iter().map(f64::from).collect())
+    }
+
+    fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()> {
+        if from != to {
+            let mut encoder = self.encoder();
+            encoder.copy_buffer_to_buffer(self.buffers.slot(from), 0, self.buffers.slot(to), 0, None);
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+        Ok(())
+    }
+
+    fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()> {
+        let mut offset = 0;
+        for order in orders {
+            let bytes: &[u8] = bytemuck::cast_slice(order);
+            self.gpu.queue.write_buffer(&self.buffers.order, offset, bytes);
+            offset += bytes.len() as u64;
+        }
+        if self.is_streamed() {
+            self.orders = orders.to_vec();
+        }
+        Ok(())
+    }
+
+    fn steps_at_once(&self) -> usize {
+        let replicas = self.setup.replicas as f64;
+        let steps = SUBMISSION_FLOPS / (replicas * self.setup.model.step_flops(self.setup.batch));
+        steps.clamp(1.0, SLOTS as f64) as usize
+    }
+
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
+        let mut arrived = Vec::new();
+        for steps in steps.chunks(SLOTS) {
+            self.submit(steps, true)?;
+            while self.pending.len() > IN_FLIGHT {
+                arrived.extend(self.oldest()?);
+            }
+        }
+        Ok(arrived)
+    }
+
+    fn finish(&mut self) -> Result<Vec<StepMetrics>> {
+        let mut arrived = Vec::new();
+        while !self.pending.is_empty() {
+            arrived.extend(self.oldest()?);
+        }
+        Ok(arrived)
+    }
+
+    fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
+        self.submit(std::slice::from_ref(step), false)?;
+        let mut losses = Vec::new();
+        while let Some(metrics) = Some(self.oldest()?).filter(|m| !m.is_empty()) {
+            losses = metrics;
+        }
+        let bytes = self.vector_bytes();
+        (0..self.setup.replicas)
+            .map(|r| {
+                let grads = self.read(&self.buffers.grads, r as u64 * bytes, bytes)?;
+                Ok((losses[r].loss, grads.into_iter().map(f64::from).collect()))
+            })
+            .collect()
+    }
+
+    fn evaluate(&mut self, part: Part, slot: Slot) -> Result<Vec<Evaluation>> {
+        let samples = match self.setup.dataset.part(part) {
+            Some(samples) => samples.len(),
+            None => return Err(no_part(&self.setup, part)),
+        };
+        let room = self.setup.room();
+        let mut passes: Vec<Pass> = (0..samples)
+            .step_by(room)
+            .map(|first| Pass {
+                first: first as u32,
+                rows: room.min(samples - first) as u32,
+                batch: 1,
+                accumulate: u32::from(first > 0),
+                replicas: self.setup.replicas as u32,
+                ..Pass::default()
+            })
+            .collect();
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(self.buffers.slot(slot), 0, &self.buffers.eval_params, 0, None);
+        self.gpu.queue.submit([encoder.finish()]);
+        let forward_flops = self.setup.replicas as f64 * self.setup.model.step_flops(room) / 3.0;
+        let at_once = self.passes_at_once(room, 1).min((SUBMISSION_FLOPS / forward_flops).max(1.0) as usize);
+        for passes in passes.chunks_mut(at_once) {
+            self.stage(part, passes, true);
+            let mut encoder = self.encoder();
+            {
+                let mut compute = encoder.begin_compute_pass(&Default::default());
+                if let Some(program) = &self.eval[part as usize] {
+                    for (i, pass) in passes.iter().enumerate() {
+                        program.pass(&mut compute, (i as u64 * PASS_BYTES) as u32, pass.rows);
+                    }
+                }
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+        let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
+        let n = samples as f64;
+        let evaluation =
+            |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
+        Ok(sums.chunks_exact(4).map(evaluation).collect())
+    }
+
+    fn memory(&self) -> Vec<Allocation> {
+        self.taken.clone()
+    }
+}

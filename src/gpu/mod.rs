@@ -1,0 +1,12 @@
+//! The GPU engine: WGSL compute shaders through wgpu.
+//!
+//! [`adapter`] finds and opens an adapter, [`kernels`] is the table of shaders, `buffers` says what lies on the device,
+//! `program` is the step from top to bottom, and the engine hands steps to the device, many to a submission.
+
+pub mod adapter;
+mod buffers;
+mod engine;
+pub mod kernels;
+mod program;
+
+pub use engine::{GpuEngine, Options};

@@ -1,0 +1,16 @@
+#![doc = "placeholder"]
+pub mod activation;
+pub mod cpu;
+pub mod data;
+pub mod device;
+pub mod engine;
+mod error;
+pub mod gpu;
+pub mod loss;
+pub mod model;
+pub mod optimizer;
+mod rng;
+pub mod schedule;
+pub mod train;
+pub mod weights;
+pub use error::{Error, Result};

@@ -1,0 +1,299 @@
+//! The multi-layer perceptron: its widths, where each tensor lies in the flat parameter vector, and its first weights.
+
+use serde::{Deserialize, Serialize};
+
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::rng::{Purpose, Stream};
+
+/// A multi-layer perceptron: linear layers with `activation` between them.
+///
+/// `a₀ = x`, `zₗ = aₗ₋₁ Wₗᵀ + bₗ`, `aₗ = activation(zₗ)` for every layer but the last, whose `z` are the logits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mlp {
+    /// Width of every layer, from the input to the output: `[784, 512, 256, 10]` has three linear layers.
+    pub widths: Vec<usize>,
+    /// Applied after every layer but the last.
+    pub activation: Activation,
+}
+
+impl Mlp {
+    /// A network from `inputs` over `hidden` to `outputs`. Without hidden layers it is a linear model.
+    ///
+    /// # Errors
+    /// A width of zero.
+    pub fn new(inputs: usize, hidden: &[usize], outputs: usize, activation: Activation) -> Result<Self> {
+        let widths = [&[inputs], hidden, &[outputs]].concat();
+        if let Some(i) = widths.iter().position(|&w| w == 0) {
+            return Err(Error::config("model.hidden", format!("expected widths of at least 1, found 0 at layer {i}")));
+        }
+        Ok(Self { widths, activation })
+    }
+
+    /// Number of features of a sample.
+    pub fn inputs(&self) -> usize {
+        self.widths[0]
+    }
+
+    /// Number of logits, or of regression targets.
+    pub fn outputs(&self) -> usize {
+        self.widths[self.widths.len() - 1]
+    }
+
+    /// Number of linear layers.
+    pub fn layers(&self) -> usize {
+        self.widths.len() - 1
+    }
+
+    /// The activation after layer `l`, counted from 0.
+    pub(crate) fn activation_after(&self, l: usize) -> Activation {
+        if l + 1 == self.layers() { Activation::Identity } else { self.activation }
+    }
+
+    /// Number of trained values, as PyTorch counts them.
+    pub fn parameters(&self) -> usize {
+        self.widths.windows(2).map(|w| w[1] * (w[0] + 1)).sum()
+    }
+
+    /// Floating-point operations of one step over `batch` samples: two a weight for the forward product, two for the
+    /// weight gradient, and two for the input gradient of every layer but the first.
+    pub fn step_flops(&self, batch: usize) -> f64 {
+        let weights = |l: usize| (self.widths[l] * self.widths[l + 1]) as f64;
+        let all: f64 = (0..self.layers()).map(weights).sum();
+        2.0 * batch as f64 * (3.0 * all - weights(0))
+    }
+}
+
+/// How the first weights are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// `torch.nn.Linear`'s default: weights and biases uniform in `±1/√inputs`.
+    #[default]
+    Pytorch,
+    /// Weights normal with deviation `gain/√inputs`, biases 0 (He et al., 2015). The gain is 1 for identity and after
+    /// the last layer, 5/3 for tanh, √2 otherwise.
+    Kaiming,
+    /// Weights uniform in `±gain √(6 / (inputs + outputs))`, biases 0 (Glorot and Bengio, 2010). The gain is 1.
+    Xavier,
+}
+
+/// A tensor of the model under the name that `torch.nn.Sequential` gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// `0.weight`, `0.bias`, `2.weight`, ...: the activations take every other number.
+    pub name: String,
+    /// `[outputs, inputs]` for a weight, `[outputs]` for a bias.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub values: Vec<f64>,
+}
+
+/// Where one linear layer lies in the flat parameter vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Number of inputs.
+    pub inputs: usize,
+    /// Number of outputs.
+    pub outputs: usize,
+    /// Offset of the transposed weight matrix, `(stride(inputs), stride(outputs))` row-major.
+    pub weight: usize,
+    /// Offset of the bias, `stride(outputs)` values.
+    pub bias: usize,
+}
+
+/// The width of a row in memory: `width` rounded up to a multiple of four, so that kernels may read whole `vec4`s.
+///
+/// What lies in between is 0 and stays 0: its gradient is 0, and every optimizer maps (0, 0) to 0.
+pub const fn stride(width: usize) -> usize {
+    width.next_multiple_of(4)
+}
+
+/// The offset of every tensor in one flat parameter vector, the same for both engines.
+///
+/// A weight lies transposed, `(inputs, outputs)`: then the forward product and the weight gradient, the two largest,
+/// both run along contiguous outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// One entry a linear layer.
+    pub layers: Vec<Layer>,
+    /// Length of the parameter vector, padding included; a multiple of 4.
+    pub len: usize,
+}
+
+impl Layout {
+    /// The layout of `model`'s parameters.
+    pub fn new(model: &Mlp) -> Self {
+        let mut len = 0;
+        let layers = model
+            .widths
+            .windows(2)
+            .map(|w| {
+                let weight = len;
+                let bias = weight + stride(w[0]) * stride(w[1]);
+                len = bias + stride(w[1]);
+                Layer { inputs: w[0], outputs: w[1], weight, bias }
+            })
+            .collect();
+        Self { layers, len }
+    }
+
+    /// Names and shapes of all tensors, in PyTorch's order.
+    pub fn names(&self) -> Vec<(String, Vec<usize>)> {
+        self.layers
+            .iter()
+            .enumerate()
+            .flat_map(|(l, layer)| {
+                [
+                    (format!("{}.weight", 2 * l), vec![layer.outputs, layer.inputs]),
+                    (format!("{}.bias", 2 * l), vec![layer.outputs]),
+                ]
+            })
+            .collect()
+    }
+
+    /// Where the elements of the tensors lie: for every tensor in PyTorch's order, the flat offset of each of its
+    /// elements in row-major order.
+    fn offsets(&self) -> impl Iterator<Item = Vec<usize>> {
+        self.layers.iter().flat_map(|layer| {
+            let weight = (0..layer.outputs)
+                .flat_map(|o| (0..layer.inputs).map(move |i| layer.weight + i * stride(layer.outputs) + o))
+                .collect();
+            [weight, (0..layer.outputs).map(|o| layer.bias + o).collect()]
+        })
+    }
+
+    /// The tensors of a flat parameter vector.
+    ///
+    /// # Panics
+    /// If `flat` is not [`len`](Self::len) long.
+    pub fn unpack(&self, flat: &[f64]) -> Vec<Tensor> {
+        assert_eq!(flat.len(), self.len, "a flat parameter vector has the layout's length");
+        self.names()
+            .into_iter()
+            .zip(self.offsets())
+            .map(|((name, shape), offsets)| Tensor { name, shape, values: offsets.iter().map(|&i| flat[i]).collect() })
+            .collect()
+    }
+
+    /// The flat parameter vector of `tensors`, given in any order.
+    ///
+    /// # Errors
+    /// A tensor that is missing, not part of the model, or of another shape; the text names it.
+    pub fn pack(&self, tensors: &[Tensor]) -> std::result::Result<Vec<f64>, String> {
+        let mut flat = vec![0.0; self.len];
+        let names = self.names();
+        if let Some(extra) = tensors.iter().find(|t| names.iter().all(|(name, _)| *name != t.name)) {
+            return Err(format!("tensor {:?} {:?} has no place in the model", extra.name, extra.shape));
+        }
+        for ((name, shape), offsets) in names.into_iter().zip(self.offsets()) {
+            let tensor = tensors
+                .iter()
+                .find(|t| t.name == name)
+                .ok_or_else(|| format!("expected tensor {name:?} {shape:?}, found none of that name"))?;
+            if tensor.shape != shape {
+                return Err(format!("tensor {name:?}: expected shape {shape:?}, found {:?}", tensor.shape));
+            }
+            for (&offset, &value) in offsets.iter().zip(&tensor.values) {
+                flat[offset] = value;
+            }
+        }
+        Ok(flat)
+    }
+
+    /// The first weights of a network, drawn with `seed`; replica r of a run uses seed + r.
+    pub fn init(&self, model: &Mlp, init: Init, seed: u64) -> Vec<f64> {
+        let mut flat = vec![0.0; self.len];
+        for (l, layer) in self.layers.iter().enumerate() {
+            let mut stream = Stream::new(seed, Purpose::Weights, l as u64);
+            let (inputs, outputs) = (layer.inputs as f64, layer.outputs as f64);
+            let mut draw = || match init {
+                Init::Pytorch => (2.0 * stream.uniform() - 1.0) / inputs.sqrt(),
+                Init::Kaiming => stream.normal() * gain(model.activation_after(l)) / inputs.sqrt(),
+                Init::Xavier => (2.0 * stream.uniform() - 1.0) * (6.0 / (inputs + outputs)).sqrt(),
+            };
+            for o in 0..layer.outputs {
+                for i in 0..layer.inputs {
+                    flat[layer.weight + i * stride(layer.outputs) + o] = draw();
+                }
+            }
+            if init == Init::Pytorch {
+                for o in 0..layer.outputs {
+                    flat[layer.bias + o] = draw();
+                }
+            }
+        }
+        flat
+    }
+}
+
+/// `torch.nn.init.calculate_gain`, with the gain of ReLU for its smooth relatives.
+fn gain(activation: Activation) -> f64 {
+    match activation {
+        Activation::Identity => 1.0,
+        Activation::Tanh => 5.0 / 3.0,
+        Activation::Relu | Activation::Gelu | Activation::GeluTanh | Activation::Silu => std::f64::consts::SQRT_2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> Mlp {
+        Mlp::new(5, &[3, 6], 2, Activation::Relu).unwrap()
+    }
+
+    #[test]
+    fn tensors_do_not_overlap_and_survive_packing() {
+        let layout = Layout::new(&model());
+        let mut used = vec![false; layout.len];
+        for offset in layout.offsets().flatten() {
+            assert!(!std::mem::replace(&mut used[offset], true), "offset {offset} is used twice");
+        }
+        assert_eq!(used.iter().filter(|u| **u).count(), model().parameters());
+
+        let flat = layout.init(&model(), Init::Pytorch, 7);
+        let mut tensors = layout.unpack(&flat);
+        assert_eq!(tensors[0].shape, [3, 5]);
+        assert_eq!(tensors[4].name, "4.weight");
+        tensors.reverse();
+        assert_eq!(layout.pack(&tensors).unwrap(), flat);
+    }
+
+    #[test]
+    fn tensors_that_do_not_fit_are_named() {
+        let layout = Layout::new(&model());
+        let good = layout.unpack(&vec![0.0; layout.len]);
+
+        let mut bad = good.clone();
+        bad[2].shape = vec![3, 6];
+        assert_eq!(layout.pack(&bad).unwrap_err(), r#"tensor "2.weight": expected shape [6, 3], found [3, 6]"#);
+        assert!(layout.pack(&good[1..]).unwrap_err().contains(r#"expected tensor "0.weight" [3, 5]"#));
+        bad = good.clone();
+        bad[0].name = "1.weight".into();
+        assert!(layout.pack(&bad).unwrap_err().contains("no place"));
+    }
+
+    #[test]
+    fn first_weights_have_the_spread_of_their_rule() {
+        let model = Mlp::new(300, &[200], 100, Activation::Tanh).unwrap();
+        let layout = Layout::new(&model);
+        let deviation = |init, l: usize| {
+            let weights = &layout.unpack(&layout.init(&model, init, 0))[2 * l].values;
+            (weights.iter().map(|w| w * w).sum::<f64>() / weights.len() as f64).sqrt()
+        };
+        // A uniform deviate of width ±u has deviation u/√3; 20,000 draws estimate it to 1 %.
+        let close = |got: f64, want: f64| assert!((got / want - 1.0).abs() < 0.03, "{got} is not near {want}");
+        close(deviation(Init::Pytorch, 0), 1.0 / 900f64.sqrt());
+        close(deviation(Init::Kaiming, 0), 5.0 / 3.0 / 300f64.sqrt());
+        close(deviation(Init::Kaiming, 1), 1.0 / 200f64.sqrt());
+        close(deviation(Init::Xavier, 0), (2.0f64 / 500.0).sqrt());
+    }
+
+    #[test]
+    fn a_width_of_zero_is_refused() {
+        let error = Mlp::new(5, &[3, 0], 2, Activation::Relu).unwrap_err().to_string();
+        assert_eq!(error, "model.hidden: expected widths of at least 1, found 0 at layer 2");
+    }
+}

@@ -1,0 +1,272 @@
+//! The optimizers, each with PyTorch's definition and defaults.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::schedule::Rate;
+
+/// How a gradient becomes an update of the parameters `w`.
+///
+/// All follow `torch.optim` to the digit, in the order of operations too. `t` is the number of the update, from 1, and
+/// `g` the gradient after clipping.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Optimizer {
+    /// Stochastic gradient descent: `g ← g + weight_decay·w`, `v ← momentum·v + (1−dampening)·g` (`v ← g` at `t = 1`),
+    /// `w ← w − lr·v`, or `w ← w − lr·(g + momentum·v)` with Nesterov's momentum (Sutskever et al., 2013).
+    Sgd {
+        /// Learning rate. Default 0.001.
+        #[serde(default = "lr_milli")]
+        lr: f64,
+        /// Default 0.
+        #[serde(default)]
+        momentum: f64,
+        /// Default 0.
+        #[serde(default)]
+        dampening: f64,
+        /// L2 penalty. Default 0.
+        #[serde(default)]
+        weight_decay: f64,
+        /// Default false. Needs a momentum and no dampening.
+        #[serde(default)]
+        nesterov: bool,
+    },
+    /// Adam (Kingma and Ba, 2014): `g ← g + weight_decay·w`, `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`,
+    /// `w ← w − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + eps)`.
+    Adam {
+        /// Learning rate. Default 0.001.
+        #[serde(default = "lr_milli")]
+        lr: f64,
+        /// `[β₁, β₂]`. Default `[0.9, 0.999]`.
+        #[serde(default = "default_betas")]
+        betas: [f64; 2],
+        /// Default 1e-8.
+        #[serde(default = "eps")]
+        eps: f64,
+        /// L2 penalty. Default 0.
+        #[serde(default)]
+        weight_decay: f64,
+        /// Divide by the largest `v` so far (Reddi et al., 2018). Default false.
+        #[serde(default)]
+        amsgrad: bool,
+    },
+    /// Adam with decoupled weight decay (Loshchilov and Hutter, 2017): first `w ← w − lr·weight_decay·w`, then
+    /// [`Adam`](Self::Adam) without a penalty.
+    Adamw {
+        /// Learning rate. Default 0.001.
+        #[serde(default = "lr_milli")]
+        lr: f64,
+        /// `[β₁, β₂]`. Default `[0.9, 0.999]`.
+        #[serde(default = "default_betas")]
+        betas: [f64; 2],
+        /// Default 1e-8.
+        #[serde(default = "eps")]
+        eps: f64,
+        /// Default 0.01.
+        #[serde(default = "decoupled_decay")]
+        weight_decay: f64,
+        /// Divide by the largest `v` so far (Reddi et al., 2018). Default false.
+        #[serde(default)]
+        amsgrad: bool,
+    },
+    /// RMSprop (Hinton, 2012): `g ← g + weight_decay·w`, `v ← αv + (1−α)g²`, `d = √v + eps`; centered (Graves, 2013):
+    /// `m ← αm + (1−α)g`, `d = √(v − m²) + eps`. Then `w ← w − lr·g/d`, or with momentum `b ← momentum·b + g/d`,
+    /// `w ← w − lr·b`.
+    Rmsprop {
+        /// Learning rate. Default 0.01.
+        #[serde(default = "lr_centi")]
+        lr: f64,
+        /// Default 0.99.
+        #[serde(default = "alpha")]
+        alpha: f64,
+        /// Default 1e-8.
+        #[serde(default = "eps")]
+        eps: f64,
+        /// L2 penalty. Default 0.
+        #[serde(default)]
+        weight_decay: f64,
+        /// Default 0: no momentum.
+        #[serde(default)]
+        momentum: f64,
+        /// Default false.
+        #[serde(default)]
+        centered: bool,
+    },
+}
+
+fn lr_milli() -> f64 {
+    1e-3
+}
+fn lr_centi() -> f64 {
+    1e-2
+}
+fn default_betas() -> [f64; 2] {
+    [0.9, 0.999]
+}
+fn eps() -> f64 {
+    1e-8
+}
+fn decoupled_decay() -> f64 {
+    1e-2
+}
+fn alpha() -> f64 {
+    0.99
+}
+
+impl Default for Optimizer {
+    /// AdamW with PyTorch's constants.
+    fn default() -> Self {
+        Self::Adamw { lr: lr_milli(), betas: default_betas(), eps: eps(), weight_decay: decoupled_decay(), amsgrad: false }
+    }
+}
+
+/// Which kernel carries an optimizer out, and what is fixed in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// [`Optimizer::Sgd`].
+    Sgd {
+        /// Nesterov's momentum.
+        nesterov: bool,
+    },
+    /// [`Optimizer::Adam`] and [`Optimizer::Adamw`], whose decay arrives as a coefficient.
+    Adam {
+        /// Divide by the largest second moment.
+        amsgrad: bool,
+    },
+    /// [`Optimizer::Rmsprop`].
+    Rmsprop {
+        /// Divide by the deviation instead of the root mean square.
+        centered: bool,
+    },
+}
+
+/// The numbers an optimizer's kernel reads for one step and replica; each kernel's header names those it uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Coefficients {
+    /// Multiplies the direction: `lr`, or Adam's `lr / (1 − β₁ᵗ)`.
+    pub step_size: f64,
+    /// Momentum of SGD and RMSprop, β₁ of Adam.
+    pub momentum: f64,
+    /// Multiplies the gradient on its way into the first state vector: SGD's `1 − dampening`, Adam's `1 − β₁`.
+    pub gain: f64,
+    /// β₂ of Adam, α of RMSprop.
+    pub decay: f64,
+    /// `1 − decay`, which would lose digits if it were computed in f32.
+    pub fresh: f64,
+    /// Divides `√v`: Adam's `√(1 − β₂ᵗ)`, else 1.
+    pub correction: f64,
+    /// Added to the divisor.
+    pub eps: f64,
+    /// L2 penalty: added to the gradient times the weight.
+    pub weight_decay: f64,
+    /// Multiplies the weight before the update: AdamW's `1 − lr·weight_decay`, else 1.
+    pub shrink: f64,
+}
+
+impl Optimizer {
+    /// The learning rate that the schedule starts from.
+    pub fn lr(&self) -> f64 {
+        match *self {
+            Self::Sgd { lr, .. } | Self::Adam { lr, .. } | Self::Adamw { lr, .. } | Self::Rmsprop { lr, .. } => lr,
+        }
+    }
+
+    /// The momentum that the schedule starts from: β₁ for Adam and AdamW.
+    pub fn momentum(&self) -> f64 {
+        match *self {
+            Self::Sgd { momentum, .. } | Self::Rmsprop { momentum, .. } => momentum,
+            Self::Adam { betas, .. } | Self::Adamw { betas, .. } => betas[0],
+        }
+    }
+
+    /// The kernel that carries it out.
+    pub fn rule(&self) -> Rule {
+        match *self {
+            Self::Sgd { nesterov, .. } => Rule::Sgd { nesterov },
+            Self::Adam { amsgrad, .. } | Self::Adamw { amsgrad, .. } => Rule::Adam { amsgrad },
+            Self::Rmsprop { centered, .. } => Rule::Rmsprop { centered },
+        }
+    }
+
+    /// Number of state vectors, each as long as the parameter vector: SGD `v`; Adam `m`, `v` and with amsgrad its
+    /// maximum; RMSprop `v`, `b` and when centered `m`.
+    pub fn state_vectors(&self) -> usize {
+        match self.rule() {
+            Rule::Sgd { .. } => 1,
+            Rule::Adam { amsgrad: flag } | Rule::Rmsprop { centered: flag } => 2 + usize::from(flag),
+        }
+    }
+
+    /// The coefficients of update `t` (counted from 1) at `rate`.
+    pub fn coefficients(&self, t: u64, rate: Rate) -> Coefficients {
+        let Rate { lr, momentum } = rate;
+        let plain = Coefficients { step_size: lr, momentum, correction: 1.0, shrink: 1.0, ..Coefficients::default() };
+        let adam = |betas: [f64; 2], eps| Coefficients {
+            step_size: lr / (1.0 - momentum.powf(t as f64)),
+            gain: 1.0 - momentum,
+            decay: betas[1],
+            fresh: 1.0 - betas[1],
+            correction: (1.0 - betas[1].powf(t as f64)).sqrt(),
+            eps,
+            ..plain
+        };
+        match *self {
+            Self::Sgd { dampening, weight_decay, .. } => {
+                Coefficients { gain: if t == 1 { 1.0 } else { 1.0 - dampening }, weight_decay, ..plain }
+            }
+            Self::Adam { betas, eps, weight_decay, .. } => Coefficients { weight_decay, ..adam(betas, eps) },
+            Self::Adamw { betas, eps, weight_decay, .. } => {
+                Coefficients { shrink: 1.0 - lr * weight_decay, ..adam(betas, eps) }
+            }
+            Self::Rmsprop { alpha, eps, weight_decay, .. } => {
+                Coefficients { decay: alpha, fresh: 1.0 - alpha, eps, weight_decay, ..plain }
+            },
+        }
+    }
+
+    /// Refuses constants outside the range in which the formulas make sense.
+    ///
+    /// # Errors
+    /// The first constant out of range.
+    pub fn check(&self) -> Result<()> {
+        let at_least_zero = |key: &str, value: f64| match value {
+            v if v.is_finite() && v >= 0.0 => Ok(()),
+            v => Err(Error::config(format!("optimizer.{key}"), format!("expected a number of at least 0, found {v}"))),
+        };
+        let below_one = |key: &str, value: f64| match value {
+            v if (0.0..1.0).contains(&v) => Ok(()),
+            v => Err(Error::config(format!("optimizer.{key}"), format!("expected a number in [0, 1), found {v}"))),
+        };
+        if !(self.lr().is_finite() && self.lr() > 0.0) {
+            return Err(Error::config("optimizer.lr", format!("expected a positive number, found {}", self.lr())));
+        }
+        match *self {
+            Self::Sgd { momentum, dampening, weight_decay, nesterov, .. } => {
+                at_least_zero("momentum", momentum)?;
+                at_least_zero("weight_decay", weight_decay)?;
+                if !dampening.is_finite() {
+                    return Err(Error::config("optimizer.dampening", format!("expected a number, found {dampening}")));
+                }
+                if nesterov && (momentum == 0.0 || dampening != 0.0) {
+                    return Err(Error::config(
+                        "optimizer.nesterov",
+                        format!("expected a momentum and no dampening, found momentum {momentum}, dampening {dampening}"),
+                    ));
+                }
+                Ok(())
+            }
+            Self::Adam { betas, eps, weight_decay, .. } | Self::Adamw { betas, eps, weight_decay, .. } => {
+                below_one("betas", betas[0])?;
+                below_one("betas", betas[1])?;
+                at_least_zero("eps", eps)?;
+                at_least_zero("weight_decay", weight_decay)
+            }
+            Self::Rmsprop { alpha, eps, weight_decay, momentum, .. } => {
+                at_least_zero("alpha", alpha)?;
+                at_least_zero("eps", eps)?;
+                at_least_zero("weight_decay", weight_decay)?;
+                at_least_zero("momentum", momentum)
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Weights as safetensors, under the names and shapes of `torch.nn.Sequential`.
+
+use std::path::Path;
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::device::Precision;
+use crate::error::{Error, Result};
+use crate::model::{Layout, Tensor};
+
+/// Reads a flat parameter vector. Values may be f64, f32, f16 or bf16.
+///
+/// # Errors
+/// A file that cannot be read, or whose tensors do not fit the model; the text names the tensor.
+pub fn read(path: &Path, layout: &Layout) -> Result<Vec<f64>> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|error| Error::weights(path, format!("expected a safetensors file, found: {error}")))?;
+    let tensors = file
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let values = values(&view).ok_or_else(|| {
+                let found = format!("{:?}", view.dtype());
+                Error::weights(path, format!("tensor {name:?}: expected F64, F32, F16 or BF16, found {found}"))
+            })?;
+            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                let found = values[i];
+                return Err(Error::weights(path, format!("tensor {name:?}: expected finite values, found {found}")));
+            }
+            Ok(Tensor { name, shape: view.shape().to_vec(), values })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    layout.pack(&tensors).map_err(|text| Error::weights(path, text))
+}
+
+fn values(view: &TensorView) -> Option<Vec<f64>> {
+    let data = view.data();
+    let each = |size: usize, f: &dyn Fn(&[u8]) -> f64| Some(data.chunks_exact(size).map(f).collect());
+    match view.dtype() {
+        Dtype::F64 => each(8, &|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])),
+        Dtype::F32 => each(4, &|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        Dtype::F16 => each(2, &|b| f16::from_le_bytes([b[0], b[1]]).to_f64()),
+        Dtype::BF16 => each(2, &|b| bf16::from_le_bytes([b[0], b[1]]).to_f64()),
+        _ => None,
+    }
+}
+
+/// Writes a flat parameter vector in `precision`. The file appears whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(path: &Path, layout: &Layout, flat: &[f64], precision: Precision) -> Result<()> {
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = layout
+        .unpack(flat)
+        .into_iter()
+        .map(|t| {
+            let bytes = match precision {
+                Precision::F32 => t.values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
+                Precision::F64 => t.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            };
+            (t.name, t.shape, bytes)
+        })
+        .collect();
+    let dtype = match precision {
+        Precision::F32 => Dtype::F32,
+        Precision::F64 => Dtype::F64,
+    };
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)?)))
+        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
+    let bytes = views
+        .and_then(|views| safetensors::serialize(views, None))
+        .map_err(|error| Error::weights(path, error.to_string()))?;
+    let part = path.with_extension("part");
+    std::fs::write(&part, bytes).map_err(Error::io(&part))?;
+    std::fs::rename(&part, path).map_err(Error::io(path))
+}

@@ -1,0 +1,59 @@
+//! What several tests need.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::path::{Path, PathBuf};
+
+use thalweg::gpu::adapter::{self, Gpu};
+
+/// The adapter that the tests run on: the first, or the one whose number `THALWEG_ADAPTER` gives.
+///
+/// Without an adapter the test fails if `THALWEG_REQUIRE_GPU` is 1, and otherwise says loudly that it did not run.
+pub fn gpu() -> Option<Gpu> {
+    let index = std::env::var("THALWEG_ADAPTER").ok().and_then(|i| i.parse().ok()).unwrap_or(0);
+    if index < adapter::list().len() {
+        return Some(Gpu::open(index).unwrap());
+    }
+    let required = std::env::var("THALWEG_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    assert!(!required, "THALWEG_REQUIRE_GPU=1, but there is no adapter");
+    eprintln!("\n*** NOT RUN: this test needs a GPU or mesa-vulkan-drivers, and found no adapter ***\n");
+    None
+}
+
+/// A folder of `THALWEG_DATA`, or loud words that the test did not run.
+pub fn real_data(folder: &str) -> Option<PathBuf> {
+    match std::env::var_os("THALWEG_DATA") {
+        Some(dir) => Some(Path::new(&dir).join(folder)),
+        None => {
+            eprintln!("\n*** NOT RUN: this test needs THALWEG_DATA to name a folder with {folder} ***\n");
+            None
+        }
+    }
+}
+
+/// How far a value may be from the wanted one: `abs + rel · |want|`.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    pub abs: f64,
+    pub rel: f64,
+}
+
+/// Fails with the name, the worst element, both values and the number of elements that are off. NaN is off.
+#[track_caller]
+pub fn assert_close(name: &str, got: &[f64], want: &[f64], tolerance: Tolerance) {
+    assert_eq!(got.len(), want.len(), "{name}: length");
+    let excess = |i: usize| {
+        let bound = tolerance.abs + tolerance.rel * want[i].abs();
+        let diff = (got[i] - want[i]).abs();
+        if diff <= bound { 0.0 } else if diff.is_nan() { f64::INFINITY } else { diff / bound }
+    };
+    let off = (0..got.len()).filter(|&i| excess(i) > 0.0).count();
+    if off > 0 {
+        let worst = (0..got.len()).max_by(|&i, &j| excess(i).total_cmp(&excess(j))).unwrap();
+        panic!(
+            "{name}: {off} of {} elements are off; worst is [{worst}]: got {:e}, want {:e}, {tolerance:?}",
+            got.len(),
+            got[worst],
+            want[worst]
+        );
+    }
+}

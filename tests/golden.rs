@@ -1,0 +1,205 @@
+//! Both engines against PyTorch's own numbers (float64, `tests/golden`): optimizers, and whole training runs.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{Tolerance, assert_close};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use thalweg::activation::Activation;
+use thalweg::cpu::{Constants, CpuEngine, Real, adam, rmsprop, sgd};
+use thalweg::data::{Dataset, Features, Order, Part, Samples, Targets};
+use thalweg::engine::{Engine, Setup, Slot, Step};
+use thalweg::gpu::{GpuEngine, Options};
+use thalweg::loss::Loss;
+use thalweg::model::{Layout, Mlp, Tensor};
+use thalweg::optimizer::{Optimizer, Rule};
+use thalweg::schedule::Rate;
+use thalweg::train::{Plan, Trainer};
+
+fn golden(file: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+/// PyTorch's arguments are ours.
+fn optimizer(name: &Value, args: &Value, lr: f64) -> Optimizer {
+    let mut table = args.clone();
+    table["name"] = name.clone();
+    table["lr"] = lr.into();
+    serde_json::from_value(table).unwrap()
+}
+
+fn run_optimizer<T: Real>(optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let mut w: Vec<T> = start.iter().map(|&x| T::of(x)).collect();
+    let mut state = vec![vec![T::of(0.0); w.len()]; 3];
+    let base = Rate { lr: optimizer.lr(), momentum: optimizer.momentum() };
+    let mut after = Vec::new();
+    for (t, g) in grads.iter().enumerate() {
+        let g: Vec<T> = g.iter().map(|&x| T::of(x)).collect();
+        let c: Constants<T> = optimizer.coefficients(t as u64 + 1, base).into();
+        let [s0, s1, s2] = &mut state[..] else { unreachable!() };
+        let one = T::of(1.0);
+        match optimizer.rule() {
+            Rule::Sgd { nesterov } => sgd(&c, nesterov, one, &g, &mut w, s0),
+            Rule::Adam { amsgrad } => adam(&c, one, &g, &mut w, s0, s1, amsgrad.then_some(s2)),
+            Rule::Rmsprop { centered } => rmsprop(&c, one, &g, &mut w, s0, s1, centered.then_some(s2)),
+        }
+        after.push(w.iter().map(|x| x.to_f64()).collect());
+    }
+    after
+}
+
+/// f64 to 1e-12, and f32 as near as f32 allows: the weights are below 4, each of the 12 updates rounds the weight by
+/// at most 2⁻²³·4/2 and the step, of size lr times a few units of the last place of a direction below 20, far less.
+#[test]
+fn optimizers_follow_pytorch() {
+    let file: Value = serde_json::from_slice(&golden("optimizers.json")).unwrap();
+    let start = numbers(&file["start"]);
+    let grads: Vec<Vec<f64>> = file["grads"].as_array().unwrap().iter().map(numbers).collect();
+    let cases = file["optimizers"].as_array().unwrap();
+    assert_eq!(cases.len(), 16);
+    for case in cases {
+        let optimizer = optimizer(&case["name"], &case["args"], case["lr"].as_f64().unwrap());
+        let want: Vec<f64> = case["params"].as_array().unwrap().iter().flat_map(numbers).collect();
+        let name = format!("{} {}", case["name"], case["args"]);
+        let got = run_optimizer::<f64>(optimizer, &start, &grads).concat();
+        assert_close(&name, &got, &want, Tolerance { abs: 0.0, rel: 1e-12 });
+        let got = run_optimizer::<f32>(optimizer, &start, &grads).concat();
+        assert_close(&format!("{name} in f32"), &got, &want, Tolerance { abs: 12.0 * 2.4e-7 + 4e-6, rel: 0.0 });
+    }
+}
+
+/// One network of `mlp.json` with everything PyTorch computed for it.
+struct Case {
+    name: String,
+    setup: Setup,
+    layout: Layout,
+    losses: Vec<f64>,
+    tensors: Vec<(String, Tensor)>,
+}
+
+impl Case {
+    fn vector(&self, prefix: &str) -> Vec<f64> {
+        let tensors: Vec<Tensor> =
+            self.tensors.iter().filter(|(p, _)| p == prefix).map(|(_, tensor)| tensor.clone()).collect();
+        self.layout.pack(&tensors).unwrap()
+    }
+}
+
+fn f64s(file: &SafeTensors, name: &str) -> Vec<f64> {
+    file.tensor(name).unwrap().data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+/// The networks without batch normalisation.
+fn cases() -> Vec<Case> {
+    let file: Value = serde_json::from_slice(&golden("mlp.json")).unwrap();
+    let cases = file["cases"].as_array().unwrap().iter().filter(|case| case["batch_norm"] == false);
+    cases.map(load_case).collect()
+}
+
+fn load_case(case: &Value) -> Case {
+    let bytes = golden(case["file"].as_str().unwrap());
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let widths: Vec<usize> = numbers(&case["sizes"]).into_iter().map(|x| x as usize).collect();
+    let activation: Activation = serde_json::from_value(case["activation"].clone()).unwrap();
+    let model = Mlp { widths: widths.clone(), activation };
+    let layout = Layout::new(&model);
+    let target = file.tensor("target").unwrap();
+    let targets = match case["loss"].as_str().unwrap() {
+        "mse" => Targets::Values { width: widths[widths.len() - 1], values: f64s(&file, "target") },
+        _ => Targets::Labels(
+            target.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect(),
+        ),
+    };
+    let features = Features::F64(f64s(&file, "x"));
+    let dataset = Dataset::new("golden", [widths[0], 1, 1], Samples { features, targets }, None).unwrap();
+    let tensors = file
+        .tensors()
+        .into_iter()
+        .filter_map(|(name, view)| {
+            let (prefix, rest) = name.split_once('.')?;
+            let tensor = Tensor { name: rest.into(), shape: view.shape().to_vec(), values: f64s(&file, &name) };
+            Some((prefix.to_string(), tensor))
+        })
+        .collect();
+    let args = &case["optimizer_args"];
+    let setup = Setup {
+        model,
+        loss: if case["loss"] == "mse" { Loss::Mse } else { Loss::CrossEntropy },
+        label_smoothing: case["label_smoothing"].as_f64().unwrap(),
+        optimizer: optimizer(&case["optimizer"], args, args["lr"].as_f64().unwrap()),
+        clip_norm: None,
+        replicas: 2,
+        batch: case["batch"].as_u64().unwrap() as usize,
+        dataset: Arc::new(dataset),
+    };
+    Case { name: case["name"].to_string(), setup, layout, losses: numbers(&case["losses"]), tensors }
+}
+
+/// First gradients, 25 losses and final weights; both replicas start alike and must stay so.
+fn replay(case: &Case, engine: &mut dyn Engine, tolerance: Tolerance) {
+    let name = |what: &str| format!("{} on {}: {what}", case.name, engine_name(tolerance));
+    for r in 0..2 {
+        engine.set_weights(Slot::Live, r, &case.vector("init")).unwrap();
+    }
+    let order = Order::Sequential.permutation(case.setup.dataset.train.len(), 0, 0);
+    engine.set_order(&[order.clone(), order]).unwrap();
+    let first = Step { index: 0, first: 0, rows: case.setup.batch, rates: vec![Rate::default(); 2] };
+    for (loss, gradient) in engine.gradients(&first).unwrap() {
+        assert_close(&name("first loss"), &[loss], &case.losses[..1], tolerance);
+        assert_close(&name("first gradient"), &gradient, &case.vector("grad0"), tolerance);
+    }
+
+    let plan = Plan { epochs: 1, order: Order::Sequential, ..Plan::default() };
+    let mut trainer = Trainer::new(engine, plan).unwrap();
+    let mut losses = [Vec::new(), Vec::new()];
+    trainer.epoch(&mut |m| losses[m.replica].push(m.loss)).unwrap();
+    for r in 0..2 {
+        assert_close(&name("losses"), &losses[r], &case.losses, tolerance);
+        assert_close(&name("final weights"), &engine.weights(Slot::Live, r).unwrap(), &case.vector("final"), tolerance);
+    }
+    assert!(engine.evaluate(Part::Test, Slot::Live).is_err(), "there is no test part");
+}
+
+fn engine_name(tolerance: Tolerance) -> &'static str {
+    if tolerance.rel < 1e-9 { "f64" } else { "f32" }
+}
+
+/// 1e-10: sums of at most 130 products in another order than PyTorch's, 25 times over, are off by 25·130·ε ≈ 7e-13
+/// relative to their terms, which cancel to a hundredth at most.
+#[test]
+fn networks_follow_pytorch_in_f64() {
+    for case in cases() {
+        let mut engine = CpuEngine::<f64>::new(case.setup.clone()).unwrap();
+        replay(&case, &mut engine, Tolerance { abs: 1e-10, rel: 1e-10 });
+    }
+}
+
+/// The same count in f32, ε = 6e-8: a weight below 1 is rounded 25 times (1.5e-6), and each update carries the
+/// gradient's error, √130·ε relative to its largest terms, times the rate. Adam divides by √v, which is as small as
+/// the gradient itself: an error relative to the gradient's largest terms becomes one relative to lr = 3e-3 a step.
+/// 2e-5 is above the sum of these by about two.
+const F32: Tolerance = Tolerance { abs: 2e-5, rel: 2e-5 };
+
+#[test]
+fn networks_follow_pytorch_in_f32() {
+    for case in cases() {
+        let mut engine = CpuEngine::<f32>::new(case.setup.clone()).unwrap();
+        replay(&case, &mut engine, F32);
+    }
+}
+
+#[test]
+fn networks_follow_pytorch_on_the_gpu() {
+    for case in cases() {
+        let Some(gpu) = common::gpu() else { return };
+        let mut engine = GpuEngine::new(gpu, case.setup.clone(), Options::default()).unwrap();
+        replay(&case, &mut engine, F32);
+    }
+}
