@@ -10,6 +10,8 @@ pub mod loss;
 pub mod model;
 pub mod optimizer;
 mod rng;
+#[cfg(feature = "cli")]
+pub mod run;
 pub mod schedule;
 pub mod train;
 pub mod weights;

@@ -1,1 +1,9 @@
-fn main() {}
+//! The program: a thin shell over the library.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

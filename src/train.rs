@@ -41,6 +41,21 @@ impl Default for Plan {
     }
 }
 
+/// What one step did, measured before its update.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport<'a> {
+    /// Counted from 0.
+    pub step: u64,
+    /// Counted from 0.
+    pub epoch: u64,
+    /// Samples of the step.
+    pub rows: usize,
+    /// Learning rate and momentum of the first replica.
+    pub rate: Rate,
+    /// One entry a replica.
+    pub replicas: &'a [StepMetrics],
+}
+
 /// What one epoch did; the vectors have one entry a replica.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Epoch {
@@ -122,12 +137,12 @@ impl<'a> Trainer<'a> {
         self.engine
     }
 
-    /// Trains one epoch, or returns `None` after the last. `on_step` sees every step's metrics, replica after replica,
-    /// in order, though later than the step itself.
+    /// Trains one epoch, or returns `None` after the last. `on_step` sees every step, in order, though
+    /// later than the step itself.
     ///
     /// # Errors
     /// [`Error::Diverged`] when a loss stops being finite, after which the engine holds the last good weights.
-    pub fn epoch(&mut self, on_step: &mut dyn FnMut(&StepMetrics)) -> Result<Option<Epoch>> {
+    pub fn epoch(&mut self, on_step: &mut dyn FnMut(&StepReport)) -> Result<Option<Epoch>> {
         if self.epoch == self.plan.epochs {
             return Ok(None);
         }
@@ -190,20 +205,25 @@ impl<'a> Trainer<'a> {
         metrics: &[StepMetrics],
         steps: &[Step],
         sums: &mut [Evaluation],
-        on_step: &mut dyn FnMut(&StepMetrics),
+        on_step: &mut dyn FnMut(&StepReport),
     ) -> Result<()> {
-        for m in metrics {
-            let step = &steps[(m.step - steps[0].index) as usize];
-            on_step(m);
-            if !m.loss.is_finite() {
+        for replicas in metrics.chunks(sums.len()) {
+            let step = &steps[(replicas[0].step - steps[0].index) as usize];
+            on_step(&StepReport {
+                step: step.index,
+                epoch: self.epoch,
+                rows: step.rows,
+                rate: step.rates[0],
+                replicas,
+            });
+            if let Some(m) = replicas.iter().find(|m| !m.loss.is_finite()) {
                 return Err(self.diverged(step, m.replica, m.loss)?);
             }
-            sums[m.replica].loss += m.loss * step.rows as f64;
-            sums[m.replica].accuracy += m.correct as f64;
-            // Replicas come in order: with the last one's loss all are known to be finite.
-            if m.replica + 1 == sums.len() {
-                self.last_good.finite(m.step);
+            for (sum, m) in sums.iter_mut().zip(replicas) {
+                sum.loss += m.loss * step.rows as f64;
+                sum.accuracy += m.correct as f64;
             }
+            self.last_good.finite(step.index);
         }
         Ok(())
     }

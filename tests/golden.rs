@@ -159,7 +159,7 @@ fn replay(case: &Case, engine: &mut dyn Engine, tolerance: Tolerance) {
     let plan = Plan { epochs: 1, order: Order::Sequential, ..Plan::default() };
     let mut trainer = Trainer::new(engine, plan).unwrap();
     let mut losses = [Vec::new(), Vec::new()];
-    trainer.epoch(&mut |m| losses[m.replica].push(m.loss)).unwrap();
+    trainer.epoch(&mut |step| step.replicas.iter().for_each(|m| losses[m.replica].push(m.loss))).unwrap();
     for r in 0..2 {
         assert_close(&name("losses"), &losses[r], &case.losses, tolerance);
         assert_close(&name("final weights"), &engine.weights(Slot::Live, r).unwrap(), &case.vector("final"), tolerance);

@@ -2,7 +2,7 @@
 
 mod cifar;
 #[cfg(feature = "fetch")]
-mod fetch_placeholder {}
+pub mod fetch;
 mod idx;
 mod npy;
 mod order;

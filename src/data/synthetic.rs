@@ -16,14 +16,15 @@ const GRID: usize = 4;
 
 /// Amplitudes in grey levels, chosen so that after ten epochs a linear model is right about half of the time and one
 /// hidden layer about nine times of ten.
-const SHADE: f64 = 3.0;
-const PATTERN: f64 = 22.0;
-const NOISE: f64 = 40.0;
+const SHADE: f64 = 8.0;
+const PATTERN: f64 = 13.0;
+const CLUTTER: f64 = 30.0;
+const NOISE: f64 = 20.0;
 
 /// 12,000 images of 32×32×3 in ten classes.
 ///
 /// Each class has a shade and a pattern, both smooth. An image is its class's shade plus its pattern with a random
-/// sign, in noise. The sign makes the mean of the pattern zero: a linear model sees the faint shade alone, a hidden
+/// sign, in clutter that is as smooth, and noise. The sign makes the mean of the pattern zero: a linear model sees the faint shade alone, a hidden
 /// layer can take the pattern's magnitude.
 pub(super) fn synthetic(seed: u64) -> Result<Dataset> {
     let templates: Vec<[Vec<f64>; 2]> = (0..CLASSES as u64)
@@ -44,12 +45,14 @@ pub(super) fn synthetic(seed: u64) -> Result<Dataset> {
 fn image([shade, pattern]: &[Vec<f64>; 2], seed: u64, sample: u64) -> Vec<u8> {
     let mut stream = Stream::new(seed, Purpose::Sample, sample);
     let sign = if stream.uniform() < 0.5 { -PATTERN } else { PATTERN };
-    let pixel = |(shade, pattern): (&f64, &f64)| {
+    let clutter = template(&mut stream);
+    let pixel = |((shade, pattern), clutter): ((&f64, &f64), &f64)| {
         // The sum of two uniform deviates has deviation 1/√6.
         let noise = (stream.uniform() + stream.uniform() - 1.0) * 6f64.sqrt();
-        (128.0 + SHADE * shade + sign * pattern + NOISE * noise).round().clamp(0.0, 255.0) as u8
+        let value = 128.0 + SHADE * shade + sign * pattern + CLUTTER * clutter + NOISE * noise;
+        value.round().clamp(0.0, 255.0) as u8
     };
-    shade.iter().zip(pattern).map(pixel).collect()
+    shade.iter().zip(pattern).zip(&clutter).map(pixel).collect()
 }
 
 /// A smooth random image of deviation about 1: normal deviates on a coarse grid, bilinearly interpolated.

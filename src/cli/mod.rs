@@ -1,0 +1,103 @@
+//! The command line: one file a subcommand.
+
+mod data;
+mod devices;
+mod eval;
+mod settings;
+mod train;
+mod verify;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use thalweg::Error;
+
+/// Train small neural networks by mini-batch gradient descent, on any GPU and on the CPU
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network, and write its metrics and weights to a folder
+    Train(train::Args),
+    /// Evaluate the weights of a run
+    Eval(eval::Args),
+    /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
+    Verify(verify::Args),
+    /// List the adapters that `--device` can choose
+    Devices(devices::Args),
+    /// Describe or download a data set
+    Data(data::Args),
+}
+
+/// Exit status for a run that went wrong: a diverged loss, a failed verification.
+const FAILED: u8 = 1;
+/// Exit status for input that cannot be used.
+const BAD_INPUT: u8 = 2;
+
+/// Runs the command and prints an error as one line.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Data(args) => data::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        let text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+        let _ = writeln!(std::io::stderr(), "error: {text}");
+        match error.downcast_ref::<Error>() {
+            Some(Error::Diverged { .. }) => ExitCode::from(FAILED),
+            _ => ExitCode::from(BAD_INPUT),
+        }
+    })
+}
+
+/// Prints a line. When nobody reads any more, as under `| head`, the line is dropped.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+use say;
+
+/// A table with aligned columns; the first line is the header, and text is left- and numbers right-aligned.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cell = |row: &[String], c: usize| row.get(c).cloned().unwrap_or_default();
+    let widths: Vec<usize> =
+        (0..columns).map(|c| rows.iter().map(|row| cell(row, c).chars().count()).max().unwrap_or(0)).collect();
+    let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '±');
+    let right: Vec<bool> =
+        (0..columns).map(|c| rows.iter().skip(1).all(|row| cell(row, c).is_empty() || is_number(&cell(row, c)))).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = (0..columns)
+            .map(|c| {
+                let pad = " ".repeat(widths[c] - cell(row, c).chars().count());
+                if right[c] { pad + &cell(row, c) } else { cell(row, c) + &pad }
+            })
+            .collect();
+        cells.join("  ").trim_end().to_string()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// `1,234,567`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

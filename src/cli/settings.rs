@@ -1,0 +1,200 @@
+//! The flags that make a configuration; each stands for one key of the file.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use thalweg::run::{Config, Setting, setting};
+use toml::{Table, Value};
+
+/// A configuration file and what overrides it.
+#[derive(clap::Args)]
+pub struct Settings {
+    /// A configuration; its tables are [data], [model], [optimizer], [schedule] and [train]
+    config: Option<PathBuf>,
+    /// synthetic (default), cifar10:DIR, cifar100:DIR, mnist:DIR, fashion-mnist:DIR,
+    /// idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS] or npy:X,Y[,TEST_X,TEST_Y]
+    #[arg(long, help_heading = "Data", value_name = "SOURCE")]
+    data: Option<String>,
+    /// channel (mean 0, deviation 1; default), unit (pixels in [0, 1]) or none
+    #[arg(long, help_heading = "Data")]
+    normalize: Option<String>,
+    /// Fraction of the training part to hold out [default: 0]
+    #[arg(long, help_heading = "Data", value_name = "FRACTION")]
+    validation: Option<f64>,
+    /// Number of classes [default: the largest label + 1]
+    #[arg(long, help_heading = "Data")]
+    classes: Option<i64>,
+    /// Widths of the hidden layers, or none for a linear model [default: 256,128]
+    #[arg(long, help_heading = "Model", value_name = "W,W,...")]
+    hidden: Option<String>,
+    /// identity, relu (default), gelu, gelu_tanh, silu or tanh
+    #[arg(long, help_heading = "Model")]
+    activation: Option<String>,
+    /// pytorch (default), kaiming or xavier
+    #[arg(long, help_heading = "Model")]
+    init: Option<String>,
+    /// Start from these weights instead
+    #[arg(long, help_heading = "Model", value_name = "FILE.safetensors")]
+    init_from: Option<String>,
+    /// cross_entropy (default for labels) or mse (default for other targets)
+    #[arg(long, help_heading = "Model")]
+    loss: Option<String>,
+    /// Weight of the uniform distribution in the targets [default: 0]
+    #[arg(long, help_heading = "Model", value_name = "EPSILON")]
+    label_smoothing: Option<f64>,
+    /// sgd, adam, adamw (default) or rmsprop, with PyTorch's defaults
+    #[arg(long, help_heading = "Optimizer")]
+    optimizer: Option<String>,
+    /// Learning rate [default: the optimizer's: 0.001, rmsprop 0.01]
+    #[arg(long, help_heading = "Optimizer")]
+    lr: Option<f64>,
+    /// sgd, rmsprop [default: 0]
+    #[arg(long, help_heading = "Optimizer")]
+    momentum: Option<f64>,
+    /// sgd [default: 0]
+    #[arg(long, help_heading = "Optimizer")]
+    dampening: Option<f64>,
+    /// sgd: Nesterov's momentum
+    #[arg(long, help_heading = "Optimizer")]
+    nesterov: bool,
+    /// adam, adamw [default: 0.9,0.999]
+    #[arg(long, help_heading = "Optimizer", value_name = "B1,B2", value_delimiter = ',', num_args = 2)]
+    betas: Option<Vec<f64>>,
+    /// rmsprop [default: 0.99]
+    #[arg(long, help_heading = "Optimizer")]
+    alpha: Option<f64>,
+    /// adam, adamw, rmsprop [default: 1e-8]
+    #[arg(long, help_heading = "Optimizer")]
+    eps: Option<f64>,
+    /// adam, adamw: divide by the largest second moment
+    #[arg(long, help_heading = "Optimizer")]
+    amsgrad: bool,
+    /// rmsprop: divide by the deviation
+    #[arg(long, help_heading = "Optimizer")]
+    centered: bool,
+    /// [default: 0; adamw 0.01]
+    #[arg(long, help_heading = "Optimizer")]
+    weight_decay: Option<f64>,
+    /// constant (default) or cosine
+    #[arg(long, help_heading = "Schedule")]
+    schedule: Option<String>,
+    /// Samples of a step, or full for the whole training part [default: 128]
+    #[arg(long, help_heading = "Run", value_name = "N|full")]
+    batch: Option<String>,
+    /// Passes over the training part [default: 10]
+    #[arg(long, help_heading = "Run")]
+    epochs: Option<i64>,
+    /// Draws first weights and orders; replica r uses seed + r [default: 0]
+    #[arg(long, help_heading = "Run")]
+    seed: Option<i64>,
+    /// Models trained side by side [default: 1]
+    #[arg(long, help_heading = "Run", value_name = "R")]
+    replicas: Option<i64>,
+    /// shuffle (default) or sequential
+    #[arg(long, help_heading = "Run")]
+    order: Option<String>,
+    /// Leave out an epoch's last batch if it is short
+    #[arg(long, help_heading = "Run")]
+    drop_last: bool,
+    /// Scale gradients of a larger global norm down to it
+    #[arg(long, help_heading = "Run", value_name = "NORM")]
+    clip_norm: Option<f64>,
+    /// f32 (default) or f64; f64 is the CPU engine's
+    #[arg(long, help_heading = "Run")]
+    precision: Option<String>,
+    /// auto (a hardware GPU, else the CPU; default), cpu, gpu, or an adapter's number or name
+    #[arg(long, help_heading = "Run")]
+    device: Option<String>,
+    /// Device memory that may be taken, as 512MiB; data that does not fit is streamed [default: all]
+    #[arg(long, help_heading = "Run", value_name = "BYTES")]
+    memory: Option<String>,
+    /// Write every so many steps a line to metrics.jsonl, 0 for none [default: 10]
+    #[arg(long, help_heading = "Run", value_name = "STEPS")]
+    log_every: Option<i64>,
+    /// Evaluate after every so many epochs, and after the last [default: 1]
+    #[arg(long, help_heading = "Run", value_name = "EPOCHS")]
+    eval_every: Option<i64>,
+    /// Set any key of the configuration to a TOML value; overrides file and flags
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Settings {
+    /// The resolved configuration.
+    pub fn resolve(&self) -> anyhow::Result<Config> {
+        let file = match &self.config {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                text.parse::<Table>().with_context(|| path.display().to_string())?
+            }
+            None => Table::new(),
+        };
+        let sets = self.set.iter().map(|text| setting(text)).collect::<thalweg::Result<Vec<_>>>()?;
+        Ok(Config::resolve(file, self.flags()?, sets)?)
+    }
+
+    fn flags(&self) -> anyhow::Result<Vec<Setting>> {
+        // The names come first, since another name forgets the keys set before.
+        let text = [
+            ("optimizer.name", &self.optimizer),
+            ("schedule.name", &self.schedule),
+            ("data.source", &self.data),
+            ("data.normalize", &self.normalize),
+            ("model.activation", &self.activation),
+            ("model.init", &self.init),
+            ("model.init_from", &self.init_from),
+            ("model.loss", &self.loss),
+            ("train.order", &self.order),
+            ("train.precision", &self.precision),
+            ("train.device", &self.device),
+            ("train.memory", &self.memory),
+        ];
+        let numbers = [
+            ("data.validation", self.validation),
+            ("model.label_smoothing", self.label_smoothing),
+            ("optimizer.lr", self.lr),
+            ("optimizer.momentum", self.momentum),
+            ("optimizer.dampening", self.dampening),
+            ("optimizer.alpha", self.alpha),
+            ("optimizer.eps", self.eps),
+            ("optimizer.weight_decay", self.weight_decay),
+            ("train.clip_norm", self.clip_norm),
+        ];
+        let counts = [
+            ("data.classes", self.classes),
+            ("train.epochs", self.epochs),
+            ("train.seed", self.seed),
+            ("train.replicas", self.replicas),
+            ("train.log_every", self.log_every),
+            ("train.eval_every", self.eval_every),
+        ];
+        let switches = [
+            ("optimizer.nesterov", self.nesterov),
+            ("optimizer.amsgrad", self.amsgrad),
+            ("optimizer.centered", self.centered),
+            ("train.drop_last", self.drop_last),
+        ];
+        let mut flags: Vec<(&str, Value)> = Vec::new();
+        flags.extend(text.iter().filter_map(|(key, v)| v.as_ref().map(|v| (*key, Value::String(v.clone())))));
+        flags.extend(numbers.iter().filter_map(|(key, v)| v.map(|v| (*key, Value::Float(v)))));
+        flags.extend(counts.iter().filter_map(|(key, v)| v.map(|v| (*key, Value::Integer(v)))));
+        flags.extend(switches.iter().filter(|(_, v)| *v).map(|(key, _)| (*key, Value::Boolean(true))));
+        if let Some(betas) = &self.betas {
+            flags.push(("optimizer.betas", Value::Array(betas.iter().map(|&b| Value::Float(b)).collect())));
+        }
+        if let Some(batch) = &self.batch {
+            flags.push(("train.batch", batch.parse().map_or_else(|_| Value::String(batch.clone()), Value::Integer)));
+        }
+        if let Some(hidden) = &self.hidden {
+            let widths: Vec<&str> = if hidden == "none" { Vec::new() } else { hidden.split(',').collect() };
+            let widths = widths
+                .iter()
+                .map(|w| w.trim().parse().map(Value::Integer))
+                .collect::<Result<Vec<_>, _>>()
+                .ok()
+                .with_context(|| format!("--hidden: expected widths as 512,256, or none, found {hidden:?}"))?;
+            flags.push(("model.hidden", Value::Array(widths)));
+        }
+        Ok(flags.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
+    }
+}

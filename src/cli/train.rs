@@ -1,0 +1,239 @@
+//! `thalweg train`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use thalweg::Error;
+use thalweg::engine::{Engine, Evaluation, Slot};
+use thalweg::run::{self, Config, Run};
+use thalweg::train::{Epoch, Trainer};
+
+use super::settings::Settings;
+use super::{say, table, thousands};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    settings: Settings,
+    /// Folder for the run's files [default: runs/1, runs/2, ...]
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Replace the run that the folder holds
+    #[arg(long)]
+    overwrite: bool,
+    /// Print the errors alone
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = args.settings.resolve()?;
+    let dir = args.run.clone().unwrap_or_else(Run::next_dir);
+    Run::check(&dir, args.overwrite)?;
+    config.optimizer.check()?;
+    let setup = config.setup(config.dataset()?)?;
+    let (mut engine, reason) = config.engine(setup)?;
+    let engine = engine.as_mut();
+
+    let device = engine.describe();
+    if !args.quiet {
+        describe(&config, engine, &format!("{device}: {reason}"));
+    }
+    let init_from = match &config.model.init_from {
+        Some(path) => Some(thalweg::weights::read(path, engine.layout())?),
+        None => None,
+    };
+    let mut trainer = Trainer::new(engine, config.plan())?;
+    match init_from {
+        Some(weights) => {
+            (0..config.train.replicas).try_for_each(|r| trainer.engine().set_weights(Slot::Live, r, &weights))?;
+        }
+        None => trainer.init(config.model.init)?,
+    }
+    // From here on nothing is wrong with the input.
+    let mut run = Run::create(&dir, args.overwrite, &config)?;
+    let (outcome, ended) = epochs(&config, &mut trainer, &mut run, args.quiet);
+    let diverged = match &ended {
+        Ok(()) => None,
+        Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
+        Err(_) => return ended.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+    };
+    let summary = summary(&config, &outcome, &device, diverged);
+    run.finish(trainer.engine(), config.train.precision, &summary)?;
+    ended?;
+    if !args.quiet {
+        say!("\n{}\n\nWritten to {}", final_table(&outcome), run.dir().display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a run's epochs left.
+struct Outcome {
+    last: Epoch,
+    best: Option<(u64, f64)>,
+    seconds: f64,
+    samples: f64,
+}
+
+fn epochs(config: &Config, trainer: &mut Trainer, run: &mut Run, quiet: bool) -> (Outcome, thalweg::Result<()>) {
+    let bar = if quiet { ProgressBar::hidden() } else { progress(trainer.steps()) };
+    let mut outcome = Outcome { last: Epoch::default(), best: None, seconds: 0.0, samples: 0.0 };
+    let replicas = config.train.replicas as f64;
+    let ended = loop {
+        let start = std::time::Instant::now();
+        let mut written = Ok(());
+        let (mut rows, mut shown) = (0.0, start);
+        let result = trainer.epoch(&mut |step| {
+            rows += step.rows as f64 * replicas;
+            // Ten times a second is often enough for the eye.
+            if shown.elapsed() > Duration::from_millis(100) {
+                shown = std::time::Instant::now();
+                let loss = step.replicas.iter().map(|m| m.loss).sum::<f64>() / replicas;
+                let correct = step.replicas.iter().map(|m| m.correct as f64).sum::<f64>();
+                let accuracy = correct / (replicas * step.rows as f64);
+                let speed = thousands((rows / start.elapsed().as_secs_f64()) as u64);
+                bar.set_position(step.step + 1);
+                bar.set_message(format!("loss {loss:.4}  accuracy {accuracy:.3}  {speed} samples/s"));
+            }
+            let log_every = config.train.log_every;
+            if written.is_ok() && log_every > 0 && step.step.is_multiple_of(log_every) {
+                written = run.step(step);
+            }
+        });
+        let epoch = match result.and_then(|epoch| written.map(|()| epoch)) {
+            Ok(Some(epoch)) => epoch,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        outcome.seconds += epoch.seconds;
+        outcome.samples += epoch.seconds * epoch.samples_per_second;
+        if let Some(evaluations) = epoch.test.as_ref() {
+            let accuracy = run::mean(&evaluations.iter().map(|e| e.accuracy).collect::<Vec<_>>());
+            if outcome.best.is_none_or(|(_, best)| accuracy > best) {
+                outcome.best = Some((epoch.epoch, accuracy));
+            }
+        }
+        if let Err(error) = run.epoch(&epoch) {
+            break Err(error);
+        }
+        if !quiet {
+            bar.suspend(|| say!("{}", epoch_line(config, &epoch)));
+        }
+        outcome.last = epoch;
+    };
+    bar.finish_and_clear();
+    (outcome, ended)
+}
+
+fn progress(steps: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps  {msg}  {eta} left");
+    ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn describe(config: &Config, engine: &dyn Engine, device: &str) {
+    let setup = engine.setup();
+    let data = &setup.dataset;
+    let widths: Vec<String> = setup.model.widths.iter().map(ToString::to_string).collect();
+    let held = |samples: Option<&thalweg::data::Samples>, name: &str| {
+        samples.map_or(String::new(), |s| format!(", {} {name}", thousands(s.len() as u64)))
+    };
+    say!("device  {device}");
+    say!(
+        "data    {}: {} training samples{}{}",
+        data.name,
+        thousands(data.train.len() as u64),
+        held(data.validation.as_ref(), "validation"),
+        held(data.test.as_ref(), "test"),
+    );
+    say!("model   {}, {} parameters", widths.join("-"), thousands(setup.model.parameters() as u64));
+    say!("run     batch {}, {} epochs, {} replica(s)\n", setup.batch, config.train.epochs, setup.replicas);
+}
+
+fn epoch_line(config: &Config, epoch: &Epoch) -> String {
+    let part = |name: &str, evaluations: Option<&Vec<Evaluation>>| {
+        evaluations.map_or(String::new(), |e| {
+            let (loss, accuracy) = means(e);
+            format!("  {name} {loss:.4} {accuracy:.4}")
+        })
+    };
+    let epochs = config.train.epochs;
+    format!(
+        "epoch {:>width$}/{epochs}  lr {:<9.3e}{}{}{}  {} samples/s",
+        epoch.epoch + 1,
+        epoch.lr,
+        part("train", Some(&epoch.train)),
+        part("validation", epoch.validation.as_ref()),
+        part("test", epoch.test.as_ref()),
+        thousands(epoch.samples_per_second as u64),
+        width = epochs.to_string().len(),
+    )
+}
+
+fn means(evaluations: &[Evaluation]) -> (f64, f64) {
+    let of = |f: fn(&Evaluation) -> f64| run::mean(&evaluations.iter().map(f).collect::<Vec<_>>());
+    (of(|e| e.loss), of(|e| e.accuracy))
+}
+
+/// The parts that were evaluated last.
+fn parts(epoch: &Epoch) -> impl Iterator<Item = (&'static str, &Vec<Evaluation>)> {
+    let train = Some(&epoch.train).filter(|e| !e.is_empty());
+    [("train", train), ("validation", epoch.validation.as_ref()), ("test", epoch.test.as_ref())]
+        .into_iter()
+        .filter_map(|(name, evaluations)| evaluations.map(|e| (name, e)))
+}
+
+fn final_table(outcome: &Outcome) -> String {
+    let mut rows = vec![["part", "loss", "", "accuracy", ""].map(String::from).to_vec()];
+    for (name, evaluations) in parts(&outcome.last) {
+        let losses: Vec<f64> = evaluations.iter().map(|e| e.loss).collect();
+        let accuracies: Vec<f64> = evaluations.iter().map(|e| e.accuracy).collect();
+        let deviation = |values: &[f64]| match values.len() {
+            1 => String::new(),
+            _ => format!("± {:.4}", run::deviation(values)),
+        };
+        rows.push(vec![
+            name.to_string(),
+            format!("{:.4}", run::mean(&losses)),
+            deviation(&losses),
+            format!("{:.4}", run::mean(&accuracies)),
+            deviation(&accuracies),
+        ]);
+    }
+    let speed = thousands((outcome.samples / outcome.seconds) as u64);
+    let best = outcome.best.map_or(String::new(), |(epoch, accuracy)| {
+        format!("\nbest test accuracy {accuracy:.4} after epoch {}", epoch + 1)
+    });
+    let steps = thousands(outcome.last.steps);
+    format!(
+        "{}\n{steps} steps in {:.1} s, {speed} samples/s; ended after the last epoch{best}",
+        table(&rows),
+        outcome.seconds
+    )
+}
+
+fn summary(config: &Config, outcome: &Outcome, device: &str, diverged: Option<String>) -> Value {
+    let mut summary = json!({
+        "stopped_by": if diverged.is_some() { "diverged" } else { "epochs" },
+        "epochs": outcome.last.epoch + u64::from(outcome.last.steps > 0),
+        "steps": outcome.last.steps,
+        "replicas": config.train.replicas,
+        "device": device,
+        "seconds": outcome.seconds,
+        "samples_per_second": outcome.samples / outcome.seconds.max(f64::MIN_POSITIVE),
+    });
+    for (part, evaluations) in parts(&outcome.last) {
+        for (name, value) in run::statistics(part, evaluations) {
+            summary[name] = value;
+        }
+    }
+    if let Some((epoch, accuracy)) = outcome.best {
+        summary["best_test_accuracy"] = json!({ "epoch": epoch, "mean": accuracy });
+    }
+    if let Some(text) = diverged {
+        summary["diverged"] = text.into();
+    }
+    summary
+}

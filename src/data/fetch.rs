@@ -1,0 +1,140 @@
+//! Downloading data sets from where their authors publish them.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use md5::{Digest, Md5};
+
+use crate::error::{Error, Result};
+
+/// A published data set: its files, each with the MD5 checksum that its authors publish.
+#[derive(Clone, Copy, Debug)]
+pub struct Archive {
+    /// The name by which [`Archive::named`] finds it.
+    pub name: &'static str,
+    /// The folder that the files lie in, over HTTPS.
+    pub url: &'static str,
+    /// Names and checksums. A `.tar.gz` is unpacked, other files are left as they are.
+    pub files: &'static [(&'static str, &'static str)],
+    /// The folder that unpacking makes, or nothing.
+    pub unpacks_to: &'static str,
+}
+
+/// Every archive.
+pub const ARCHIVES: [Archive; 4] = [
+    Archive {
+        name: "cifar10",
+        url: "https://www.cs.toronto.edu/~kriz",
+        files: &[("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")],
+        unpacks_to: "cifar-10-batches-bin",
+    },
+    Archive {
+        name: "cifar100",
+        url: "https://www.cs.toronto.edu/~kriz",
+        files: &[("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8")],
+        unpacks_to: "cifar-100-binary",
+    },
+    Archive {
+        name: "fashion-mnist",
+        url: "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+        files: &[
+            ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+            ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+            ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+            ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+        ],
+        unpacks_to: "",
+    },
+    Archive {
+        name: "mnist",
+        url: "https://ossci-datasets.s3.amazonaws.com/mnist",
+        files: &[
+            ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+            ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
+            ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+            ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+        ],
+        unpacks_to: "",
+    },
+];
+
+impl Archive {
+    /// The archive of that name.
+    ///
+    /// # Errors
+    /// No such archive.
+    pub fn named(name: &str) -> Result<Self> {
+        let names: Vec<&str> = ARCHIVES.iter().map(|a| a.name).collect();
+        let found = ARCHIVES.iter().find(|a| a.name == name).copied();
+        found.ok_or_else(|| Error::config("data fetch", format!("expected {}, found {name:?}", names.join(", "))))
+    }
+
+    /// Where the data set lies after [`fetch`](Self::fetch) into `dir`.
+    pub fn data_dir(&self, dir: &Path) -> PathBuf {
+        if self.unpacks_to.is_empty() { dir.into() } else { dir.join(self.unpacks_to) }
+    }
+
+    /// Downloads every file into `dir` from `mirror`, or from the official address, checks it and unpacks it.
+    /// `progress` hears the file, the bytes that have come and, if the server tells, those that will.
+    ///
+    /// # Errors
+    /// A file that cannot be had, or whose checksum is another; it is not kept.
+    pub fn fetch(
+        &self,
+        mirror: Option<&str>,
+        dir: &Path,
+        progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    ) -> Result<()> {
+        fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        for (file, checksum) in self.files {
+            let url = format!("{}/{file}", mirror.unwrap_or(self.url).trim_end_matches('/'));
+            let part = dir.join(format!("{file}.part"));
+            let result = download(&url, &part, checksum, &mut |done, total| progress(file, done, total))
+                .and_then(|()| self.place(&part, file, dir));
+            if result.is_err() {
+                // What is left of a failed download is of no use; that it cannot be removed either is less telling
+                // than why it failed.
+                let _ = fs::remove_file(&part);
+            }
+            result?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, part: &Path, file: &str, dir: &Path) -> Result<()> {
+        if file.ends_with(".tar.gz") {
+            let packed = File::open(part).map_err(Error::io(part))?;
+            tar::Archive::new(flate2::read::GzDecoder::new(packed)).unpack(dir).map_err(Error::io(dir))?;
+            return fs::remove_file(part).map_err(Error::io(part));
+        }
+        let path = dir.join(file);
+        fs::rename(part, &path).map_err(Error::io(&path))
+    }
+}
+
+fn download(url: &str, path: &Path, checksum: &str, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<()> {
+    let failed = |text: String| Error::Data { place: url.to_string(), message: text };
+    let response = ureq::get(url).call().map_err(|error| failed(error.to_string()))?;
+    let total = response.headers().get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
+    let mut body = response.into_body().into_reader();
+    let mut file = File::create(path).map_err(Error::io(path))?;
+    let mut digest = Md5::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut done = 0;
+    loop {
+        let n = body.read(&mut buffer).map_err(|error| failed(error.to_string()))?;
+        if n == 0 {
+            break;
+        }
+        digest.update(&buffer[..n]);
+        file.write_all(&buffer[..n]).map_err(Error::io(path))?;
+        done += n as u64;
+        progress(done, total);
+    }
+    let found: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if found != checksum {
+        return Err(failed(format!("expected MD5 {checksum}, found {found} over {done} bytes")));
+    }
+    Ok(())
+}

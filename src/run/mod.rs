@@ -1,0 +1,262 @@
+//! A run as a folder: its configuration, metrics, summary and weights.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `config.toml` | every setting of the run, resolved |
+//! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy` |
+//! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
+//! | `summary.json` | the last evaluation, mean, deviation and each replica's; what ended the run |
+//! | `weights.safetensors` | the weights; with several replicas `weights.0.safetensors` and so on |
+
+mod config;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::data::{Dataset, Source};
+use crate::device::{Device, Precision};
+use crate::engine::{Engine, Evaluation, Setup, Slot};
+use crate::error::{Error, Result};
+use crate::gpu::Options;
+use crate::loss::Loss;
+use crate::model::Mlp;
+use crate::train::{Epoch, Plan, StepReport};
+use crate::weights;
+
+pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, Setting, TrainConfig, setting};
+
+impl Config {
+    /// Loads, splits and normalises the data set.
+    ///
+    /// # Errors
+    /// What [`Source::load`] and [`Dataset::hold_out`] refuse.
+    pub fn dataset(&self) -> Result<Dataset> {
+        let data = &self.data;
+        let mut dataset = data.source.parse::<Source>()?.load(data.seed)?;
+        if let Some(classes) = data.classes {
+            dataset = dataset.with_classes(classes)?;
+        }
+        Ok(dataset.hold_out(data.validation, data.seed)?.normalize(data.normalize))
+    }
+
+    /// What the engine is built for.
+    ///
+    /// # Errors
+    /// A model that cannot be.
+    pub fn setup(&self, dataset: Dataset) -> Result<Setup> {
+        let model = Mlp::new(dataset.width(), &self.model.hidden, dataset.outputs, self.model.activation)?;
+        let by_targets = if dataset.is_classification() { Loss::CrossEntropy } else { Loss::Mse };
+        Ok(Setup {
+            model,
+            loss: self.model.loss.unwrap_or(by_targets),
+            label_smoothing: self.model.label_smoothing,
+            optimizer: self.optimizer,
+            clip_norm: self.train.clip_norm,
+            replicas: self.train.replicas,
+            batch: self.train.batch.of(dataset.train.len()),
+            dataset: Arc::new(dataset),
+        })
+    }
+
+    /// What the trainer does.
+    pub fn plan(&self) -> Plan {
+        Plan {
+            epochs: self.train.epochs,
+            drop_last: self.train.drop_last,
+            order: self.train.order,
+            seed: self.train.seed,
+            schedule: self.schedule,
+            eval_every: self.train.eval_every,
+        }
+    }
+
+    /// Opens the engine, and says in words why it is this one.
+    ///
+    /// # Errors
+    /// What [`Device::open`] refuses.
+    pub fn engine(&self, setup: Setup) -> Result<(Box<dyn Engine>, String)> {
+        let options = Options { memory: self.train.memory.map(|bytes| bytes.0), ..Options::default() };
+        self.train.device.parse::<Device>()?.open(self.train.precision, setup, options)
+    }
+}
+
+/// A run's folder, open for writing.
+pub struct Run {
+    dir: PathBuf,
+    metrics: BufWriter<File>,
+    epochs: BufWriter<File>,
+}
+
+/// The files that a run writes beside its weights.
+const FILES: [&str; 4] = ["config.toml", "metrics.jsonl", "epochs.jsonl", "summary.json"];
+
+impl Run {
+    /// Makes the folder and writes the configuration. A folder that holds a run is refused unless `overwrite`.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written, or holds something.
+    pub fn create(dir: &Path, overwrite: bool, config: &Config) -> Result<Self> {
+        Self::check(dir, overwrite)?;
+        fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        for path in weight_files(dir)?.into_iter().chain(FILES.map(|name| dir.join(name))) {
+            if path.exists() {
+                fs::remove_file(&path).map_err(Error::io(&path))?;
+            }
+        }
+        let text = toml::to_string(config).map_err(|error| Error::config("config", error.to_string()))?;
+        let path = dir.join("config.toml");
+        fs::write(&path, text).map_err(Error::io(&path))?;
+        let open = |name: &str| {
+            let path = dir.join(name);
+            File::create(&path).map(BufWriter::new).map_err(Error::io(&path))
+        };
+        let (metrics, epochs) = (open("metrics.jsonl")?, open("epochs.jsonl")?);
+        Ok(Self { dir: dir.into(), metrics, epochs })
+    }
+
+    /// Refuses a folder that holds a run, unless `overwrite`.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check(dir: &Path, overwrite: bool) -> Result<()> {
+        if !overwrite && FILES.iter().any(|name| dir.join(name).exists()) {
+            let found = format!("expected a new folder, found a run in {}; pass --overwrite to replace it", dir.display());
+            return Err(Error::config("--run", found));
+        }
+        if dir.exists() && !dir.is_dir() {
+            return Err(Error::config("--run", format!("expected a folder, found a file at {}", dir.display())));
+        }
+        Ok(())
+    }
+
+    /// The first of `runs/1`, `runs/2`, ... that is not there.
+    pub fn next_dir() -> PathBuf {
+        (1u32..).map(|i| Path::new("runs").join(i.to_string())).find(|dir| !dir.exists()).unwrap_or_default()
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes a step's line.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn step(&mut self, step: &StepReport) -> Result<()> {
+        let all = step.replicas;
+        let losses: Vec<f64> = all.iter().map(|m| m.loss).collect();
+        let accuracies: Vec<f64> = all.iter().map(|m| m.correct as f64 / step.rows as f64).collect();
+        let mut line = json!({
+            "step": step.step, "epoch": step.epoch, "lr": step.rate.lr, "momentum": step.rate.momentum,
+            "loss": number(mean(&losses)), "accuracy": mean(&accuracies),
+        });
+        if all.len() > 1 {
+            line["losses"] = losses.iter().map(|&loss| number(loss)).collect();
+            line["accuracies"] = json!(accuracies);
+        }
+        if all[0].grad_norm.is_some() {
+            let norms: Vec<f64> = all.iter().filter_map(|m| m.grad_norm).collect();
+            line["grad_norm"] = number(mean(&norms));
+        }
+        self.write("metrics.jsonl", &line)
+    }
+
+    /// Writes an epoch's line.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
+        let mut line = json!({ "epoch": epoch.epoch, "steps": epoch.steps, "lr": epoch.lr });
+        let parts = [
+            ("train", Some(&epoch.train)),
+            ("validation", epoch.validation.as_ref()),
+            ("test", epoch.test.as_ref()),
+        ];
+        for (part, evaluations) in parts {
+            for (name, value) in evaluations.into_iter().flat_map(|e| statistics(part, e)) {
+                line[name] = value;
+            }
+        }
+        line["seconds"] = json!(epoch.seconds);
+        line["samples_per_second"] = json!(epoch.samples_per_second);
+        self.write("epochs.jsonl", &line)?;
+        self.metrics.flush().map_err(Error::io(&self.dir.join("metrics.jsonl")))?;
+        self.epochs.flush().map_err(Error::io(&self.dir.join("epochs.jsonl")))
+    }
+
+    /// Writes the weights of all replicas and the summary.
+    ///
+    /// # Errors
+    /// A file cannot be written, or the device is lost.
+    pub fn finish(&mut self, engine: &mut dyn Engine, precision: Precision, summary: &Value) -> Result<()> {
+        self.metrics.flush().map_err(Error::io(&self.dir.join("metrics.jsonl")))?;
+        let replicas = engine.setup().replicas;
+        for r in 0..replicas {
+            let values = engine.weights(Slot::Live, r)?;
+            weights::write(&weight_file(&self.dir, r, replicas), engine.layout(), &values, precision)?;
+        }
+        let path = self.dir.join("summary.json");
+        let text = serde_json::to_string_pretty(summary).unwrap_or_default() + "\n";
+        fs::write(&path, text).map_err(Error::io(&path))
+    }
+
+    fn write(&mut self, name: &str, line: &Value) -> Result<()> {
+        let file = if name == "metrics.jsonl" { &mut self.metrics } else { &mut self.epochs };
+        writeln!(file, "{line}").map_err(Error::io(&self.dir.join(name)))
+    }
+}
+
+/// Where replica `r` of `replicas` lies.
+pub fn weight_file(dir: &Path, r: usize, replicas: usize) -> PathBuf {
+    dir.join(if replicas == 1 { "weights.safetensors".into() } else { format!("weights.{r}.safetensors") })
+}
+
+fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).map_err(Error::io(dir))?;
+    Ok(entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("weights.") && name.ends_with(".safetensors")
+        })
+        .collect())
+}
+
+/// `PART_loss` and `PART_accuracy`, each with mean, deviation and every replica's.
+pub fn statistics(part: &str, evaluations: &[Evaluation]) -> [(String, Value); 2] {
+    let entry = |name: &str, values: Vec<f64>| {
+        let replicas: Vec<Value> = values.iter().map(|&v| number(v)).collect();
+        let value = json!({
+            "mean": number(mean(&values)), "deviation": number(deviation(&values)), "replicas": replicas,
+        });
+        (format!("{part}_{name}"), value)
+    };
+    [
+        entry("loss", evaluations.iter().map(|e| e.loss).collect()),
+        entry("accuracy", evaluations.iter().map(|e| e.accuracy).collect()),
+    ]
+}
+
+/// A JSON number; one that is not finite becomes text, since JSON has no such number.
+fn number(value: f64) -> Value {
+    if value.is_finite() { json!(value) } else { json!(value.to_string()) }
+}
+
+/// Arithmetic mean.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Sample deviation, with n − 1; 0 for a single value.
+pub fn deviation(values: &[f64]) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let mean = mean(values);
+    (values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
+}
