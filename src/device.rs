@@ -84,11 +84,10 @@ impl Device {
             }
             Self::Gpu if adapters[0].hardware => (Some(0), "the first hardware GPU".into()),
             Self::Gpu => (Some(0), "a software adapter, for want of a GPU".into()),
-            Self::Index(index) if *index < adapters.len() => (Some(*index), "asked for by number".into()),
-            Self::Name(name) if adapters.iter().any(|a| has_name(a, name)) => {
-                (adapters.iter().position(|a| has_name(a, name)), "asked for by name".into())
-            }
             Self::Index(_) | Self::Name(_) => {
+                if let index @ Some(_) = self.choose(&adapters) {
+                    return Self::build(index, precision, setup, options).map(|engine| (engine, "asked for".into()));
+                }
                 let names: Vec<String> = adapters.iter().map(|a| format!("{} ({})", a.index, a.name)).collect();
                 let list = if names.is_empty() { "none".to_string() } else { names.join(", ") };
                 return Err(Error::config(
@@ -97,18 +96,27 @@ impl Device {
                 ));
             }
         };
-        let engine: Box<dyn Engine> = match (index, precision) {
+        Self::build(index, precision, setup, options).map(|engine| (engine, reason))
+    }
+
+    /// The place in `adapters` of the one that a number or a name means.
+    pub fn choose(&self, adapters: &[adapter::Description]) -> Option<usize> {
+        match self {
+            Self::Index(index) => adapters.get(*index).map(|a| a.index),
+            Self::Name(name) => adapters.iter().position(|a| a.name.to_lowercase().contains(&name.to_lowercase())),
+            Self::Auto | Self::Cpu | Self::Gpu => None,
+        }
+    }
+
+    /// The engine on the adapter at `index`, or on the CPU.
+    fn build(index: Option<usize>, precision: Precision, setup: Setup, options: Options) -> Result<Box<dyn Engine>> {
+        Ok(match (index, precision) {
             (None, Precision::F32) => Box::new(CpuEngine::<f32>::new(setup)?),
             (None, Precision::F64) => Box::new(CpuEngine::<f64>::new(setup)?),
             (Some(_), Precision::F64) => {
                 return Err(Error::config("train.precision", "f64 needs the CPU engine: expected device cpu or auto"));
             }
             (Some(index), Precision::F32) => Box::new(GpuEngine::new(Gpu::open(index)?, setup, options)?),
-        };
-        Ok((engine, reason))
+        })
     }
-}
-
-fn has_name(adapter: &adapter::Description, name: &str) -> bool {
-    adapter.name.to_lowercase().contains(&name.to_lowercase())
 }

@@ -14,5 +14,6 @@ mod rng;
 pub mod run;
 pub mod schedule;
 pub mod train;
+pub mod verify;
 pub mod weights;
 pub use error::{Error, Result};

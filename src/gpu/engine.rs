@@ -280,20 +280,24 @@ impl GpuEngine {
         Ok(metrics)
     }
 
-    /// Copies a range of a buffer to the host and waits for it.
     fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<f32>> {
-        let readback = readable(&self.gpu, bytes);
-        let mut encoder = self.encoder();
-        encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);
-        let submission = self.gpu.queue.submit([encoder.finish()]);
-        wait(&self.gpu, &submission, &map(&readback))?;
-        let view = readback.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
-        Ok(bytemuck::cast_slice(&view).to_vec())
+        Ok(read_words(&self.gpu, buffer, offset, bytes)?.into_iter().map(f32::from_bits).collect())
     }
 
     fn vector_bytes(&self) -> u64 {
         self.layout.len as u64 * 4
     }
+}
+
+/// Copies a range of a buffer to the host and waits for it.
+pub(super) fn read_words(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u32>> {
+    let readback = readable(gpu, bytes);
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);
+    let submission = gpu.queue.submit([encoder.finish()]);
+    wait(gpu, &submission, &map(&readback))?;
+    let view = readback.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
+    Ok(bytemuck::cast_slice(&view).to_vec())
 }
 
 fn readable(gpu: &Gpu, bytes: u64) -> Buffer {

@@ -65,38 +65,6 @@ kernels! {
     rmsprop [A, R, R, W, W, W, W], false;
 }
 
-/// Group 1 of every kernel: which pass this is. It lies in a uniform with a dynamic offset, so that one submission
-/// holds many passes.
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
-#[repr(C)]
-#[allow(missing_docs, reason = "gather.wgsl explains the fields")]
-pub struct Pass {
-    pub first: u32,
-    pub rows: u32,
-    pub batch: u32,
-    pub slot: u32,
-    pub accumulate: u32,
-    pub streamed: u32,
-    pub streamed_rows: u32,
-    pub replicas: u32,
-}
-
-/// What an optimizer's kernel reads for one step and replica.
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
-#[repr(C)]
-#[allow(missing_docs, reason = "the fields are those of optimizer::Coefficients")]
-pub struct Coefficients {
-    pub step_size: f32,
-    pub momentum: f32,
-    pub gain: f32,
-    pub decay: f32,
-    pub fresh: f32,
-    pub correction: f32,
-    pub eps: f32,
-    pub weight_decay: f32,
-    pub shrink: f32,
-}
-
 impl From<crate::optimizer::Coefficients> for Coefficients {
     fn from(c: crate::optimizer::Coefficients) -> Self {
         Self {
@@ -158,6 +126,17 @@ arguments! {
     GradNormArgs { params: u32, max_norm: f32 }
     /// Arguments of `sgd`, `adam` and `rmsprop`.
     UpdateArgs { params: u32 }
+    /// Group 1 of every kernel: which pass this is. It lies in a uniform with a dynamic offset, so that one submission
+    /// holds many passes.
+    Pass {
+        first: u32, rows: u32, batch: u32, slot: u32, accumulate: u32, streamed: u32, streamed_rows: u32,
+        replicas: u32,
+    }
+    /// What an optimizer's kernel reads for one step and replica: [`crate::optimizer::Coefficients`] in f32.
+    Coefficients {
+        step_size: f32, momentum: f32, gain: f32, decay: f32, fresh: f32, correction: f32, eps: f32,
+        weight_decay: f32, shrink: f32,
+    }
 }
 
 /// Invocations of a workgroup in the kernels that take one element each.

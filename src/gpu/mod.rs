@@ -8,5 +8,7 @@ mod buffers;
 mod engine;
 pub mod kernels;
 mod program;
+mod single;
 
 pub use engine::{GpuEngine, Options};
+pub use single::Dispatch;

@@ -1,0 +1,80 @@
+//! Comparing this machine's GPU with the CPU in f64, and the CPU with central differences.
+//!
+//! Close means `|got − want| ≤ tolerance`, written so that NaN is off. Each check says how its tolerance is derived.
+
+pub mod kernels;
+mod networks;
+
+pub use networks::{Precise, networks};
+
+use crate::error::Result;
+use crate::gpu::adapter::Gpu;
+use crate::rng::{Purpose, Stream};
+
+/// The distance of 1 to the next f32, twice the largest relative rounding error.
+const EPS: f64 = f32::EPSILON as f64;
+
+/// One comparison of two tensors.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// What was compared.
+    pub name: String,
+    /// Elements compared.
+    pub elements: usize,
+    /// Elements that are off.
+    pub off: usize,
+    /// Index of the worst element.
+    pub worst: usize,
+    /// Its value.
+    pub got: f64,
+    /// What it should be.
+    pub want: f64,
+    /// How far it may be from that.
+    pub tolerance: f64,
+}
+
+impl Check {
+    /// Compares `got` with `want`; element i may be off by `tolerance(want[i])`.
+    pub fn new(name: impl Into<String>, got: &[f64], want: &[f64], tolerance: impl Fn(f64) -> f64) -> Self {
+        let name = name.into();
+        assert_eq!(got.len(), want.len(), "{name}: both tensors have one length");
+        // How many times its tolerance an element is off; NaN is off by infinity.
+        let ratio = |i: usize| {
+            let ratio = (got[i] - want[i]).abs() / tolerance(want[i]);
+            if ratio.is_nan() && got[i] != want[i] { f64::INFINITY } else { ratio }
+        };
+        let within = |i: &usize| (got[*i] - want[*i]).abs() <= tolerance(want[*i]);
+        let worst = (0..got.len()).max_by(|&i, &j| ratio(i).total_cmp(&ratio(j))).unwrap_or(0);
+        Self {
+            name,
+            elements: got.len(),
+            off: (0..got.len()).filter(|i| !within(i)).count(),
+            worst,
+            got: got.get(worst).copied().unwrap_or(f64::NAN),
+            want: want.get(worst).copied().unwrap_or(f64::NAN),
+            tolerance: want.get(worst).map_or(0.0, |&want| tolerance(want)),
+        }
+    }
+
+    /// Whether every element is close.
+    pub fn passed(&self) -> bool {
+        self.off == 0 && self.elements > 0
+    }
+}
+
+/// Every check: each kernel by itself, then whole networks.
+///
+/// # Errors
+/// The device is lost, or refuses a shader.
+pub fn verify(gpu: Gpu) -> Result<Vec<Check>> {
+    let mut checks = kernels::all(&gpu)?;
+    checks.extend(networks(&Precise)?);
+    checks.extend(networks(&gpu)?);
+    Ok(checks)
+}
+
+/// Uniform deviates in ±`scale`, rounded to f32, from a stream that `seed` names.
+fn uniform(seed: u64, n: usize, scale: f64) -> Vec<f64> {
+    let mut stream = Stream::new(seed, Purpose::Verify, n as u64);
+    (0..n).map(|_| f64::from(((2.0 * stream.uniform() - 1.0) * scale) as f32)).collect()
+}

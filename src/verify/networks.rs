@@ -1,0 +1,166 @@
+//! Gradients of whole networks, tensor by tensor.
+
+use std::sync::Arc;
+
+use super::{Check, EPS, uniform};
+use crate::activation::Activation;
+use crate::cpu::CpuEngine;
+use crate::data::{Dataset, Features, Order, Samples, Targets};
+use crate::engine::{Engine, Setup, Slot, Step};
+use crate::error::Result;
+use crate::gpu::adapter::Gpu;
+use crate::gpu::{GpuEngine, Options};
+use crate::loss::Loss;
+use crate::model::{Init, Layout, Mlp};
+use crate::optimizer::Optimizer;
+use crate::rng::{Purpose, Stream};
+use crate::schedule::Rate;
+
+/// Widths and batch that fit no tile.
+const WIDTHS: [usize; 4] = [19, 17, 33, 5];
+const BATCH: usize = 37;
+const SAMPLES: usize = 50;
+const REPLICAS: usize = 2;
+
+/// Checks the gradient of every network against something more exact.
+pub trait Subject {
+    /// One check a tensor.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn check(&self, name: &str, setup: &Setup) -> Result<Vec<Check>>;
+}
+
+/// The CPU engine in f64, whose gradients are checked against central differences.
+pub struct Precise;
+
+/// Every activation under cross-entropy with label smoothing, and the squared error on values and on labels.
+///
+/// # Errors
+/// The device is lost.
+pub fn networks(subject: &dyn Subject) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    for activation in Activation::ALL {
+        let setup = setup(activation, Loss::CrossEntropy, labels())?;
+        checks.extend(subject.check(&format!("{activation:?}"), &setup)?);
+    }
+    let values = Targets::Values { width: 5, values: uniform(31, SAMPLES * 5, 1.0) };
+    for (name, targets) in [("Tanh mse", values), ("Tanh mse labels", labels())] {
+        checks.extend(subject.check(name, &setup(Activation::Tanh, Loss::Mse, targets)?)?);
+    }
+    Ok(checks)
+}
+
+fn labels() -> Targets {
+    let mut stream = Stream::new(32, Purpose::Verify, 0);
+    Targets::Labels((0..SAMPLES).map(|i| if i < 5 { i as u32 } else { stream.below(5) as u32 }).collect())
+}
+
+fn setup(activation: Activation, loss: Loss, targets: Targets) -> Result<Setup> {
+    let features = uniform(33, SAMPLES * WIDTHS[0], 1.0).into_iter().map(|x| x as f32).collect();
+    let train = Samples { features: Features::F32(features), targets };
+    Ok(Setup {
+        model: Mlp::new(WIDTHS[0], &WIDTHS[1..3], WIDTHS[3], activation)?,
+        loss,
+        label_smoothing: if loss == Loss::CrossEntropy { 0.1 } else { 0.0 },
+        optimizer: Optimizer::default(),
+        clip_norm: None,
+        replicas: REPLICAS,
+        batch: BATCH,
+        dataset: Arc::new(Dataset::new("verify", [WIDTHS[0], 1, 1], train, None)?),
+    })
+}
+
+/// Gives every replica its own weights and order, and returns the step that is checked.
+fn prepare(engine: &mut dyn Engine) -> Result<Step> {
+    let model = engine.setup().model.clone();
+    for r in 0..REPLICAS {
+        let weights = engine.layout().init(&model, Init::Xavier, r as u64);
+        // As f32 has them, so that both precisions start alike.
+        let weights: Vec<f64> = weights.into_iter().map(|w| f64::from(w as f32)).collect();
+        engine.set_weights(Slot::Live, r, &weights)?;
+    }
+    let orders: Vec<_> = (0..REPLICAS).map(|r| Order::Shuffle.permutation(SAMPLES, r as u64, 0)).collect();
+    engine.set_order(&orders)?;
+    Ok(Step { index: 0, first: 3, rows: BATCH, rates: vec![Rate::default(); REPLICAS] })
+}
+
+/// One check a tensor, over all replicas.
+fn compare(
+    name: &str,
+    layout: &Layout,
+    got: &[(f64, Vec<f64>)],
+    want: &[(f64, Vec<f64>)],
+    tolerance: impl Fn(&[f64]) -> f64,
+) -> Vec<Check> {
+    let losses = |all: &[(f64, Vec<f64>)]| all.iter().map(|(loss, _)| *loss).collect::<Vec<_>>();
+    let want_losses = losses(want);
+    let bound = tolerance(&want_losses);
+    let mut checks = vec![Check::new(format!("{name}: loss"), &losses(got), &want_losses, |_| bound)];
+    let tensors = |all: &[(f64, Vec<f64>)]| all.iter().map(|(_, flat)| layout.unpack(flat)).collect::<Vec<_>>();
+    let (got, want) = (tensors(got), tensors(want));
+    for t in 0..want[0].len() {
+        let all = |of: &[Vec<crate::model::Tensor>]| of.iter().flat_map(|r| r[t].values.clone()).collect::<Vec<_>>();
+        let (got, want_values) = (all(&got), all(&want));
+        let bound = tolerance(&want_values);
+        checks.push(Check::new(format!("{name}: d {}", want[0][t].name), &got, &want_values, |_| bound));
+    }
+    checks
+}
+
+impl Subject for Precise {
+    /// With h = 6e-6, near the cube root of ε, a difference is off by h²/6 times the third derivative, below 100
+    /// here, and by the loss's own rounding, about 20ε, over h: together below 2e-9.
+    fn check(&self, name: &str, setup: &Setup) -> Result<Vec<Check>> {
+        let h = 6e-6;
+        let mut engine = CpuEngine::<f64>::new(setup.clone())?;
+        let step = prepare(&mut engine)?;
+        let got = engine.gradients(&step)?;
+        let layout = engine.layout().clone();
+        let starts = (0..REPLICAS).map(|r| engine.weights(Slot::Live, r)).collect::<Result<Vec<_>>>()?;
+        let mut want: Vec<(f64, Vec<f64>)> = got.iter().map(|(loss, _)| (*loss, vec![0.0; layout.len])).collect();
+        // The padding is no parameter: its value must not matter, so it is left out.
+        let is_parameter = layout.pack(&ones(&layout)).unwrap_or_default();
+        for i in (0..layout.len).filter(|&i| is_parameter[i] == 1.0) {
+            for sign in [1.0, -1.0] {
+                for (r, start) in starts.iter().enumerate() {
+                    let mut weights = start.clone();
+                    weights[i] += sign * h;
+                    engine.set_weights(Slot::Live, r, &weights)?;
+                }
+                for (r, (loss, _)) in engine.gradients(&step)?.into_iter().enumerate() {
+                    want[r].1[i] += sign * loss / (2.0 * h);
+                }
+            }
+            for (r, start) in starts.iter().enumerate() {
+                engine.set_weights(Slot::Live, r, start)?;
+            }
+        }
+        Ok(compare(&format!("CPU f64 vs differences, {name}"), &layout, &got, &want, |_| 2e-9))
+    }
+}
+
+/// A tensor of ones for every name of the layout.
+fn ones(layout: &Layout) -> Vec<crate::model::Tensor> {
+    let tensor = |(name, shape): (String, Vec<usize>)| {
+        let values = vec![1.0; shape.iter().product()];
+        crate::model::Tensor { name, shape, values }
+    };
+    layout.names().into_iter().map(tensor).collect()
+}
+
+impl Subject for Gpu {
+    /// A gradient passes through three products forward and three backward; each adds 4√n ε relative to its largest
+    /// values, with n at most 37. The sum, doubled for the activations' own error: 300 ε of the tensor's largest value.
+    fn check(&self, name: &str, setup: &Setup) -> Result<Vec<Check>> {
+        let mut precise = CpuEngine::<f64>::new(setup.clone())?;
+        let step = prepare(&mut precise)?;
+        let want = precise.gradients(&step)?;
+        let gpu = Gpu::open(self.description.index)?;
+        let mut engine = GpuEngine::new(gpu, setup.clone(), Options::default())?;
+        prepare(&mut engine)?;
+        let got = engine.gradients(&step)?;
+        let tolerance = |want: &[f64]| 300.0 * EPS * want.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+        Ok(compare(&format!("GPU vs CPU f64, {name}"), engine.layout(), &got, &want, tolerance))
+    }
+}

@@ -1,0 +1,153 @@
+//! Every kernel against its twin, under the kernel's name, over shapes that straddle the tiles.
+//!
+//! The comparisons themselves are the library's ([`thalweg::verify::kernels`]), which `thalweg verify` runs too.
+
+mod common;
+
+use std::panic::AssertUnwindSafe;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use thalweg::activation::Activation;
+use thalweg::gpu::adapter::Gpu;
+use thalweg::gpu::kernels::{LANES, ROWS};
+use thalweg::verify::Check;
+use thalweg::verify::kernels::{self as verify, Shape};
+
+#[track_caller]
+fn pass(checks: impl IntoIterator<Item = Check>) {
+    for c in checks {
+        assert!(
+            c.passed(),
+            "{}: {} of {} elements are off; worst is [{}]: got {:e}, want {:e}, allowed {:e}",
+            c.name,
+            c.off,
+            c.elements,
+            c.worst,
+            c.got,
+            c.want,
+            c.tolerance
+        );
+    }
+}
+
+/// One value, the odd ones, and one below, at and above each tile; then tall and wide.
+fn shapes() -> Vec<Shape> {
+    let rows = ROWS as usize;
+    let columns = 64; // 8 lanes x 2 vec4s
+    let shape = |replicas, rows, inputs, outputs| Shape { replicas, rows, inputs, outputs };
+    let mut shapes = vec![shape(1, 1, 1, 1), shape(3, 3, 3, 3), shape(1, 300, 5, 2), shape(1, 2, 9, 300)];
+    for d in [-1i64, 0, 1] {
+        let near = |n: usize| (n as i64 + d) as usize;
+        shapes.push(shape(2, near(rows), near(32), near(columns)));
+        shapes.push(shape(1, near(2 * rows), near(16), near(4)));
+    }
+    shapes
+}
+
+/// The shapes above, then proptest's choice; without an adapter, loud words.
+fn over_shapes(f: impl Fn(&Gpu, Shape)) {
+    let Some(gpu) = common::gpu() else { return };
+    shapes().into_iter().for_each(|shape| f(&gpu, shape));
+    let any = (1usize..4, 1usize..70, 1usize..150, 1usize..100)
+        .prop_map(|(replicas, rows, inputs, outputs)| Shape { replicas, rows, inputs, outputs });
+    let mut runner = TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&any, |shape| {
+            std::panic::catch_unwind(AssertUnwindSafe(|| f(&gpu, shape)))
+                .map_err(|_| TestCaseError::fail(format!("{shape:?}")))
+        })
+        .unwrap();
+}
+
+/// Lengths of a parameter vector: one vec4, and around a workgroup.
+fn over_lengths(f: impl Fn(&Gpu, usize, usize)) {
+    let Some(gpu) = common::gpu() else { return };
+    let group = 4 * LANES as usize;
+    for n in [4, group - 4, group, group + 4, 2 * group + 4, 100_000] {
+        f(&gpu, n, 1);
+        f(&gpu, n, 3);
+    }
+}
+
+#[test]
+fn gather() {
+    over_shapes(|gpu, shape| {
+        // The order of the check reaches over 29 samples from position 7 on.
+        let shape = Shape { rows: shape.rows.min(22), ..shape };
+        pass([verify::gather(gpu, shape, true).unwrap(), verify::gather(gpu, shape, false).unwrap()]);
+    });
+}
+
+#[test]
+fn linear() {
+    over_shapes(|gpu, shape| {
+        pass(verify::linear(gpu, shape, Activation::ALL[shape.outputs % 6]).unwrap());
+    });
+    let Some(gpu) = common::gpu() else { return };
+    for activation in Activation::ALL {
+        pass(verify::linear(&gpu, Shape { replicas: 2, rows: 17, inputs: 30, outputs: 21 }, activation).unwrap());
+    }
+}
+
+#[test]
+fn linear_dx() {
+    over_shapes(|gpu, shape| pass([verify::linear_dx(gpu, shape).unwrap()]));
+}
+
+#[test]
+fn linear_dw() {
+    over_shapes(|gpu, shape| {
+        pass([verify::linear_dw(gpu, shape, false).unwrap(), verify::linear_dw(gpu, shape, true).unwrap()]);
+    });
+}
+
+#[test]
+fn softmax_cross_entropy() {
+    over_shapes(|gpu, shape| {
+        for smoothing in [0.0, 0.1] {
+            pass(verify::softmax_cross_entropy(gpu, shape, smoothing).unwrap());
+        }
+    });
+}
+
+#[test]
+fn mse() {
+    over_shapes(|gpu, shape| pass(verify::mse(gpu, shape).unwrap()));
+}
+
+#[test]
+fn metrics() {
+    over_shapes(|gpu, shape| pass([verify::metrics(gpu, shape).unwrap()]));
+}
+
+#[test]
+fn grad_norm() {
+    over_lengths(|gpu, n, replicas| pass([verify::grad_norm(gpu, n, replicas).unwrap()]));
+}
+
+#[test]
+fn sgd() {
+    over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::sgd(gpu, n, replicas, f).unwrap())));
+}
+
+#[test]
+fn adam() {
+    over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::adam(gpu, n, replicas, f).unwrap())));
+}
+
+#[test]
+fn rmsprop() {
+    over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::rmsprop(gpu, n, replicas, f).unwrap())));
+}
+
+/// A check that cannot fail checks nothing.
+#[test]
+fn a_wrong_value_is_off() {
+    let check = |got: f64| Check::new("x", &[1.0, got], &[1.0, 2.0], |_| 0.1);
+    assert!(check(2.05).passed());
+    for bad in [2.2, f64::NAN, f64::INFINITY] {
+        let check = check(bad);
+        assert_eq!((check.passed(), check.off, check.worst), (false, 1, 1), "{bad}");
+    }
+}

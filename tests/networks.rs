@@ -1,0 +1,22 @@
+//! Gradients of whole networks: the CPU engine in f64 against central differences, the GPU against the CPU.
+
+mod common;
+
+use thalweg::verify::{Check, Precise, networks};
+
+fn pass(checks: &[Check]) {
+    assert!(checks.len() > 50, "only {} checks", checks.len());
+    let off: Vec<_> = checks.iter().filter(|check| !check.passed()).collect();
+    assert!(off.is_empty(), "{off:#?}");
+}
+
+#[test]
+fn the_cpu_in_f64_has_the_gradients_of_central_differences() {
+    pass(&networks(&Precise).unwrap());
+}
+
+#[test]
+fn the_gpu_has_the_gradients_of_the_cpu_in_f64() {
+    let Some(gpu) = common::gpu() else { return };
+    pass(&networks(&gpu).unwrap());
+}

@@ -1,0 +1,168 @@
+//! Every shader through naga, without a GPU: valid WGSL, and code for Vulkan, Metal and DX12; and everything that two
+//! places must agree on.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use naga::back::{hlsl, msl, spv};
+use naga::proc::{BoundsCheckPolicies, Layouter};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, StorageAccess, TypeInner};
+use thalweg::gpu::kernels::{self, ALL, Binding};
+
+fn parse(kernel: &kernels::Kernel) -> (Module, ModuleInfo) {
+    let module = naga::front::wgsl::parse_str(kernel.source)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(kernel.source, kernel.name)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(kernel.source)));
+    (module, info)
+}
+
+#[test]
+fn all_translate_to_spirv_msl_and_hlsl() {
+    for kernel in ALL {
+        let (module, info) = parse(kernel);
+        for entry in &module.entry_points {
+            let name = format!("{}::{}", kernel.name, entry.name);
+            let stage = (entry.stage, entry.name.as_str());
+            let (module, info) = naga::back::pipeline_constants::process_overrides(
+                &module,
+                &info,
+                Some(stage),
+                &naga::back::PipelineConstants::default(),
+            )
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+
+            let pipeline = spv::PipelineOptions { shader_stage: entry.stage, entry_point: entry.name.clone() };
+            let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&pipeline))
+                .unwrap_or_else(|error| panic!("{name}: SPIR-V: {error}"));
+            assert_eq!(words[0], 0x0723_0203, "{name}: SPIR-V's magic number");
+
+            let options = msl::Options {
+                lang_version: (2, 4),
+                fake_missing_bindings: true,
+                bounds_check_policies: BoundsCheckPolicies::default(),
+                ..msl::Options::default()
+            };
+            let (text, _) = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
+                .unwrap_or_else(|error| panic!("{name}: MSL: {error}"));
+            assert!(text.contains("kernel void"), "{name}: MSL has a kernel");
+
+            let mut text = String::new();
+            let options = hlsl::Options { fake_missing_bindings: true, ..hlsl::Options::default() };
+            hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
+                .write(&module, &info, None)
+                .unwrap_or_else(|error| panic!("{name}: HLSL: {error}"));
+            assert!(text.contains("numthreads"), "{name}: HLSL has a compute shader");
+        }
+    }
+}
+
+/// The table's bindings are the shader's.
+#[test]
+fn bindings_are_those_of_the_table() {
+    for kernel in ALL {
+        let (module, _) = parse(kernel);
+        let mut found: Vec<(u32, Binding)> = module
+            .global_variables
+            .iter()
+            .filter_map(|(_, variable)| {
+                let place = variable.binding.filter(|b| b.group == 0)?;
+                let binding = match variable.space {
+                    AddressSpace::Uniform => Binding::Arguments,
+                    AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Binding::Write,
+                    AddressSpace::Storage { .. } => Binding::Read,
+                    ref other => panic!("{}: unexpected address space {other:?}", kernel.name),
+                };
+                Some((place.binding, binding))
+            })
+            .collect();
+        found.sort_by_key(|(binding, _)| *binding);
+        let bindings: Vec<Binding> = found.iter().map(|(_, b)| *b).collect();
+        assert_eq!(bindings, kernel.bindings, "{}", kernel.name);
+        assert!(found.iter().enumerate().all(|(i, (b, _))| *b == i as u32), "{}: bindings count up", kernel.name);
+        let storage = bindings.iter().filter(|b| **b != Binding::Arguments).count();
+        assert!(storage < 8, "{}: with the coefficients, WebGPU's core limit is 8 storage buffers", kernel.name);
+    }
+}
+
+/// Names and offsets of the fields of a shader's struct, and its size.
+fn layout_of(kernel: &kernels::Kernel, name: &str) -> Option<(Vec<(String, usize)>, usize)> {
+    let (module, _) = parse(kernel);
+    let mut layouter = Layouter::default();
+    layouter.update(module.to_ctx()).unwrap();
+    module.types.iter().find_map(|(handle, ty)| match &ty.inner {
+        TypeInner::Struct { members, .. } if ty.name.as_deref() == Some(name) => {
+            let fields = members.iter().map(|m| (m.name.clone().unwrap(), m.offset as usize)).collect();
+            Some((fields, layouter[handle].size as usize))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn arguments_lie_as_the_shader_reads_them() {
+    let owned = |fields: &[(&str, usize)]| fields.iter().map(|(n, o)| (n.to_string(), *o)).collect::<Vec<_>>();
+    let arguments = [
+        (kernels::gather, kernels::GatherArgs::FIELDS),
+        (kernels::linear, kernels::LinearArgs::FIELDS),
+        (kernels::linear_dx, kernels::LinearDxArgs::FIELDS),
+        (kernels::linear_dw, kernels::LinearDwArgs::FIELDS),
+        (kernels::softmax_cross_entropy, kernels::LossArgs::FIELDS),
+        (kernels::mse, kernels::LossArgs::FIELDS),
+        (kernels::metrics, kernels::MetricsArgs::FIELDS),
+        (kernels::grad_norm, kernels::GradNormArgs::FIELDS),
+        (kernels::sgd, kernels::UpdateArgs::FIELDS),
+        (kernels::adam, kernels::UpdateArgs::FIELDS),
+        (kernels::rmsprop, kernels::UpdateArgs::FIELDS),
+    ];
+    assert_eq!(arguments.len(), ALL.len());
+    for (kernel, fields) in arguments {
+        assert_eq!(layout_of(&kernel, "Args").unwrap().0, owned(fields), "{}: Args", kernel.name);
+    }
+    for kernel in ALL {
+        let (fields, size) = layout_of(kernel, "Pass").unwrap();
+        assert_eq!(fields, owned(kernels::Pass::FIELDS), "{}: Pass", kernel.name);
+        assert_eq!(size, size_of::<kernels::Pass>(), "{}: Pass", kernel.name);
+        if let Some((fields, size)) = layout_of(kernel, "Coefficients") {
+            assert_eq!(fields, owned(kernels::Coefficients::FIELDS), "{}: Coefficients", kernel.name);
+            assert_eq!(size, size_of::<kernels::Coefficients>(), "{}: Coefficients", kernel.name);
+        }
+    }
+}
+
+/// The tile sizes that the host computes its grids from are the shaders'.
+#[test]
+fn tiles_are_those_of_the_shaders() {
+    let constant = |kernel: kernels::Kernel, name: &str| -> u32 {
+        let start = kernel.source.find(&format!("const {name}: u32 = ")).unwrap();
+        let text = &kernel.source[start..];
+        text[text.find("= ").unwrap() + 2..text.find("u;").unwrap()].parse().unwrap()
+    };
+    assert_eq!(constant(kernels::linear, "ROWS"), kernels::ROWS);
+    assert_eq!(constant(kernels::linear, "COLUMNS"), kernels::COLUMNS);
+    assert_eq!(constant(kernels::linear_dx, "ROWS"), kernels::ROWS);
+    assert_eq!(constant(kernels::linear_dw, "ROWS"), kernels::DW_ROWS);
+    assert_eq!(constant(kernels::linear_dw, "COLUMNS"), kernels::COLUMNS);
+    assert_eq!(constant(kernels::grad_norm, "PARTS"), kernels::PARTS);
+}
+
+/// A kernel has one name: as shader, as twin, in the table, and as the test that compares them.
+#[test]
+fn a_kernel_has_one_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files: BTreeSet<String> = std::fs::read_dir(root.join("shaders"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let table: BTreeSet<String> = ALL.iter().map(|kernel| format!("{}.wgsl", kernel.name)).collect();
+    assert_eq!(files, table);
+    let tests = std::fs::read_to_string(root.join("tests/kernels.rs")).unwrap();
+    for kernel in ALL {
+        let twin = root.join(format!("src/cpu/{}.rs", kernel.name));
+        let text = std::fs::read_to_string(&twin).unwrap_or_else(|_| panic!("{} is missing", twin.display()));
+        assert!(text.contains(&format!("pub fn {}<", kernel.name)), "{} has no such function", twin.display());
+        assert!(tests.contains(&format!("#[test]\nfn {}()", kernel.name)), "no test is called {}", kernel.name);
+    }
+}
