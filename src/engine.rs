@@ -57,10 +57,7 @@ impl Setup {
             ));
         }
         if self.loss == Loss::CrossEntropy && !data.is_classification() {
-            return Err(Error::config(
-                "model.loss",
-                "cross_entropy expects labels, found regression targets; use mse",
-            ));
+            return Err(Error::config("model.loss", "cross_entropy expects labels, found regression targets; use mse"));
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             let found = self.label_smoothing;

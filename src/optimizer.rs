@@ -116,7 +116,13 @@ fn alpha() -> f64 {
 impl Default for Optimizer {
     /// AdamW with PyTorch's constants.
     fn default() -> Self {
-        Self::Adamw { lr: lr_milli(), betas: default_betas(), eps: eps(), weight_decay: decoupled_decay(), amsgrad: false }
+        Self::Adamw {
+            lr: lr_milli(),
+            betas: default_betas(),
+            eps: eps(),
+            weight_decay: decoupled_decay(),
+            amsgrad: false,
+        }
     }
 }
 
@@ -220,7 +226,7 @@ impl Optimizer {
             }
             Self::Rmsprop { alpha, eps, weight_decay, .. } => {
                 Coefficients { decay: alpha, fresh: 1.0 - alpha, eps, weight_decay, ..plain }
-            },
+            }
         }
     }
 
@@ -250,7 +256,9 @@ impl Optimizer {
                 if nesterov && (momentum == 0.0 || dampening != 0.0) {
                     return Err(Error::config(
                         "optimizer.nesterov",
-                        format!("expected a momentum and no dampening, found momentum {momentum}, dampening {dampening}"),
+                        format!(
+                            "expected a momentum and no dampening, found momentum {momentum}, dampening {dampening}"
+                        ),
                     ));
                 }
                 Ok(())

@@ -251,7 +251,8 @@ impl LastGood {
     /// Takes a copy before `step` is handed to the engine, unless one is still undecided.
     fn before(&mut self, engine: &mut dyn Engine, step: u64) -> Result<()> {
         if self.candidate.is_none() {
-            let slot = if self.good.is_some_and(|(slot, _)| slot == Slot::Copy(0)) { Slot::Copy(1) } else { Slot::Copy(0) };
+            let slot =
+                if self.good.is_some_and(|(slot, _)| slot == Slot::Copy(0)) { Slot::Copy(1) } else { Slot::Copy(0) };
             engine.copy_weights(Slot::Live, slot)?;
             self.candidate = Some((slot, step));
         }

@@ -49,8 +49,12 @@ fn shapes() -> Vec<Shape> {
 fn over_shapes(f: impl Fn(&Gpu, Shape)) {
     let Some(gpu) = common::gpu() else { return };
     shapes().into_iter().for_each(|shape| f(&gpu, shape));
-    let any = (1usize..4, 1usize..70, 1usize..150, 1usize..100)
-        .prop_map(|(replicas, rows, inputs, outputs)| Shape { replicas, rows, inputs, outputs });
+    let any = (1usize..4, 1usize..70, 1usize..150, 1usize..100).prop_map(|(replicas, rows, inputs, outputs)| Shape {
+        replicas,
+        rows,
+        inputs,
+        outputs,
+    });
     let mut runner = TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
     runner
         .run(&any, |shape| {

@@ -74,18 +74,26 @@ fn info(source: &str, as_json: bool) -> anyhow::Result<ExitCode> {
     let parts = [(Part::Train, "train"), (Part::Test, "test")];
     let parts: Vec<_> = parts.iter().filter_map(|&(part, name)| data.part(part).map(|s| (name, s))).collect();
     if as_json {
-        let counts = parts.iter().map(|(name, s)| (name.to_string(), json!({
-            "samples": s.len(),
-            "histogram": data.is_classification().then(|| s.histogram(data.outputs)),
-        })));
-        say!("{:#}", json!({
-            "name": data.name, "shape": data.shape, "type": kind,
-            "classes": data.is_classification().then_some(data.outputs),
-            "targets": (!data.is_classification()).then_some(data.outputs),
-            "class_names": data.classes,
-            "channels": channels.iter().map(|(m, d)| json!({ "mean": m, "deviation": d })).collect::<Vec<_>>(),
-            "parts": counts.collect::<serde_json::Map<_, _>>(),
-        }));
+        let counts = parts.iter().map(|(name, s)| {
+            (
+                name.to_string(),
+                json!({
+                    "samples": s.len(),
+                    "histogram": data.is_classification().then(|| s.histogram(data.outputs)),
+                }),
+            )
+        });
+        say!(
+            "{:#}",
+            json!({
+                "name": data.name, "shape": data.shape, "type": kind,
+                "classes": data.is_classification().then_some(data.outputs),
+                "targets": (!data.is_classification()).then_some(data.outputs),
+                "class_names": data.classes,
+                "channels": channels.iter().map(|(m, d)| json!({ "mean": m, "deviation": d })).collect::<Vec<_>>(),
+                "parts": counts.collect::<serde_json::Map<_, _>>(),
+            })
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let [c, h, w] = data.shape;
@@ -94,7 +102,9 @@ fn info(source: &str, as_json: bool) -> anyhow::Result<ExitCode> {
 
     let scale = if unit == 1.0 { "" } else { " (of values scaled to [0, 1])" };
     let mut rows = vec![["channel", "mean", "deviation"].map(String::from).to_vec()];
-    rows.extend(channels.iter().enumerate().map(|(i, (m, d))| vec![i.to_string(), format!("{m:.4}"), format!("{d:.4}")]));
+    rows.extend(
+        channels.iter().enumerate().map(|(i, (m, d))| vec![i.to_string(), format!("{m:.4}"), format!("{d:.4}")]),
+    );
     const SHOWN: usize = 32;
     let hidden = rows.len().saturating_sub(SHOWN + 1);
     rows.truncate(SHOWN + 1);

@@ -35,7 +35,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("No adapter. Install a Vulkan driver (software: mesa-vulkan-drivers on Debian and Ubuntu).");
     } else {
         let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-        let header = ["", "name", "kind", "backend", "driver", "subgroup", "binding", "buffer", "workgroup", "features"];
+        let header =
+            ["", "name", "kind", "backend", "driver", "subgroup", "binding", "buffer", "workgroup", "features"];
         let mut rows = vec![header.map(String::from).to_vec()];
         rows.extend(adapters.iter().map(|a| {
             vec![
@@ -58,6 +59,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("{}", table(&rows));
     }
     let chosen = adapters.iter().find(|a| a.hardware).map_or("the CPU engine", |a| a.name.as_str());
-    say!("\n--device auto takes {chosen}; --device cpu is the CPU engine, with {} threads.", rayon::current_num_threads());
+    say!(
+        "\n--device auto takes {chosen}; --device cpu is the CPU engine, with {} threads.",
+        rayon::current_num_threads()
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use thalweg::Error;
 
 /// Train small neural networks by mini-batch gradient descent, on any GPU and on the CPU
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, propagate_version = true, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -75,8 +75,9 @@ fn table(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> =
         (0..columns).map(|c| rows.iter().map(|row| cell(row, c).chars().count()).max().unwrap_or(0)).collect();
     let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '±');
-    let right: Vec<bool> =
-        (0..columns).map(|c| rows.iter().skip(1).all(|row| cell(row, c).is_empty() || is_number(&cell(row, c)))).collect();
+    let right: Vec<bool> = (0..columns)
+        .map(|c| rows.iter().skip(1).all(|row| cell(row, c).is_empty() || is_number(&cell(row, c))))
+        .collect();
     let line = |row: &Vec<String>| {
         let cells: Vec<String> = (0..columns)
             .map(|c| {

@@ -27,7 +27,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         device => {
             let adapters = adapter::list();
             let index = device.choose(&adapters).ok_or_else(|| {
-                Error::Device(format!("expected one of {} adapters (see thalweg devices), found {device}", adapters.len()))
+                Error::Device(format!(
+                    "expected one of {} adapters (see thalweg devices), found {device}",
+                    adapters.len()
+                ))
             })?;
             verify::verify(announce(Gpu::open(index)?, args.json))?
         }

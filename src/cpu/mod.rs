@@ -21,8 +21,8 @@ mod sgd;
 mod softmax_cross_entropy;
 
 pub use adam::adam;
-pub(crate) use engine::no_part;
 pub use engine::CpuEngine;
+pub(crate) use engine::no_part;
 pub use gather::gather;
 pub use grad_norm::grad_norm;
 pub use linear::linear;

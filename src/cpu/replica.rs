@@ -145,17 +145,9 @@ impl<T: Real> Replica<T> {
         let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
         let (loss, correct) = (&mut self.row_loss, &mut self.row_correct);
         match (setup.loss, &samples.targets) {
-            (Loss::CrossEntropy, crate::data::Targets::Labels(labels)) => super::softmax_cross_entropy(
-                outputs,
-                setup.label_smoothing,
-                batch,
-                order,
-                labels,
-                z,
-                dz,
-                loss,
-                correct,
-            ),
+            (Loss::CrossEntropy, crate::data::Targets::Labels(labels)) => {
+                super::softmax_cross_entropy(outputs, setup.label_smoothing, batch, order, labels, z, dz, loss, correct)
+            }
             _ => super::mse(outputs, batch, order, targets, z, dz, loss, correct),
         }
     }
@@ -203,15 +195,7 @@ fn weight_gradient<T: Real>(
 }
 
 /// Updates `w` by halves until a piece is no longer than `chunk`.
-fn update<T: Real>(
-    rule: Rule,
-    c: &Constants<T>,
-    scale: T,
-    g: &[T],
-    w: &mut [T],
-    state: &mut [&mut [T]],
-    chunk: usize,
-) {
+fn update<T: Real>(rule: Rule, c: &Constants<T>, scale: T, g: &[T], w: &mut [T], state: &mut [&mut [T]], chunk: usize) {
     if w.len() > chunk {
         let half = w.len() / 2;
         let (g0, g1) = g.split_at(half);

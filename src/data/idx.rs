@@ -12,16 +12,12 @@ const U8: u8 = 0x08;
 /// The four files of a folder in MNIST's layout: `train-images-idx3-ubyte`, ..., each plain or with `.gz`.
 pub(super) fn mnist_files(dir: &Path) -> Result<[PathBuf; 4]> {
     let find = |stem: &str| {
-        let names = [format!("{stem}-ubyte"), format!("{stem}-ubyte.gz"), format!("{}-ubyte", stem.replace("-idx", ".idx"))];
+        let names =
+            [format!("{stem}-ubyte"), format!("{stem}-ubyte.gz"), format!("{}-ubyte", stem.replace("-idx", ".idx"))];
         let found = names.iter().map(|name| dir.join(name)).find(|path| path.exists());
         found.ok_or_else(|| Error::data(dir, format!("expected {} or {}, found neither", names[0], names[1])))
     };
-    Ok([
-        find("train-images-idx3")?,
-        find("train-labels-idx1")?,
-        find("t10k-images-idx3")?,
-        find("t10k-labels-idx1")?,
-    ])
+    Ok([find("train-images-idx3")?, find("train-labels-idx1")?, find("t10k-images-idx3")?, find("t10k-labels-idx1")?])
 }
 
 /// Images and labels of the training part, then optionally of the test part.
@@ -81,10 +77,8 @@ fn read(path: &Path) -> Result<(Vec<usize>, Vec<u8>)> {
     if bytes.len() < header {
         return Err(Error::data(path, format!("expected a header of {header} bytes, found {} bytes", bytes.len())));
     }
-    let dims: Vec<usize> = bytes[4..header]
-        .chunks_exact(4)
-        .map(|d| u32::from_be_bytes([d[0], d[1], d[2], d[3]]) as usize)
-        .collect();
+    let dims: Vec<usize> =
+        bytes[4..header].chunks_exact(4).map(|d| u32::from_be_bytes([d[0], d[1], d[2], d[3]]) as usize).collect();
     let promised = dims.iter().try_fold(1usize, |product, &d| product.checked_mul(d));
     if promised != Some(bytes.len() - header) {
         let promised = promised.map_or_else(|| "more than can be addressed".to_string(), |n| n.to_string());

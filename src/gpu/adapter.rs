@@ -117,7 +117,8 @@ impl Gpu {
         };
         let (on_error, on_loss) = (keep(&fault), keep(&fault));
         device.on_uncaptured_error(Arc::new(move |error| on_error(error.to_string())));
-        device.set_device_lost_callback(move |reason, text| on_loss(format!("the device is lost ({reason:?}): {text}")));
+        device
+            .set_device_lost_callback(move |reason, text| on_loss(format!("the device is lost ({reason:?}): {text}")));
         Ok(Self { description, device, queue, fault })
     }
 

@@ -132,7 +132,12 @@ pub(super) fn allocate(gpu: &Gpu, name: &str, bytes: u64, usage: BufferUsages) -
     } else {
         (description.buffer_bytes, "buffer")
     };
-    let too_large = |offered, place: String| Error::DeviceMemory { what: format!("buffer {name:?}"), needed: bytes, offered, place };
+    let too_large = |offered, place: String| Error::DeviceMemory {
+        what: format!("buffer {name:?}"),
+        needed: bytes,
+        offered,
+        place,
+    };
     if bytes > offered {
         return Err(too_large(offered, format!("one {limit} of {}", description.name)));
     }

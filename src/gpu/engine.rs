@@ -459,8 +459,7 @@ impl Engine for GpuEngine {
         }
         let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
         let n = samples as f64;
-        let evaluation =
-            |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
+        let evaluation = |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
         Ok(sums.chunks_exact(4).map(evaluation).collect())
     }
 

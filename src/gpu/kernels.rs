@@ -212,10 +212,8 @@ impl Kernel {
                 W => entry(i, BufferBindingType::Storage { read_only: false }, false),
             })
             .collect();
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(self.name),
-            entries: &entries,
-        });
+        let layout = device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(self.name), entries: &entries });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(self.name),
             bind_group_layouts: &[Some(&layout), Some(step)],

@@ -50,13 +50,7 @@ pub struct DataConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self {
-            source: "synthetic".into(),
-            normalize: Normalize::default(),
-            validation: 0.0,
-            classes: None,
-            seed: 0,
-        }
+        Self { source: "synthetic".into(), normalize: Normalize::default(), validation: 0.0, classes: None, seed: 0 }
     }
 }
 
@@ -360,7 +354,8 @@ impl<T: DeserializeOwned + Default + Serialize> Section for T {
         {
             table.insert("name".into(), default.clone());
         }
-        *self = Value::Table(table.clone()).try_into().map_err(|error: toml::de::Error| blame::<T>(name, table, &error))?;
+        *self =
+            Value::Table(table.clone()).try_into().map_err(|error: toml::de::Error| blame::<T>(name, table, &error))?;
         Ok(())
     }
 }
@@ -373,7 +368,8 @@ fn blame<T: DeserializeOwned>(section: &str, table: Table, error: &toml::de::Err
         Value::Table(rest).try_into::<T>().is_ok()
     });
     let text = error.message();
-    let known: Vec<&str> = text.split_once("expected").map_or("", |(_, list)| list).split('`').skip(1).step_by(2).collect();
+    let known: Vec<&str> =
+        text.split_once("expected").map_or("", |(_, list)| list).split('`').skip(1).step_by(2).collect();
     match culprit {
         Some(key) if text.contains("unknown field") => Error::config(format!("{section}.{key}"), unknown(key, &known)),
         Some(key) => Error::config(format!("{section}.{key}"), format!("{text}, found {}", table[key])),

@@ -124,7 +124,8 @@ impl Run {
     /// As said.
     pub fn check(dir: &Path, overwrite: bool) -> Result<()> {
         if !overwrite && FILES.iter().any(|name| dir.join(name).exists()) {
-            let found = format!("expected a new folder, found a run in {}; pass --overwrite to replace it", dir.display());
+            let found =
+                format!("expected a new folder, found a run in {}; pass --overwrite to replace it", dir.display());
             return Err(Error::config("--run", found));
         }
         if dir.exists() && !dir.is_dir() {
@@ -172,11 +173,8 @@ impl Run {
     /// The file cannot be written.
     pub fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
         let mut line = json!({ "epoch": epoch.epoch, "steps": epoch.steps, "lr": epoch.lr });
-        let parts = [
-            ("train", Some(&epoch.train)),
-            ("validation", epoch.validation.as_ref()),
-            ("test", epoch.test.as_ref()),
-        ];
+        let parts =
+            [("train", Some(&epoch.train)), ("validation", epoch.validation.as_ref()), ("test", epoch.test.as_ref())];
         for (part, evaluations) in parts {
             for (name, value) in evaluations.into_iter().flat_map(|e| statistics(part, e)) {
                 line[name] = value;

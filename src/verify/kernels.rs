@@ -279,11 +279,7 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
         dx_stride: (shape.room() * inputs / 4) as u32,
     };
     let constants = [("LANES", f64::from(PRODUCT_LANES))];
-    let grid = [
-        (inputs as u32 / 4).div_ceil(PRODUCT_LANES),
-        (shape.rows as u32).div_ceil(ROWS),
-        shape.replicas as u32,
-    ];
+    let grid = [(inputs as u32 / 4).div_ceil(PRODUCT_LANES), (shape.rows as u32).div_ceil(ROWS), shape.replicas as u32];
     let buffers = [words(&params), words(&dz), words(&slope), shape.untouched(inputs)];
     let got = dispatch(&kernels::linear_dx, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?;
     let want = shape.expect(inputs, |r, dx| {
@@ -414,17 +410,7 @@ pub fn softmax_cross_entropy(gpu: &Gpu, shape: Shape, smoothing: f64) -> Result<
     Ok(loss_checks(shape, "softmax_cross_entropy", got, tolerances, |r, dz, loss, correct| {
         let z = shape.rows_of(&case.z, r, shape.outputs);
         let order = case.order_of(shape, r);
-        cpu::softmax_cross_entropy(
-            shape.outputs,
-            smoothing,
-            case.batch,
-            order,
-            &case.targets,
-            z,
-            dz,
-            loss,
-            correct,
-        );
+        cpu::softmax_cross_entropy(shape.outputs, smoothing, case.batch, order, &case.targets, z, dz, loss, correct);
     }))
 }
 
@@ -479,8 +465,7 @@ pub fn grad_norm(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let args = GradNormArgs { params: n as u32 / 4, max_norm: max_norm as f32 };
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let zeros = |n: usize| vec![0; n];
-    let mut buffers =
-        vec![words(&grads), zeros(replicas * PARTS as usize), zeros(replicas), zeros(4 * replicas)];
+    let mut buffers = vec![words(&grads), zeros(replicas * PARTS as usize), zeros(replicas), zeros(4 * replicas)];
     for (entry_point, groups) in [("square", PARTS), ("root", 1)] {
         let grid = [groups, 1, replicas as u32];
         let first = dispatch(&kernels::grad_norm, &[], bytes_of(&args), pass, grid);
@@ -499,7 +484,14 @@ pub fn grad_norm(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
 }
 
 /// Two updates from a state that is not 0; the second one's result, weights and state.
-fn update(gpu: &Gpu, kernel: &Kernel, flag: (&str, f64), optimizer: Optimizer, n: usize, replicas: usize) -> Result<Check> {
+fn update(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    flag: (&str, f64),
+    optimizer: Optimizer,
+    n: usize,
+    replicas: usize,
+) -> Result<Check> {
     let vectors = optimizer.state_vectors();
     let (grads, weights) = (uniform(17, n * replicas, 1.0), uniform(18, n * replicas, 1.0));
     // Second moments are not negative; a centered one, in state 0, lies above the square of the mean.
@@ -554,7 +546,8 @@ fn update(gpu: &Gpu, kernel: &Kernel, flag: (&str, f64), optimizer: Optimizer, n
     }
     want.extend(state.concat());
     let got: Vec<f64> = buffers[2..3 + vectors].iter().flat_map(|b| floats(b)).collect();
-    let name = format!("{} {replicas}x{n} {}", kernel.name, if flag.1 > 0.0 { flag.0.to_lowercase() } else { "plain".into() });
+    let name =
+        format!("{} {replicas}x{n} {}", kernel.name, if flag.1 > 0.0 { flag.0.to_lowercase() } else { "plain".into() });
     // A dozen roundings of values below 4; a centered variance, above 0.2 of a second moment below 1, loses a factor
     // of 5 to cancellation, and half of that survives the root.
     let units = if flag == ("CENTERED", 1.0) { 2.5 * 12.0 } else { 12.0 };
@@ -578,7 +571,6 @@ pub fn adam(gpu: &Gpu, n: usize, replicas: usize, amsgrad: bool) -> Result<Check
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn rmsprop(gpu: &Gpu, n: usize, replicas: usize, centered: bool) -> Result<Check> {
-    let optimizer =
-        Optimizer::Rmsprop { lr: 0.1, alpha: 0.9, eps: 1e-8, weight_decay: 0.01, momentum: 0.5, centered };
+    let optimizer = Optimizer::Rmsprop { lr: 0.1, alpha: 0.9, eps: 1e-8, weight_decay: 0.01, momentum: 0.5, centered };
     update(gpu, &kernels::rmsprop, ("CENTERED", f64::from(centered)), optimizer, n, replicas)
 }

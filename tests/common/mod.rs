@@ -44,7 +44,13 @@ pub fn assert_close(name: &str, got: &[f64], want: &[f64], tolerance: Tolerance)
     let excess = |i: usize| {
         let bound = tolerance.abs + tolerance.rel * want[i].abs();
         let diff = (got[i] - want[i]).abs();
-        if diff <= bound { 0.0 } else if diff.is_nan() { f64::INFINITY } else { diff / bound }
+        if diff <= bound {
+            0.0
+        } else if diff.is_nan() {
+            f64::INFINITY
+        } else {
+            diff / bound
+        }
     };
     let off = (0..got.len()).filter(|&i| excess(i) > 0.0).count();
     if off > 0 {

@@ -1,0 +1,228 @@
+//! What both engines promise: a run's bits depend neither on the replicas beside it, nor on when it runs, nor on where
+//! its data lies.
+
+mod common;
+
+use std::sync::Arc;
+
+use thalweg::activation::Activation;
+use thalweg::cpu::CpuEngine;
+use thalweg::data::{Dataset, Features, Normalize, Part, Samples, Source, Targets};
+use thalweg::engine::{Engine, Evaluation, Setup, Slot};
+use thalweg::gpu::{GpuEngine, Options};
+use thalweg::loss::Loss;
+use thalweg::model::{Init, Mlp};
+use thalweg::optimizer::Optimizer;
+use thalweg::schedule::Schedule;
+use thalweg::train::{Epoch, Plan, Trainer};
+use thalweg::{Error, cpu::Real};
+
+/// 330 training images, 40 held out of them, and 50 test images.
+fn images() -> Arc<Dataset> {
+    let mut data = Source::Synthetic.load(0).unwrap();
+    let first = |samples: &Samples, n: usize| {
+        let (Features::U8(pixels), Targets::Labels(labels)) = (&samples.features, &samples.targets) else { panic!() };
+        let features = Features::U8(pixels[..n * 3072].to_vec());
+        Samples { features, targets: Targets::Labels(labels[..n].to_vec()) }
+    };
+    data.train = first(&data.train, 370);
+    data.test = data.test.map(|test| first(&test, 50));
+    Arc::new(data.hold_out(40.0 / 370.0, 1).unwrap().normalize(Normalize::Channel))
+}
+
+fn setup(replicas: usize, batch: usize) -> Setup {
+    let dataset = images();
+    Setup {
+        model: Mlp::new(dataset.width(), &[37, 21], 10, Activation::Silu).unwrap(),
+        loss: Loss::CrossEntropy,
+        label_smoothing: 0.1,
+        optimizer: Optimizer::Sgd { lr: 0.05, momentum: 0.9, dampening: 0.0, weight_decay: 1e-3, nesterov: true },
+        clip_norm: Some(1.0),
+        replicas,
+        batch,
+        dataset,
+    }
+}
+
+/// Everything a run leaves: weights, losses, evaluations.
+#[derive(Debug, PartialEq)]
+struct Trace {
+    weights: Vec<Vec<f64>>,
+    losses: Vec<Vec<f64>>,
+    evaluations: Vec<Vec<Evaluation>>,
+}
+
+fn train(engine: &mut dyn Engine, seed: u64) -> Trace {
+    let plan = Plan { epochs: 2, seed, schedule: Schedule::Cosine { t_max: None, eta_min: 0.0 }, ..Plan::default() };
+    let replicas = engine.setup().replicas;
+    let mut trainer = Trainer::new(engine, plan).unwrap();
+    trainer.init(Init::Kaiming).unwrap();
+    let mut losses = vec![Vec::new(); replicas];
+    let mut evaluations = vec![Vec::new(); replicas];
+    while let Some(Epoch { train, validation, test, .. }) =
+        trainer.epoch(&mut |step| step.replicas.iter().for_each(|m| losses[m.replica].push(m.loss))).unwrap()
+    {
+        for part in [train, validation.unwrap(), test.unwrap()] {
+            part.into_iter().zip(&mut evaluations).for_each(|(e, all)| all.push(e));
+        }
+    }
+    let weights = (0..replicas).map(|r| engine.weights(Slot::Live, r).unwrap()).collect();
+    Trace { weights, losses, evaluations }
+}
+
+impl Trace {
+    fn replica(&self, r: usize) -> Self {
+        Self {
+            weights: vec![self.weights[r].clone()],
+            losses: vec![self.losses[r].clone()],
+            evaluations: vec![self.evaluations[r].clone()],
+        }
+    }
+}
+
+/// 330 training samples: five batches of 64 and a short one.
+fn replicas_equal_separate_runs(open: &dyn Fn(Setup) -> Box<dyn Engine>) {
+    let together = train(open(setup(3, 64)).as_mut(), 5);
+    assert!(together.losses[0].len() == 2 * 6 && together.weights[0] != together.weights[1]);
+    for r in 0..3 {
+        let alone = train(open(setup(1, 64)).as_mut(), 5 + r as u64);
+        assert!(alone == together.replica(r), "replica {r} differs from the run with its seed");
+    }
+    assert!(train(open(setup(3, 64)).as_mut(), 5) == together, "the same run gives the same bits");
+    let (first, last) = (together.losses[0][0], together.losses[0][11]);
+    assert!(last < 0.9 * first, "it learns: {first} -> {last}");
+}
+
+#[test]
+fn cpu_replicas_equal_separate_runs() {
+    replicas_equal_separate_runs(&|setup| Box::new(CpuEngine::<f32>::new(setup).unwrap()));
+}
+
+#[test]
+fn gpu_replicas_equal_separate_runs() {
+    if common::gpu().is_none() {
+        return;
+    }
+    replicas_equal_separate_runs(&|setup| {
+        Box::new(GpuEngine::new(common::gpu().unwrap(), setup, Options::default()).unwrap())
+    });
+}
+
+/// Records in one buffer, in many, and streamed over a memory budget: the same bits.
+#[test]
+fn resident_and_streamed_data_give_the_same_bits() {
+    for (replicas, batch) in [(2, 64), (1, 1), (1, 330)] {
+        let run = |options| {
+            let mut engine = GpuEngine::new(common::gpu()?, setup(replicas, batch), options).unwrap();
+            Some((engine.is_streamed(), engine.memory(), train(&mut engine, 3)))
+        };
+        let Some((streamed, memory, resident)) = run(Options::default()) else { return };
+        assert!(!streamed && memory.iter().filter(|a| a.name.contains("records")).count() == 3);
+
+        let pieces = Options { record_buffer: Some(70_000), ..Options::default() };
+        let (streamed, memory, cut) = run(pieces).unwrap();
+        assert!(!streamed && memory.iter().filter(|a| a.name.contains("records")).count() > 15);
+        assert!(cut == resident, "batch {batch}: many buffers give other bits than one");
+
+        let bytes: u64 = memory.iter().map(|a| a.bytes).sum();
+        let budget = Options { memory: Some(bytes - 700_000), ..Options::default() };
+        let (streamed, memory, stream) = run(budget).unwrap();
+        assert!(streamed && !memory.iter().any(|a| a.name.contains("records")));
+        assert!(stream == resident, "batch {batch}: streamed data gives other bits than resident");
+    }
+}
+
+/// A batch of more samples than one pass holds is the same gradient as that of the CPU in f64.
+#[test]
+fn a_batch_of_several_passes_is_one_gradient() {
+    let Some(gpu) = common::gpu() else { return };
+    let n = 5000;
+    let x: Vec<f32> = (0..n * 7).map(|i| ((i * 37 % 101) as f32 - 50.0) / 30.0).collect();
+    let targets = Targets::Labels((0..n as u32).map(|i| i * 7 % 3).collect());
+    let train_part = Samples { features: Features::F32(x), targets };
+    let dataset = Arc::new(Dataset::new("rows", [7, 1, 1], train_part, None).unwrap());
+    let model = Mlp::new(7, &[9], 3, Activation::Tanh).unwrap();
+    let setup = Setup { model, batch: n, clip_norm: None, label_smoothing: 0.0, dataset, ..setup(1, n) };
+    let gradient = |engine: &mut dyn Engine| {
+        let weights = engine.layout().init(&engine.setup().model.clone(), Init::Xavier, 0);
+        let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w as f32)).collect();
+        engine.set_weights(Slot::Live, 0, &weights).unwrap();
+        engine.set_order(&[(0..n as u32).collect()]).unwrap();
+        let step = thalweg::engine::Step { index: 0, first: 0, rows: n, rates: vec![Default::default()] };
+        engine.gradients(&step).unwrap().swap_remove(0)
+    };
+    let (want_loss, want) = gradient(&mut CpuEngine::<f64>::new(setup.clone()).unwrap());
+    let (loss, got) = gradient(&mut GpuEngine::new(gpu, setup, Options::default()).unwrap());
+    // Sums of 5,000 terms of about 1/5,000, in f32: 4√n ε of their size.
+    let tolerance = 4.0 * 5000f64.sqrt() * f64::from(f32::EPSILON);
+    common::assert_close("loss", &[loss], &[want_loss], common::Tolerance { abs: tolerance, rel: 0.0 });
+    common::assert_close("gradient", &got, &want, common::Tolerance { abs: tolerance, rel: 0.0 });
+}
+
+/// The loss at which a run stops is named, and the weights go back to finite ones.
+fn divergence_leaves_good_weights(engine: &mut dyn Engine) {
+    let plan = Plan { epochs: 3, ..Plan::default() };
+    let mut trainer = Trainer::new(engine, plan).unwrap();
+    trainer.init(Init::Kaiming).unwrap();
+    let error = loop {
+        match trainer.epoch(&mut |_| {}) {
+            Ok(epoch) => assert!(epoch.is_some(), "the run was to diverge"),
+            Err(error) => break error,
+        }
+    };
+    let Error::Diverged { step, lr, restored, .. } = error else { panic!("{error}") };
+    assert_eq!(lr, 1e18);
+    assert!(restored <= step, "weights of step {restored}, though step {step} diverged");
+    assert!(engine.weights(Slot::Live, 0).unwrap().iter().all(|w| w.is_finite()));
+    assert!(engine.evaluate(Part::Test, Slot::Live).unwrap()[0].loss.is_finite());
+}
+
+#[test]
+fn a_diverged_run_stops_with_the_last_good_weights() {
+    let optimizer = Optimizer::Sgd { lr: 1e18, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    let setup = Setup { optimizer, clip_norm: None, ..setup(2, 64) };
+    divergence_leaves_good_weights(&mut CpuEngine::<f32>::new(setup.clone()).unwrap());
+    let Some(gpu) = common::gpu() else { return };
+    divergence_leaves_good_weights(&mut GpuEngine::new(gpu, setup, Options::default()).unwrap());
+}
+
+/// A copy survives training, and evaluating it leaves the live weights alone.
+fn copies_are_kept<T: Real>(engine: &mut dyn Engine) {
+    train(engine, 0);
+    let live = engine.weights(Slot::Live, 0).unwrap();
+    let evaluation = engine.evaluate(Part::Test, Slot::Live).unwrap();
+    engine.copy_weights(Slot::Live, Slot::Copy(0)).unwrap();
+    engine.set_weights(Slot::Live, 0, &vec![0.0; live.len()]).unwrap();
+    assert_eq!(engine.evaluate(Part::Test, Slot::Copy(0)).unwrap(), evaluation, "{}", T::NAME);
+    assert!(engine.weights(Slot::Live, 0).unwrap().iter().all(|w| *w == 0.0));
+    engine.copy_weights(Slot::Copy(0), Slot::Live).unwrap();
+    assert_eq!(engine.weights(Slot::Live, 0).unwrap(), live);
+}
+
+#[test]
+fn copies_of_weights_are_kept() {
+    copies_are_kept::<f64>(&mut CpuEngine::<f64>::new(setup(1, 64)).unwrap());
+    let Some(gpu) = common::gpu() else { return };
+    copies_are_kept::<f32>(&mut GpuEngine::new(gpu, setup(1, 64), Options::default()).unwrap());
+}
+
+#[test]
+fn too_little_memory_is_told_in_bytes() {
+    let Some(gpu) = common::gpu() else { return };
+    let options = Options { memory: Some(1000), ..Options::default() };
+    match GpuEngine::new(gpu, setup(1, 64), options).err() {
+        Some(Error::DeviceMemory { needed, offered: 1000, .. }) => assert!(needed > 1_000_000, "{needed}"),
+        other => panic!("{other:?}"),
+    }
+    let gpu = common::gpu().unwrap();
+    let binding = gpu.description.binding_bytes;
+    let hidden = (binding / 3072 / 4) as usize + 64;
+    let setup = setup(1, 64);
+    let model = Mlp::new(3072, &[hidden], 10, Activation::Relu).unwrap();
+    match GpuEngine::new(gpu, Setup { model, ..setup }, Options::default()).err() {
+        Some(error @ Error::DeviceMemory { .. }) => {
+            assert!(error.to_string().contains(&binding.to_string()), "{error}")
+        }
+        other => panic!("{other:?}"),
+    }
+}
