@@ -20,7 +20,7 @@ const BATCHES: [usize; 6] = [1, 8, 32, 128, 512, 2048];
 const SAMPLES: usize = 4096;
 
 fn setup(inputs: usize, hidden: &[usize], batch: usize) -> Setup {
-    let pixels = (0..SAMPLES * inputs).map(|i| (i * 2_654_435_761 >> 7) as u8).collect();
+    let pixels = (0..SAMPLES * inputs).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
     let labels = (0..SAMPLES as u32).map(|i| i % 10).collect();
     let train = Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) };
     let dataset = Dataset::new("noise", [1, 1, inputs], train, None).unwrap().normalize(Normalize::Channel);

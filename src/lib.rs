@@ -1,4 +1,78 @@
-#![doc = "placeholder"]
+//! Mini-batch gradient descent for small neural networks, on any GPU and on the CPU.
+//!
+//! thalweg trains multi-layer perceptrons with WGSL compute shaders through [`wgpu`] (Vulkan, Metal, DX12), and with a
+//! CPU engine that is the GPU's reference and stands in for it where there is none.
+//!
+//! ```text
+//!  Dataset ── order ──> batch ──> forward ──> loss ──> backward ──> update ──> evaluate ──> Run
+//!  u8 on the  (seed,    x, y      y, slope    value    dW, db       fused      per part,    metrics,
+//!  device     epoch)              a layer     and dz   and dx       optimizer  per replica  weights
+//!                                                                   ▲
+//!                                             Schedule: lr(step) ── computed by the host, pure
+//! ```
+//!
+//! | noun | it is |
+//! | --- | --- |
+//! | [`data::Dataset`] | features, targets, their split and normalisation |
+//! | [`model::Mlp`] | widths and activation; [`model::Layout`] says where each tensor lies in one flat vector |
+//! | [`optimizer::Optimizer`], [`schedule::Schedule`], [`loss::Loss`] | values, with PyTorch's definitions |
+//! | [`engine::Engine`] | carries out steps and evaluations: [`gpu::GpuEngine`], [`cpu::CpuEngine`] |
+//! | [`train::Trainer`] | the loop: plans steps, hands them to the engine, evaluates |
+//! | [`run`] | a run as a folder: configuration, metrics, weights (with the feature `cli`) |
+//! | [`verify`] | the GPU against the CPU in f64, and that against central differences |
+//!
+//! Every buffer of a model has a leading replica axis: one dispatch trains as many models as the axis is long, and
+//! replica r of a run is, bit for bit, the run with seed + r.
+//!
+//! # A network of your own data
+//!
+//! ```
+//! use std::sync::Arc;
+//! use thalweg::activation::Activation;
+//! use thalweg::data::{Dataset, Features, Samples, Targets};
+//! use thalweg::device::{Device, Precision};
+//! use thalweg::engine::Setup;
+//! use thalweg::gpu::Options;
+//! use thalweg::loss::Loss;
+//! use thalweg::model::{Init, Mlp};
+//! use thalweg::optimizer::Optimizer;
+//! use thalweg::train::{Plan, Trainer};
+//!
+//! # fn main() -> thalweg::Result<()> {
+//! // Two classes: the points inside a circle, and those outside.
+//! let points: Vec<f32> = (0..800).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
+//! let inside = |p: &[f32]| u32::from(p[0] * p[0] + p[1] * p[1] < 0.6);
+//! let labels = points.chunks(2).map(inside).collect();
+//! let train = Samples { features: Features::F32(points), targets: Targets::Labels(labels) };
+//!
+//! let setup = Setup {
+//!     model: Mlp::new(2, &[32], 2, Activation::Tanh)?,
+//!     loss: Loss::CrossEntropy,
+//!     label_smoothing: 0.0,
+//!     optimizer: Optimizer::Adam { lr: 0.02, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, amsgrad: false },
+//!     clip_norm: None,
+//!     replicas: 1,
+//!     batch: 32,
+//!     dataset: Arc::new(Dataset::new("circle", [2, 1, 1], train, None)?),
+//! };
+//! let (mut engine, _why) = Device::Cpu.open(Precision::F32, setup, Options::default())?;
+//! let mut trainer = Trainer::new(engine.as_mut(), Plan { epochs: 40, ..Plan::default() })?;
+//! trainer.init(Init::Pytorch)?;
+//! let mut accuracy = 0.0;
+//! while let Some(epoch) = trainer.epoch(&mut |_step| {})? {
+//!     accuracy = epoch.train[0].accuracy;
+//! }
+//! assert!(accuracy > 0.95, "{accuracy}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! `cli` (the program, and [`run`]) and `fetch` (downloading data sets) are on by default; an application that embeds
+//! the engine turns them off with `default-features = false`.
+#![warn(missing_docs)]
+
 pub mod activation;
 pub mod cpu;
 pub mod data;
@@ -16,4 +90,5 @@ pub mod schedule;
 pub mod train;
 pub mod verify;
 pub mod weights;
+
 pub use error::{Error, Result};

@@ -160,8 +160,8 @@ fn replay(case: &Case, engine: &mut dyn Engine, tolerance: Tolerance) {
     let mut trainer = Trainer::new(engine, plan).unwrap();
     let mut losses = [Vec::new(), Vec::new()];
     trainer.epoch(&mut |step| step.replicas.iter().for_each(|m| losses[m.replica].push(m.loss))).unwrap();
-    for r in 0..2 {
-        assert_close(&name("losses"), &losses[r], &case.losses, tolerance);
+    for (r, losses) in losses.iter().enumerate() {
+        assert_close(&name("losses"), losses, &case.losses, tolerance);
         assert_close(&name("final weights"), &engine.weights(Slot::Live, r).unwrap(), &case.vector("final"), tolerance);
     }
     assert!(engine.evaluate(Part::Test, Slot::Live).is_err(), "there is no test part");

@@ -24,7 +24,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train a network, and write its metrics and weights to a folder
-    Train(train::Args),
+    Train(Box<train::Args>),
     /// Evaluate the weights of a run
     Eval(eval::Args),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
@@ -42,7 +42,12 @@ const BAD_INPUT: u8 = 2;
 
 /// Runs the command and prints an error as one line.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return complain(&one_line(&error.to_string()), BAD_INPUT),
+        Err(help) => help.exit(),
+    };
+    let result = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Verify(args) => verify::run(&args),
@@ -50,13 +55,26 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(&args),
     };
     result.unwrap_or_else(|error| {
-        let text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-        let _ = writeln!(std::io::stderr(), "error: {text}");
-        match error.downcast_ref::<Error>() {
-            Some(Error::Diverged { .. }) => ExitCode::from(FAILED),
-            _ => ExitCode::from(BAD_INPUT),
-        }
+        let status = match error.downcast_ref::<Error>() {
+            Some(Error::Diverged { .. }) => FAILED,
+            _ => BAD_INPUT,
+        };
+        complain(&format!("{error:#}"), status)
     })
+}
+
+/// Prints an error as one line.
+fn complain(text: &str, status: u8) -> ExitCode {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let _ = writeln!(std::io::stderr(), "error: {}", words.join(" "));
+    ExitCode::from(status)
+}
+
+/// What clap has to say, without its prefix, its usage and its advice to ask for help.
+fn one_line(text: &str) -> String {
+    let text = text.trim_start_matches("error: ");
+    let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
+    format!("{} (see --help)", text[..end.unwrap_or(text.len())].trim())
 }
 
 /// Prints a line. When nobody reads any more, as under `| head`, the line is dropped.

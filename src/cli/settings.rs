@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 /// A configuration file and what overrides it.
 #[derive(clap::Args)]
+#[command(allow_negative_numbers = true)]
 pub struct Settings {
     /// A configuration; its tables are [data], [model], [optimizer], [schedule] and [train]
     config: Option<PathBuf>,

@@ -1,27 +1,83 @@
-//! Matrix products by the `gemm` crate, for the three twins whose plain loops are too slow to train with.
+//! The three twins whose plain loops are too slow to train with, their matrix products by the `gemm` crate.
+//!
+//! Each has its twin's arguments and meaning; `parallel` spreads the product over all cores and changes no bit.
 
 use gemm::{Parallelism, gemm};
 
 use super::Real;
+use super::linear::activate;
+use crate::activation::Activation;
+use crate::model::{Layer, stride};
+
+/// As [`linear`](super::linear()).
+pub(super) fn linear<T: Real>(
+    layer: &Layer,
+    activation: Activation,
+    params: &[T],
+    a: &[T],
+    y: &mut [T],
+    slope: &mut [T],
+    parallel: bool,
+) {
+    let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
+    let bias = &params[layer.bias..][..outputs];
+    for y in y.chunks_exact_mut(outputs) {
+        y.copy_from_slice(bias);
+    }
+    let a = Matrix::new(a, a.len() / inputs, inputs);
+    product(a, weight(layer, params), true, y, parallel);
+    activate(activation, y, slope);
+}
+
+/// As [`linear_dx`](super::linear_dx()).
+pub(super) fn linear_dx<T: Real>(layer: &Layer, params: &[T], dz: &[T], slope: &[T], dx: &mut [T], parallel: bool) {
+    let outputs = stride(layer.outputs);
+    let dz = Matrix::new(dz, dz.len() / outputs, outputs);
+    product(dz, weight(layer, params).transposed(), false, dx, parallel);
+    for (dx, &slope) in dx.iter_mut().zip(slope) {
+        *dx *= slope;
+    }
+}
+
+/// As [`linear_dw`](super::linear_dw()).
+pub(super) fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &[T], grads: &mut [T], parallel: bool) {
+    let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
+    let a = Matrix::new(a, a.len() / inputs, inputs).transposed();
+    let dz = Matrix::new(dz, dz.len() / outputs, outputs);
+    product(a, dz, accumulate, &mut grads[layer.weight..layer.bias], parallel);
+    let db = &mut grads[layer.bias..][..outputs];
+    if !accumulate {
+        db.fill(T::of(0.0));
+    }
+    for dz in dz.values.chunks_exact(outputs) {
+        for (db, &dz) in db.iter_mut().zip(dz) {
+            *db += dz;
+        }
+    }
+}
+
+fn weight<'a, T: Real>(layer: &Layer, params: &'a [T]) -> Matrix<'a, T> {
+    Matrix::new(&params[layer.weight..layer.bias], stride(layer.inputs), stride(layer.outputs))
+}
 
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a, T> {
-    pub values: &'a [T],
-    pub rows: usize,
-    pub columns: usize,
+struct Matrix<'a, T> {
+    values: &'a [T],
+    rows: usize,
+    columns: usize,
     /// Distance of neighbours in a column and in a row.
-    pub strides: [usize; 2],
+    strides: [usize; 2],
 }
 
 impl<'a, T> Matrix<'a, T> {
     /// `(rows, columns)`, row-major.
-    pub fn new(values: &'a [T], rows: usize, columns: usize) -> Self {
+    fn new(values: &'a [T], rows: usize, columns: usize) -> Self {
         Self { values, rows, columns, strides: [columns, 1] }
     }
 
     /// The transposed matrix over the same values.
-    pub fn transposed(self) -> Self {
+    fn transposed(self) -> Self {
         Self { rows: self.columns, columns: self.rows, strides: [self.strides[1], self.strides[0]], ..self }
     }
 
@@ -33,7 +89,7 @@ impl<'a, T> Matrix<'a, T> {
 /// `c = a · b`, or `c += a · b` if `accumulate`; `c` is row-major.
 ///
 /// The result does not depend on `parallel`: `gemm` divides the rows and columns of `c` among them, never a sum.
-pub(super) fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, accumulate: bool, c: &mut [T], parallel: bool) {
+fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, accumulate: bool, c: &mut [T], parallel: bool) {
     assert_eq!(a.columns, b.rows, "the inner dimensions agree");
     assert!(a.rows * b.columns <= c.len(), "the product fits its slice");
     a.assert_inside();
@@ -66,5 +122,72 @@ pub(super) fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, accumulate: bool, c: 
             false,
             parallelism,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, Stream};
+
+    fn random<T: Real>(seed: u64, n: usize) -> Vec<T> {
+        let mut stream = Stream::new(seed, Purpose::Verify, 0);
+        (0..n).map(|_| T::of(2.0 * stream.uniform() - 1.0)).collect()
+    }
+
+    /// Both are sums of the same n products of size 1, in another order: 4 √n √n ε.
+    fn close<T: Real>(name: &str, got: &[T], want: &[T], n: usize, eps: f64) {
+        let worst = got.iter().zip(want).map(|(a, b)| (a.to_f64() - b.to_f64()).abs()).fold(0.0, f64::max);
+        let tolerance = 4.0 * n as f64 * eps;
+        assert!(got.len() == want.len() && worst <= tolerance, "{name}: off by {worst:e}, allowed {tolerance:e}");
+    }
+
+    fn library_and_twin_agree<T: Real>(eps: f64) {
+        for (rows, inputs, outputs) in [(1, 1, 1), (1, 130, 9), (7, 33, 5), (32, 64, 64), (65, 17, 130)] {
+            let (k, n) = (stride(inputs), stride(outputs));
+            let layer = Layer { inputs, outputs, weight: 8, bias: 8 + k * n };
+            let params: Vec<T> = random(1, 8 + k * n + n);
+            let (a, dz, slope): (Vec<T>, Vec<T>, Vec<T>) =
+                (random(2, rows * k), random(3, rows * n), random(4, rows * k));
+            for parallel in [false, true] {
+                let mut y = [vec![T::of(9.0); rows * n], vec![T::of(8.0); rows * n]];
+                let mut slopes = y.clone();
+                linear(&layer, Activation::Tanh, &params, &a, &mut y[0], &mut slopes[0], parallel);
+                super::super::linear(&layer, Activation::Tanh, &params, &a, &mut y[1], &mut slopes[1]);
+                close("linear", &y[0], &y[1], k, eps);
+                close("linear's slope", &slopes[0], &slopes[1], 2 * k, eps);
+
+                let mut dx = [vec![T::of(9.0); rows * k], vec![T::of(8.0); rows * k]];
+                linear_dx(&layer, &params, &dz, &slope, &mut dx[0], parallel);
+                super::super::linear_dx(&layer, &params, &dz, &slope, &mut dx[1]);
+                close("linear_dx", &dx[0], &dx[1], n, eps);
+
+                for accumulate in [false, true] {
+                    let mut grads = [params.clone(), params.clone()];
+                    linear_dw(&layer, accumulate, &a, &dz, &mut grads[0], parallel);
+                    super::super::linear_dw(&layer, accumulate, &a, &dz, &mut grads[1]);
+                    close("linear_dw", &grads[0], &grads[1], rows, eps);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn library_and_twin_agree_in_both_precisions() {
+        library_and_twin_agree::<f64>(f64::EPSILON);
+        library_and_twin_agree::<f32>(f64::from(f32::EPSILON));
+    }
+
+    /// What the replicas rest on: one that has all cores to itself computes what one among several does.
+    #[test]
+    fn threads_change_no_bit() {
+        for (rows, inputs, outputs) in [(3, 40, 50), (128, 784, 256), (32, 3072, 512), (2048, 60, 300)] {
+            let (a, b): (Vec<f32>, Vec<f32>) = (random(5, rows * inputs), random(6, inputs * outputs));
+            let mut c = [vec![0.0; rows * outputs], vec![0.0; rows * outputs]];
+            for (c, parallel) in c.iter_mut().zip([false, true]) {
+                product(Matrix::new(&a, rows, inputs), Matrix::new(&b, inputs, outputs), false, c, parallel);
+            }
+            assert!(c[0] == c[1], "{rows}x{inputs}x{outputs}");
+        }
     }
 }

@@ -1,12 +1,10 @@
 //! One replica's weights, state and work space, and its step from top to bottom.
 
-use super::linear::activate;
-use super::product::{Matrix, product};
-use super::{Constants, Real};
+use super::{Constants, Real, product};
 use crate::data::Samples;
 use crate::engine::{Evaluation, Setup, Slot, Step, StepMetrics};
 use crate::loss::Loss;
-use crate::model::{Layer, Layout, stride};
+use crate::model::{Layout, stride};
 use crate::optimizer::Rule;
 
 /// Elements of a parameter vector that one thread updates at a time.
@@ -121,19 +119,14 @@ impl<T: Real> Replica<T> {
     }
 
     fn forward(&mut self, shared: &Shared<T>, samples: &Samples, order: &[u32]) {
+        let rows = order.len();
         super::gather(&shared.setup.dataset, &samples.features, order, &mut self.a[0]);
         for (l, layer) in shared.layout.layers.iter().enumerate() {
             let activation = shared.setup.model.activation_after(l);
+            let (inputs, outputs) = (rows * stride(layer.inputs), rows * stride(layer.outputs));
             let (a, y) = self.a.split_at_mut(l + 1);
-            let (a, y) = (&a[l], &mut y[0]);
-            let (inputs, outputs, rows) = (stride(layer.inputs), stride(layer.outputs), order.len());
-            let bias = &self.params[layer.bias..][..outputs];
-            for y in y.chunks_exact_mut(outputs).take(rows) {
-                y.copy_from_slice(bias);
-            }
-            let weight = Matrix::new(&self.params[layer.weight..], inputs, outputs);
-            product(Matrix::new(a, rows, inputs), weight, true, y, shared.parallel);
-            activate(activation, &mut y[..rows * outputs], &mut self.slope[l]);
+            let (a, y, slope) = (&a[l][..inputs], &mut y[0][..outputs], &mut self.slope[l][..outputs]);
+            product::linear(layer, activation, &self.params, a, y, slope, shared.parallel);
         }
     }
 
@@ -154,42 +147,14 @@ impl<T: Real> Replica<T> {
 
     fn backward(&mut self, shared: &Shared<T>, rows: usize, accumulate: bool) {
         for (l, layer) in shared.layout.layers.iter().enumerate().rev() {
+            let (inputs, outputs) = (rows * stride(layer.inputs), rows * stride(layer.outputs));
             let (dx, dz) = self.dz.split_at_mut(l);
-            let (a, dz) = (&self.a[l], &dz[0]);
-            weight_gradient(layer, rows, a, dz, accumulate, &mut self.grads, shared.parallel);
+            let (a, dz) = (&self.a[l][..inputs], &dz[0][..outputs]);
+            product::linear_dw(layer, accumulate, a, dz, &mut self.grads, shared.parallel);
             if l > 0 {
-                let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
-                let weight = Matrix::new(&self.params[layer.weight..], inputs, outputs);
-                let dx = &mut dx[l - 1];
-                product(Matrix::new(dz, rows, outputs), weight.transposed(), false, dx, shared.parallel);
-                for (dx, &slope) in dx.iter_mut().zip(&self.slope[l - 1][..rows * inputs]) {
-                    *dx *= slope;
-                }
+                let (slope, dx) = (&self.slope[l - 1][..inputs], &mut dx[l - 1][..inputs]);
+                product::linear_dx(layer, &self.params, dz, slope, dx, shared.parallel);
             }
-        }
-    }
-}
-
-/// The library's form of the twin `linear_dw`.
-fn weight_gradient<T: Real>(
-    layer: &Layer,
-    rows: usize,
-    a: &[T],
-    dz: &[T],
-    accumulate: bool,
-    grads: &mut [T],
-    parallel: bool,
-) {
-    let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
-    let a = Matrix::new(a, rows, inputs).transposed();
-    product(a, Matrix::new(dz, rows, outputs), accumulate, &mut grads[layer.weight..layer.bias], parallel);
-    let db = &mut grads[layer.bias..][..outputs];
-    if !accumulate {
-        db.fill(T::of(0.0));
-    }
-    for dz in dz.chunks_exact(outputs).take(rows) {
-        for (db, &dz) in db.iter_mut().zip(dz) {
-            *db += dz;
         }
     }
 }
