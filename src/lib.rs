@@ -83,6 +83,8 @@ pub mod gpu;
 pub mod loss;
 pub mod model;
 pub mod optimizer;
+#[cfg(feature = "cli")]
+pub mod report;
 mod rng;
 #[cfg(feature = "cli")]
 pub mod run;

@@ -8,7 +8,7 @@ use crate::data::{Order, Part};
 use crate::engine::{Engine, Evaluation, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
 use crate::model::Init;
-use crate::schedule::{Rate, Schedule};
+use crate::schedule::{Memory, Mode, Rate, Schedule};
 
 /// What a run does with an engine, beside what the engine was built for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,8 @@ pub struct Trainer<'a> {
     engine: &'a mut dyn Engine,
     plan: Plan,
     epoch: u64,
+    /// What a plateau remembers, one a replica.
+    memories: Vec<Memory>,
     last_good: LastGood,
 }
 
@@ -99,12 +101,14 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// A plan without epochs or steps.
     pub fn new(engine: &'a mut dyn Engine, plan: Plan) -> Result<Self> {
-        plan.schedule.check()?;
         if plan.epochs == 0 || plan.eval_every == 0 {
             let key = if plan.epochs == 0 { "train.epochs" } else { "train.eval_every" };
             return Err(Error::config(key, "expected at least 1, found 0"));
         }
-        Ok(Self { engine, plan, epoch: 0, last_good: LastGood::default() })
+        let memories = vec![Memory::default(); engine.setup().replicas];
+        let trainer = Self { engine, plan, epoch: 0, memories, last_good: LastGood::default() };
+        trainer.plan.schedule.check(trainer.steps())?;
+        Ok(trainer)
     }
 
     /// Draws first weights for every replica.
@@ -181,6 +185,7 @@ impl<'a> Trainer<'a> {
             report.validation = self.evaluate(Part::Validation, last)?;
             report.test = self.evaluate(Part::Test, last)?;
         }
+        self.observe(&report);
         Ok(Some(report))
     }
 
@@ -192,11 +197,27 @@ impl<'a> Trainer<'a> {
     fn step(&self, i: u64) -> Step {
         let setup = self.engine.setup();
         let index = self.epoch * self.steps_per_epoch() + i;
-        let base = Rate { lr: setup.optimizer.lr(), momentum: setup.optimizer.momentum() };
-        let rate = self.plan.schedule.at(index, self.steps(), base);
+        let at = |memory| self.plan.schedule.at(index, self.steps(), self.base(), memory);
         let first = i as usize * setup.batch;
         let rows = setup.batch.min(setup.dataset.train.len() - first);
-        Step { index, first, rows, rates: vec![rate; setup.replicas] }
+        Step { index, first, rows, rates: self.memories.iter().map(at).collect() }
+    }
+
+    /// The optimizer's own rate.
+    fn base(&self) -> Rate {
+        let optimizer = &self.engine.setup().optimizer;
+        Rate { lr: optimizer.lr(), momentum: optimizer.momentum() }
+    }
+
+    /// Tells a plateau the loss (or, to be maximised, the accuracy) of each replica: that of the validation part where
+    /// there is one, else the epoch's own.
+    fn observe(&mut self, epoch: &Epoch) {
+        let (steps, base) = (self.steps(), self.base());
+        let evaluations = epoch.validation.as_ref().unwrap_or(&epoch.train);
+        for (memory, e) in self.memories.iter_mut().zip(evaluations) {
+            let metric = |mode| if mode == Mode::Min { e.loss } else { e.accuracy };
+            self.plan.schedule.observe(epoch.steps - 1, steps, base, metric, memory);
+        }
     }
 
     /// Adds metrics to the epoch's sums, and stops at a loss that is not finite.

@@ -265,6 +265,30 @@ fn the_other_commands_print() {
     assert!(fails(dir.path(), 2, &["data", "info", "cifar10:nowhere"]).contains("data_batch_1.bin"));
 }
 
+#[test]
+fn schedules_are_shown() {
+    let dir = TempDir::new().unwrap();
+    let restarts = "schedule={name=\"cosine_warm_restarts\",t_0=5,t_mult=2,eta_min=0.0}";
+    let text = ok(dir.path(), &["schedule", "--lr", "0.1", "--steps", "20", "--json", "--set", restarts]);
+    let rates: Vec<Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!((rates.len(), &rates[15]["step"], &rates[15]["lr"]), (20, &15.into(), &0.1.into()));
+
+    std::fs::write(dir.path().join("m"), "1\n1\n1\n").unwrap();
+    let plateau = "schedule={name=\"plateau\",factor=0.5,patience=0}";
+    let args = ["schedule", "--lr", "0.1", "--steps", "4", "--metrics", "m", "--set", plateau];
+    let text = ok(dir.path(), &[&args[..], &["--json"]].concat());
+    let lr: Vec<f64> =
+        serde_json::from_str::<Vec<Value>>(&text).unwrap().iter().map(|r| r["lr"].as_f64().unwrap()).collect();
+    assert_eq!(lr, [0.1, 0.1, 0.05, 0.025]);
+
+    let text = ok(dir.path(), &[&args[..], &["--svg", "curve.svg"]].concat());
+    assert!(text.contains("learning rate by step"), "{text}");
+    assert!(std::fs::read_to_string(dir.path().join("curve.svg")).unwrap().contains("learning rate"));
+    std::fs::write(dir.path().join("m"), "1\nx\n").unwrap();
+    assert!(fails(dir.path(), 2, &args).contains("m: expected a number in line 2, found \"x\""));
+    assert!(fails(dir.path(), 2, &["schedule", "--steps", "5", "--schedule", "step"]).contains("step_size"));
+}
+
 /// Fashion-MNIST, whole, for one epoch: a linear model of this data is right about 82 times of 100 after it, a hidden
 /// layer 85; an engine that misreads pixels or labels is right 10 times.
 #[test]

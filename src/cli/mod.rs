@@ -3,6 +3,7 @@
 mod data;
 mod devices;
 mod eval;
+mod schedule;
 mod settings;
 mod train;
 mod verify;
@@ -29,6 +30,8 @@ enum Command {
     Eval(eval::Args),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
     Verify(verify::Args),
+    /// Show how a schedule moves learning rate and momentum
+    Schedule(Box<schedule::Args>),
     /// List the adapters that `--device` can choose
     Devices(devices::Args),
     /// Describe or download a data set
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Schedule(args) => schedule::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Data(args) => data::run(&args),
     };

@@ -76,7 +76,8 @@ pub struct Settings {
     /// [default: 0; adamw 0.01]
     #[arg(long, help_heading = "Optimizer")]
     weight_decay: Option<f64>,
-    /// constant (default) or cosine
+    /// constant (default), cosine, or another, whose arguments --set schedule.KEY=VALUE gives: step, multistep,
+    /// exponential, linear, polynomial, cosine_warm_restarts, cyclic, one_cycle, swalr, swa_cyclic, plateau, sequential
     #[arg(long, help_heading = "Schedule")]
     schedule: Option<String>,
     /// Samples of a step, or full for the whole training part [default: 128]

@@ -69,7 +69,7 @@ impl Config {
             drop_last: self.train.drop_last,
             order: self.train.order,
             seed: self.train.seed,
-            schedule: self.schedule,
+            schedule: self.schedule.clone(),
             eval_every: self.train.eval_every,
         }
     }

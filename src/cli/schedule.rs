@@ -1,0 +1,87 @@
+//! `thalweg schedule`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
+use textplots::{Chart, Plot, Shape};
+use thalweg::report::{Curve, curves};
+use thalweg::schedule::{Memory, Rate};
+
+use super::say;
+use super::settings::Settings;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    settings: Settings,
+    /// Steps to show
+    #[arg(long)]
+    steps: u64,
+    /// Print an array of {step, lr, momentum}
+    #[arg(long)]
+    json: bool,
+    /// Draw the curves into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// What a plateau sees after each step, one number a line
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = args.settings.resolve()?;
+    config.optimizer.check()?;
+    config.schedule.check(args.steps)?;
+    anyhow::ensure!(args.steps > 0, "--steps: expected at least 1, found 0");
+    let metrics = args.metrics.as_deref().map(read_numbers).transpose()?;
+
+    let base = Rate { lr: config.optimizer.lr(), momentum: config.optimizer.momentum() };
+    let mut memory = Memory::default();
+    let mut rates = Vec::new();
+    for step in 0..args.steps {
+        rates.push(config.schedule.at(step, args.steps, base, &memory));
+        if let Some(&metric) = metrics.as_ref().and_then(|m| m.get(step as usize)) {
+            config.schedule.observe(step, args.steps, base, |_| metric, &mut memory);
+        }
+    }
+
+    if let Some(path) = &args.svg {
+        let curve = |name: &str, value: fn(&Rate) -> f64| Curve {
+            name: name.into(),
+            points: rates.iter().enumerate().map(|(step, rate)| (step as f64, value(rate))).collect(),
+        };
+        let mut all = vec![curve("learning rate", |r| r.lr)];
+        if rates.iter().any(|r| r.momentum != rates[0].momentum) {
+            all.push(curve("momentum", |r| r.momentum));
+        }
+        let name = serde_json::to_value(&config.schedule)?["name"].as_str().unwrap_or_default().replace('_', " ");
+        curves(path, &name, &all)?;
+    }
+    if args.json {
+        let line = |(step, rate): (usize, &Rate)| json!({ "step": step, "lr": rate.lr, "momentum": rate.momentum });
+        say!("{:#}", rates.iter().enumerate().map(line).collect::<serde_json::Value>());
+    } else {
+        for (step, rate) in rates.iter().enumerate() {
+            say!("{step:>6}  lr {:<12.6e}  momentum {:.4}", rate.lr, rate.momentum);
+        }
+        let points: Vec<(f32, f32)> = rates.iter().enumerate().map(|(i, r)| (i as f32, r.lr as f32)).collect();
+        let shape = Shape::Lines(&points);
+        let mut chart = Chart::new(140, 48, 0.0, (args.steps - 1).max(1) as f32);
+        let chart = chart.lineplot(&shape);
+        chart.axis();
+        chart.figures();
+        say!("\nlearning rate by step\n{chart}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_numbers(path: &Path) -> anyhow::Result<Vec<f64>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let number = |(i, line): (usize, &str)| {
+        let value: Option<f64> = line.trim().parse().ok();
+        value.with_context(|| format!("{}: expected a number in line {}, found {line:?}", path.display(), i + 1))
+    };
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(number).collect()
+}

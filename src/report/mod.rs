@@ -1,0 +1,5 @@
+//! Pictures of schedules and runs, as SVG.
+
+mod curve;
+
+pub use curve::{Curve, curves};

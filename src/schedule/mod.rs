@@ -1,0 +1,364 @@
+//! Learning-rate schedules: pure functions of the step, so that resuming a run needs the step alone.
+//!
+//! Names, arguments and defaults are those of `torch.optim.lr_scheduler`, in lower case. Step t (from 0) is the update
+//! that uses the rate. Where a schedule ends, it holds its last value.
+
+mod annealing;
+mod check;
+mod cyclic;
+mod plateau;
+
+use serde::{Deserialize, Serialize};
+
+pub use plateau::{Memory, Mode, ThresholdMode};
+
+/// What a schedule gives for one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rate {
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum; β₁ for Adam and AdamW.
+    pub momentum: f64,
+}
+
+/// The shape of the way from one value to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Anneal {
+    /// `a + (b − a) (1 − cos πp) / 2`.
+    #[default]
+    Cos,
+    /// `a + (b − a) p`.
+    Linear,
+}
+
+/// How the height of a cycle shrinks, c being the number of the cycle from 0 and t the step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CycleMode {
+    /// Not at all.
+    #[default]
+    Triangular,
+    /// By `2⁻ᶜ`.
+    Triangular2,
+    /// By `gammaᵗ`.
+    ExpRange,
+}
+
+/// How the learning rate moves; `lr` is the optimizer's, and t the step, from 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Schedule {
+    /// `lr`.
+    Constant {},
+    /// `lr · gamma^⌊t / step_size⌋`.
+    Step {
+        /// Steps between two decays.
+        step_size: u64,
+        /// Default 0.1.
+        #[serde(default = "tenth")]
+        gamma: f64,
+    },
+    /// `lr · gamma^(number of milestones ≤ t)`.
+    Multistep {
+        /// Increasing.
+        milestones: Vec<u64>,
+        /// Default 0.1.
+        #[serde(default = "tenth")]
+        gamma: f64,
+    },
+    /// `lr · gammaᵗ`.
+    Exponential {
+        /// Factor of one step.
+        gamma: f64,
+    },
+    /// `lr · (start_factor + (end_factor − start_factor) · min(t / total_iters, 1))`: a warm-up.
+    Linear {
+        /// Default 1/3.
+        #[serde(default = "third")]
+        start_factor: f64,
+        /// Default 1.
+        #[serde(default = "one")]
+        end_factor: f64,
+        /// Default 5.
+        #[serde(default = "five")]
+        total_iters: u64,
+    },
+    /// `lr · (1 − min(t / total_iters, 1))^power`.
+    Polynomial {
+        /// Default 5.
+        #[serde(default = "five")]
+        total_iters: u64,
+        /// Default 1.
+        #[serde(default = "one")]
+        power: f64,
+    },
+    /// `eta_min + (lr − eta_min) (1 + cos(π t / t_max)) / 2`, and `eta_min` from `t_max` on, where PyTorch's climbs
+    /// again (Loshchilov and Hutter, 2016, without restarts).
+    Cosine {
+        /// Steps until the minimum. Default: all steps of the run, or of the part of a sequence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        t_max: Option<u64>,
+        /// Default 0.
+        #[serde(default)]
+        eta_min: f64,
+    },
+    /// The cosine, begun anew: period i has `t_0 · t_multⁱ` steps (SGDR; Loshchilov and Hutter, 2016).
+    CosineWarmRestarts {
+        /// Steps of the first period.
+        t_0: u64,
+        /// Default 1.
+        #[serde(default = "one_step")]
+        t_mult: u64,
+        /// Default 0.
+        #[serde(default)]
+        eta_min: f64,
+    },
+    /// Up from `base_lr` to `max_lr` and down again, momentum in the opposite sense (Smith, 2015).
+    Cyclic {
+        /// Default: the optimizer's rate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base_lr: Option<f64>,
+        /// Highest rate.
+        max_lr: f64,
+        /// Default 2000.
+        #[serde(default = "two_thousand")]
+        step_size_up: u64,
+        /// Default: `step_size_up`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step_size_down: Option<u64>,
+        /// Default triangular.
+        #[serde(default)]
+        mode: CycleMode,
+        /// Of `exp_range`. Default 1.
+        #[serde(default = "one")]
+        gamma: f64,
+        /// Default true; an optimizer without momentum should turn it off.
+        #[serde(default = "yes")]
+        cycle_momentum: bool,
+        /// Default 0.8.
+        #[serde(default = "lowest_momentum")]
+        base_momentum: f64,
+        /// Default 0.9.
+        #[serde(default = "highest_momentum")]
+        max_momentum: f64,
+    },
+    /// Up from `max_lr / div_factor` to `max_lr`, then down to `max_lr / div_factor / final_div_factor`; momentum in
+    /// the opposite sense (Smith and Topin, 2017). With three phases the way down passes the first rate at twice
+    /// `pct_start`.
+    OneCycle {
+        /// Default: the optimizer's rate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_lr: Option<f64>,
+        /// Default: all steps of the run, or of the part of a sequence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total_steps: Option<u64>,
+        /// Fraction of the steps on the way up. Default 0.3.
+        #[serde(default = "three_tenths")]
+        pct_start: f64,
+        /// Default cos.
+        #[serde(default)]
+        anneal_strategy: Anneal,
+        /// Default true.
+        #[serde(default = "yes")]
+        cycle_momentum: bool,
+        /// Default 0.85.
+        #[serde(default = "one_cycle_lowest_momentum")]
+        base_momentum: f64,
+        /// Default 0.95.
+        #[serde(default = "one_cycle_highest_momentum")]
+        max_momentum: f64,
+        /// Default 25.
+        #[serde(default = "twenty_five")]
+        div_factor: f64,
+        /// Default 10,000.
+        #[serde(default = "ten_thousand")]
+        final_div_factor: f64,
+        /// Default false.
+        #[serde(default)]
+        three_phase: bool,
+    },
+    /// From `lr` to `swa_lr` in `anneal_epochs` steps, then constant: the rate while weights are averaged.
+    Swalr {
+        /// The last rate.
+        swa_lr: f64,
+        /// Default 10.
+        #[serde(default = "ten")]
+        anneal_epochs: u64,
+        /// Default cos.
+        #[serde(default)]
+        anneal_strategy: Anneal,
+    },
+    /// In each cycle of c steps linearly from `alpha_1` to `alpha_2`: `(1 − p) alpha_1 + p alpha_2` with
+    /// `p = (t mod c + 1) / c` (Izmailov et al., 2018, equation 1).
+    SwaCyclic {
+        /// Highest rate.
+        alpha_1: f64,
+        /// Lowest rate, that of the step after which weights are averaged.
+        alpha_2: f64,
+        /// Steps of a cycle.
+        cycle: u64,
+    },
+    /// Reduces the rate by `factor` when the metric has not improved for more than `patience` evaluations; it has
+    /// state, a [`Memory`] for each replica.
+    Plateau {
+        /// Whether less is better. Default min.
+        #[serde(default)]
+        mode: Mode,
+        /// Default 0.1.
+        #[serde(default = "tenth")]
+        factor: f64,
+        /// Default 10: the eleventh evaluation without improvement reduces.
+        #[serde(default = "ten")]
+        patience: u64,
+        /// What counts as improvement. Default 0.0001.
+        #[serde(default = "threshold")]
+        threshold: f64,
+        /// Default rel.
+        #[serde(default)]
+        threshold_mode: ThresholdMode,
+        /// Evaluations after a reduction that do not count. Default 0.
+        #[serde(default)]
+        cooldown: u64,
+        /// Default 0.
+        #[serde(default)]
+        min_lr: f64,
+        /// A smaller reduction than this is left out. Default 1e-8.
+        #[serde(default = "smallest_reduction")]
+        eps: f64,
+    },
+    /// One schedule after the other, each of which counts its steps from 0.
+    Sequential {
+        /// The step at which each schedule but the first begins; increasing.
+        milestones: Vec<u64>,
+        /// One more than there are milestones.
+        parts: Vec<Schedule>,
+    },
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+fn third() -> f64 {
+    1.0 / 3.0
+}
+fn one() -> f64 {
+    1.0
+}
+fn five() -> u64 {
+    5
+}
+fn one_step() -> u64 {
+    1
+}
+fn ten() -> u64 {
+    10
+}
+fn two_thousand() -> u64 {
+    2000
+}
+fn yes() -> bool {
+    true
+}
+fn lowest_momentum() -> f64 {
+    0.8
+}
+fn highest_momentum() -> f64 {
+    0.9
+}
+fn three_tenths() -> f64 {
+    0.3
+}
+fn one_cycle_lowest_momentum() -> f64 {
+    0.85
+}
+fn one_cycle_highest_momentum() -> f64 {
+    0.95
+}
+fn twenty_five() -> f64 {
+    25.0
+}
+fn ten_thousand() -> f64 {
+    1e4
+}
+fn threshold() -> f64 {
+    1e-4
+}
+fn smallest_reduction() -> f64 {
+    1e-8
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::Constant {}
+    }
+}
+
+impl Schedule {
+    /// The rate of `step`, counted from 0, in a run of `steps` steps whose optimizer has the rate `base`. Only a plateau
+    /// reads `memory`.
+    ///
+    /// ```
+    /// use thalweg::schedule::{Memory, Rate, Schedule};
+    /// let base = Rate { lr: 0.1, momentum: 0.9 };
+    /// let cosine = Schedule::Cosine { t_max: None, eta_min: 0.0 };
+    /// let lr: Vec<f64> = [0, 25, 50, 100].map(|t| cosine.at(t, 100, base, &Memory::default()).lr).to_vec();
+    /// assert!((lr[1] - 0.085_355).abs() < 1e-6 && (lr[2] - 0.05).abs() < 1e-12);
+    /// assert_eq!((lr[0], lr[3]), (0.1, 0.0));
+    /// ```
+    pub fn at(&self, step: u64, steps: u64, base: Rate, memory: &Memory) -> Rate {
+        let scaled = |factor: f64| Rate { lr: base.lr * factor, ..base };
+        if let Self::Sequential { .. } = self {
+            let (part, first, length) = self.part(step, steps);
+            // A plateau does not go on from where another one ended.
+            let afresh = Memory::default();
+            let memory = if memory.began == first { memory } else { &afresh };
+            return part.at(step - first, length, base, memory);
+        }
+        // How much of `whole` steps is over, at most 1.
+        let progress = |whole: u64| if step < whole { step as f64 / whole as f64 } else { 1.0 };
+        match self {
+            Self::Step { step_size, gamma } => scaled(gamma.powf((step / step_size) as f64)),
+            Self::Multistep { milestones, gamma } => {
+                scaled(gamma.powf(milestones.iter().filter(|&&m| m <= step).count() as f64))
+            }
+            Self::Exponential { gamma } => scaled(gamma.powf(step as f64)),
+            Self::Linear { start_factor, end_factor, total_iters } => {
+                scaled(start_factor + (end_factor - start_factor) * progress(*total_iters))
+            }
+            Self::Polynomial { total_iters, power } => scaled((1.0 - progress(*total_iters)).powf(*power)),
+            Self::Cosine { t_max, eta_min } => {
+                let lr = Anneal::Cos.between(base.lr, *eta_min, progress(t_max.unwrap_or(steps)));
+                Rate { lr, ..base }
+            }
+            Self::CosineWarmRestarts { t_0, t_mult, eta_min } => {
+                let p = annealing::restart_progress(step, *t_0, *t_mult);
+                Rate { lr: Anneal::Cos.between(base.lr, *eta_min, p), ..base }
+            }
+            Self::Swalr { swa_lr, anneal_epochs, anneal_strategy } => {
+                Rate { lr: anneal_strategy.between(base.lr, *swa_lr, progress(*anneal_epochs)), ..base }
+            }
+            Self::SwaCyclic { alpha_1, alpha_2, cycle } => {
+                let p = (step % cycle + 1) as f64 / *cycle as f64;
+                Rate { lr: (1.0 - p) * alpha_1 + p * alpha_2, ..base }
+            }
+            Self::Cyclic { .. } => self.cyclic(step, base),
+            Self::OneCycle { .. } => self.one_cycle(step, steps, base),
+            Self::Plateau { .. } => Rate { lr: memory.lr.unwrap_or(base.lr), ..base },
+            Self::Constant {} | Self::Sequential { .. } => base,
+        }
+    }
+
+    /// The part of a sequence that `step` belongs to, the step at which it begins, and its length.
+    fn part(&self, step: u64, steps: u64) -> (&Self, u64, u64) {
+        match self {
+            Self::Sequential { milestones, parts } => {
+                let i = milestones.iter().filter(|&&m| m <= step).count();
+                let first = if i == 0 { 0 } else { milestones[i - 1] };
+                let end = milestones.get(i).copied().unwrap_or(steps);
+                (&parts[i], first, end.saturating_sub(first))
+            }
+            whole => (whole, 0, steps),
+        }
+    }
+}
