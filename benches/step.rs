@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use thalweg::activation::Activation;
+use thalweg::average::Average;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Features, Normalize, Order, Samples, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
@@ -30,6 +31,7 @@ fn setup(inputs: usize, hidden: &[usize], batch: usize) -> Setup {
         label_smoothing: 0.0,
         optimizer: Optimizer::Sgd { lr: 1e-3, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false },
         clip_norm: None,
+        average: Average::default(),
         replicas: 1,
         batch,
         dataset: Arc::new(dataset),

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use thalweg::activation::Activation;
+use thalweg::average::Average;
 use thalweg::data::{Dataset, Features, Normalize, Samples, Targets};
 use thalweg::device::{Device, Precision};
 use thalweg::engine::{Setup, Slot};
@@ -35,6 +36,7 @@ fn main() -> thalweg::Result<()> {
         label_smoothing: 0.0,
         optimizer: Optimizer::Adam { lr: 5e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, amsgrad: false },
         clip_norm: Some(1.0),
+        average: Average::default(),
         replicas: 4,
         batch: 50,
         dataset: Arc::new(dataset.normalize(Normalize::Channel)),

@@ -26,6 +26,8 @@ struct Coefficients {
     eps: f32,
     weight_decay: f32,
     shrink: f32,
+    swa: f32,
+    ema: f32,
 }
 
 struct Args {

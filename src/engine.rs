@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::average::Average;
 use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
@@ -22,6 +23,8 @@ pub struct Setup {
     pub optimizer: Optimizer,
     /// Gradients of a larger global norm are scaled to it: `g ← g · min(1, clip_norm / (‖g‖ + 1e-6))`.
     pub clip_norm: Option<f64>,
+    /// Which means of the weights are kept beside them.
+    pub average: Average,
     /// Number of models trained side by side.
     pub replicas: usize,
     /// Samples of the largest step.
@@ -139,11 +142,20 @@ pub enum Slot {
     Live,
     /// A copy to come back to, one of [`Slot::COPIES`].
     Copy(usize),
+    /// The mean that [`Average::swa`] asks for.
+    Swa,
+    /// The mean that [`Average::ema`] asks for.
+    Ema,
 }
 
 impl Slot {
     /// Number of copies.
     pub const COPIES: usize = 2;
+
+    /// There is no such slot, since its mean is not asked for.
+    pub(crate) fn missing(self) -> Error {
+        Error::config("average", format!("expected {self:?} to be asked for, found that it is not").to_lowercase())
+    }
 }
 
 /// One buffer of an engine.

@@ -15,7 +15,7 @@
 //! | --- | --- |
 //! | [`data::Dataset`] | features, targets, their split and normalisation |
 //! | [`model::Mlp`] | widths and activation; [`model::Layout`] says where each tensor lies in one flat vector |
-//! | [`optimizer::Optimizer`], [`schedule::Schedule`], [`loss::Loss`] | values, with PyTorch's definitions |
+//! | [`optimizer::Optimizer`], [`schedule::Schedule`], [`loss::Loss`], [`average::Average`] | values, with PyTorch's definitions |
 //! | [`engine::Engine`] | carries out steps and evaluations: [`gpu::GpuEngine`], [`cpu::CpuEngine`] |
 //! | [`train::Trainer`] | the loop: plans steps, hands them to the engine, evaluates |
 //! | [`run`] | a run as a folder: configuration, metrics, weights (with the feature `cli`) |
@@ -29,6 +29,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use thalweg::activation::Activation;
+//! use thalweg::average::Average;
 //! use thalweg::data::{Dataset, Features, Samples, Targets};
 //! use thalweg::device::{Device, Precision};
 //! use thalweg::engine::Setup;
@@ -51,6 +52,7 @@
 //!     label_smoothing: 0.0,
 //!     optimizer: Optimizer::Adam { lr: 0.02, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, amsgrad: false },
 //!     clip_norm: None,
+//!     average: Average::default(),
 //!     replicas: 1,
 //!     batch: 32,
 //!     dataset: Arc::new(Dataset::new("circle", [2, 1, 1], train, None)?),
@@ -74,6 +76,7 @@
 #![warn(missing_docs)]
 
 pub mod activation;
+pub mod average;
 pub mod cpu;
 pub mod data;
 pub mod device;

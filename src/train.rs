@@ -71,10 +71,23 @@ pub struct Epoch {
     pub validation: Option<Vec<Evaluation>>,
     /// After the epoch, where there is a test part.
     pub test: Option<Vec<Evaluation>>,
+    /// The same of each mean that has samples: its name, and its evaluations.
+    pub means: Vec<Mean>,
     /// Seconds for the steps, without evaluation.
     pub seconds: f64,
     /// Samples trained per second, all replicas together.
     pub samples_per_second: f64,
+}
+
+/// The evaluations of a mean of the weights, one entry a replica.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mean {
+    /// `swa` or `ema`.
+    pub name: &'static str,
+    /// Where there is a validation part.
+    pub validation: Option<Vec<Evaluation>>,
+    /// Where there is a test part.
+    pub test: Option<Vec<Evaluation>>,
 }
 
 /// Plans steps, hands them to the engine, and evaluates.
@@ -108,6 +121,7 @@ impl<'a> Trainer<'a> {
         let memories = vec![Memory::default(); engine.setup().replicas];
         let trainer = Self { engine, plan, epoch: 0, memories, last_good: LastGood::default() };
         trainer.plan.schedule.check(trainer.steps())?;
+        trainer.engine.setup().average.check(trainer.steps())?;
         Ok(trainer)
     }
 
@@ -182,8 +196,12 @@ impl<'a> Trainer<'a> {
         };
         self.epoch += 1;
         if self.epoch.is_multiple_of(self.plan.eval_every) || self.epoch == self.plan.epochs {
-            report.validation = self.evaluate(Part::Validation, last)?;
-            report.test = self.evaluate(Part::Test, last)?;
+            report.validation = self.evaluate(Part::Validation, Slot::Live, last)?;
+            report.test = self.evaluate(Part::Test, Slot::Live, last)?;
+            for (name, slot) in self.engine.setup().average.slots(report.steps) {
+                let validation = self.evaluate(Part::Validation, slot, last)?;
+                report.means.push(Mean { name, validation, test: self.evaluate(Part::Test, slot, last)? });
+            }
         }
         self.observe(&report);
         Ok(Some(report))
@@ -249,11 +267,11 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn evaluate(&mut self, part: Part, last: &Step) -> Result<Option<Vec<Evaluation>>> {
+    fn evaluate(&mut self, part: Part, slot: Slot, last: &Step) -> Result<Option<Vec<Evaluation>>> {
         if self.engine.setup().dataset.part(part).is_none() {
             return Ok(None);
         }
-        let evaluations = self.engine.evaluate(part, Slot::Live)?;
+        let evaluations = self.engine.evaluate(part, slot)?;
         match evaluations.iter().position(|e| !e.loss.is_finite()) {
             Some(replica) => Err(self.diverged(last, replica, evaluations[replica].loss)?),
             None => Ok(Some(evaluations)),

@@ -6,6 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use thalweg::activation::Activation;
+use thalweg::average::{Average, Ema, Swa};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Features, Normalize, Part, Samples, Source, Targets};
 use thalweg::engine::{Engine, Evaluation, Setup, Slot};
@@ -16,6 +17,8 @@ use thalweg::optimizer::Optimizer;
 use thalweg::schedule::Schedule;
 use thalweg::train::{Epoch, Plan, Trainer};
 use thalweg::{Error, cpu::Real};
+
+const EMA: Ema = Ema { decay: 0.8, start: 1, bias_correction: true };
 
 /// 330 training images, 40 held out of them, and 50 test images.
 fn images() -> Arc<Dataset> {
@@ -38,6 +41,7 @@ fn setup(replicas: usize, batch: usize) -> Setup {
         label_smoothing: 0.1,
         optimizer: Optimizer::Sgd { lr: 0.05, momentum: 0.9, dampening: 0.0, weight_decay: 1e-3, nesterov: true },
         clip_norm: Some(1.0),
+        average: Average { swa: Some(Swa::Every { start: 3, every: 2 }), ema: Some(EMA) },
         replicas,
         batch,
         dataset,

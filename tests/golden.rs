@@ -135,6 +135,8 @@ fn load_case(case: &Value) -> Case {
         label_smoothing: case["label_smoothing"].as_f64().unwrap(),
         optimizer: optimizer(&case["optimizer"], args, args["lr"].as_f64().unwrap()),
         clip_norm: None,
+        average: serde_json::from_value(serde_json::json!({"swa": {"after_updates": case["swa_after_updates"]}}))
+            .unwrap(),
         replicas: 2,
         batch: case["batch"].as_u64().unwrap() as usize,
         dataset: Arc::new(dataset),
@@ -142,7 +144,7 @@ fn load_case(case: &Value) -> Case {
     Case { name: case["name"].to_string(), setup, layout, losses: numbers(&case["losses"]), tensors }
 }
 
-/// First gradients, 25 losses and final weights; both replicas start alike and must stay so.
+/// First gradients, 25 losses, averaged and final weights; both replicas start alike and must stay so.
 fn replay(case: &Case, engine: &mut dyn Engine, tolerance: Tolerance) {
     let name = |what: &str| format!("{} on {}: {what}", case.name, engine_name(tolerance));
     for r in 0..2 {
@@ -162,6 +164,8 @@ fn replay(case: &Case, engine: &mut dyn Engine, tolerance: Tolerance) {
     trainer.epoch(&mut |step| step.replicas.iter().for_each(|m| losses[m.replica].push(m.loss))).unwrap();
     for (r, losses) in losses.iter().enumerate() {
         assert_close(&name("losses"), losses, &case.losses, tolerance);
+        let swa = engine.weights(Slot::Swa, r).unwrap();
+        assert_close(&name("SWA weights"), &swa, &case.vector("swa"), tolerance);
         assert_close(&name("final weights"), &engine.weights(Slot::Live, r).unwrap(), &case.vector("final"), tolerance);
     }
     assert!(engine.evaluate(Part::Test, Slot::Live).is_err(), "there is no test part");

@@ -136,6 +136,11 @@ fn sgd() {
 }
 
 #[test]
+fn average() {
+    over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::average(gpu, n, replicas, f).unwrap())));
+}
+
+#[test]
 fn adam() {
     over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::adam(gpu, n, replicas, f).unwrap())));
 }

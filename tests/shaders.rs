@@ -116,6 +116,7 @@ fn arguments_lie_as_the_shader_reads_them() {
         (kernels::sgd, kernels::UpdateArgs::FIELDS),
         (kernels::adam, kernels::UpdateArgs::FIELDS),
         (kernels::rmsprop, kernels::UpdateArgs::FIELDS),
+        (kernels::average, kernels::UpdateArgs::FIELDS),
     ];
     assert_eq!(arguments.len(), ALL.len());
     for (kernel, fields) in arguments {

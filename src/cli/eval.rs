@@ -39,22 +39,29 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let is_classification = setup.dataset.is_classification();
     let (mut engine, reason) = config.engine(setup)?;
     let replicas = config.train.replicas;
-    for r in 0..replicas {
-        let weights = thalweg::weights::read(&weight_file(&args.run, r, replicas), engine.layout())?;
-        engine.set_weights(Slot::Live, r, &weights)?;
+    let mut slots = vec![("", Slot::Live)];
+    let is_there = |mean: &str| weight_file(&args.run, mean, 0, replicas).exists();
+    slots.extend(config.average.slots(u64::MAX).into_iter().filter(|(mean, _)| is_there(mean)));
+    for (mean, slot) in &slots {
+        for r in 0..replicas {
+            let weights = thalweg::weights::read(&weight_file(&args.run, mean, r, replicas), engine.layout())?;
+            engine.set_weights(*slot, r, &weights)?;
+        }
     }
 
     let mut rows = vec![["part", "samples", "loss", "", "accuracy", ""].map(String::from).to_vec()];
     let mut object = json!({});
-    for (part, name) in [(Part::Train, "train"), (Part::Validation, "validation"), (Part::Test, "test")] {
-        let Some(samples) = engine.setup().dataset.part(part).map(thalweg::data::Samples::len) else { continue };
-        let evaluations = engine.evaluate(part, Slot::Live)?;
-        for (name, value) in run::statistics(name, &evaluations) {
-            object[name] = value;
+    let parts = [(Part::Train, "train"), (Part::Validation, "validation"), (Part::Test, "test")];
+    for ((mean, slot), (part, part_name)) in slots.iter().flat_map(|slot| parts.iter().map(move |part| (slot, part))) {
+        let Some(samples) = engine.setup().dataset.part(*part).map(thalweg::data::Samples::len) else { continue };
+        let evaluations = engine.evaluate(*part, *slot)?;
+        let name = if mean.is_empty() { part_name.to_string() } else { format!("{mean}_{part_name}") };
+        for (key, value) in run::statistics(&name, &evaluations) {
+            object[key] = value;
         }
         let losses: Vec<f64> = evaluations.iter().map(|e| e.loss).collect();
         let accuracies: Vec<f64> = evaluations.iter().map(|e| e.accuracy).collect();
-        let mut row = vec![name.to_string(), samples.to_string()];
+        let mut row = vec![name.replace('_', " "), samples.to_string()];
         for (values, shown) in [(&losses, true), (&accuracies, is_classification)] {
             row.push(if shown { format!("{:.4}", run::mean(values)) } else { String::new() });
             let several = shown && replicas > 1;

@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(_) => return ended.map(|()| ExitCode::SUCCESS).map_err(Into::into),
     };
     let summary = summary(&config, &outcome, &device, diverged);
-    run.finish(trainer.engine(), config.train.precision, &summary)?;
+    run.finish(trainer.engine(), config.train.precision, outcome.last.steps, &summary)?;
     ended?;
     if !args.quiet {
         say!("\n{}\n\nWritten to {}", final_table(&outcome), run.dir().display());
@@ -155,39 +155,33 @@ fn describe(config: &Config, engine: &dyn Engine, device: &str) {
 fn epoch_line(config: &Config, epoch: &Epoch) -> String {
     let part = |name: &str, evaluations: Option<&Vec<Evaluation>>| {
         evaluations.map_or(String::new(), |e| {
-            let (loss, accuracy) = means(e);
+            let (loss, accuracy) = loss_and_accuracy(e);
             format!("  {name} {loss:.4} {accuracy:.4}")
         })
     };
+    let means: String = epoch.means.iter().map(|m| part(m.name, m.test.as_ref().or(m.validation.as_ref()))).collect();
     let epochs = config.train.epochs;
     format!(
-        "epoch {:>width$}/{epochs}  lr {:<9.3e}{}{}{}  {} samples/s",
+        "epoch {:>width$}/{epochs}  lr {:<9.3e}{}{}{}{}  {} samples/s",
         epoch.epoch + 1,
         epoch.lr,
         part("train", Some(&epoch.train)),
         part("validation", epoch.validation.as_ref()),
         part("test", epoch.test.as_ref()),
+        means,
         thousands(epoch.samples_per_second as u64),
         width = epochs.to_string().len(),
     )
 }
 
-fn means(evaluations: &[Evaluation]) -> (f64, f64) {
+fn loss_and_accuracy(evaluations: &[Evaluation]) -> (f64, f64) {
     let of = |f: fn(&Evaluation) -> f64| run::mean(&evaluations.iter().map(f).collect::<Vec<_>>());
     (of(|e| e.loss), of(|e| e.accuracy))
 }
 
-/// The parts that were evaluated last.
-fn parts(epoch: &Epoch) -> impl Iterator<Item = (&'static str, &Vec<Evaluation>)> {
-    let train = Some(&epoch.train).filter(|e| !e.is_empty());
-    [("train", train), ("validation", epoch.validation.as_ref()), ("test", epoch.test.as_ref())]
-        .into_iter()
-        .filter_map(|(name, evaluations)| evaluations.map(|e| (name, e)))
-}
-
 fn final_table(outcome: &Outcome) -> String {
     let mut rows = vec![["part", "loss", "", "accuracy", ""].map(String::from).to_vec()];
-    for (name, evaluations) in parts(&outcome.last) {
+    for (name, evaluations) in run::parts(&outcome.last) {
         let losses: Vec<f64> = evaluations.iter().map(|e| e.loss).collect();
         let accuracies: Vec<f64> = evaluations.iter().map(|e| e.accuracy).collect();
         let deviation = |values: &[f64]| match values.len() {
@@ -195,7 +189,7 @@ fn final_table(outcome: &Outcome) -> String {
             _ => format!("± {:.4}", run::deviation(values)),
         };
         rows.push(vec![
-            name.to_string(),
+            name.replace('_', " "),
             format!("{:.4}", run::mean(&losses)),
             deviation(&losses),
             format!("{:.4}", run::mean(&accuracies)),
@@ -224,8 +218,8 @@ fn summary(config: &Config, outcome: &Outcome, device: &str, diverged: Option<St
         "seconds": outcome.seconds,
         "samples_per_second": outcome.samples / outcome.seconds.max(f64::MIN_POSITIVE),
     });
-    for (part, evaluations) in parts(&outcome.last) {
-        for (name, value) in run::statistics(part, evaluations) {
+    for (part, evaluations) in run::parts(&outcome.last) {
+        for (name, value) in run::statistics(&part, evaluations) {
             summary[name] = value;
         }
     }

@@ -77,20 +77,20 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()> {
-        *self.replicas[replica].slot(slot) = weights.iter().map(|&w| T::of(w)).collect();
+        *self.replicas[replica].slot(slot)? = weights.iter().map(|&w| T::of(w)).collect();
         Ok(())
     }
 
     fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
-        Ok(self.replicas[replica].slot(slot).iter().map(|w| w.to_f64()).collect())
+        Ok(self.replicas[replica].slot(slot)?.iter().map(|w| w.to_f64()).collect())
     }
 
     fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()> {
         if from != to {
             for replica in &mut self.replicas {
-                let values = std::mem::take(replica.slot(from));
-                replica.slot(to).clone_from(&values);
-                *replica.slot(from) = values;
+                let values = std::mem::take(replica.slot(from)?);
+                replica.slot(to)?.clone_from(&values);
+                *replica.slot(from)? = values;
             }
         }
         Ok(())
@@ -127,17 +127,14 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn evaluate(&mut self, part: Part, slot: Slot) -> Result<Vec<Evaluation>> {
-        self.each(part, |replica, shared, samples, _| {
-            let live = (slot != Slot::Live).then(|| {
-                let other = replica.slot(slot).clone();
-                std::mem::replace(&mut replica.params, other)
-            });
+        let evaluations = self.each(part, |replica, shared, samples, _| {
+            let other = replica.slot(slot)?.clone();
+            let live = std::mem::replace(&mut replica.params, other);
             let evaluation = replica.evaluate(shared, samples, shared.targets);
-            if let Some(live) = live {
-                replica.params = live;
-            }
-            evaluation
-        })
+            replica.params = live;
+            Ok(evaluation)
+        })?;
+        evaluations.into_iter().collect()
     }
 
     fn memory(&self) -> Vec<Allocation> {

@@ -5,6 +5,7 @@
 //! hold both together.
 
 mod adam;
+mod average;
 mod engine;
 mod gather;
 mod grad_norm;
@@ -21,6 +22,7 @@ mod sgd;
 mod softmax_cross_entropy;
 
 pub use adam::adam;
+pub use average::average;
 pub use engine::CpuEngine;
 pub(crate) use engine::no_part;
 pub use gather::gather;

@@ -3,6 +3,7 @@
 use super::{Constants, Real, product};
 use crate::data::Samples;
 use crate::engine::{Evaluation, Setup, Slot, Step, StepMetrics};
+use crate::error::Result;
 use crate::loss::Loss;
 use crate::model::{Layout, stride};
 use crate::optimizer::Rule;
@@ -25,6 +26,8 @@ pub(super) struct Replica<T> {
     grads: Vec<T>,
     state: Vec<Vec<T>>,
     copies: [Vec<T>; Slot::COPIES],
+    swa: Option<Vec<T>>,
+    ema: Option<Vec<T>>,
     pub order: Vec<u32>,
     // One pass, (room, stride(width)) a layer: a[0] is x, layer l makes a[l + 1] and the slope of its activation.
     a: Vec<Vec<T>>,
@@ -45,6 +48,8 @@ impl<T: Real> Replica<T> {
             grads: vector(),
             state: (0..setup.optimizer.state_vectors()).map(|_| vector()).collect(),
             copies: std::array::from_fn(|_| Vec::new()),
+            swa: setup.average.swa.is_some().then(vector),
+            ema: setup.average.ema.is_some().then(vector),
             order: Vec::new(),
             a: rows(widths),
             slope: rows(&widths[1..]),
@@ -55,16 +60,21 @@ impl<T: Real> Replica<T> {
     }
 
     /// The weights in `slot`; a copy never written is that of the live ones.
-    pub fn slot(&mut self, slot: Slot) -> &mut Vec<T> {
-        match slot {
+    ///
+    /// # Errors
+    /// A mean that is not asked for.
+    pub fn slot(&mut self, slot: Slot) -> Result<&mut Vec<T>> {
+        Ok(match slot {
             Slot::Live => &mut self.params,
+            Slot::Swa => self.swa.as_mut().ok_or_else(|| slot.missing())?,
+            Slot::Ema => self.ema.as_mut().ok_or_else(|| slot.missing())?,
             Slot::Copy(i) => {
                 if self.copies[i].is_empty() {
                     self.copies[i] = self.params.clone();
                 }
                 &mut self.copies[i]
             }
-        }
+        })
     }
 
     /// One update.
@@ -82,6 +92,13 @@ impl<T: Real> Replica<T> {
         let mut state: Vec<&mut [T]> = self.state.iter_mut().map(Vec::as_mut_slice).collect();
         let chunk = if shared.parallel { UPDATE_CHUNK } else { usize::MAX };
         update(optimizer.rule(), &constants, scale, &self.grads, &mut self.params, &mut state, chunk);
+        let average = &shared.setup.average;
+        let means = [(average.swa_weight(step.index), &mut self.swa), (average.ema_weight(step.index), &mut self.ema)];
+        for (k, mean) in means {
+            if let Some(mean) = mean.as_mut().filter(|_| k > 0.0) {
+                super::average(T::of(k), &self.params, mean);
+            }
+        }
         StepMetrics { step: step.index, replica, loss, correct, grad_norm }
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Buffers {
     /// The weights being evaluated.
     pub eval_params: Buffer,
     pub copies: Vec<Buffer>,
+    pub swa: Option<Buffer>,
+    pub ema: Option<Buffer>,
     pub grads: Buffer,
     pub state: Vec<Buffer>,
     /// Stands where a kernel's binding is not used.
@@ -62,6 +64,8 @@ impl Buffers {
             a: each("a", 0..layers + 1)?,
             slope: each("slope", 0..layers)?,
             dz: each("dz", 0..layers)?,
+            swa: setup.average.swa.as_ref().map(|_| allocate("swa")).transpose()?,
+            ema: setup.average.ema.map(|_| allocate("ema")).transpose()?,
             params: allocate("params")?,
             eval_params: allocate("eval params")?,
             grads: allocate("grads")?,
@@ -84,10 +88,16 @@ impl Buffers {
         Ok(buffers)
     }
 
-    pub fn slot(&self, slot: Slot) -> &Buffer {
+    /// The weights in `slot`.
+    ///
+    /// # Errors
+    /// A mean that is not asked for.
+    pub fn slot(&self, slot: Slot) -> Result<&Buffer> {
         match slot {
-            Slot::Live => &self.params,
-            Slot::Copy(i) => &self.copies[i],
+            Slot::Live => Ok(&self.params),
+            Slot::Copy(i) => Ok(&self.copies[i]),
+            Slot::Swa => self.swa.as_ref().ok_or_else(|| slot.missing()),
+            Slot::Ema => self.ema.as_ref().ok_or_else(|| slot.missing()),
         }
     }
 }
@@ -102,6 +112,11 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     let mut add = |name: String, bytes: u64| plan.push(Allocation { name, bytes });
     for name in ["params", "eval params", "grads"] {
         add(name.into(), vector);
+    }
+    for (name, is_kept) in [("swa", setup.average.swa.is_some()), ("ema", setup.average.ema.is_some())] {
+        if is_kept {
+            add(name.into(), vector);
+        }
     }
     (0..Slot::COPIES).for_each(|i| add(format!("copy {i}"), vector));
     (0..setup.optimizer.state_vectors()).for_each(|i| add(format!("state {i}"), vector));

@@ -195,9 +195,15 @@ impl GpuEngine {
     fn submit(&mut self, steps: &[Step], update: bool) -> Result<()> {
         let replicas = self.setup.replicas as u32;
         let optimizer = self.setup.optimizer;
+        let average = self.setup.average.clone();
+        let means = |step: &Step| (average.swa_weight(step.index) as f32, average.ema_weight(step.index) as f32);
         let coefficients: Vec<Coefficients> = steps
             .iter()
-            .flat_map(|step| step.rates.iter().map(|&rate| optimizer.coefficients(step.index + 1, rate).into()))
+            .flat_map(|step| {
+                let (swa, ema) = means(step);
+                let of = move |&rate| Coefficients { swa, ema, ..optimizer.coefficients(step.index + 1, rate).into() };
+                step.rates.iter().map(of)
+            })
             .collect();
         self.gpu.queue.write_buffer(&self.buffers.coefficients, 0, bytemuck::cast_slice(&coefficients));
 
@@ -230,7 +236,8 @@ impl GpuEngine {
                     let at = (i as u64 * PASS_BYTES) as u32;
                     self.train.pass(&mut compute, at, pass.rows);
                     if *last && update {
-                        self.train.update(&mut compute, at);
+                        let (swa, ema) = means(&steps[pass.slot as usize]);
+                        self.train.update(&mut compute, at, swa > 0.0, ema > 0.0);
                     }
                 }
             }
@@ -350,20 +357,20 @@ impl Engine for GpuEngine {
     fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()> {
         let values: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
         let offset = replica as u64 * self.vector_bytes();
-        self.gpu.queue.write_buffer(self.buffers.slot(slot), offset, bytemuck::cast_slice(&values));
+        self.gpu.queue.write_buffer(self.buffers.slot(slot)?, offset, bytemuck::cast_slice(&values));
         Ok(())
     }
 
     fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
         let bytes = self.vector_bytes();
-        let values = self.read(self.buffers.slot(slot), replica as u64 * bytes, bytes)?;
+        let values = self.read(self.buffers.slot(slot)?, replica as u64 * bytes, bytes)?;
         Ok(values.into_iter().map(f64::from).collect())
     }
 
     fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()> {
         if from != to {
             let mut encoder = self.encoder();
-            encoder.copy_buffer_to_buffer(self.buffers.slot(from), 0, self.buffers.slot(to), 0, None);
+            encoder.copy_buffer_to_buffer(self.buffers.slot(from)?, 0, self.buffers.slot(to)?, 0, None);
             self.gpu.queue.submit([encoder.finish()]);
         }
         Ok(())
@@ -440,7 +447,7 @@ impl Engine for GpuEngine {
             })
             .collect();
         let mut encoder = self.encoder();
-        encoder.copy_buffer_to_buffer(self.buffers.slot(slot), 0, &self.buffers.eval_params, 0, None);
+        encoder.copy_buffer_to_buffer(self.buffers.slot(slot)?, 0, &self.buffers.eval_params, 0, None);
         self.gpu.queue.submit([encoder.finish()]);
         let forward_flops = self.setup.replicas as f64 * self.setup.model.step_flops(room) / 3.0;
         let at_once = self.passes_at_once(room, 1).min((SUBMISSION_FLOPS / forward_flops).max(1.0) as usize);

@@ -63,6 +63,7 @@ kernels! {
     sgd [A, R, R, W, W], false;
     adam [A, R, R, W, W, W, W], false;
     rmsprop [A, R, R, W, W, W, W], false;
+    average [A, R, W], false;
 }
 
 impl From<crate::optimizer::Coefficients> for Coefficients {
@@ -77,6 +78,8 @@ impl From<crate::optimizer::Coefficients> for Coefficients {
             eps: c.eps as f32,
             weight_decay: c.weight_decay as f32,
             shrink: c.shrink as f32,
+            swa: 0.0,
+            ema: 0.0,
         }
     }
 }
@@ -124,7 +127,7 @@ arguments! {
     MetricsArgs { room: u32 }
     /// Arguments of `grad_norm`.
     GradNormArgs { params: u32, max_norm: f32 }
-    /// Arguments of `sgd`, `adam` and `rmsprop`.
+    /// Arguments of `sgd`, `adam`, `rmsprop` and `average`.
     UpdateArgs { params: u32 }
     /// Group 1 of every kernel: which pass this is. It lies in a uniform with a dynamic offset, so that one submission
     /// holds many passes.
@@ -132,10 +135,11 @@ arguments! {
         first: u32, rows: u32, batch: u32, slot: u32, accumulate: u32, streamed: u32, streamed_rows: u32,
         replicas: u32,
     }
-    /// What an optimizer's kernel reads for one step and replica: [`crate::optimizer::Coefficients`] in f32.
+    /// What an optimizer's kernel reads for one step and replica: [`crate::optimizer::Coefficients`] in f32,
+    /// and how much of the weights the means take up after it.
     Coefficients {
         step_size: f32, momentum: f32, gain: f32, decay: f32, fresh: f32, correction: f32, eps: f32,
-        weight_decay: f32, shrink: f32,
+        weight_decay: f32, shrink: f32, swa: f32, ema: f32,
     }
 }
 

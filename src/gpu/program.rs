@@ -56,6 +56,9 @@ pub(super) struct TrainProgram {
     pass: Vec<Op>,
     /// Clip, update: once a step.
     update: Vec<Op>,
+    /// Once a step that the mean samples; none where the mean is not asked for.
+    swa: Vec<Op>,
+    ema: Vec<Op>,
 }
 
 impl TrainProgram {
@@ -63,8 +66,13 @@ impl TrainProgram {
         encode(&self.pass, pass, &self.step, pass_at, rows);
     }
 
-    pub fn update(&self, pass: &mut ComputePass, pass_at: u32) {
+    pub fn update(&self, pass: &mut ComputePass, pass_at: u32, swa: bool, ema: bool) {
         encode(&self.update, pass, &self.step, pass_at, 0);
+        for (ops, samples) in [(&self.swa, swa), (&self.ema, ema)] {
+            if samples {
+                encode(ops, pass, &self.step, pass_at, 0);
+            }
+        }
     }
 
     /// Dispatches of a step of one pass.
@@ -120,7 +128,9 @@ impl<'a> Builder<'a> {
         pass.extend(self.backward());
         let mut update = self.clip();
         update.push(self.update());
-        TrainProgram { step: self.step(), pass, update }
+        let swa = self.average(self.buffers.swa.as_ref(), false);
+        let ema = self.average(self.buffers.ema.as_ref(), true);
+        TrainProgram { step: self.step(), pass, update, swa, ema }
     }
 
     pub fn eval(&self, part: &PartBuffers) -> EvalProgram {
@@ -282,11 +292,23 @@ impl<'a> Builder<'a> {
         let mut buffers = vec![&b.clip, &b.grads, &b.params];
         buffers.extend(&b.state);
         buffers.resize(kernel.bindings.len() - 1, &b.unused);
-        // Workgroups beyond what one dimension may hold go into the second.
-        let groups = args.params.div_ceil(LANES);
+        self.op(&pipeline, kernel.name, &args, &buffers, self.vector_grid())
+    }
+
+    /// params -> mean: (R, P); nothing if the mean is not kept
+    fn average(&self, mean: Option<&Buffer>, ema: bool) -> Vec<Op> {
+        let Some(mean) = mean else { return Vec::new() };
+        let pipeline = self.compile(&kernels::average, &[("EMA", f64::from(ema)), ("LANES", LANES.into())]);
+        let args = kernels::UpdateArgs { params: self.layout.len as u32 / 4 };
+        vec![self.op(&pipeline, "average", &args, &[&self.buffers.params, mean], self.vector_grid())]
+    }
+
+    /// One invocation for each vec4 of a parameter vector; workgroups beyond what one dimension may hold go into the
+    /// second.
+    fn vector_grid(&self) -> (Extent, Extent, u32) {
+        let groups = (self.layout.len as u32 / 4).div_ceil(LANES);
         let rows = groups.div_ceil(wgpu::Limits::default().max_compute_workgroups_per_dimension);
-        let grid = self.grid(Extent::Fixed(groups.div_ceil(rows)), Extent::Fixed(rows));
-        self.op(&pipeline, kernel.name, &args, &buffers, grid)
+        self.grid(Extent::Fixed(groups.div_ceil(rows)), Extent::Fixed(rows))
     }
 
     /// Group 1.

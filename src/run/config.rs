@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
 use crate::activation::Activation;
+use crate::average::Average;
 use crate::data::{Normalize, Order};
 use crate::device::Precision;
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ pub struct Config {
     pub optimizer: Optimizer,
     /// `[schedule]`; default constant.
     pub schedule: Schedule,
+    /// `[average]`; default none.
+    pub average: Average,
     /// `[train]`.
     pub train: TrainConfig,
 }
@@ -264,9 +267,10 @@ impl Config {
                 "model" => &mut config.model,
                 "optimizer" => &mut config.optimizer,
                 "schedule" => &mut config.schedule,
+                "average" => &mut config.average,
                 "train" => &mut config.train,
                 _ => {
-                    let known = ["data", "model", "optimizer", "schedule", "train"];
+                    let known = ["data", "model", "optimizer", "schedule", "average", "train"];
                     return Err(Error::config(name.clone(), unknown(&name, &known)));
                 }
             };

@@ -7,6 +7,7 @@
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
 //! | `summary.json` | the last evaluation, mean, deviation and each replica's; what ended the run |
 //! | `weights.safetensors` | the weights; with several replicas `weights.0.safetensors` and so on |
+//! | `weights.swa.safetensors` | those of SWA, where it is asked for, and likewise of the EMA |
 
 mod config;
 
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Options;
 use crate::loss::Loss;
 use crate::model::Mlp;
-use crate::train::{Epoch, Plan, StepReport};
+use crate::train::{Epoch, Mean, Plan, StepReport};
 use crate::weights;
 
 pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, Setting, TrainConfig, setting};
@@ -56,6 +57,7 @@ impl Config {
             label_smoothing: self.model.label_smoothing,
             optimizer: self.optimizer,
             clip_norm: self.train.clip_norm,
+            average: self.average.clone(),
             replicas: self.train.replicas,
             batch: self.train.batch.of(dataset.train.len()),
             dataset: Arc::new(dataset),
@@ -173,10 +175,8 @@ impl Run {
     /// The file cannot be written.
     pub fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
         let mut line = json!({ "epoch": epoch.epoch, "steps": epoch.steps, "lr": epoch.lr });
-        let parts =
-            [("train", Some(&epoch.train)), ("validation", epoch.validation.as_ref()), ("test", epoch.test.as_ref())];
-        for (part, evaluations) in parts {
-            for (name, value) in evaluations.into_iter().flat_map(|e| statistics(part, e)) {
+        for (part, evaluations) in parts(epoch) {
+            for (name, value) in statistics(&part, evaluations) {
                 line[name] = value;
             }
         }
@@ -187,16 +187,20 @@ impl Run {
         self.epochs.flush().map_err(Error::io(&self.dir.join("epochs.jsonl")))
     }
 
-    /// Writes the weights of all replicas and the summary.
+    /// Writes the weights of all replicas, those of the means that have samples after `steps` steps, and the summary.
     ///
     /// # Errors
     /// A file cannot be written, or the device is lost.
-    pub fn finish(&mut self, engine: &mut dyn Engine, precision: Precision, summary: &Value) -> Result<()> {
+    pub fn finish(&mut self, engine: &mut dyn Engine, precision: Precision, steps: u64, summary: &Value) -> Result<()> {
         self.metrics.flush().map_err(Error::io(&self.dir.join("metrics.jsonl")))?;
         let replicas = engine.setup().replicas;
-        for r in 0..replicas {
-            let values = engine.weights(Slot::Live, r)?;
-            weights::write(&weight_file(&self.dir, r, replicas), engine.layout(), &values, precision)?;
+        let mut slots = vec![("", Slot::Live)];
+        slots.extend(engine.setup().average.slots(steps));
+        for (name, slot) in slots {
+            for r in 0..replicas {
+                let values = engine.weights(slot, r)?;
+                weights::write(&weight_file(&self.dir, name, r, replicas), engine.layout(), &values, precision)?;
+            }
         }
         let path = self.dir.join("summary.json");
         let text = serde_json::to_string_pretty(summary).unwrap_or_default() + "\n";
@@ -209,9 +213,26 @@ impl Run {
     }
 }
 
-/// Where replica `r` of `replicas` lies.
-pub fn weight_file(dir: &Path, r: usize, replicas: usize) -> PathBuf {
-    dir.join(if replicas == 1 { "weights.safetensors".into() } else { format!("weights.{r}.safetensors") })
+/// Where the weights of replica `r` of `replicas` lie, or those of the mean called `mean`: `weights.safetensors`,
+/// `weights.0.safetensors`, `weights.swa.safetensors`, `weights.swa.0.safetensors`.
+pub fn weight_file(dir: &Path, mean: &str, r: usize, replicas: usize) -> PathBuf {
+    let mean = if mean.is_empty() { String::new() } else { format!(".{mean}") };
+    let replica = if replicas == 1 { String::new() } else { format!(".{r}") };
+    dir.join(format!("weights{mean}{replica}.safetensors"))
+}
+
+/// Everything that was evaluated after an epoch, with its name: `train`, `test`, `swa_test`, ...
+pub fn parts(epoch: &Epoch) -> Vec<(String, &Vec<Evaluation>)> {
+    let mut parts = vec![
+        ("train".to_string(), Some(&epoch.train)),
+        ("validation".to_string(), epoch.validation.as_ref()),
+        ("test".to_string(), epoch.test.as_ref()),
+    ];
+    for Mean { name, validation, test } in &epoch.means {
+        parts.push((format!("{name}_validation"), validation.as_ref()));
+        parts.push((format!("{name}_test"), test.as_ref()));
+    }
+    parts.into_iter().filter_map(|(name, e)| Some((name, e.filter(|e| !e.is_empty())?))).collect()
 }
 
 fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -71,6 +71,7 @@ pub fn all(gpu: &Gpu) -> Result<Vec<Check>> {
         }
         for flag in [false, true] {
             checks.extend([adam(gpu, n, replicas, flag)?, rmsprop(gpu, n, replicas, flag)?]);
+            checks.push(average(gpu, n, replicas, flag)?);
         }
     }
     Ok(checks)
@@ -552,6 +553,35 @@ fn update(
     // of 5 to cancellation, and half of that survives the root.
     let units = if flag == ("CENTERED", 1.0) { 2.5 * 12.0 } else { 12.0 };
     Ok(Check::new(name.trim(), &got, &want, |x| units * EPS * (1.0 + x.abs())))
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn average(gpu: &Gpu, n: usize, replicas: usize, ema: bool) -> Result<Check> {
+    let (weights, mut want) = (uniform(26, n * replicas, 1.0), uniform(27, n * replicas, 1.0));
+    let k = |r: usize| 1.0 / (1 << (r + 1)) as f64;
+    let coefficients: Vec<Coefficients> = (0..replicas)
+        .map(|r| {
+            let k = k(r) as f32;
+            if ema {
+                Coefficients { ema: k, ..Default::default() }
+            } else {
+                Coefficients { swa: k, ..Default::default() }
+            }
+        })
+        .collect();
+    let args = UpdateArgs { params: n as u32 / 4 };
+    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
+    let constants = [("EMA", f64::from(ema)), ("LANES", f64::from(LANES))];
+    let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
+    let kernel = dispatch(&kernels::average, &constants, bytes_of(&args), pass, grid);
+    let got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &[words(&weights), words(&want)])?;
+    for (r, mean) in want.chunks_exact_mut(n).enumerate() {
+        cpu::average(k(r), &weights[r * n..][..n], mean);
+    }
+    let name = format!("average {replicas}x{n} {}", if ema { "ema" } else { "swa" });
+    // A difference, a product and a sum of values below 2.
+    Ok(Check::new(name, &floats(&got[1]), &want, |x| 2.0 * EPS * (1.0 + x.abs())))
 }
 
 /// # Errors

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Check, EPS, uniform};
 use crate::activation::Activation;
+use crate::average::Average;
 use crate::cpu::CpuEngine;
 use crate::data::{Dataset, Features, Order, Samples, Targets};
 use crate::engine::{Engine, Setup, Slot, Step};
@@ -65,6 +66,7 @@ fn setup(activation: Activation, loss: Loss, targets: Targets) -> Result<Setup> 
         label_smoothing: if loss == Loss::CrossEntropy { 0.1 } else { 0.0 },
         optimizer: Optimizer::default(),
         clip_norm: None,
+        average: Average::default(),
         replicas: REPLICAS,
         batch: BATCH,
         dataset: Arc::new(Dataset::new("verify", [WIDTHS[0], 1, 1], train, None)?),

@@ -1,0 +1,58 @@
+// mean ← mean + k (w − mean)
+//
+// k = 1 / (n + 1) for the sample n of SWA, 1 − decay for the EMA. One invocation takes one vec4 of one replica.
+
+struct Pass {
+    first: u32,
+    rows: u32,
+    batch: u32,
+    slot: u32,
+    accumulate: u32,
+    streamed: u32,
+    streamed_rows: u32,
+    replicas: u32,
+}
+
+struct Coefficients {
+    step_size: f32,
+    momentum: f32,
+    gain: f32,
+    decay: f32,
+    fresh: f32,
+    correction: f32,
+    eps: f32,
+    weight_decay: f32,
+    shrink: f32,
+    swa: f32,
+    ema: f32,
+}
+
+struct Args {
+    params: u32, // vec4s of one replica's vectors
+}
+
+@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;     // (R, P)
+@group(0) @binding(2) var<storage, read_write> mean: array<vec4<f32>>; // (R, P)
+@group(1) @binding(0) var<uniform> pass_: Pass;
+@group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
+
+override EMA: bool = false;
+override LANES: u32 = 64u;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    // Long vectors take several rows of workgroups.
+    let i = id.y * groups.x * LANES + id.x;
+    if i >= args.params {
+        return;
+    }
+    let r = id.z;
+    let at = r * args.params + i;
+    let c = coefficients[pass_.slot * pass_.replicas + r];
+    let k = select(c.swa, c.ema, EMA);
+    mean[at] += k * (params[at] - mean[at]);
+}

@@ -1,0 +1,10 @@
+//! The twin of `average.wgsl`.
+
+use super::Real;
+
+/// `mean ← mean + k (w − mean)`.
+pub fn average<T: Real>(k: T, w: &[T], mean: &mut [T]) {
+    for (mean, &w) in mean.iter_mut().zip(w) {
+        *mean += k * (w - *mean);
+    }
+}
