@@ -100,8 +100,9 @@ struct Activated {
 
 fn activate(z: vec4<f32>) -> Activated {
     switch ACTIVATION {
-        case 1u: { // max(z, 0), written so that NaN stays NaN
-            return Activated(select(z * 0.0, z, z > vec4(0.0)), select(vec4(0.0), vec4(1.0), z > vec4(0.0)));
+        case 1u: { // max(z, 0); NaN stays NaN, told by its bits, since drivers may take it for a number in comparisons
+            let nan = (bitcast<vec4<u32>>(z) & vec4(0x7fffffffu)) > vec4(0x7f800000u);
+            return Activated(select(max(z, vec4(0.0)), z, nan), select(vec4(0.0), vec4(1.0), z > vec4(0.0)));
         }
         case 2u: { // z Φ(z)
             let below = 0.5 * (1.0 + erf(z * 0.70710678118654752));

@@ -38,15 +38,18 @@ pub struct Setup {
 /// A constant, so that a run's bits depend neither on the memory at hand nor on the number of replicas.
 pub const MAX_PASS: usize = 2048;
 
+/// WebGPU's core limit of workgroups in one dimension.
+const MAX_REPLICAS: usize = 65_535;
+
 /// The fewest samples for which an engine makes room, so that evaluation after a step of one sample is not slow.
 const MIN_ROOM: usize = 512;
 
 impl Setup {
-    /// Refuses what does not go together.
+    /// Refuses what does not go together, and values above `largest`, that of the engine's precision.
     ///
     /// # Errors
     /// The first setting that does not fit the others.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, largest: f64) -> Result<()> {
         let data = &self.dataset;
         let (inputs, outputs) = (self.model.inputs(), self.model.outputs());
         if (inputs, outputs) != (data.width(), data.outputs) {
@@ -66,13 +69,25 @@ impl Setup {
             let found = self.label_smoothing;
             return Err(Error::config("model.label_smoothing", format!("expected a number in [0, 1), found {found}")));
         }
+        if self.loss == Loss::Mse && self.label_smoothing > 0.0 {
+            let found = self.label_smoothing;
+            return Err(Error::config(
+                "model.label_smoothing",
+                format!("expected 0, since the loss is mse, found {found}"),
+            ));
+        }
+        if data.largest() > largest {
+            let found = format!("expected values up to {largest:e} in this precision, found {:e}", data.largest());
+            return Err(Error::data(&data.name, found));
+        }
         if let Some(norm) = self.clip_norm
             && !(norm > 0.0 && norm.is_finite())
         {
             return Err(Error::config("train.clip_norm", format!("expected a positive number, found {norm}")));
         }
-        if self.replicas == 0 {
-            return Err(Error::config("train.replicas", "expected at least 1, found 0"));
+        if !(1..=MAX_REPLICAS).contains(&self.replicas) {
+            let found = self.replicas;
+            return Err(Error::config("train.replicas", format!("expected 1 to {MAX_REPLICAS}, found {found}")));
         }
         let samples = data.train.len();
         if self.batch == 0 || self.batch > samples {

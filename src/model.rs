@@ -6,6 +6,9 @@ use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 
+/// Most parameters of a model: kernels count vec4s in 32 bits.
+const MOST_PARAMETERS: usize = 1 << 30;
+
 /// A multi-layer perceptron: linear layers with `activation` between them.
 ///
 /// `a₀ = x`, `zₗ = aₗ₋₁ Wₗᵀ + bₗ`, `aₗ = activation(zₗ)` for every layer but the last, whose `z` are the logits.
@@ -21,11 +24,20 @@ impl Mlp {
     /// A network from `inputs` over `hidden` to `outputs`. Without hidden layers it is a linear model.
     ///
     /// # Errors
-    /// A width of zero.
+    /// A width of zero, or more than 2³⁰ parameters.
     pub fn new(inputs: usize, hidden: &[usize], outputs: usize, activation: Activation) -> Result<Self> {
         let widths = [&[inputs], hidden, &[outputs]].concat();
         if let Some(i) = widths.iter().position(|&w| w == 0) {
             return Err(Error::config("model.hidden", format!("expected widths of at least 1, found 0 at layer {i}")));
+        }
+        let weights =
+            widths.windows(2).try_fold(0usize, |sum, w| sum.checked_add(w[0].checked_add(1)?.checked_mul(w[1])?));
+        if weights.is_none_or(|n| n > MOST_PARAMETERS) {
+            let found = weights.map_or("more than can be counted".into(), |n| n.to_string());
+            return Err(Error::config(
+                "model.hidden",
+                format!("expected at most {MOST_PARAMETERS} parameters, found {found}"),
+            ));
         }
         Ok(Self { widths, activation })
     }
@@ -293,6 +305,8 @@ mod tests {
 
     #[test]
     fn a_width_of_zero_is_refused() {
+        assert!(Mlp::new(5, &[usize::MAX], 2, Activation::Relu).is_err());
+        assert!(Mlp::new(5, &[1 << 20, 1 << 20], 2, Activation::Relu).is_err());
         let error = Mlp::new(5, &[3, 0], 2, Activation::Relu).unwrap_err().to_string();
         assert_eq!(error, "model.hidden: expected widths of at least 1, found 0 at layer 2");
     }

@@ -12,8 +12,8 @@ use crate::schedule::Rate;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Optimizer {
-    /// Stochastic gradient descent: `g ← g + weight_decay·w`, `v ← momentum·v + (1−dampening)·g` (`v ← g` at `t = 1`),
-    /// `w ← w − lr·v`, or `w ← w − lr·(g + momentum·v)` with Nesterov's momentum (Sutskever et al., 2013).
+    /// Stochastic gradient descent: `g ← g + weight_decay·w`, `v ← momentum·v + (1−dampening)·g` (`v ← g` at `t = 1` or
+    /// without momentum), `w ← w − lr·v`, or `w ← w − lr·(g + momentum·v)` with Nesterov's momentum (Sutskever et al., 2013).
     Sgd {
         /// Learning rate. Default 0.001.
         #[serde(default = "lr_milli")]
@@ -218,7 +218,9 @@ impl Optimizer {
         };
         match *self {
             Self::Sgd { dampening, weight_decay, .. } => {
-                Coefficients { gain: if t == 1 { 1.0 } else { 1.0 - dampening }, weight_decay, ..plain }
+                // As PyTorch: without momentum there is nothing to dampen.
+                let gain = if t == 1 || momentum == 0.0 { 1.0 } else { 1.0 - dampening };
+                Coefficients { gain, weight_decay, ..plain }
             }
             Self::Adam { betas, eps, weight_decay, .. } => Coefficients { weight_decay, ..adam(betas, eps) },
             Self::Adamw { betas, eps, weight_decay, .. } => {
@@ -243,8 +245,13 @@ impl Optimizer {
             v if (0.0..1.0).contains(&v) => Ok(()),
             v => Err(Error::config(format!("optimizer.{key}"), format!("expected a number in [0, 1), found {v}"))),
         };
+        // In f32 a smaller one would be 0, and 0/0 where a gradient is.
+        let check_eps = |eps: f64| match eps {
+            v if v.is_finite() && v >= f64::from(f32::MIN_POSITIVE) => Ok(()),
+            v => Err(Error::config("optimizer.eps", format!("expected at least 1.2e-38, found {v:e}"))),
+        };
         if !(self.lr().is_finite() && self.lr() > 0.0) {
-            return Err(Error::config("optimizer.lr", format!("expected a positive number, found {}", self.lr())));
+            return Err(Error::config("optimizer.lr", format!("expected a positive number, found {:?}", self.lr())));
         }
         match *self {
             Self::Sgd { momentum, dampening, weight_decay, nesterov, .. } => {
@@ -266,15 +273,30 @@ impl Optimizer {
             Self::Adam { betas, eps, weight_decay, .. } | Self::Adamw { betas, eps, weight_decay, .. } => {
                 below_one("betas", betas[0])?;
                 below_one("betas", betas[1])?;
-                at_least_zero("eps", eps)?;
+                check_eps(eps)?;
                 at_least_zero("weight_decay", weight_decay)
             }
             Self::Rmsprop { alpha, eps, weight_decay, momentum, .. } => {
                 at_least_zero("alpha", alpha)?;
-                at_least_zero("eps", eps)?;
+                check_eps(eps)?;
                 at_least_zero("weight_decay", weight_decay)?;
                 at_least_zero("momentum", momentum)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `torch.optim.SGD` looks at dampening only where there is momentum.
+    #[test]
+    fn dampening_needs_momentum() {
+        let gain = |momentum, t| {
+            let sgd = Optimizer::Sgd { lr: 0.1, momentum, dampening: 0.4, weight_decay: 0.0, nesterov: false };
+            sgd.coefficients(t, Rate { lr: 0.1, momentum }).gain
+        };
+        assert_eq!((gain(0.0, 1), gain(0.0, 2), gain(0.9, 1), gain(0.9, 2)), (1.0, 1.0, 1.0, 0.6));
     }
 }

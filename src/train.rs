@@ -118,6 +118,14 @@ impl<'a> Trainer<'a> {
             let key = if plan.epochs == 0 { "train.epochs" } else { "train.eval_every" };
             return Err(Error::config(key, "expected at least 1, found 0"));
         }
+        // Beyond 2⁵³ a step is no longer exact in a schedule's f64.
+        let setup = engine.setup();
+        if plan.epochs.checked_mul(setup.dataset.train.len() as u64).is_none_or(|most| most > 1 << 53) {
+            return Err(Error::config(
+                "train.epochs",
+                format!("expected at most 2^53 samples in all, found {} epochs", plan.epochs),
+            ));
+        }
         let memories = vec![Memory::default(); engine.setup().replicas];
         let trainer = Self { engine, plan, epoch: 0, memories, last_good: LastGood::default() };
         trainer.plan.schedule.check(trainer.steps())?;
@@ -203,6 +211,9 @@ impl<'a> Trainer<'a> {
                 report.means.push(Mean { name, validation, test: self.evaluate(Part::Test, slot, last)? });
             }
         }
+        if self.epoch == self.plan.epochs {
+            self.check_weights(last)?;
+        }
         self.observe(&report);
         Ok(Some(report))
     }
@@ -276,6 +287,16 @@ impl<'a> Trainer<'a> {
             Some(replica) => Err(self.diverged(last, replica, evaluations[replica].loss)?),
             None => Ok(Some(evaluations)),
         }
+    }
+
+    /// Stops if the last update left weights that are not finite, which no loss has shown.
+    fn check_weights(&mut self, last: &Step) -> Result<()> {
+        for replica in 0..self.replicas() {
+            if self.engine.weights(Slot::Live, replica)?.iter().any(|w| !w.is_finite()) {
+                return Err(self.diverged(last, replica, f64::NAN)?);
+            }
+        }
+        Ok(())
     }
 
     /// Goes back to the last good weights and makes the error that says so.

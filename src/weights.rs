@@ -9,11 +9,11 @@ use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::model::{Layout, Tensor};
 
-/// Reads a flat parameter vector. Values may be f64, f32, f16 or bf16.
+/// Reads a flat parameter vector for an engine of `precision`. Values may be f64, f32, f16 or bf16.
 ///
 /// # Errors
 /// A file that cannot be read, or whose tensors do not fit the model; the text names the tensor.
-pub fn read(path: &Path, layout: &Layout) -> Result<Vec<f64>> {
+pub fn read(path: &Path, layout: &Layout, precision: Precision) -> Result<Vec<f64>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| Error::weights(path, format!("expected a safetensors file, found: {error}")))?;
@@ -25,9 +25,13 @@ pub fn read(path: &Path, layout: &Layout) -> Result<Vec<f64>> {
                 let found = format!("{:?}", view.dtype());
                 Error::weights(path, format!("tensor {name:?}: expected F64, F32, F16 or BF16, found {found}"))
             })?;
-            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-                let found = values[i];
-                return Err(Error::weights(path, format!("tensor {name:?}: expected finite values, found {found}")));
+            let largest = match precision {
+                Precision::F32 => f64::from(f32::MAX),
+                Precision::F64 => f64::MAX,
+            };
+            if let Some(found) = values.iter().find(|v| v.is_nan() || v.abs() > largest) {
+                let text = format!("tensor {name:?}: expected values up to {largest:e}, found {found:e}");
+                return Err(Error::weights(path, text));
             }
             Ok(Tensor { name, shape: view.shape().to_vec(), values })
         })

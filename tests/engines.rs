@@ -9,12 +9,12 @@ use thalweg::activation::Activation;
 use thalweg::average::{Average, Ema, Swa};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Features, Normalize, Part, Samples, Source, Targets};
-use thalweg::engine::{Engine, Evaluation, Setup, Slot};
+use thalweg::engine::{Engine, Evaluation, Setup, Slot, Step};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::loss::Loss;
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
-use thalweg::schedule::Schedule;
+use thalweg::schedule::{Rate, Schedule};
 use thalweg::train::{Epoch, Plan, Trainer};
 use thalweg::{Error, cpu::Real};
 
@@ -115,7 +115,7 @@ fn gpu_replicas_equal_separate_runs() {
 /// Records in one buffer, in many, and streamed over a memory budget: the same bits.
 #[test]
 fn resident_and_streamed_data_give_the_same_bits() {
-    for (replicas, batch) in [(2, 64), (1, 1), (1, 330)] {
+    for (replicas, batch) in [(2, 64), (1, 1), (1, 66)] {
         let run = |options| {
             let mut engine = GpuEngine::new(common::gpu()?, setup(replicas, batch), options).unwrap();
             Some((engine.is_streamed(), engine.memory(), train(&mut engine, 3)))
@@ -152,7 +152,7 @@ fn a_batch_of_several_passes_is_one_gradient() {
         let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w as f32)).collect();
         engine.set_weights(Slot::Live, 0, &weights).unwrap();
         engine.set_order(&[(0..n as u32).collect()]).unwrap();
-        let step = thalweg::engine::Step { index: 0, first: 0, rows: n, rates: vec![Default::default()] };
+        let step = Step { index: 0, first: 0, rows: n, rates: vec![Default::default()] };
         engine.gradients(&step).unwrap().swap_remove(0)
     };
     let (want_loss, want) = gradient(&mut CpuEngine::<f64>::new(setup.clone()).unwrap());
@@ -208,6 +208,61 @@ fn copies_of_weights_are_kept() {
     copies_are_kept::<f64>(&mut CpuEngine::<f64>::new(setup(1, 64)).unwrap());
     let Some(gpu) = common::gpu() else { return };
     copies_are_kept::<f32>(&mut GpuEngine::new(gpu, setup(1, 64), Options::default()).unwrap());
+}
+
+/// The means are those of the weights as they were after each step, taken up in f64.
+fn means_follow_the_weights(engine: &mut dyn Engine, tolerance: f64) {
+    let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
+    engine.set_weights(Slot::Live, 0, &weights).unwrap();
+    engine.set_order(&[(0..330).collect()]).unwrap();
+    let (mut samples, mut ema) = (Vec::new(), vec![0.0; weights.len()]);
+    for index in 0..10 {
+        let rates = vec![Rate { lr: 0.05, momentum: 0.9 }];
+        engine.run(&[Step { index, first: 32 * index as usize, rows: 32, rates }]).unwrap();
+        engine.finish().unwrap();
+        let now = engine.weights(Slot::Live, 0).unwrap();
+        if index >= 1 {
+            ema.iter_mut().zip(&now).for_each(|(e, w)| *e = 0.8 * *e + (1.0 - 0.8) * w);
+        }
+        if index >= 3 && index % 2 == 1 {
+            samples.push(now);
+        }
+    }
+    // Bias correction: the nine samples' weights are made to sum to 1.
+    let want_ema: Vec<f64> = ema.iter().map(|e| e / (1.0 - 0.8f64.powi(9))).collect();
+    assert_eq!(samples.len(), 4);
+    let want_swa: Vec<f64> = (0..weights.len()).map(|i| samples.iter().map(|s| s[i]).sum::<f64>() / 4.0).collect();
+    // Ten roundings of a weight below 1.
+    let tolerance = common::Tolerance { abs: 10.0 * tolerance, rel: 0.0 };
+    common::assert_close("SWA", &engine.weights(Slot::Swa, 0).unwrap(), &want_swa, tolerance);
+    common::assert_close("EMA", &engine.weights(Slot::Ema, 0).unwrap(), &want_ema, tolerance);
+}
+
+#[test]
+fn means_are_those_of_the_saved_weights() {
+    means_follow_the_weights(&mut CpuEngine::<f64>::new(setup(1, 32)).unwrap(), f64::EPSILON);
+    means_follow_the_weights(&mut CpuEngine::<f32>::new(setup(1, 32)).unwrap(), f64::from(f32::EPSILON));
+    let Some(gpu) = common::gpu() else { return };
+    means_follow_the_weights(
+        &mut GpuEngine::new(gpu, setup(1, 32), Options::default()).unwrap(),
+        f64::from(f32::EPSILON),
+    );
+}
+
+/// NaN passes through ReLU, whatever a driver makes of comparisons with it.
+#[test]
+fn relu_does_not_swallow_nan() {
+    let model = Mlp::new(3072, &[8], 10, Activation::Relu).unwrap();
+    let setup = Setup { model, average: Average::default(), ..setup(1, 32) };
+    let check = |engine: &mut dyn Engine| {
+        let mut weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
+        weights[0] = f64::NAN;
+        engine.set_weights(Slot::Live, 0, &weights).unwrap();
+        assert!(engine.evaluate(Part::Test, Slot::Live).unwrap()[0].loss.is_nan(), "{}", engine.describe());
+    };
+    check(&mut CpuEngine::<f32>::new(setup.clone()).unwrap());
+    let Some(gpu) = common::gpu() else { return };
+    check(&mut GpuEngine::new(gpu, setup, Options::default()).unwrap());
 }
 
 #[test]

@@ -178,7 +178,10 @@ fn bad_input_is_one_line_and_no_folder() {
     std::fs::write(dir.path().join("bad.toml"), "[train\nepochs = 1").unwrap();
     std::fs::write(dir.path().join("typo.toml"), "[optimizer]\nname = \"sgd\"\nmomentun = 0.9").unwrap();
     std::fs::write(dir.path().join("no.safetensors"), "no").unwrap();
-    let cases: [(&[&str], &str); 26] = [
+    npy(&dir.path().join("x64.npy"), &[60, 3], vec![1f64; 180]);
+    npy(&dir.path().join("onehot.npy"), &[60, 2], vec![0f32; 120]);
+    npy(&dir.path().join("huge.npy"), &[60, 3], vec![1e300f64; 180]);
+    let cases: [(&[&str], &str); 42] = [
         (&["--hidden", "8,0"], "model.hidden: expected widths of at least 1, found 0 at layer 2"),
         (&["--hidden", "8,x"], "--hidden: expected widths as 512,256, or none, found \"8,x\""),
         (&["--batch", "61"], "train.batch: expected 1 to 60 samples, as many as the training part has, found 61"),
@@ -188,11 +191,11 @@ fn bad_input_is_one_line_and_no_folder() {
         (&["--lr", "0"], "optimizer.lr: expected a positive number, found 0"),
         (&["--epochs", "0"], "train.epochs: expected at least 1, found 0"),
         (&["--epochs", "-1"], "train.epochs: "),
-        (&["--replicas", "0"], "train.replicas: expected at least 1, found 0"),
+        (&["--replicas", "0"], "train.replicas: expected 1 to 65535, found 0"),
         (&["--label-smoothing", "1"], "model.label_smoothing: expected a number in [0, 1), found 1"),
         (&["--clip-norm", "-1"], "train.clip_norm: expected a positive number, found -1"),
         (&["--optimizer", "sgd", "--nesterov"], "optimizer.nesterov: expected a momentum"),
-        (&["--optimizer", "sdg"], "optimizer: unknown variant `sdg`"),
+        (&["--optimizer", "sdg"], "optimizer.name: unknown variant `sdg`"),
         (&["--momentum", "0.9"], "optimizer.momentum: unknown key"),
         (&["--activation", "rely"], "model.activation: unknown variant `rely`"),
         (&["--set", "train.epoch=3"], "train.epoch: unknown key, expected one of"),
@@ -204,7 +207,32 @@ fn bad_input_is_one_line_and_no_folder() {
         (&["--validation", "1"], "data.validation: expected a fraction"),
         (&["--init-from", "no.safetensors"], "no.safetensors: expected a safetensors file"),
         (&["--device", "7"], "train.device: expected auto, cpu, gpu or an adapter of:"),
-        (&["--device", "cpu", "--loss", "mse", "--set", "data.classes=1"], "expected labels 0 to 0, found 1"),
+        (&["--loss", "mse", "--set", "data.classes=1"], "expected labels 0 to 0, found 1"),
+        (&["--classes", "0"], "data.classes: expected 1 to 65536, found 0"),
+        (
+            &["--data", "npy:x.npy,y.npy,x64.npy,y.npy"],
+            "test: expected f32 features, as the training part has, found f64",
+        ),
+        (
+            &["--data", "npy:x.npy,y.npy,x.npy,onehot.npy"],
+            "test: expected label targets, as the training part has, found",
+        ),
+        (&["--data", "npy:huge.npy,y.npy", "--normalize", "none"], "expected values up to 3.4028234663852886e38"),
+        (&["--hidden", "9223372036854775807"], "model.hidden: expected at most 1073741824 parameters"),
+        (&["--hidden", "1000000,1000000"], "model.hidden: expected at most 1073741824 parameters"),
+        (&["--replicas", "9223372036854775807"], "train.replicas: expected 1 to 65535"),
+        (&["--epochs", "3689348814741910324"], "train.epochs: expected at most 2^53 samples"),
+        (&["--betas", "0.9"], "--betas: expected two numbers as 0.9,0.999, found \"0.9\""),
+        (&["--betas", "-0.1,0.9"], "optimizer.betas: expected a number in [0, 1), found -0.1"),
+        (&["--optimizer", "adam", "--eps", "0"], "optimizer.eps: expected at least 1.2e-38, found 0e0"),
+        (&["--loss", "mse", "--label-smoothing", "0.1"], "model.label_smoothing: expected 0, since the loss is mse"),
+        (&["--epochs", "-1", "--replicas", "-1"], "train.epochs: "),
+        (&["--activation", "foo", "--init", "bar"], "model.activation: unknown variant `foo`"),
+        (&["--set", "schedule.foo=3"], "schedule.foo: unknown key, expected none"),
+        (
+            &["--set", "average={swa={start=1000,every=1}}"],
+            "average.swa: expected a first sample before the last of 40 steps",
+        ),
     ];
     for (args, want) in cases {
         let base = ["train", "--data", &data, "--device", "cpu", "--batch", "16", "--run", "run"];
@@ -250,6 +278,110 @@ fn a_diverging_run_stops_with_its_last_good_weights() {
     assert_eq!(summary["stopped_by"], "diverged");
     let evaluation: Value = serde_json::from_str(&ok(dir.path(), &["eval", "run", "--json"])).unwrap();
     assert!(evaluation["test_loss"]["mean"].is_f64());
+}
+
+/// The last update of a run has no loss after it that would show what it did.
+#[test]
+fn a_last_update_that_overflows_is_noticed() {
+    let dir = TempDir::new().unwrap();
+    table(&dir);
+    for device in ["cpu", "gpu"] {
+        if device == "gpu" && common::gpu().is_none() {
+            return;
+        }
+        let args =
+            ["train", "--data", "npy:x.npy,y.npy", "--batch", "full", "--epochs", "1", "--optimizer", "sgd", "--lr"];
+        let more = ["1e300", "--device", device, "--run", device];
+        assert!(fails(dir.path(), 1, &[&args[..], &more].concat()).contains("at step 0"), "{device}");
+        let evaluation: Value = serde_json::from_str(&ok(dir.path(), &["eval", device, "--json"])).unwrap();
+        assert!(evaluation["train_loss"]["mean"].is_f64(), "{device}: {evaluation}");
+    }
+}
+
+#[test]
+fn what_is_no_run_is_not_removed() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let run = dir.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    std::fs::write(run.join("weights.safetensors"), "mine").unwrap();
+    let args =
+        ["train", "--data", &data, "--hidden", "4", "--epochs", "1", "--device", "cpu", "--quiet", "--run", "run"];
+    assert!(fails(dir.path(), 2, &args).contains("found run/weights.safetensors"));
+    std::fs::rename(run.join("weights.safetensors"), run.join("weights.mine.safetensors")).unwrap();
+    ok(dir.path(), &args);
+    ok(dir.path(), &[&args[..], &["--overwrite"]].concat());
+    assert_eq!(std::fs::read(run.join("weights.mine.safetensors")).unwrap(), b"mine");
+    // Without a name each run has a folder of its own, and a batch fits the data.
+    let unnamed = &args[..args.len() - 2];
+    let both: Vec<_> = (0..2)
+        .map(|_| Command::new(env!("CARGO_BIN_EXE_thalweg")).args(unnamed).current_dir(dir.path()).spawn().unwrap())
+        .collect();
+    assert!(both.into_iter().all(|mut child| child.wait().unwrap().success()));
+    assert!(dir.path().join("runs/1/summary.json").exists() && dir.path().join("runs/2/summary.json").exists());
+}
+
+#[test]
+fn other_data_is_evaluated_as_the_run_saw_its_own() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    ok(
+        dir.path(),
+        &["train", "--data", &data, "--epochs", "2", "--batch", "30", "--device", "cpu", "--quiet", "--run", "r"],
+    );
+    // Ten samples, all of class 0, at three times the size.
+    npy(&dir.path().join("x3\u{301}.npy"), &[10, 3], vec![-3f32; 30]);
+    npy(&dir.path().join("y3.npy"), &[10], vec![0i64; 10]);
+    let text = ok(dir.path(), &["eval", "r", "--json", "--data", "npy:x3\u{301}.npy,y3.npy"]);
+    let evaluation: Value = serde_json::from_str(&text).unwrap();
+    assert!(evaluation["train_loss"]["mean"].as_f64().unwrap() > 0.0 && evaluation.get("test_loss").is_none());
+    // By its own statistics every feature would be 0, and the logits the biases'.
+    npy(&dir.path().join("x0.npy"), &[10, 3], vec![5f32; 30]);
+    let text = ok(dir.path(), &["eval", "r", "--json", "--data", "npy:x0.npy,y3.npy"]);
+    assert_ne!(serde_json::from_str::<Value>(&text).unwrap()["train_loss"], evaluation["train_loss"]);
+}
+
+#[test]
+fn a_regression_has_no_accuracy() {
+    let dir = TempDir::new().unwrap();
+    table(&dir);
+    npy(&dir.path().join("t.npy"), &[60], (0..60).map(|i| i as f64 / 60.0).collect());
+    let args = ["train", "--data", "npy:x.npy,t.npy,x.npy,t.npy", "--epochs", "2", "--device", "cpu", "--run", "r"];
+    let text = ok(dir.path(), &args);
+    let summary = json(dir.path().join("r/summary.json"));
+    assert!(summary["test_loss"]["mean"].is_f64() && summary.get("test_accuracy").is_none(), "{summary}");
+    assert!(!text.contains("best test accuracy"), "{text}");
+    assert!(lines(dir.path().join("r/metrics.jsonl"))[0].get("accuracy").is_none());
+}
+
+#[test]
+fn means_are_evaluated_and_saved() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let args = [
+        "train",
+        "--data",
+        &data,
+        "--epochs",
+        "2",
+        "--batch",
+        "20",
+        "--device",
+        "cpu",
+        "--replicas",
+        "2",
+        "--run",
+        "r",
+    ];
+    let average = "average={swa={after_updates=[1,3]},ema={decay=0.5}}";
+    let text = ok(dir.path(), &[&args[..], &["--set", average]].concat());
+    assert!(text.contains("swa test") && text.contains("ema test"), "{text}");
+    let summary = json(dir.path().join("r/summary.json"));
+    let evaluation: Value = serde_json::from_str(&ok(dir.path(), &["eval", "r", "--json"])).unwrap();
+    for key in ["swa_test_loss", "ema_test_accuracy", "test_loss"] {
+        assert!(summary[key]["mean"].is_f64() && summary[key] == evaluation[key], "{key}: {summary} {evaluation}");
+    }
+    assert!(dir.path().join("r/weights.ema.1.safetensors").exists());
 }
 
 #[test]

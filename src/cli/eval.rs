@@ -7,9 +7,10 @@ use anyhow::Context;
 use serde_json::json;
 use thalweg::data::Part;
 use thalweg::engine::Slot;
-use thalweg::run::{self, Config, setting, weight_file};
+use thalweg::run::{self, Config, weight_file};
+use toml::Value;
 
-use super::{say, table};
+use super::{EVALUATION_HEADER, evaluation_row, say, table};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -30,12 +31,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let path = args.run.join("config.toml");
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let file = text.parse().with_context(|| path.display().to_string())?;
-    let flags = [("data.source", &args.data), ("train.device", &args.device)]
-        .iter()
-        .filter_map(|(key, value)| value.as_ref().map(|v| setting(&format!("{key}={v:?}"))))
-        .collect::<thalweg::Result<Vec<_>>>()?;
-    let config = Config::resolve(file, flags, Vec::new())?;
-    let setup = config.setup(config.dataset()?)?;
+    let flags = [("data.source", &args.data), ("train.device", &args.device)];
+    let flags =
+        flags.iter().filter_map(|(key, v)| Some((key.to_string(), Value::String(v.as_ref()?.clone())))).collect();
+    let mut config = Config::resolve(file, flags, Vec::new())?;
+    if args.data.is_some() {
+        config.data.validation = 0.0;
+    }
+    let mut dataset = config.dataset()?;
+    // The weights belong to the numbers that they were trained with.
+    dataset.normalization = run::normalization(&args.run)?;
+    anyhow::ensure!(
+        dataset.normalization.scale.len() == dataset.shape[0],
+        "{}: expected {} channels, as the run has, found {}",
+        dataset.name,
+        dataset.normalization.scale.len(),
+        dataset.shape[0]
+    );
+    config.train.batch =
+        config.train.batch.filter(|_| config.train.batch_of(dataset.train.len()) <= dataset.train.len());
+    let setup = config.setup(dataset)?;
     let is_classification = setup.dataset.is_classification();
     let (mut engine, reason) = config.engine(setup)?;
     let replicas = config.train.replicas;
@@ -44,29 +59,29 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     slots.extend(config.average.slots(u64::MAX).into_iter().filter(|(mean, _)| is_there(mean)));
     for (mean, slot) in &slots {
         for r in 0..replicas {
-            let weights = thalweg::weights::read(&weight_file(&args.run, mean, r, replicas), engine.layout())?;
+            let weights = thalweg::weights::read(
+                &weight_file(&args.run, mean, r, replicas),
+                engine.layout(),
+                config.train.precision,
+            )?;
             engine.set_weights(*slot, r, &weights)?;
         }
     }
 
-    let mut rows = vec![["part", "samples", "loss", "", "accuracy", ""].map(String::from).to_vec()];
+    let mut header = EVALUATION_HEADER.map(String::from).to_vec();
+    header.insert(1, "samples".into());
+    let mut rows = vec![header];
     let mut object = json!({});
     let parts = [(Part::Train, "train"), (Part::Validation, "validation"), (Part::Test, "test")];
     for ((mean, slot), (part, part_name)) in slots.iter().flat_map(|slot| parts.iter().map(move |part| (slot, part))) {
         let Some(samples) = engine.setup().dataset.part(*part).map(thalweg::data::Samples::len) else { continue };
         let evaluations = engine.evaluate(*part, *slot)?;
         let name = if mean.is_empty() { part_name.to_string() } else { format!("{mean}_{part_name}") };
-        for (key, value) in run::statistics(&name, &evaluations) {
+        for (key, value) in run::statistics(&name, &evaluations, is_classification) {
             object[key] = value;
         }
-        let losses: Vec<f64> = evaluations.iter().map(|e| e.loss).collect();
-        let accuracies: Vec<f64> = evaluations.iter().map(|e| e.accuracy).collect();
-        let mut row = vec![name.replace('_', " "), samples.to_string()];
-        for (values, shown) in [(&losses, true), (&accuracies, is_classification)] {
-            row.push(if shown { format!("{:.4}", run::mean(values)) } else { String::new() });
-            let several = shown && replicas > 1;
-            row.push(if several { format!("± {:.4}", run::deviation(values)) } else { String::new() });
-        }
+        let mut row = evaluation_row(&name, &evaluations, is_classification);
+        row.insert(1, samples.to_string());
         rows.push(row);
     }
     if args.json {

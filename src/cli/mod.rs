@@ -12,7 +12,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use thalweg::Error;
+use thalweg::engine::Evaluation;
+use thalweg::{Error, run};
 
 /// Train small neural networks by mini-batch gradient descent, on any GPU and on the CPU
 #[derive(Parser)]
@@ -89,6 +90,22 @@ macro_rules! say {
     }};
 }
 use say;
+
+/// What [`evaluation_row`] shows.
+const EVALUATION_HEADER: [&str; 5] = ["part", "loss", "", "accuracy", ""];
+
+/// Mean loss and accuracy of the replicas with their deviations; for a regression there is no accuracy.
+fn evaluation_row(name: &str, evaluations: &[Evaluation], is_classification: bool) -> Vec<String> {
+    let losses: Vec<f64> = evaluations.iter().map(|e| e.loss).collect();
+    let accuracies: Vec<f64> = evaluations.iter().map(|e| e.accuracy).collect();
+    let mut row = vec![name.replace('_', " ")];
+    for (values, shown) in [(&losses, true), (&accuracies, is_classification)] {
+        let several = values.len() > 1;
+        row.push(if shown { format!("{:.4}", run::mean(values)) } else { String::new() });
+        row.push(if shown && several { format!("± {:.4}", run::deviation(values)) } else { String::new() });
+    }
+    row
+}
 
 /// A table with aligned columns; the first line is the header, and text is left- and numbers right-aligned.
 fn table(rows: &[Vec<String>]) -> String {

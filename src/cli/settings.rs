@@ -59,8 +59,8 @@ pub struct Settings {
     #[arg(long, help_heading = "Optimizer")]
     nesterov: bool,
     /// adam, adamw [default: 0.9,0.999]
-    #[arg(long, help_heading = "Optimizer", value_name = "B1,B2", value_delimiter = ',', num_args = 2)]
-    betas: Option<Vec<f64>>,
+    #[arg(long, help_heading = "Optimizer", value_name = "B1,B2", allow_hyphen_values = true)]
+    betas: Option<String>,
     /// rmsprop [default: 0.99]
     #[arg(long, help_heading = "Optimizer")]
     alpha: Option<f64>,
@@ -80,7 +80,7 @@ pub struct Settings {
     /// exponential, linear, polynomial, cosine_warm_restarts, cyclic, one_cycle, swalr, swa_cyclic, plateau, sequential
     #[arg(long, help_heading = "Schedule")]
     schedule: Option<String>,
-    /// Samples of a step, or full for the whole training part [default: 128]
+    /// Samples of a step, or full for the whole training part [default: 128, or all if fewer]
     #[arg(long, help_heading = "Run", value_name = "N|full")]
     batch: Option<String>,
     /// Passes over the training part [default: 10]
@@ -182,21 +182,26 @@ impl Settings {
         flags.extend(counts.iter().filter_map(|(key, v)| v.map(|v| (*key, Value::Integer(v)))));
         flags.extend(switches.iter().filter(|(_, v)| *v).map(|(key, _)| (*key, Value::Boolean(true))));
         if let Some(betas) = &self.betas {
-            flags.push(("optimizer.betas", Value::Array(betas.iter().map(|&b| Value::Float(b)).collect())));
+            let numbers = list(betas, Value::Float);
+            let numbers = numbers.filter(|n| n.len() == 2);
+            let numbers =
+                numbers.with_context(|| format!("--betas: expected two numbers as 0.9,0.999, found {betas:?}"))?;
+            flags.push(("optimizer.betas", Value::Array(numbers)));
         }
         if let Some(batch) = &self.batch {
             flags.push(("train.batch", batch.parse().map_or_else(|_| Value::String(batch.clone()), Value::Integer)));
         }
         if let Some(hidden) = &self.hidden {
-            let widths: Vec<&str> = if hidden == "none" { Vec::new() } else { hidden.split(',').collect() };
-            let widths = widths
-                .iter()
-                .map(|w| w.trim().parse().map(Value::Integer))
-                .collect::<Result<Vec<_>, _>>()
-                .ok()
-                .with_context(|| format!("--hidden: expected widths as 512,256, or none, found {hidden:?}"))?;
+            let widths = if hidden == "none" { Some(Vec::new()) } else { list(hidden, Value::Integer) };
+            let widths =
+                widths.with_context(|| format!("--hidden: expected widths as 512,256, or none, found {hidden:?}"))?;
             flags.push(("model.hidden", Value::Array(widths)));
         }
         Ok(flags.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
     }
+}
+
+/// The values of a list with commas, or nothing if one of them is none.
+fn list<T: std::str::FromStr>(text: &str, value: fn(T) -> Value) -> Option<Vec<Value>> {
+    text.split(',').map(|part| part.trim().parse().ok().map(value)).collect()
 }

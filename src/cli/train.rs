@@ -7,12 +7,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use thalweg::Error;
+use thalweg::data::Dataset;
 use thalweg::engine::{Engine, Evaluation, Slot};
 use thalweg::run::{self, Config, Run};
 use thalweg::train::{Epoch, Trainer};
 
 use super::settings::Settings;
-use super::{say, table, thousands};
+use super::{EVALUATION_HEADER, evaluation_row, say, table, thousands};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -30,11 +31,16 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = args.settings.resolve()?;
-    let dir = args.run.clone().unwrap_or_else(Run::next_dir);
-    Run::check(&dir, args.overwrite)?;
+    let mut config = args.settings.resolve()?;
+    if let Some(dir) = &args.run {
+        Run::check(dir, args.overwrite)?;
+    }
     config.optimizer.check()?;
-    let setup = config.setup(config.dataset()?)?;
+    let dataset = config.dataset()?;
+    // What the data decided is part of the resolved configuration.
+    config.data.classes = dataset.is_classification().then_some(dataset.outputs);
+    let setup = config.setup(dataset)?;
+    let data = setup.dataset.clone();
     let (mut engine, reason) = config.engine(setup)?;
     let engine = engine.as_mut();
 
@@ -43,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         describe(&config, engine, &format!("{device}: {reason}"));
     }
     let init_from = match &config.model.init_from {
-        Some(path) => Some(thalweg::weights::read(path, engine.layout())?),
+        Some(path) => Some(thalweg::weights::read(path, engine.layout(), config.train.precision)?),
         None => None,
     };
     let mut trainer = Trainer::new(engine, config.plan())?;
@@ -54,18 +60,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => trainer.init(config.model.init)?,
     }
     // From here on nothing is wrong with the input.
-    let mut run = Run::create(&dir, args.overwrite, &config)?;
-    let (outcome, ended) = epochs(&config, &mut trainer, &mut run, args.quiet);
+    let mut run = Run::create(args.run.as_deref(), args.overwrite, &config, &data)?;
+    let (outcome, ended) = epochs(&config, &data, &mut trainer, &mut run, args.quiet);
     let diverged = match &ended {
         Ok(()) => None,
         Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
         Err(_) => return ended.map(|()| ExitCode::SUCCESS).map_err(Into::into),
     };
-    let summary = summary(&config, &outcome, &device, diverged);
+    let summary = summary(&config, &data, &outcome, &device, diverged);
     run.finish(trainer.engine(), config.train.precision, outcome.last.steps, &summary)?;
     ended?;
     if !args.quiet {
-        say!("\n{}\n\nWritten to {}", final_table(&outcome), run.dir().display());
+        say!("\n{}\n\nWritten to {}", final_table(&data, &outcome), run.dir().display());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -78,7 +84,13 @@ struct Outcome {
     samples: f64,
 }
 
-fn epochs(config: &Config, trainer: &mut Trainer, run: &mut Run, quiet: bool) -> (Outcome, thalweg::Result<()>) {
+fn epochs(
+    config: &Config,
+    data: &Dataset,
+    trainer: &mut Trainer,
+    run: &mut Run,
+    quiet: bool,
+) -> (Outcome, thalweg::Result<()>) {
     let bar = if quiet { ProgressBar::hidden() } else { progress(trainer.steps()) };
     let mut outcome = Outcome { last: Epoch::default(), best: None, seconds: 0.0, samples: 0.0 };
     let replicas = config.train.replicas as f64;
@@ -96,7 +108,9 @@ fn epochs(config: &Config, trainer: &mut Trainer, run: &mut Run, quiet: bool) ->
                 let accuracy = correct / (replicas * step.rows as f64);
                 let speed = thousands((rows / start.elapsed().as_secs_f64()) as u64);
                 bar.set_position(step.step + 1);
-                bar.set_message(format!("loss {loss:.4}  accuracy {accuracy:.3}  {speed} samples/s"));
+                let accuracy =
+                    if data.is_classification() { format!("  accuracy {accuracy:.3}") } else { String::new() };
+                bar.set_message(format!("loss {loss:.4}{accuracy}  {speed} samples/s"));
             }
             let log_every = config.train.log_every;
             if written.is_ok() && log_every > 0 && step.step.is_multiple_of(log_every) {
@@ -110,7 +124,7 @@ fn epochs(config: &Config, trainer: &mut Trainer, run: &mut Run, quiet: bool) ->
         };
         outcome.seconds += epoch.seconds;
         outcome.samples += epoch.seconds * epoch.samples_per_second;
-        if let Some(evaluations) = epoch.test.as_ref() {
+        if let Some(evaluations) = epoch.test.as_ref().filter(|_| data.is_classification()) {
             let accuracy = run::mean(&evaluations.iter().map(|e| e.accuracy).collect::<Vec<_>>());
             if outcome.best.is_none_or(|(_, best)| accuracy > best) {
                 outcome.best = Some((epoch.epoch, accuracy));
@@ -120,7 +134,7 @@ fn epochs(config: &Config, trainer: &mut Trainer, run: &mut Run, quiet: bool) ->
             break Err(error);
         }
         if !quiet {
-            bar.suspend(|| say!("{}", epoch_line(config, &epoch)));
+            bar.suspend(|| say!("{}", epoch_line(config, data, &epoch)));
         }
         outcome.last = epoch;
     };
@@ -152,11 +166,15 @@ fn describe(config: &Config, engine: &dyn Engine, device: &str) {
     say!("run     batch {}, {} epochs, {} replica(s)\n", setup.batch, config.train.epochs, setup.replicas);
 }
 
-fn epoch_line(config: &Config, epoch: &Epoch) -> String {
+fn epoch_line(config: &Config, data: &Dataset, epoch: &Epoch) -> String {
     let part = |name: &str, evaluations: Option<&Vec<Evaluation>>| {
         evaluations.map_or(String::new(), |e| {
             let (loss, accuracy) = loss_and_accuracy(e);
-            format!("  {name} {loss:.4} {accuracy:.4}")
+            if data.is_classification() {
+                format!("  {name} {loss:.4} {accuracy:.4}")
+            } else {
+                format!("  {name} {loss:.4}")
+            }
         })
     };
     let means: String = epoch.means.iter().map(|m| part(m.name, m.test.as_ref().or(m.validation.as_ref()))).collect();
@@ -179,22 +197,10 @@ fn loss_and_accuracy(evaluations: &[Evaluation]) -> (f64, f64) {
     (of(|e| e.loss), of(|e| e.accuracy))
 }
 
-fn final_table(outcome: &Outcome) -> String {
-    let mut rows = vec![["part", "loss", "", "accuracy", ""].map(String::from).to_vec()];
+fn final_table(data: &Dataset, outcome: &Outcome) -> String {
+    let mut rows = vec![EVALUATION_HEADER.map(String::from).to_vec()];
     for (name, evaluations) in run::parts(&outcome.last) {
-        let losses: Vec<f64> = evaluations.iter().map(|e| e.loss).collect();
-        let accuracies: Vec<f64> = evaluations.iter().map(|e| e.accuracy).collect();
-        let deviation = |values: &[f64]| match values.len() {
-            1 => String::new(),
-            _ => format!("± {:.4}", run::deviation(values)),
-        };
-        rows.push(vec![
-            name.replace('_', " "),
-            format!("{:.4}", run::mean(&losses)),
-            deviation(&losses),
-            format!("{:.4}", run::mean(&accuracies)),
-            deviation(&accuracies),
-        ]);
+        rows.push(evaluation_row(&name, evaluations, data.is_classification()));
     }
     let speed = thousands((outcome.samples / outcome.seconds) as u64);
     let best = outcome.best.map_or(String::new(), |(epoch, accuracy)| {
@@ -208,7 +214,7 @@ fn final_table(outcome: &Outcome) -> String {
     )
 }
 
-fn summary(config: &Config, outcome: &Outcome, device: &str, diverged: Option<String>) -> Value {
+fn summary(config: &Config, data: &Dataset, outcome: &Outcome, device: &str, diverged: Option<String>) -> Value {
     let mut summary = json!({
         "stopped_by": if diverged.is_some() { "diverged" } else { "epochs" },
         "epochs": outcome.last.epoch + u64::from(outcome.last.steps > 0),
@@ -219,7 +225,7 @@ fn summary(config: &Config, outcome: &Outcome, device: &str, diverged: Option<St
         "samples_per_second": outcome.samples / outcome.seconds.max(f64::MIN_POSITIVE),
     });
     for (part, evaluations) in run::parts(&outcome.last) {
-        for (name, value) in run::statistics(&part, evaluations) {
+        for (name, value) in run::statistics(&part, evaluations, data.is_classification()) {
             summary[name] = value;
         }
     }

@@ -26,9 +26,9 @@ impl<T: Real> CpuEngine<T> {
     /// # Errors
     /// A setup whose loss, model and data set do not go together.
     pub fn new(setup: Setup) -> Result<Self> {
-        setup.check()?;
+        setup.check(T::LARGEST)?;
         let layout = Layout::new(&setup.model);
-        let replicas = (0..setup.replicas).map(|_| Replica::new(&setup, &layout)).collect();
+        let replicas = (0..setup.replicas).map(|_| Replica::new(&setup, &layout)).collect::<Result<_>>()?;
         let targets = [Part::Train, Part::Validation, Part::Test].map(|part| match setup.dataset.part(part) {
             Some(samples) if setup.loss == Loss::Mse => {
                 samples.targets.to_values(setup.model.outputs()).into_iter().map(T::of).collect()

@@ -23,6 +23,8 @@ pub trait Real:
 {
     /// `f32` or `f64`.
     const NAME: &'static str;
+    /// The largest finite value.
+    const LARGEST: f64;
     /// The nearest value to `x`.
     fn of(x: f64) -> Self;
     /// The value, exactly.
@@ -45,6 +47,7 @@ macro_rules! real {
     ($t:ident, $erf:path) => {
         impl Real for $t {
             const NAME: &'static str = stringify!($t);
+            const LARGEST: f64 = $t::MAX as f64;
             #[inline(always)]
             fn of(x: f64) -> Self {
                 x as $t

@@ -3,7 +3,7 @@
 use super::{Constants, Real, product};
 use crate::data::Samples;
 use crate::engine::{Evaluation, Setup, Slot, Step, StepMetrics};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::model::{Layout, stride};
 use crate::optimizer::Rule;
@@ -19,6 +19,19 @@ pub(super) struct Shared<'a, T> {
     pub targets: &'a [T],
     /// Whether this replica has all processors to itself.
     pub parallel: bool,
+}
+
+/// A vector of zeros for one of `replicas`.
+fn zeros<T: Real>(n: usize, replicas: usize) -> Result<Vec<T>> {
+    let mut vector = Vec::new();
+    vector.try_reserve_exact(n).map_err(|_| Error::DeviceMemory {
+        what: format!("one buffer of each of {replicas} replica(s)"),
+        needed: (n * size_of::<T>()) as u64,
+        offered: 0,
+        place: "the memory".into(),
+    })?;
+    vector.resize(n, T::default());
+    Ok(vector)
 }
 
 pub(super) struct Replica<T> {
@@ -38,25 +51,29 @@ pub(super) struct Replica<T> {
 }
 
 impl<T: Real> Replica<T> {
-    pub fn new(setup: &Setup, layout: &Layout) -> Self {
+    /// # Errors
+    /// Too little memory.
+    pub fn new(setup: &Setup, layout: &Layout) -> Result<Self> {
         let room = setup.room();
-        let vector = || vec![T::default(); layout.len];
-        let rows = |widths: &[usize]| widths.iter().map(|&w| vec![T::default(); room * stride(w)]).collect();
+        let vector = || zeros(layout.len, setup.replicas);
+        let rows = |widths: &[usize]| -> Result<Vec<Vec<T>>> {
+            widths.iter().map(|&w| zeros(room * stride(w), setup.replicas)).collect()
+        };
         let widths = &setup.model.widths;
-        Self {
-            params: vector(),
-            grads: vector(),
-            state: (0..setup.optimizer.state_vectors()).map(|_| vector()).collect(),
+        Ok(Self {
+            params: vector()?,
+            grads: vector()?,
+            state: (0..setup.optimizer.state_vectors()).map(|_| vector()).collect::<Result<_>>()?,
             copies: std::array::from_fn(|_| Vec::new()),
-            swa: setup.average.swa.is_some().then(vector),
-            ema: setup.average.ema.is_some().then(vector),
+            swa: setup.average.swa.as_ref().map(|_| vector()).transpose()?,
+            ema: setup.average.ema.map(|_| vector()).transpose()?,
             order: Vec::new(),
-            a: rows(widths),
-            slope: rows(&widths[1..]),
-            dz: rows(&widths[1..]),
+            a: rows(widths)?,
+            slope: rows(&widths[1..])?,
+            dz: rows(&widths[1..])?,
             row_loss: vec![T::default(); room],
             row_correct: vec![false; room],
-        }
+        })
     }
 
     /// The weights in `slot`; a copy never written is that of the live ones.
@@ -105,7 +122,7 @@ impl<T: Real> Replica<T> {
     /// Leaves the gradient of the step's mean loss in `grads`; returns that loss and the number of right answers.
     pub fn gradient(&mut self, shared: &Shared<T>, step: &Step) -> (f64, u64) {
         let samples = &shared.setup.dataset.train;
-        let mut sums = (T::of(0.0), 0);
+        let mut sums = (0.0, 0);
         let order = std::mem::take(&mut self.order);
         for (i, pass) in step.passes().enumerate() {
             let order = &order[pass];
@@ -115,7 +132,7 @@ impl<T: Real> Replica<T> {
             self.backward(shared, order.len(), i > 0);
         }
         self.order = order;
-        (sums.0.to_f64() / step.rows as f64, sums.1)
+        (sums.0 / step.rows as f64, sums.1)
     }
 
     pub fn grads(&self) -> &[T] {
@@ -124,7 +141,7 @@ impl<T: Real> Replica<T> {
 
     /// Mean loss and accuracy of the live weights over `samples`.
     pub fn evaluate(&mut self, shared: &Shared<T>, samples: &Samples, targets: &[T]) -> Evaluation {
-        let mut sums = (T::of(0.0), 0);
+        let mut sums = (0.0, 0);
         let order: Vec<u32> = (0..samples.len() as u32).collect();
         for order in order.chunks(shared.setup.room()) {
             self.forward(shared, samples, order);
@@ -132,7 +149,7 @@ impl<T: Real> Replica<T> {
             super::metrics(&self.row_loss[..order.len()], &self.row_correct[..order.len()], &mut sums);
         }
         let n = samples.len() as f64;
-        Evaluation { loss: sums.0.to_f64() / n, accuracy: sums.1 as f64 / n }
+        Evaluation { loss: sums.0 / n, accuracy: sums.1 as f64 / n }
     }
 
     fn forward(&mut self, shared: &Shared<T>, samples: &Samples, order: &[u32]) {

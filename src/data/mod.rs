@@ -19,6 +19,9 @@ use crate::rng::{Purpose, Stream};
 pub use order::Order;
 pub use source::Source;
 
+/// Most classes that labels may name; more is taken for a mistake.
+const MOST_CLASSES: usize = 65_536;
+
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -54,6 +57,15 @@ impl Features {
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Type of the values.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::U8(_) => "u8",
+            Self::F32(_) => "f32",
+            Self::F64(_) => "f64",
+        }
     }
 
     /// Value `i`, not normalised.
@@ -110,6 +122,14 @@ impl Targets {
     /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Labels or values.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Labels(_) => "label",
+            Self::Values { .. } => "regression",
+        }
     }
 
     /// `outputs` values a sample, a label being one-hot.
@@ -237,6 +257,7 @@ impl Dataset {
                     format!("{part}: expected {} samples of {width} features, found {found} values", samples.len()),
                 ));
             }
+            samples.check_kind(&name, part, &train)?;
             samples.check_finite(&name, part, width)?;
             samples.targets.check_range(&name, part, outputs)?;
         }
@@ -249,6 +270,9 @@ impl Dataset {
     /// # Errors
     /// Regression targets, or a label that is out of range.
     pub fn with_classes(mut self, classes: usize) -> Result<Self> {
+        if !(1..=MOST_CLASSES).contains(&classes) {
+            return Err(Error::config("data.classes", format!("expected 1 to {MOST_CLASSES}, found {classes}")));
+        }
         for (part, samples) in [("train", Some(&self.train)), ("test", self.test.as_ref())] {
             match samples.map(|s| &s.targets) {
                 Some(Targets::Values { .. }) => {
@@ -356,6 +380,18 @@ impl Dataset {
             .collect()
     }
 
+    /// The largest magnitude of a feature or target, where it may lie beyond f32: f64 values.
+    pub(crate) fn largest(&self) -> f64 {
+        let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
+        let largest = |values: &[f64]| values.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
+        let of = |samples: &Samples| {
+            let features = if let Features::F64(v) = &samples.features { largest(v) } else { 0.0 };
+            let targets = if let Targets::Values { values, .. } = &samples.targets { largest(values) } else { 0.0 };
+            features.max(targets)
+        };
+        parts.into_iter().flatten().map(of).fold(0.0, f64::max)
+    }
+
     /// The normalised features of one sample of a part, the meaning of the `gather` kernel.
     pub(crate) fn read_row<T: Real>(&self, features: &Features, row: usize, x: &mut [T]) {
         let width = self.width();
@@ -385,6 +421,23 @@ impl Dataset {
 }
 
 impl Samples {
+    /// Refuses features or targets of another type than the training part's.
+    fn check_kind(&self, name: &str, part: &str, train: &Self) -> Result<()> {
+        let kinds = [
+            ("features", train.features.kind(), self.features.kind()),
+            ("targets", train.targets.kind(), self.targets.kind()),
+        ];
+        for (what, wanted, found) in kinds {
+            if wanted != found {
+                return Err(Error::data(
+                    name,
+                    format!("{part}: expected {wanted} {what}, as the training part has, found {found}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn check_finite(&self, name: &str, part: &str, width: usize) -> Result<()> {
         let bad = match &self.features {
             Features::U8(_) => None,

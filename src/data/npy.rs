@@ -5,11 +5,8 @@ use std::path::{Path, PathBuf};
 
 use npyz::{Deserialize, NpyFile, Order, TypeChar};
 
-use super::{Dataset, Features, Samples, Targets};
+use super::{Dataset, Features, MOST_CLASSES, Samples, Targets};
 use crate::error::{Error, Result};
-
-/// Most classes that labels may name; more is taken for a mistake.
-const MOST_CLASSES: i64 = 65_536;
 
 /// Features and targets of the training part, then optionally of the test part.
 pub(super) fn npy(files: &[PathBuf], name: &str) -> Result<Dataset> {
@@ -83,7 +80,7 @@ fn targets(path: &Path) -> Result<(Vec<usize>, Targets)> {
         (TypeChar::Uint, 1) => file.values::<u8>()?.into_iter().map(i64::from).collect(),
         _ => return Err(file.unexpected("labels of type i8, i4 or u1, or targets of type f4 or f8")),
     };
-    if let Some(row) = labels.iter().position(|label| !(0..MOST_CLASSES).contains(label)) {
+    if let Some(row) = labels.iter().position(|label| !(0..MOST_CLASSES as i64).contains(label)) {
         return Err(Error::data(
             path,
             format!("expected labels 0 to {}, found {} in row {row}", MOST_CLASSES - 1, labels[row]),

@@ -61,7 +61,7 @@ impl GpuEngine {
     /// # Errors
     /// A setup whose loss, model and data set do not go together; [`Error::DeviceMemory`].
     pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Self> {
-        setup.check()?;
+        setup.check(f64::from(f32::MAX))?;
         let layout = Layout::new(&setup.model);
         let dataset = setup.dataset.clone();
         let parts = [Part::Train, Part::Validation, Part::Test];

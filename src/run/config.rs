@@ -94,8 +94,9 @@ impl Default for ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Samples of a step, or `"full"`. Default 128.
-    pub batch: Batch,
+    /// Samples of a step, or `"full"`. Default 128, or as many as there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
     /// Default 10.
     pub epochs: u64,
     /// Draws first weights and orders; replica r uses seed + r. Default 0.
@@ -125,7 +126,7 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
-            batch: Batch::Size(128),
+            batch: None,
             epochs: 10,
             seed: 0,
             replicas: 1,
@@ -152,11 +153,18 @@ pub enum Batch {
 
 impl Batch {
     /// Samples of a step over a training part of `samples`.
-    pub fn of(self, samples: usize) -> usize {
+    fn of(self, samples: usize) -> usize {
         match self {
             Self::Size(size) => size,
             Self::Full => samples,
         }
+    }
+}
+
+impl TrainConfig {
+    /// Samples of a step over a training part of `samples`.
+    pub fn batch_of(&self, samples: usize) -> usize {
+        self.batch.map_or(samples.min(128), |batch| batch.of(samples))
     }
 }
 
@@ -252,12 +260,17 @@ impl Config {
     /// A key that is not known (with the nearest that is), or a value of the wrong kind.
     pub fn resolve(file: Table, flags: Vec<Setting>, sets: Vec<Setting>) -> Result<Self> {
         let mut table = file;
-        let (whole, single): (Vec<_>, Vec<_>) = sets.into_iter().partition(|(_, value)| value.is_table());
+        let is_whole = |(key, value): &Setting| value.is_table() && !key.contains('.');
+        let (whole, single): (Vec<_>, Vec<_>) = sets.into_iter().partition(is_whole);
         for (key, value) in whole {
-            remove(&mut table, &key);
-            apply(&mut table, &key, value)?;
+            table.insert(key, value);
         }
-        for (key, value) in flags.into_iter().chain(single) {
+        // The names come first, since another name forgets the keys set before.
+        let (names, rest): (Vec<_>, Vec<_>) = flags
+            .into_iter()
+            .chain(single)
+            .partition(|(key, _)| matches!(key.as_str(), "optimizer.name" | "schedule.name"));
+        for (key, value) in names.into_iter().chain(rest) {
             apply(&mut table, &key, value)?;
         }
         let mut config = Self::default();
@@ -293,6 +306,7 @@ pub fn setting(text: &str) -> Result<Setting> {
     let value = format!("value = {value}")
         .parse::<Table>()
         .ok()
+        .filter(|table| table.len() == 1)
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(value.into()));
     Ok((key.trim().to_string(), value))
@@ -317,24 +331,12 @@ fn apply(table: &mut Table, key: &str, value: Value) -> Result<()> {
     Ok(())
 }
 
-fn remove(table: &mut Table, key: &str) {
-    match key.split_once('.') {
-        None => {
-            table.remove(key);
-        }
-        Some((first, rest)) => {
-            if let Some(Value::Table(inner)) = table.get_mut(first) {
-                remove(inner, rest);
-            }
-        }
-    }
-}
-
 /// Forgets what was set for an optimizer or schedule of another name, but for the learning rate.
 fn rename(table: &mut Table, key: &str, name: &Value) {
     let section = key.split('.').next().unwrap_or_default();
+    let default = Value::String(if section == "optimizer" { "adamw" } else { "constant" }.into());
     if let Some(Value::Table(inner)) = table.get_mut(section)
-        && inner.get("name").is_some_and(|old| old != name)
+        && inner.get("name").unwrap_or(&default) != name
     {
         inner.retain(|key, _| key == "lr");
     }
@@ -364,25 +366,42 @@ impl<T: DeserializeOwned + Default + Serialize> Section for T {
     }
 }
 
-/// The error, with the key that caused it: the one without which the table can be read.
+/// The error, with the key that caused it: one that cannot be read by itself, or without which the table can be read.
 fn blame<T: DeserializeOwned>(section: &str, table: Table, error: &toml::de::Error) -> Error {
-    let culprit = table.keys().find(|key| {
-        let mut rest = table.clone();
-        rest.remove(*key);
-        Value::Table(rest).try_into::<T>().is_ok()
+    let read = |keys: &dyn Fn(&str) -> bool| {
+        let part: Table = table.iter().filter(|(key, _)| keys(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        Value::Table(part).try_into::<T>().map(|_| ())
+    };
+    let mut errors = table.keys().filter_map(|key| {
+        let alone = read(&|other| other == key || other == "name").err()?;
+        (!alone.message().contains("missing field")).then(|| (key.as_str(), alone.message().to_string()))
     });
+    let without = || table.keys().find(|key| read(&|other| other != key.as_str()).is_ok());
     let text = error.message();
-    let known: Vec<&str> =
-        text.split_once("expected").map_or("", |(_, list)| list).split('`').skip(1).step_by(2).collect();
-    match culprit {
-        Some(key) if text.contains("unknown field") => Error::config(format!("{section}.{key}"), unknown(key, &known)),
-        Some(key) => Error::config(format!("{section}.{key}"), format!("{text}, found {}", table[key])),
-        None => Error::config(section, text),
+    let (key, text) = if text.contains("unknown variant") && table.get("name").is_some_and(Value::is_str) {
+        ("name", text.to_string())
+    } else if let Some((key, text)) = errors.next() {
+        (key, text)
+    } else if let Some(key) = without() {
+        (key.as_str(), text.to_string())
+    } else {
+        return Error::config(section, text);
+    };
+    if text.contains("unknown field") || text.contains("there are no fields") {
+        let list = text.split_once("expected").map_or("", |(_, list)| list);
+        return Error::config(
+            format!("{section}.{key}"),
+            unknown(key, &list.split('`').skip(1).step_by(2).collect::<Vec<_>>()),
+        );
     }
+    Error::config(format!("{section}.{key}"), format!("{text}, found {}", table[key]))
 }
 
 fn unknown(key: &str, known: &[&str]) -> String {
     let nearest = known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+    if known.is_empty() {
+        return "unknown key, expected none".into();
+    }
     let hint = nearest.map_or(String::new(), |nearest| format!("; did you mean {nearest}?"));
     format!("unknown key, expected one of {}{hint}", known.join(", "))
 }

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `config.toml` | every setting of the run, resolved |
+//! | `normalization.json` | `scale` and `shift` of each channel: the network sees `raw · scale + shift` |
 //! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy` |
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
 //! | `summary.json` | the last evaluation, mean, deviation and each replica's; what ended the run |
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::data::{Dataset, Source};
+use crate::data::{Dataset, Normalization, Source};
 use crate::device::{Device, Precision};
 use crate::engine::{Engine, Evaluation, Setup, Slot};
 use crate::error::{Error, Result};
@@ -59,7 +60,7 @@ impl Config {
             clip_norm: self.train.clip_norm,
             average: self.average.clone(),
             replicas: self.train.replicas,
-            batch: self.train.batch.of(dataset.train.len()),
+            batch: self.train.batch_of(dataset.train.len()),
             dataset: Arc::new(dataset),
         })
     }
@@ -91,33 +92,50 @@ pub struct Run {
     dir: PathBuf,
     metrics: BufWriter<File>,
     epochs: BufWriter<File>,
+    /// Whether accuracies mean something.
+    is_classification: bool,
 }
 
 /// The files that a run writes beside its weights.
-const FILES: [&str; 4] = ["config.toml", "metrics.jsonl", "epochs.jsonl", "summary.json"];
+const FILES: [&str; 5] = ["config.toml", "normalization.json", "metrics.jsonl", "epochs.jsonl", "summary.json"];
 
 impl Run {
-    /// Makes the folder and writes the configuration. A folder that holds a run is refused unless `overwrite`.
+    /// Makes the folder, `dir` or else the first free one of `runs/1`, `runs/2`, ..., and writes the configuration and
+    /// the normalisation. A folder that holds a run is refused unless `overwrite`.
     ///
     /// # Errors
-    /// The folder cannot be made or written, or holds something.
-    pub fn create(dir: &Path, overwrite: bool, config: &Config) -> Result<Self> {
-        Self::check(dir, overwrite)?;
-        fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        for path in weight_files(dir)?.into_iter().chain(FILES.map(|name| dir.join(name))) {
-            if path.exists() {
-                fs::remove_file(&path).map_err(Error::io(&path))?;
+    /// The folder cannot be made or written, or holds a run; what was written then is removed.
+    pub fn create(dir: Option<&Path>, overwrite: bool, config: &Config, dataset: &Dataset) -> Result<Self> {
+        let dir = match dir {
+            Some(dir) => {
+                Self::check(dir, overwrite)?;
+                fs::create_dir_all(dir).map_err(Error::io(dir))?;
+                dir.to_path_buf()
             }
+            None => new_dir()?,
+        };
+        for path in run_files(&dir) {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
         }
+        Self::begin(&dir, config, dataset).inspect_err(|_| {
+            // That the rest of a failed start cannot be removed either is less telling than why it failed.
+            run_files(&dir).iter().for_each(|path| drop(fs::remove_file(path)));
+            let _ = fs::remove_dir(&dir);
+        })
+    }
+
+    fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<Self> {
         let text = toml::to_string(config).map_err(|error| Error::config("config", error.to_string()))?;
-        let path = dir.join("config.toml");
-        fs::write(&path, text).map_err(Error::io(&path))?;
+        let write = |name: &str, text: String| fs::write(dir.join(name), text).map_err(Error::io(&dir.join(name)));
+        write("config.toml", text)?;
+        let Normalization { scale, shift } = &dataset.normalization;
+        write("normalization.json", json!({ "scale": scale, "shift": shift }).to_string() + "\n")?;
         let open = |name: &str| {
             let path = dir.join(name);
             File::create(&path).map(BufWriter::new).map_err(Error::io(&path))
         };
         let (metrics, epochs) = (open("metrics.jsonl")?, open("epochs.jsonl")?);
-        Ok(Self { dir: dir.into(), metrics, epochs })
+        Ok(Self { dir: dir.into(), metrics, epochs, is_classification: dataset.is_classification() })
     }
 
     /// Refuses a folder that holds a run, unless `overwrite`.
@@ -125,20 +143,16 @@ impl Run {
     /// # Errors
     /// As said.
     pub fn check(dir: &Path, overwrite: bool) -> Result<()> {
-        if !overwrite && FILES.iter().any(|name| dir.join(name).exists()) {
-            let found =
-                format!("expected a new folder, found a run in {}; pass --overwrite to replace it", dir.display());
-            return Err(Error::config("--run", found));
-        }
         if dir.exists() && !dir.is_dir() {
             return Err(Error::config("--run", format!("expected a folder, found a file at {}", dir.display())));
         }
-        Ok(())
-    }
-
-    /// The first of `runs/1`, `runs/2`, ... that is not there.
-    pub fn next_dir() -> PathBuf {
-        (1u32..).map(|i| Path::new("runs").join(i.to_string())).find(|dir| !dir.exists()).unwrap_or_default()
+        match run_files(dir).first() {
+            Some(file) if !overwrite => Err(Error::config(
+                "--run",
+                format!("expected a folder without a run, found {}; --overwrite replaces it", file.display()),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The folder.
@@ -156,11 +170,16 @@ impl Run {
         let accuracies: Vec<f64> = all.iter().map(|m| m.correct as f64 / step.rows as f64).collect();
         let mut line = json!({
             "step": step.step, "epoch": step.epoch, "lr": step.rate.lr, "momentum": step.rate.momentum,
-            "loss": number(mean(&losses)), "accuracy": mean(&accuracies),
+            "loss": number(mean(&losses)),
         });
         if all.len() > 1 {
             line["losses"] = losses.iter().map(|&loss| number(loss)).collect();
-            line["accuracies"] = json!(accuracies);
+        }
+        if self.is_classification {
+            line["accuracy"] = json!(mean(&accuracies));
+            if all.len() > 1 {
+                line["accuracies"] = json!(accuracies);
+            }
         }
         if all[0].grad_norm.is_some() {
             let norms: Vec<f64> = all.iter().filter_map(|m| m.grad_norm).collect();
@@ -176,7 +195,7 @@ impl Run {
     pub fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
         let mut line = json!({ "epoch": epoch.epoch, "steps": epoch.steps, "lr": epoch.lr });
         for (part, evaluations) in parts(epoch) {
-            for (name, value) in statistics(&part, evaluations) {
+            for (name, value) in statistics(&part, evaluations, self.is_classification) {
                 line[name] = value;
             }
         }
@@ -235,19 +254,51 @@ pub fn parts(epoch: &Epoch) -> Vec<(String, &Vec<Evaluation>)> {
     parts.into_iter().filter_map(|(name, e)| Some((name, e.filter(|e| !e.is_empty())?))).collect()
 }
 
-fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(dir).map_err(Error::io(dir))?;
-    Ok(entries
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("weights.") && name.ends_with(".safetensors")
-        })
-        .collect())
+/// Makes the first of `runs/1`, `runs/2`, ... that is not there, so that two runs that start together get one each.
+fn new_dir() -> Result<PathBuf> {
+    let runs = Path::new("runs");
+    fs::create_dir_all(runs).map_err(Error::io(runs))?;
+    for i in 1u64.. {
+        let dir = runs.join(i.to_string());
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            result => return result.map_err(Error::io(&dir)).map(|()| dir),
+        }
+    }
+    Err(Error::config("--run", "expected a number that is free in runs, found none"))
 }
 
-/// `PART_loss` and `PART_accuracy`, each with mean, deviation and every replica's.
-pub fn statistics(part: &str, evaluations: &[Evaluation]) -> [(String, Value); 2] {
+/// The files of a run that lie in `dir`.
+fn run_files(dir: &Path) -> Vec<PathBuf> {
+    let is_weights = |name: &str| {
+        let inner = name.strip_prefix("weights").and_then(|name| name.strip_suffix(".safetensors"));
+        inner.is_some_and(|inner| {
+            inner.split('.').skip(1).all(|part| matches!(part, "swa" | "ema") || part.parse::<usize>().is_ok())
+        })
+    };
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| FILES.contains(&name) || is_weights(name)))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// The normalisation that the run in `dir` was trained with.
+///
+/// # Errors
+/// The file is missing or holds something else.
+pub fn normalization(dir: &Path) -> Result<Normalization> {
+    let path = dir.join("normalization.json");
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let bad = || Error::data(&path, "expected {scale, shift}, each with a number for every channel");
+    let object: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let numbers = |key: &str| -> Option<Vec<f64>> { object.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
+    let (scale, shift) = (numbers("scale").ok_or_else(bad)?, numbers("shift").ok_or_else(bad)?);
+    if scale.len() == shift.len() { Ok(Normalization { scale, shift }) } else { Err(bad()) }
+}
+
+/// `PART_loss` and, for a classification, `PART_accuracy`, each with mean, deviation and every replica's.
+pub fn statistics(part: &str, evaluations: &[Evaluation], is_classification: bool) -> Vec<(String, Value)> {
     let entry = |name: &str, values: Vec<f64>| {
         let replicas: Vec<Value> = values.iter().map(|&v| number(v)).collect();
         let value = json!({
@@ -255,10 +306,11 @@ pub fn statistics(part: &str, evaluations: &[Evaluation]) -> [(String, Value); 2
         });
         (format!("{part}_{name}"), value)
     };
-    [
-        entry("loss", evaluations.iter().map(|e| e.loss).collect()),
-        entry("accuracy", evaluations.iter().map(|e| e.accuracy).collect()),
-    ]
+    let mut entries = vec![entry("loss", evaluations.iter().map(|e| e.loss).collect())];
+    if is_classification {
+        entries.push(entry("accuracy", evaluations.iter().map(|e| e.accuracy).collect()));
+    }
+    entries
 }
 
 /// A JSON number; one that is not finite becomes text, since JSON has no such number.
