@@ -31,7 +31,7 @@ struct Args {
     params: u32, // vec4s of one replica's vectors
 }
 
-@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;     // (R, P)
 @group(0) @binding(2) var<storage, read_write> mean: array<vec4<f32>>; // (R, P)
 @group(1) @binding(0) var<uniform> pass_: Pass;

@@ -27,7 +27,7 @@ struct Args {
     x_stride: u32,       // vec4s of one replica's x
 }
 
-@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> records: array<u32>;        // (records, record_words)
 @group(0) @binding(2) var<storage, read> order: array<u32>;          // (R or 1, samples)
 @group(0) @binding(3) var<storage, read> channels: array<vec2<f32>>; // (channels): scale, shift

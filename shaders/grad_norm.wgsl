@@ -19,7 +19,7 @@ struct Args {
     max_norm: f32,
 }
 
-@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> grads: array<vec4<f32>>;         // (R, P)
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>;         // (R, PARTS)
 @group(0) @binding(3) var<storage, read_write> clip: array<f32>;          // (R)

@@ -27,7 +27,7 @@ struct Args {
     y_stride: u32,      // vec4s of one replica's y
 }
 
-@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;      // (R, P)
 @group(0) @binding(2) var<storage, read> a: array<vec4<f32>>;           // (R or 1, room, inputs)
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;     // (R, room, outputs)

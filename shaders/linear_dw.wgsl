@@ -28,7 +28,7 @@ struct Args {
     dz_stride: u32,     // vec4s of one replica's dz
 }
 
-@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;           // (R, room, inputs)
 @group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;          // (R, room, outputs)
 @group(0) @binding(3) var<storage, read_write> grads: array<vec4<f32>>; // (R, P)

@@ -25,7 +25,7 @@ struct Args {
     dx_stride: u32,     // vec4s of one replica's dx and slope
 }
 
-@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;   // (R, P)
 @group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;       // (R, room, outputs)
 @group(0) @binding(3) var<storage, read> slope: array<vec4<f32>>;    // (R, room, inputs)

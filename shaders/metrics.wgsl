@@ -18,7 +18,7 @@ struct Args {
     room: u32, // rows of one replica
 }
 
-@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> row_sums: array<vec2<f32>>;      // (R, room): loss, correct
 @group(0) @binding(2) var<storage, read_write> metrics: array<vec4<f32>>; // (slots, R)
 @group(1) @binding(0) var<uniform> pass_: Pass;

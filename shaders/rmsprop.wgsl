@@ -33,7 +33,7 @@ struct Args {
     params: u32, // vec4s of one replica's vectors
 }
 
-@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> clip: array<f32>;               // (R): multiplies the gradient
 @group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;        // (R, P)
 @group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>; // (R, P)

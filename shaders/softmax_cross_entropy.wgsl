@@ -24,7 +24,7 @@ struct Args {
     off: f32,          // q of the others: ε/C
 }
 
-@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> order: array<u32>;                // (R or 1, samples)
 @group(0) @binding(2) var<storage, read> targets: array<u32>;              // (samples): labels
 @group(0) @binding(3) var<storage, read> z: array<f32>;                    // (R, room, row_stride)

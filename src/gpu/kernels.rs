@@ -11,7 +11,9 @@ use super::adapter::Gpu;
 /// How a kernel uses a binding of group 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
-    /// The kernel's arguments, a uniform.
+    /// The kernel's arguments. Read-only storage, since Mesa's software driver compiles a shader anew in every
+    /// dispatch for the uniforms that its loops run to: that made the loss take 4.7 ms instead of 0.05, and the step of
+    /// 784-256-128-10 at batch 1 16.5 ms instead of 2.5.
     Arguments,
     /// Storage that is read.
     Read,
@@ -211,8 +213,7 @@ impl Kernel {
             .iter()
             .enumerate()
             .map(|(i, binding)| match binding {
-                A => entry(i, BufferBindingType::Uniform, false),
-                R => entry(i, BufferBindingType::Storage { read_only: true }, false),
+                A | R => entry(i, BufferBindingType::Storage { read_only: true }, false),
                 W => entry(i, BufferBindingType::Storage { read_only: false }, false),
             })
             .collect();

@@ -345,7 +345,7 @@ impl<'a> Builder<'a> {
         let args = self.gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
             label: Some(name),
             contents: bytemuck::bytes_of(args),
-            usage: BufferUsages::UNIFORM,
+            usage: BufferUsages::STORAGE,
         });
         let entries: Vec<_> = std::iter::once(&args)
             .chain(buffers.iter().copied())

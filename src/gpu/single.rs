@@ -37,7 +37,7 @@ impl Dispatch<'_> {
             let usage = usage | BufferUsages::COPY_SRC;
             device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
         };
-        let args = buffer(self.args, BufferUsages::UNIFORM);
+        let args = buffer(self.args, BufferUsages::STORAGE);
         let storage: Vec<_> =
             buffers.iter().map(|words| buffer(bytemuck::cast_slice(words), BufferUsages::STORAGE)).collect();
         let pass = buffer(bytemuck::bytes_of(&self.pass), BufferUsages::UNIFORM);
