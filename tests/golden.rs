@@ -12,7 +12,8 @@ use thalweg::activation::Activation;
 use thalweg::cpu::{Constants, CpuEngine, Real, adam, rmsprop, sgd};
 use thalweg::data::{Dataset, Features, Order, Part, Samples, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
-use thalweg::gpu::{GpuEngine, Options};
+use thalweg::gpu::adapter::Gpu;
+use thalweg::gpu::{Dispatch, GpuEngine, Options, kernels};
 use thalweg::loss::Loss;
 use thalweg::model::{Layout, Mlp, Tensor};
 use thalweg::optimizer::{Optimizer, Rule};
@@ -55,6 +56,40 @@ fn run_optimizer<T: Real>(optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>
     after
 }
 
+/// The same by the optimizer's kernel, whose buffers go on from update to update.
+fn run_kernel(gpu: &Gpu, optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>]) -> Vec<f64> {
+    let words = |values: &[f64]| -> Vec<u32> {
+        let mut words: Vec<u32> = values.iter().map(|&v| (v as f32).to_bits()).collect();
+        words.resize(words.len().next_multiple_of(4), 0);
+        words
+    };
+    let (kernel, flag, value) = match optimizer.rule() {
+        Rule::Sgd { nesterov } => (kernels::sgd, "NESTEROV", nesterov),
+        Rule::Adam { amsgrad } => (kernels::adam, "AMSGRAD", amsgrad),
+        Rule::Rmsprop { centered } => (kernels::rmsprop, "CENTERED", centered),
+    };
+    let base = Rate { lr: optimizer.lr(), momentum: optimizer.momentum() };
+    let args = kernels::UpdateArgs { params: start.len().div_ceil(4) as u32 };
+    let mut buffers = vec![words(&[1.0]), Vec::new(), words(start)];
+    buffers.resize(kernel.bindings.len() - 1, vec![0; words(start).len()]);
+    let mut after = Vec::new();
+    for (t, g) in grads.iter().enumerate() {
+        buffers[1] = words(g);
+        let dispatch = Dispatch {
+            kernel: &kernel,
+            entry_point: "main",
+            constants: &[(flag, f64::from(value))],
+            args: bytemuck::bytes_of(&args),
+            pass: kernels::Pass { replicas: 1, ..Default::default() },
+            coefficients: &[optimizer.coefficients(t as u64 + 1, base).into()],
+            grid: [1, 1, 1],
+        };
+        buffers = dispatch.run(gpu, &buffers).unwrap();
+        after.extend(buffers[2][..start.len()].iter().map(|&w| f64::from(f32::from_bits(w))));
+    }
+    after
+}
+
 /// f64 to 1e-12, and f32 as near as f32 allows: the weights are below 4, each of the 12 updates rounds the weight by
 /// at most 2⁻²³·4/2 and the step, of size lr times a few units of the last place of a direction below 20, far less.
 #[test]
@@ -64,6 +99,8 @@ fn optimizers_follow_pytorch() {
     let grads: Vec<Vec<f64>> = file["grads"].as_array().unwrap().iter().map(numbers).collect();
     let cases = file["optimizers"].as_array().unwrap();
     assert_eq!(cases.len(), 16);
+    let gpu = common::gpu();
+    let f32_tolerance = Tolerance { abs: 12.0 * 2.4e-7 + 4e-6, rel: 0.0 };
     for case in cases {
         let optimizer = optimizer(&case["name"], &case["args"], case["lr"].as_f64().unwrap());
         let want: Vec<f64> = case["params"].as_array().unwrap().iter().flat_map(numbers).collect();
@@ -71,7 +108,11 @@ fn optimizers_follow_pytorch() {
         let got = run_optimizer::<f64>(optimizer, &start, &grads).concat();
         assert_close(&name, &got, &want, Tolerance { abs: 0.0, rel: 1e-12 });
         let got = run_optimizer::<f32>(optimizer, &start, &grads).concat();
-        assert_close(&format!("{name} in f32"), &got, &want, Tolerance { abs: 12.0 * 2.4e-7 + 4e-6, rel: 0.0 });
+        assert_close(&format!("{name} in f32"), &got, &want, f32_tolerance);
+        if let Some(gpu) = &gpu {
+            let got = run_kernel(gpu, optimizer, &start, &grads);
+            assert_close(&format!("{name} on the GPU"), &got, &want, f32_tolerance);
+        }
     }
 }
 

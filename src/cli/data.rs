@@ -100,7 +100,6 @@ fn info(source: &str, as_json: bool) -> anyhow::Result<ExitCode> {
     let counts: Vec<String> = parts.iter().map(|(name, s)| format!("{} {name}", thousands(s.len() as u64))).collect();
     say!("{}: {} samples of {c}x{h}x{w} {kind}\n", data.name, counts.join(" and "));
 
-    let scale = if unit == 1.0 { "" } else { " (of values scaled to [0, 1])" };
     let mut rows = vec![["channel", "mean", "deviation"].map(String::from).to_vec()];
     rows.extend(
         channels.iter().enumerate().map(|(i, (m, d))| vec![i.to_string(), format!("{m:.4}"), format!("{d:.4}")]),
@@ -112,7 +111,7 @@ fn info(source: &str, as_json: bool) -> anyhow::Result<ExitCode> {
     if hidden > 0 {
         say!("... and {hidden} more; --json shows all");
     }
-    say!("{scale}");
+    say!("{}", if unit == 1.0 { "" } else { "of values scaled to [0, 1]\n" });
 
     match &data.train.targets {
         Targets::Values { width, .. } => say!("{width} regression target(s)"),

@@ -96,6 +96,7 @@ impl Archive {
                 // What is left of a failed download is of no use; that it cannot be removed either is less telling
                 // than why it failed.
                 let _ = fs::remove_file(&part);
+                let _ = fs::remove_dir(dir);
             }
             result?;
         }
