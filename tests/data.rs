@@ -178,12 +178,14 @@ fn broken_npy_files_are_named() {
     let ints = npy(&dir, "ints.npy", &[2, 2], vec![1i64, 2, 3, 4]);
     let none = npy(&dir, "none.npy", &[0, 2], Vec::<f32>::new());
     let no_labels = npy(&dir, "no_labels.npy", &[0], Vec::<i64>::new());
+    let scalar = npy(&dir, "scalar.npy", &[], vec![f32::NAN]);
     let bytes = std::fs::read(&x).unwrap();
     let short = write(&dir, "short.npy", &bytes[..bytes.len() - 4]);
     let text = write(&dir, "text.npy", b"1,2,3");
     let missing = dir.path().join("missing.npy").display().to_string();
     let cases = [
-        (&nan, &y, "expected finite features, found NaN in sample 1, feature 0".to_string()),
+        (&nan, &y, "nan.npy: expected finite features, found NaN in sample 1, feature 0".to_string()),
+        (&scalar, &y, "scalar.npy: expected finite features, found NaN".into()),
         (&x, &three, "three.npy: expected 2 rows".into()),
         (&x, &negative, "expected labels 0 to 65535, found -1 in row 1".into()),
         (&ints, &y, "ints.npy: expected features of type u1, f2, f4 or f8, found <i8".into()),

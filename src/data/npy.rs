@@ -52,6 +52,11 @@ fn features(path: &Path) -> Result<(Vec<usize>, Features)> {
         (TypeChar::Float, 8) => Features::F64(file.values()?),
         _ => return Err(file.unexpected("features of type u1, f2, f4 or f8")),
     };
+    match &features {
+        Features::U8(_) => {}
+        Features::F32(values) => check_finite(path, values.iter().map(|&x| f64::from(x)), &dims, "feature")?,
+        Features::F64(values) => check_finite(path, values.iter().copied(), &dims, "feature")?,
+    }
     Ok((dims, features))
 }
 
@@ -64,11 +69,12 @@ fn targets(path: &Path) -> Result<(Vec<usize>, Targets)> {
             [_, width] => width,
             _ => return Err(Error::data(path, format!("expected targets of 1 or 2 dimensions, found {dims:?}"))),
         };
-        let values = match bytes {
+        let values: Vec<f64> = match bytes {
             4 => file.values::<f32>()?.into_iter().map(f64::from).collect(),
             8 => file.values()?,
             _ => return Err(file.unexpected("targets of type f4 or f8")),
         };
+        check_finite(path, values.iter().copied(), &dims, "target")?;
         return Ok((dims, Targets::Values { width: width.max(1), values }));
     }
     if !matches!(dims[..], [_] | [_, 1]) {
@@ -87,6 +93,18 @@ fn targets(path: &Path) -> Result<(Vec<usize>, Targets)> {
         ));
     }
     Ok((dims, Targets::Labels(labels.into_iter().map(|label| label as u32).collect())))
+}
+
+/// Refuses NaN and infinity, with their place.
+fn check_finite(path: &Path, values: impl Iterator<Item = f64>, dims: &[usize], what: &str) -> Result<()> {
+    let width: usize = dims.iter().skip(1).product();
+    match values.enumerate().find(|(_, x)| !x.is_finite()) {
+        None => Ok(()),
+        Some((i, found)) => Err(Error::data(
+            path,
+            format!("expected finite {what}s, found {found} in sample {}, {what} {}", i / width, i % width),
+        )),
+    }
 }
 
 /// An opened file, its header read.
