@@ -309,9 +309,11 @@ fn what_is_no_run_is_not_removed() {
         ["train", "--data", &data, "--hidden", "4", "--epochs", "1", "--device", "cpu", "--quiet", "--run", "run"];
     assert!(fails(dir.path(), 2, &args).contains("found run/weights.safetensors"));
     std::fs::rename(run.join("weights.safetensors"), run.join("weights.mine.safetensors")).unwrap();
+    std::fs::write(run.join("weights_mine.safetensors"), "mine too").unwrap();
     ok(dir.path(), &args);
     ok(dir.path(), &[&args[..], &["--overwrite"]].concat());
     assert_eq!(std::fs::read(run.join("weights.mine.safetensors")).unwrap(), b"mine");
+    assert_eq!(std::fs::read(run.join("weights_mine.safetensors")).unwrap(), b"mine too");
     // Without a name each run has a folder of its own, and a batch fits the data.
     let unnamed = &args[..args.len() - 2];
     let both: Vec<_> = (0..2)

@@ -273,7 +273,8 @@ fn run_files(dir: &Path) -> Vec<PathBuf> {
     let is_weights = |name: &str| {
         let inner = name.strip_prefix("weights").and_then(|name| name.strip_suffix(".safetensors"));
         inner.is_some_and(|inner| {
-            inner.split('.').skip(1).all(|part| matches!(part, "swa" | "ema") || part.parse::<usize>().is_ok())
+            let mut parts = inner.split('.');
+            parts.next() == Some("") && parts.all(|part| matches!(part, "swa" | "ema") || part.parse::<usize>().is_ok())
         })
     };
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
