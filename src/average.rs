@@ -115,7 +115,7 @@ impl Average {
                 return Err(Error::config("average.swa.every", "expected at least 1, found 0"));
             }
             if let Swa::Listed { after_updates } = swa
-                && !after_updates.windows(2).all(|pair| pair[0] < pair[1])
+                && !after_updates.is_sorted_by(|a, b| a < b)
             {
                 let found = format!("expected increasing steps, found {after_updates:?}");
                 return Err(Error::config("average.swa.after_updates", found));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use thalweg::data::{Features, Part, Source, Targets};
+use thalweg::data::{Part, Source, Targets};
 
 use super::{say, table, thousands};
 
@@ -64,11 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn info(source: &str, as_json: bool) -> anyhow::Result<ExitCode> {
     let data = source.parse::<Source>()?.load(0)?;
-    let kind = match data.train.features {
-        Features::U8(_) => "u8",
-        Features::F32(_) => "f32",
-        Features::F64(_) => "f64",
-    };
+    let kind = data.train.features.kind();
     let unit = data.unit();
     let channels: Vec<(f64, f64)> = data.channel_statistics().iter().map(|(m, d)| (m * unit, d * unit)).collect();
     let parts = [(Part::Train, "train"), (Part::Test, "test")];

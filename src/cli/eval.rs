@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use serde_json::json;
 use thalweg::data::Part;
 use thalweg::engine::Slot;
 use thalweg::run::{self, Config, weight_file};
 use toml::Value;
 
+use super::settings::read_table;
 use super::{EVALUATION_HEADER, evaluation_row, say, table};
 
 #[derive(clap::Args)]
@@ -28,9 +28,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let path = args.run.join("config.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let file = text.parse().with_context(|| path.display().to_string())?;
+    let file = read_table(&args.run.join("config.toml"))?;
     let flags = [("data.source", &args.data), ("train.device", &args.device)];
     let flags =
         flags.iter().filter_map(|(key, v)| Some((key.to_string(), Value::String(v.as_ref()?.clone())))).collect();

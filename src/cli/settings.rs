@@ -1,6 +1,6 @@
 //! The flags that make a configuration; each stands for one key of the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use thalweg::run::{Config, Setting, setting};
@@ -125,10 +125,7 @@ impl Settings {
     /// The resolved configuration.
     pub fn resolve(&self) -> anyhow::Result<Config> {
         let file = match &self.config {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-                text.parse::<Table>().with_context(|| path.display().to_string())?
-            }
+            Some(path) => read_table(path)?,
             None => Table::new(),
         };
         let sets = self.set.iter().map(|text| setting(text)).collect::<thalweg::Result<Vec<_>>>()?;
@@ -199,6 +196,12 @@ impl Settings {
         }
         Ok(flags.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
     }
+}
+
+/// The tables of a configuration file.
+pub fn read_table(path: &Path) -> anyhow::Result<Table> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    text.parse().with_context(|| path.display().to_string())
 }
 
 /// The values of a list with commas, or nothing if one of them is none.

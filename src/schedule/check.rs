@@ -32,7 +32,7 @@ fn some_steps(key: &str, value: u64) -> Result<()> {
 }
 
 fn increasing(milestones: &[u64]) -> Result<()> {
-    if milestones.windows(2).all(|pair| pair[0] < pair[1]) {
+    if milestones.is_sorted_by(|a, b| a < b) {
         return Ok(());
     }
     Err(Error::config("schedule.milestones", format!("expected increasing steps, found {milestones:?}")))
