@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use thalweg::activation::Activation;
-use thalweg::average::Average;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Features, Normalize, Order, Samples, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::gpu::adapter::{self, Gpu};
 use thalweg::gpu::{GpuEngine, Options};
-use thalweg::loss::Loss;
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
 use thalweg::schedule::Rate;
@@ -25,17 +23,9 @@ fn setup(inputs: usize, hidden: &[usize], batch: usize) -> Setup {
     let labels = (0..SAMPLES as u32).map(|i| i % 10).collect();
     let train = Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) };
     let dataset = Dataset::new("noise", [1, 1, inputs], train, None).unwrap().normalize(Normalize::Channel);
-    Setup {
-        model: Mlp::new(inputs, hidden, 10, Activation::Relu).unwrap(),
-        loss: Loss::CrossEntropy,
-        label_smoothing: 0.0,
-        optimizer: Optimizer::Sgd { lr: 1e-3, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false },
-        clip_norm: None,
-        average: Average::default(),
-        replicas: 1,
-        batch,
-        dataset: Arc::new(dataset),
-    }
+    let model = Mlp::new(inputs, hidden, 10, Activation::Relu).unwrap();
+    let optimizer = Optimizer::Sgd { lr: 1e-3, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    Setup { optimizer, batch, ..Setup::new(model, Arc::new(dataset)) }
 }
 
 /// Time of one step, measured over as many as the engine takes at once.
@@ -49,7 +39,7 @@ fn measure(criterion: &mut Criterion, device: &str, open: &dyn Fn(Setup) -> Box<
             engine.set_weights(Slot::Live, 0, &weights).unwrap();
             engine.set_order(&[Order::Sequential.permutation(SAMPLES, 0, 0)]).unwrap();
             let rates = vec![Rate { lr: 1e-3, momentum: 0.9 }];
-            let step = Step { index: 0, first: 0, rows: batch, rates };
+            let step = Step { rows: batch, rates, ..Step::default() };
             group.throughput(Throughput::Elements(batch as u64));
             group.bench_function(BenchmarkId::from_parameter(batch), |bencher| {
                 bencher.iter_custom(|n| {

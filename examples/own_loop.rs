@@ -5,12 +5,10 @@
 use std::sync::Arc;
 
 use thalweg::activation::Activation;
-use thalweg::average::Average;
 use thalweg::data::{Dataset, Features, Normalize, Samples, Targets};
 use thalweg::device::{Device, Precision};
 use thalweg::engine::{Setup, Slot};
 use thalweg::gpu::Options;
-use thalweg::loss::Loss;
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
 use thalweg::schedule::Schedule;
@@ -30,16 +28,13 @@ fn spirals(n: usize, offset: f32) -> Samples {
 
 fn main() -> thalweg::Result<()> {
     let dataset = Dataset::new("spirals", [2, 1, 1], spirals(2000, 0.0), Some(spirals(500, 0.3)))?;
+    let model = Mlp::new(2, &[64, 64], 2, Activation::Gelu)?;
     let setup = Setup {
-        model: Mlp::new(2, &[64, 64], 2, Activation::Gelu)?,
-        loss: Loss::CrossEntropy,
-        label_smoothing: 0.0,
         optimizer: Optimizer::Adam { lr: 5e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, amsgrad: false },
         clip_norm: Some(1.0),
-        average: Average::default(),
         replicas: 4,
         batch: 50,
-        dataset: Arc::new(dataset.normalize(Normalize::Channel)),
+        ..Setup::new(model, Arc::new(dataset.normalize(Normalize::Channel)))
     };
     let (mut engine, why) = Device::Auto.open(Precision::F32, setup, Options::default())?;
     println!("{}: {why}", engine.describe());

@@ -14,6 +14,8 @@ struct Pass {
     streamed: u32,
     streamed_rows: u32,
     replicas: u32,
+    member: u32,
+    members: u32,
 }
 
 struct Coefficients {
@@ -28,10 +30,16 @@ struct Coefficients {
     shrink: f32,
     swa: f32,
     ema: f32,
+    lookahead: f32,
+    statistics: f32,
+    seed: u32,
+    step: u32,
 }
 
 struct Args {
-    params: u32, // vec4s of one replica's vectors
+    params: u32,  // vec4s of one replica's vectors
+    trained: u32, // vec4s of them that are trained
+    decayed: u32, // vec4s of them that the weight decay acts on
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
@@ -54,15 +62,15 @@ fn main(
 ) {
     // Long vectors take several rows of workgroups.
     let i = id.y * groups.x * LANES + id.x;
-    if i >= args.params {
+    if i >= args.trained {
         return;
     }
     let r = id.z;
     let at = r * args.params + i;
     let c = coefficients[pass_.slot * pass_.replicas + r];
 
-    let w = params[at] * c.shrink;
-    let g = clip[r] * grads[at] + c.weight_decay * w;
+    let w = params[at] * select(1.0, c.shrink, i < args.decayed);
+    let g = clip[r] * grads[at] + select(0.0, c.weight_decay, i < args.decayed) * w;
     let first = c.momentum * m[at] + c.gain * g;
     var second = c.decay * v[at] + c.fresh * g * g;
     m[at] = first;

@@ -11,6 +11,8 @@ struct Pass {
     streamed: u32,
     streamed_rows: u32,
     replicas: u32,
+    member: u32,
+    members: u32,
 }
 
 struct Coefficients {
@@ -25,10 +27,16 @@ struct Coefficients {
     shrink: f32,
     swa: f32,
     ema: f32,
+    lookahead: f32,
+    statistics: f32,
+    seed: u32,
+    step: u32,
 }
 
 struct Args {
-    params: u32, // vec4s of one replica's vectors
+    params: u32,  // vec4s of one replica's vectors
+    trained: u32, // vec4s of them that are trained
+    decayed: u32, // not used
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
@@ -47,7 +55,7 @@ fn main(
 ) {
     // Long vectors take several rows of workgroups.
     let i = id.y * groups.x * LANES + id.x;
-    if i >= args.params {
+    if i >= args.trained {
         return;
     }
     let r = id.z;

@@ -1,4 +1,4 @@
-// z = a · Wᵀ + b,  y = activation(z),  slope = activation'(z)
+// z = a · Wᵀ + b,  y = dropout(activation(z)) (+ a if RESIDUAL),  slope = activation'(z), 0 where y is dropped
 //
 // a: (R, room, inputs), W: (R, inputs, outputs), y and slope: (R, room, outputs), all in vec4s along the last axis.
 //
@@ -15,6 +15,26 @@ struct Pass {
     streamed: u32,
     streamed_rows: u32,
     replicas: u32,
+    member: u32,
+    members: u32,
+}
+
+struct Coefficients {
+    step_size: f32,
+    momentum: f32,
+    gain: f32,
+    decay: f32,
+    fresh: f32,
+    correction: f32,
+    eps: f32,
+    weight_decay: f32,
+    shrink: f32,
+    swa: f32,
+    ema: f32,
+    lookahead: f32,
+    statistics: f32,
+    seed: u32,
+    step: u32,
 }
 
 struct Args {
@@ -25,6 +45,9 @@ struct Args {
     params_stride: u32, // vec4s of one replica's params
     a_stride: u32,      // vec4s of one replica's a; 0 if all share one
     y_stride: u32,      // vec4s of one replica's y
+    purpose: u32,       // of dropout's random numbers
+    dropped: u32,       // an output whose hash is below it is dropped
+    kept: f32,          // multiplies the others
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
@@ -33,9 +56,12 @@ struct Args {
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;     // (R, room, outputs)
 @group(0) @binding(4) var<storage, read_write> slope: array<vec4<f32>>; // (R, room, outputs)
 @group(1) @binding(0) var<uniform> pass_: Pass;
+@group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override LANES: u32 = 32u;
 override ACTIVATION: u32 = 0u; // identity, relu, gelu, gelu_tanh, silu, tanh
+override RESIDUAL: bool = false;
+override DROPOUT: bool = false;
 const ROWS: u32 = 16u;
 const COLUMNS: u32 = 2u;
 
@@ -84,13 +110,43 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
                 let row = first_row + i;
                 if row < pass_.rows {
                     let at = r * args.y_stride + row * args.outputs + output;
-                    let result = activate(z[i][j] + bias);
+                    var result = activate(z[i][j] + bias);
+                    if DROPOUT {
+                        let factor = dropout(r, row, output);
+                        result.value *= factor;
+                        result.slope *= factor;
+                    }
+                    if RESIDUAL {
+                        result.value += a[row_at[i] + output];
+                    }
                     y[at] = result.value;
                     slope[at] = result.slope;
                 }
             }
         }
     }
+}
+
+// What multiplies four outputs of a row.
+fn dropout(r: u32, row: u32, output: u32) -> vec4<f32> {
+    let key = coefficients[pass_.slot * pass_.replicas + r];
+    let h = hash(vec4(key.seed, key.step, pass_.first + row, args.purpose << 22u | output));
+    return select(vec4(args.kept), vec4<f32>(), h < vec4(args.dropped));
+}
+
+// pcg4d (Jarzynski and Olano, Hash Functions for GPU Rendering, 2020)
+fn hash(key: vec4<u32>) -> vec4<u32> {
+    let v = stir(key * 1664525u + 1013904223u);
+    return stir(v ^ (v >> vec4(16u)));
+}
+
+fn stir(key: vec4<u32>) -> vec4<u32> {
+    var v = key;
+    v.x += v.y * v.w;
+    v.y += v.z * v.x;
+    v.z += v.x * v.y;
+    v.w += v.y * v.z;
+    return v;
 }
 
 struct Activated {

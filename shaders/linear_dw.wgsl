@@ -16,6 +16,8 @@ struct Pass {
     streamed: u32,
     streamed_rows: u32,
     replicas: u32,
+    member: u32,
+    members: u32,
 }
 
 struct Args {

@@ -1,4 +1,7 @@
-// dx = (dz · W) ∘ slope
+// da = dz · W (+ above if RESIDUAL),  dx = da ∘ slope
+//
+// `above` is the gradient of the layer's output, which a residual connection hands down; KEEP writes da, for the layer
+// below to do so in turn.
 //
 // dz: (R, room, outputs), W: (R, inputs, outputs), slope and dx: (R, room, inputs), all in vec4s along the last axis.
 //
@@ -14,6 +17,8 @@ struct Pass {
     streamed: u32,
     streamed_rows: u32,
     replicas: u32,
+    member: u32,
+    members: u32,
 }
 
 struct Args {
@@ -29,10 +34,14 @@ struct Args {
 @group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;   // (R, P)
 @group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;       // (R, room, outputs)
 @group(0) @binding(3) var<storage, read> slope: array<vec4<f32>>;    // (R, room, inputs)
-@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>; // (R, room, inputs)
+@group(0) @binding(4) var<storage, read> above: array<vec4<f32>>;    // (R, room, inputs)
+@group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>; // (R, room, inputs)
+@group(0) @binding(6) var<storage, read_write> da: array<vec4<f32>>; // (R, room, inputs)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override LANES: u32 = 32u;
+override RESIDUAL: bool = false;
+override KEEP: bool = false;
 const ROWS: u32 = 16u;
 
 @compute @workgroup_size(LANES)
@@ -68,6 +77,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             let row = first_row + i;
             if row < pass_.rows {
                 let at = r * args.dx_stride + row * args.inputs + column;
+                if RESIDUAL {
+                    sum[i] += above[at];
+                }
+                if KEEP {
+                    da[at] = sum[i];
+                }
                 dx[at] = sum[i] * slope[at];
             }
         }

@@ -12,6 +12,8 @@ struct Pass {
     streamed: u32,
     streamed_rows: u32,
     replicas: u32,
+    member: u32,
+    members: u32,
 }
 
 struct Coefficients {
@@ -26,10 +28,16 @@ struct Coefficients {
     shrink: f32,
     swa: f32,
     ema: f32,
+    lookahead: f32,
+    statistics: f32,
+    seed: u32,
+    step: u32,
 }
 
 struct Args {
-    params: u32, // vec4s of one replica's vectors
+    params: u32,  // vec4s of one replica's vectors
+    trained: u32, // vec4s of them that are trained
+    decayed: u32, // vec4s of them that the weight decay acts on
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
@@ -50,7 +58,7 @@ fn main(
 ) {
     // Long vectors take several rows of workgroups.
     let i = id.y * groups.x * LANES + id.x;
-    if i >= args.params {
+    if i >= args.trained {
         return;
     }
     let r = id.z;
@@ -58,7 +66,7 @@ fn main(
     let c = coefficients[pass_.slot * pass_.replicas + r];
 
     let w = params[at];
-    let g = clip[r] * grads[at] + c.weight_decay * w;
+    let g = clip[r] * grads[at] + select(0.0, c.weight_decay, i < args.decayed) * w;
     let velocity = c.momentum * v[at] + c.gain * g;
     v[at] = velocity;
     params[at] = w - c.step_size * select(velocity, g + c.momentum * velocity, NESTEROV);

@@ -1,44 +1,76 @@
-//! Averages of the weights along the way.
+//! Averages of the weights along the way, and copies of them for an ensemble.
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Slot;
 use crate::error::{Error, Result};
+use crate::schedule::Unit;
 
-/// Which means are kept beside the weights, and when they sample; none by default.
+/// Which averages and copies are kept beside the weights, and when they take them up; none by default. Any go together.
 ///
 /// A mean takes up the weights after an update by `mean ← mean + k (w − mean)`; k is a function of the step alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Average {
-    /// Stochastic weight averaging.
+    /// Stochastic weight averaging, the arithmetic mean of the weights at some steps (Izmailov et al., 2018):
+    /// `k = 1 / (n + 1)` after n samples.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub swa: Option<Swa>,
+    pub swa: Option<Sampling>,
     /// Exponential moving average.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<Ema>,
+    /// An ensemble of copies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<Snapshots>,
+    /// Slow weights that lead the fast ones; they change the training itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookahead: Option<Lookahead>,
 }
 
-/// The arithmetic mean of the weights at some steps (Izmailov et al., 2018): `k = 1 / (n + 1)` after n samples.
+/// After which steps the weights are sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields, expecting = "expected {start, every} or {after_updates}")]
-pub enum Swa {
-    /// At steps `start`, `start + every`, `start + 2 every`, ..., counted from 0.
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected {start, every, unit}, {after_updates} or {at = \"minima\"}"
+)]
+pub enum Sampling {
+    /// After `start`, `start + every`, `start + 2 every`, ..., counted from 0, in steps or in epochs.
     Every {
-        /// The first step after which the weights are sampled.
+        /// The first step or epoch after which the weights are sampled.
         start: u64,
-        /// Steps between two samples.
+        /// From one sample to the next. Default 1.
+        #[serde(default = "one")]
         every: u64,
+        /// What is counted. Default step.
+        #[serde(default)]
+        unit: Unit,
     },
     /// After these updates, counted from 0.
     Listed {
         /// Increasing.
         after_updates: Vec<u64>,
     },
+    /// Where the learning rate has come down and is about to rise again, or the run ends.
+    Minima {
+        /// Tells this from the others.
+        at: Minima,
+        /// Minima of earlier steps do not count. Default 0.
+        #[serde(default)]
+        start: u64,
+    },
 }
 
-/// A mean whose weights fade by `decay` a step (Polyak and Juditsky, 1992, for decay → 1): `k = 1 − decay`, and 1 for
-/// the first sample, or with bias correction `k = (1 − decay) / (1 − decayᵗ)` at sample t, as if no weights had been
-/// before.
+/// The word `minima`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Minima {
+    /// The steps with the lowest rate of each cycle.
+    Minima,
+}
+
+/// A mean in which older weights fade by `decay` a sample (Polyak and Juditsky, 1992, for decay → 1): `k = 1 − decay`,
+/// and 1 for the first sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ema {
@@ -48,105 +80,287 @@ pub struct Ema {
     /// The first step after which the weights are sampled. Default 0.
     #[serde(default)]
     pub start: u64,
-    /// Default false.
+    /// Steps from one sample to the next; more than one makes the mean cheaper. Default 1.
+    #[serde(default = "one")]
+    pub every: u64,
+    /// `k = (1 − decay) / (1 − decayᵗ)` at sample t (from 1), as if no weights had been before. Default false.
     #[serde(default)]
     pub bias_correction: bool,
+    /// `k = 1 − min(decay, (1 + n) / (10 + n))` after n samples: a mean that is quick at first. Default false.
+    #[serde(default)]
+    pub warm_up: bool,
 }
 
+/// Copies of the weights whose predictions are averaged: the mean of the softmax outputs (snapshot ensembles; Huang et
+/// al., 2017).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshots {
+    /// How many are kept, the latest ones. Default 5.
+    #[serde(default = "five")]
+    pub max: usize,
+    /// Default: at the minima of the learning rate.
+    #[serde(default = "at_minima")]
+    pub when: Sampling,
+}
+
+/// Every so many steps `slow ← slow + alpha (w − slow)` and `w ← slow` (Zhang et al., 2019).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lookahead {
+    /// Default 5.
+    #[serde(default = "five_steps")]
+    pub every: u64,
+    /// In `(0, 1]`, default 0.5.
+    #[serde(default = "half")]
+    pub alpha: f64,
+}
+
+fn one() -> u64 {
+    1
+}
+fn five() -> usize {
+    5
+}
+fn five_steps() -> u64 {
+    5
+}
+fn half() -> f64 {
+    0.5
+}
 fn decay() -> f64 {
     0.999
 }
+fn at_minima() -> Sampling {
+    Sampling::Minima { at: Minima::Minima, start: 0 }
+}
 
-impl Swa {
-    /// The number of samples before `step`, if the weights are sampled after `step`.
-    fn samples_before(&self, step: u64) -> Option<u64> {
-        match self {
-            Self::Every { start, every } => {
-                let since = step.checked_sub(*start)?;
-                since.is_multiple_of(*every).then(|| since / every)
+/// What the averages take of the weights after one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Take {
+    /// k of SWA; 0 where it does not sample.
+    pub swa: f64,
+    /// k of the EMA; 0 where it does not sample.
+    pub ema: f64,
+    /// α of lookahead; 0 between its steps.
+    pub lookahead: f64,
+    /// The snapshot that becomes a copy of the weights.
+    pub snapshot: Option<usize>,
+}
+
+/// When the averages of one run sample: a function of the step, so that resuming needs the step alone.
+#[derive(Clone, Debug, Default)]
+pub struct Sampler {
+    average: Average,
+    swa: Vec<u64>,
+    snapshots: Vec<u64>,
+}
+
+/// A run as schedules and averages see it.
+pub struct Clock<'a> {
+    /// Steps of the run.
+    pub steps: u64,
+    /// Steps of an epoch.
+    pub per_epoch: u64,
+    /// The rate of each step, if it is a function of the step.
+    pub lr: Option<&'a dyn Fn(u64) -> f64>,
+}
+
+impl Sampling {
+    /// The steps, in order, after which the weights are sampled; `key` is the setting that an error names.
+    fn steps(&self, key: &str, clock: &Clock) -> Result<Vec<u64>> {
+        let steps: Vec<u64> = match self {
+            Self::Every { every: 0, .. } => {
+                return Err(Error::config(format!("{key}.every"), "expected at least 1, found 0"));
             }
-            Self::Listed { after_updates } => after_updates.iter().position(|&t| t == step).map(|n| n as u64),
+            Self::Every { start, every, unit: Unit::Step } => (*start..clock.steps).step_by(*every as usize).collect(),
+            Self::Every { start, every, unit: Unit::Epoch } => {
+                let epochs = clock.steps / clock.per_epoch;
+                (*start..epochs).step_by(*every as usize).map(|epoch| (epoch + 1) * clock.per_epoch - 1).collect()
+            }
+            Self::Listed { after_updates } => {
+                if !after_updates.is_sorted_by(|a, b| a < b) {
+                    let found = format!("expected increasing steps, found {after_updates:?}");
+                    return Err(Error::config(format!("{key}.after_updates"), found));
+                }
+                after_updates.iter().copied().filter(|&step| step < clock.steps).collect()
+            }
+            Self::Minima { start, .. } => {
+                let Some(lr) = clock.lr else {
+                    let found =
+                        "expected a schedule that is a function of the step, found one with a plateau (schedule)";
+                    return Err(Error::config(key, found));
+                };
+                minima(clock.steps, lr).into_iter().filter(|step| step >= start).collect()
+            }
+        };
+        if steps.is_empty() {
+            let found = match self {
+                Self::Minima { .. } => "expected a schedule whose rate falls (schedule), found none that does".into(),
+                _ => format!(
+                    "expected a first sample before the last of {} steps (train.epochs), found none",
+                    clock.steps
+                ),
+            };
+            return Err(Error::config(key, found));
+        }
+        Ok(steps)
+    }
+}
+
+/// The steps at which the rate has fallen since it last rose, and rises next or has no next.
+fn minima(steps: u64, lr: &dyn Fn(u64) -> f64) -> Vec<u64> {
+    let (mut minima, mut has_fallen, mut now) = (Vec::new(), false, lr(0));
+    for step in 0..steps {
+        let next = if step + 1 < steps { lr(step + 1) } else { f64::INFINITY };
+        if next > now && has_fallen {
+            minima.push(step);
+        }
+        has_fallen = next < now || has_fallen && next == now;
+        now = next;
+    }
+    minima
+}
+
+impl Ema {
+    /// k after `step`, counted from 0; 0 where the mean does not sample.
+    fn weight(&self, step: u64) -> f64 {
+        let Some(n) = step.checked_sub(self.start).filter(|since| since.is_multiple_of(self.every)) else { return 0.0 };
+        let n = (n / self.every) as f64;
+        if n == 0.0 {
+            1.0
+        } else if self.bias_correction {
+            (1.0 - self.decay) / (1.0 - self.decay.powf(n + 1.0))
+        } else if self.warm_up {
+            1.0 - self.decay.min((1.0 + n) / (10.0 + n))
+        } else {
+            1.0 - self.decay
         }
     }
 
-    /// The first step after which the weights are sampled.
-    fn first(&self) -> u64 {
-        match self {
-            Self::Every { start, .. } => *start,
-            Self::Listed { after_updates } => after_updates.first().copied().unwrap_or(u64::MAX),
+    fn check(&self, clock: &Clock) -> Result<()> {
+        let Self { decay, start, every, bias_correction, warm_up } = *self;
+        if !(0.0..1.0).contains(&decay) {
+            return Err(Error::config("average.ema.decay", format!("expected a number in [0, 1), found {decay}")));
         }
+        if every == 0 {
+            return Err(Error::config("average.ema.every", "expected at least 1, found 0"));
+        }
+        if start >= clock.steps {
+            let found = format!("expected a step before the last of {} (train.epochs), found {start}", clock.steps);
+            return Err(Error::config("average.ema.start", found));
+        }
+        if bias_correction && warm_up {
+            let found = "expected false, since average.ema.bias_correction is true, found true";
+            return Err(Error::config("average.ema.warm_up", found));
+        }
+        Ok(())
     }
 }
 
 impl Average {
-    /// k of SWA after `step`, counted from 0; 0 where it does not sample.
+    /// When the averages sample in a run of this clock.
     ///
     /// ```
-    /// use thalweg::average::{Average, Swa};
-    /// let average = Average { swa: Some(Swa::Every { start: 4, every: 2 }), ema: None };
-    /// assert_eq!([3, 4, 5, 6, 8].map(|step| average.swa_weight(step)), [0.0, 1.0, 0.0, 1.0 / 2.0, 1.0 / 3.0]);
+    /// use thalweg::average::{Average, Clock, Sampling};
+    /// use thalweg::schedule::Unit;
+    /// let swa = Some(Sampling::Every { start: 4, every: 2, unit: Unit::Step });
+    /// let sampler = Average { swa, ..Average::default() }.sampler(&Clock { steps: 10, per_epoch: 5, lr: None }).unwrap();
+    /// assert_eq!([3, 4, 5, 6, 8].map(|step| sampler.take(step).swa), [0.0, 1.0, 0.0, 1.0 / 2.0, 1.0 / 3.0]);
     /// ```
-    pub fn swa_weight(&self, step: u64) -> f64 {
-        let before = self.swa.as_ref().and_then(|swa| swa.samples_before(step));
-        before.map_or(0.0, |n| 1.0 / (n + 1) as f64)
-    }
-
-    /// k of the EMA after `step`, counted from 0; 0 where it does not sample.
-    pub fn ema_weight(&self, step: u64) -> f64 {
-        let Some((ema, since)) = self.ema.and_then(|ema| Some((ema, step.checked_sub(ema.start)?))) else {
-            return 0.0;
-        };
-        if since == 0 {
-            1.0
-        } else if ema.bias_correction {
-            (1.0 - ema.decay) / (1.0 - ema.decay.powf((since + 1) as f64))
-        } else {
-            1.0 - ema.decay
-        }
-    }
-
-    /// Refuses means that never sample in a run of `steps` steps, and constants out of range.
     ///
     /// # Errors
-    /// The first setting that does not fit.
-    pub fn check(&self, steps: u64) -> Result<()> {
+    /// Averages that never sample, and constants out of range.
+    pub fn sampler(&self, clock: &Clock) -> Result<Sampler> {
+        let mut sampler = Sampler { average: self.clone(), ..Sampler::default() };
         if let Some(swa) = &self.swa {
-            if let Swa::Every { every: 0, .. } = swa {
-                return Err(Error::config("average.swa.every", "expected at least 1, found 0"));
+            sampler.swa = swa.steps("average.swa", clock)?;
+        }
+        if let Some(Snapshots { max, when }) = &self.snapshots {
+            if !(1..=Slot::MOST_SNAPSHOTS).contains(max) {
+                let found = format!("expected 1 to {}, found {max}", Slot::MOST_SNAPSHOTS);
+                return Err(Error::config("average.snapshots.max", found));
             }
-            if let Swa::Listed { after_updates } = swa
-                && !after_updates.is_sorted_by(|a, b| a < b)
-            {
-                let found = format!("expected increasing steps, found {after_updates:?}");
-                return Err(Error::config("average.swa.after_updates", found));
+            sampler.snapshots = when.steps("average.snapshots.when", clock)?;
+        }
+        if let Some(ema) = &self.ema {
+            ema.check(clock)?;
+        }
+        if let Some(Lookahead { every, alpha }) = self.lookahead {
+            if every == 0 {
+                return Err(Error::config("average.lookahead.every", "expected at least 1, found 0"));
             }
-            if swa.first() >= steps {
-                let found =
-                    format!("expected a first sample before the last of {steps} steps (train.epochs), found none");
-                return Err(Error::config("average.swa", found));
+            if !(alpha > 0.0 && alpha <= 1.0) {
+                let found = format!("expected a number in (0, 1], found {alpha}");
+                return Err(Error::config("average.lookahead.alpha", found));
             }
         }
-        if let Some(Ema { decay, start, .. }) = self.ema {
-            if !(0.0..1.0).contains(&decay) {
-                return Err(Error::config("average.ema.decay", format!("expected a number in [0, 1), found {decay}")));
-            }
-            if start >= steps {
-                let found = format!("expected a step before the last of {steps} (train.epochs), found {start}");
-                return Err(Error::config("average.ema.start", found));
-            }
-        }
-        Ok(())
+        Ok(sampler)
     }
 
-    /// The slots that hold a mean after `steps` steps, with their names.
-    pub fn slots(&self, steps: u64) -> Vec<(&'static str, crate::engine::Slot)> {
+    /// The slots that its averages and copies lie in.
+    pub fn slots(&self) -> Vec<Slot> {
         let mut slots = Vec::new();
-        if self.swa.as_ref().is_some_and(|swa| swa.first() < steps) {
-            slots.push(("swa", crate::engine::Slot::Swa));
-        }
-        if self.ema.is_some_and(|ema| ema.start < steps) {
-            slots.push(("ema", crate::engine::Slot::Ema));
-        }
+        slots.extend(self.swa.as_ref().map(|_| Slot::Swa));
+        slots.extend(self.ema.map(|_| Slot::Ema));
+        slots.extend(self.lookahead.map(|_| Slot::Slow));
+        slots.extend((0..self.snapshots.as_ref().map_or(0, |s| s.max)).map(Slot::Snapshot));
         slots
+    }
+}
+
+impl Sampler {
+    /// What the averages take after `step`, counted from 0.
+    pub fn take(&self, step: u64) -> Take {
+        let swa = self.swa.binary_search(&step).map_or(0.0, |n| 1.0 / (n + 1) as f64);
+        let snapshot = self.average.snapshots.as_ref().and_then(|snapshots| {
+            let n = self.snapshots.binary_search(&step).ok()?;
+            Some(n % snapshots.max)
+        });
+        let lookahead = self.average.lookahead.filter(|l| (step + 1).is_multiple_of(l.every)).map_or(0.0, |l| l.alpha);
+        Take { swa, ema: self.average.ema.map_or(0.0, |ema| ema.weight(step)), lookahead, snapshot }
+    }
+
+    /// What can be evaluated beside the weights after `steps` steps: its name, and the slots whose predictions are
+    /// averaged.
+    pub fn means(&self, steps: u64) -> Vec<(&'static str, Vec<Slot>)> {
+        let before = |list: &[u64]| list.iter().filter(|&&step| step < steps).count();
+        let mut means = Vec::new();
+        if before(&self.swa) > 0 {
+            means.push(("swa", vec![Slot::Swa]));
+        }
+        if self.average.ema.is_some_and(|ema| ema.start < steps) {
+            means.push(("ema", vec![Slot::Ema]));
+        }
+        if let Some(snapshots) = &self.average.snapshots
+            && before(&self.snapshots) > 0
+        {
+            let count = before(&self.snapshots).min(snapshots.max);
+            means.push(("snapshots", (0..count).map(Slot::Snapshot).collect()));
+        }
+        means
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minima_are_where_the_rate_turns() {
+        let of = |rates: &[f64]| minima(rates.len() as u64, &|t| rates[t as usize]);
+        assert_eq!(of(&[3.0, 2.0, 1.0, 3.0, 2.0, 1.0]), [2, 5]);
+        // A flat bottom is sampled where it ends; a rise at the start is no minimum.
+        assert_eq!(of(&[1.0, 2.0, 1.0, 1.0, 2.0, 2.0]), [3]);
+        assert!(of(&[1.0, 1.0, 1.0]).is_empty());
+    }
+
+    #[test]
+    fn epochs_are_sampled_after_their_last_step() {
+        let clock = Clock { steps: 12, per_epoch: 3, lr: None };
+        let every = Sampling::Every { start: 1, every: 2, unit: Unit::Epoch };
+        assert_eq!(every.steps("swa", &clock).unwrap(), [5, 11]);
+        assert!(Sampling::Every { start: 4, every: 1, unit: Unit::Epoch }.steps("swa", &clock).is_err());
+        assert!(at_minima().steps("swa", &clock).is_err());
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::average::Average;
-use crate::data::{Dataset, Part};
+use crate::average::{Average, Take};
+use crate::data::{Augment, Dataset, Part};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::model::{Layout, Mlp};
-use crate::optimizer::Optimizer;
+use crate::model::{Layout, Mlp, NORM_MOMENTUM, Norm};
+use crate::optimizer::{Decay, Optimizer};
+use crate::rng::{Purpose, Stream};
 use crate::schedule::Rate;
 
 /// What an engine is built for.
@@ -19,12 +20,20 @@ pub struct Setup {
     pub loss: Loss,
     /// ε of the cross-entropy, in `[0, 1)`.
     pub label_smoothing: f64,
+    /// How training samples are changed at random.
+    pub augment: Augment,
     /// How a gradient becomes an update.
     pub optimizer: Optimizer,
+    /// What the optimizer's weight decay acts on.
+    pub decay: Decay,
     /// Gradients of a larger global norm are scaled to it: `g ← g · min(1, clip_norm / (‖g‖ + 1e-6))`.
     pub clip_norm: Option<f64>,
     /// Which means of the weights are kept beside them.
     pub average: Average,
+    /// Whether there is a slot for the best weights of the run.
+    pub keep_best: bool,
+    /// Draws first weights, orders, dropout and augmentation; replica r uses seed + r.
+    pub seed: u64,
     /// Number of models trained side by side.
     pub replicas: usize,
     /// Samples of the largest step.
@@ -33,18 +42,41 @@ pub struct Setup {
     pub dataset: Arc<Dataset>,
 }
 
-/// The most samples that pass through the network at once; a larger batch is summed up from several passes.
+/// The most samples that pass through the network at once; a larger batch is summed up from several passes, except
+/// under batch normalisation, whose statistics are those of the whole step.
 ///
 /// A constant, so that a run's bits depend neither on the memory at hand nor on the number of replicas.
 pub const MAX_PASS: usize = 2048;
 
 /// WebGPU's core limit of workgroups in one dimension.
 const MAX_REPLICAS: usize = 65_535;
+/// The same limit.
+const MOST_ROWS: usize = 65_535;
 
 /// The fewest samples for which an engine makes room, so that evaluation after a step of one sample is not slow.
 const MIN_ROOM: usize = 512;
 
 impl Setup {
+    /// One model trained by AdamW in batches of 128 (or as many samples as there are), with the loss that fits the
+    /// targets and nothing else.
+    pub fn new(model: Mlp, dataset: Arc<Dataset>) -> Self {
+        Self {
+            model,
+            loss: if dataset.is_classification() { Loss::CrossEntropy } else { Loss::Mse },
+            label_smoothing: 0.0,
+            augment: Augment::default(),
+            optimizer: Optimizer::default(),
+            decay: Decay::default(),
+            clip_norm: None,
+            average: Average::default(),
+            keep_best: false,
+            seed: 0,
+            replicas: 1,
+            batch: dataset.train.len().min(128),
+            dataset,
+        }
+    }
+
     /// Refuses what does not go together, and values above `largest`, that of the engine's precision.
     ///
     /// # Errors
@@ -96,17 +128,59 @@ impl Setup {
                 format!("expected 1 to {samples} samples, as many as the training part has, found {}", self.batch),
             ));
         }
+        if self.model.norm == Norm::Batch && self.batch > MOST_ROWS {
+            let found = format!(
+                "expected at most {MOST_ROWS} samples under batch normalisation (model.norm), found {}",
+                self.batch
+            );
+            return Err(Error::config("train.batch", found));
+        }
+        self.model.check()?;
+        self.augment.check(data)?;
         self.optimizer.check()
+    }
+
+    /// The most samples of a step that pass through the network at once.
+    pub fn most_in_pass(&self) -> usize {
+        if self.model.norm == Norm::Batch { self.batch } else { self.batch.min(MAX_PASS) }
     }
 
     /// Rows of the activation buffers: samples that pass through the network at once in an evaluation.
     pub fn room(&self) -> usize {
-        self.batch.clamp(MIN_ROOM, MAX_PASS)
+        self.most_in_pass().max(MIN_ROOM)
+    }
+
+    /// All vectors as long as the parameters that outlive a step: what a checkpoint holds.
+    pub fn slots(&self) -> Vec<Slot> {
+        let mut slots = vec![Slot::Live];
+        slots.extend((0..self.optimizer.state_vectors()).map(Slot::State));
+        slots.extend(self.kept());
+        slots
+    }
+
+    /// Those of them that averages ask for, and the best weights.
+    pub(crate) fn kept(&self) -> Vec<Slot> {
+        let mut slots = self.average.slots();
+        slots.extend(self.keep_best.then_some(Slot::Best));
+        slots
+    }
+
+    /// The end of the parameters that the weight decay acts on.
+    pub(crate) fn decayed(&self, layout: &Layout) -> usize {
+        match self.decay {
+            Decay::All => layout.trained,
+            Decay::Weights => layout.weights,
+        }
+    }
+
+    /// Of all random numbers of `replica` that are drawn on the device.
+    pub(crate) fn noise_seed(&self, replica: usize) -> u32 {
+        Stream::new(self.seed.wrapping_add(replica as u64), Purpose::Noise, 0).below(1 << 32) as u32
     }
 }
 
 /// One update of every replica.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
     /// Number of updates before this one.
     pub index: u64,
@@ -116,13 +190,38 @@ pub struct Step {
     pub rows: usize,
     /// Learning rate and momentum, one a replica.
     pub rates: Vec<Rate>,
+    /// What the averages take of the weights afterwards.
+    pub take: Take,
 }
 
 impl Step {
-    /// The ranges of positions in the order that pass through the network one after the other.
-    pub(crate) fn passes(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+    /// The ranges of positions in the order that pass through the network one after the other, `most` at a time.
+    pub(crate) fn passes(&self, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
         let end = self.first + self.rows;
-        (self.first..end).step_by(MAX_PASS).map(move |first| first..end.min(first + MAX_PASS))
+        (self.first..end).step_by(most).map(move |first| first..end.min(first + most))
+    }
+}
+
+/// What a step's forward and backward passes are for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Aim {
+    /// An update.
+    Update,
+    /// A look at the gradient; nothing is to change.
+    Gradient,
+    /// New running statistics: this step is the n-th, from 0.
+    Statistics(usize),
+}
+
+impl Aim {
+    /// How much of batch normalisation's running statistics the step replaces. New ones are the mean over the steps, as
+    /// those of `torch.optim.swa_utils.update_bn`.
+    pub fn statistics(self) -> f64 {
+        match self {
+            Self::Update => NORM_MOMENTUM,
+            Self::Gradient => 0.0,
+            Self::Statistics(n) => 1.0 / (n + 1) as f64,
+        }
     }
 }
 
@@ -150,7 +249,7 @@ pub struct Evaluation {
     pub accuracy: f64,
 }
 
-/// A set of weights that an engine holds.
+/// A vector as long as the parameters that an engine holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// The weights being trained.
@@ -161,15 +260,39 @@ pub enum Slot {
     Swa,
     /// The mean that [`Average::ema`] asks for.
     Ema,
+    /// The slow weights of [`Average::lookahead`].
+    Slow,
+    /// One of the copies that [`Average::snapshots`] asks for.
+    Snapshot(usize),
+    /// The best weights, where [`Setup::keep_best`] asks for them.
+    Best,
+    /// One of the optimizer's [`state_vectors`](Optimizer::state_vectors).
+    State(usize),
 }
 
 impl Slot {
     /// Number of copies.
     pub const COPIES: usize = 2;
+    /// The most snapshots.
+    pub const MOST_SNAPSHOTS: usize = 100;
 
-    /// There is no such slot, since its mean is not asked for.
+    /// Its name in files: `live`, `state.0`, `snapshot.2`.
+    pub fn name(self) -> String {
+        match self {
+            Self::Live => "live".into(),
+            Self::Copy(i) => format!("copy.{i}"),
+            Self::Swa => "swa".into(),
+            Self::Ema => "ema".into(),
+            Self::Slow => "slow".into(),
+            Self::Snapshot(i) => format!("snapshot.{i}"),
+            Self::Best => "best".into(),
+            Self::State(i) => format!("state.{i}"),
+        }
+    }
+
+    /// There is no such slot, since nobody asked for it.
     pub(crate) fn missing(self) -> Error {
-        Error::config("average", format!("expected {self:?} to be asked for, found that it is not").to_lowercase())
+        Error::config("average", format!("expected {} to be asked for, found that it is not", self.name()))
     }
 }
 
@@ -195,19 +318,19 @@ pub trait Engine {
     /// Where each tensor lies in a flat vector.
     fn layout(&self) -> &Layout;
 
-    /// Replaces the weights of one replica.
+    /// Replaces one replica's vector in a slot.
     ///
     /// # Errors
     /// The device is lost.
     fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()>;
 
-    /// The weights of one replica.
+    /// One replica's vector in a slot.
     ///
     /// # Errors
     /// The device is lost.
     fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>>;
 
-    /// Copies the weights of all replicas, without a way over the host.
+    /// Copies a slot of all replicas, without a way over the host.
     ///
     /// # Errors
     /// The device is lost.
@@ -241,11 +364,19 @@ pub trait Engine {
     /// The device is lost.
     fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>>;
 
-    /// Mean loss and accuracy of `slot`'s weights over a part of the data set, one a replica.
+    /// Mean loss and accuracy over a part of the data set, one a replica: of the weights in one slot, or of the ensemble
+    /// of several, whose prediction is the mean of their softmax outputs (of their outputs, under the squared error).
+    ///
+    /// # Errors
+    /// The part is missing, or the device is lost.
+    fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>>;
+
+    /// Replaces the running statistics of batch normalisation in `slot` by the mean of those of `steps`, carried out
+    /// forward alone with the slot's weights; without batch normalisation it does nothing.
     ///
     /// # Errors
     /// The device is lost.
-    fn evaluate(&mut self, part: Part, slot: Slot) -> Result<Vec<Evaluation>>;
+    fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()>;
 
     /// Its buffers on the device.
     fn memory(&self) -> Vec<Allocation>;

@@ -29,12 +29,10 @@
 //! ```
 //! use std::sync::Arc;
 //! use thalweg::activation::Activation;
-//! use thalweg::average::Average;
 //! use thalweg::data::{Dataset, Features, Samples, Targets};
 //! use thalweg::device::{Device, Precision};
 //! use thalweg::engine::Setup;
 //! use thalweg::gpu::Options;
-//! use thalweg::loss::Loss;
 //! use thalweg::model::{Init, Mlp};
 //! use thalweg::optimizer::Optimizer;
 //! use thalweg::train::{Plan, Trainer};
@@ -46,16 +44,12 @@
 //! let labels = points.chunks(2).map(inside).collect();
 //! let train = Samples { features: Features::F32(points), targets: Targets::Labels(labels) };
 //!
+//! let model = Mlp::new(2, &[32], 2, Activation::Tanh)?;
+//! let dataset = Dataset::new("circle", [2, 1, 1], train, None)?;
 //! let setup = Setup {
-//!     model: Mlp::new(2, &[32], 2, Activation::Tanh)?,
-//!     loss: Loss::CrossEntropy,
-//!     label_smoothing: 0.0,
 //!     optimizer: Optimizer::Adam { lr: 0.02, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, amsgrad: false },
-//!     clip_norm: None,
-//!     average: Average::default(),
-//!     replicas: 1,
 //!     batch: 32,
-//!     dataset: Arc::new(Dataset::new("circle", [2, 1, 1], train, None)?),
+//!     ..Setup::new(model, Arc::new(dataset))
 //! };
 //! let (mut engine, _why) = Device::Cpu.open(Precision::F32, setup, Options::default())?;
 //! let mut trainer = Trainer::new(engine.as_mut(), Plan { epochs: 40, ..Plan::default() })?;
@@ -85,6 +79,7 @@ mod error;
 pub mod gpu;
 pub mod loss;
 pub mod model;
+mod noise;
 pub mod optimizer;
 #[cfg(feature = "cli")]
 pub mod report;
@@ -92,6 +87,7 @@ mod rng;
 #[cfg(feature = "cli")]
 pub mod run;
 pub mod schedule;
+pub mod stop;
 pub mod train;
 pub mod verify;
 pub mod weights;

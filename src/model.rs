@@ -8,17 +8,50 @@ use crate::rng::{Purpose, Stream};
 
 /// Most parameters of a model: kernels count vec4s in 32 bits.
 const MOST_PARAMETERS: usize = 1 << 30;
+/// Most layers: random numbers are keyed by the layer in ten bits.
+const MOST_LAYERS: usize = 1000;
 
-/// A multi-layer perceptron: linear layers with `activation` between them.
+/// A multi-layer perceptron: linear layers, and after each but the last what makes it a hidden one.
 ///
-/// `a₀ = x`, `zₗ = aₗ₋₁ Wₗᵀ + bₗ`, `aₗ = activation(zₗ)` for every layer but the last, whose `z` are the logits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `a₀ = x`, `zₗ = aₗ₋₁ Wₗᵀ + bₗ`, `aₗ = dropout(activation(norm(zₗ)))`, to which a residual connection adds `aₗ₋₁`; the
+/// `z` of the last layer are the logits.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mlp {
     /// Width of every layer, from the input to the output: `[784, 512, 256, 10]` has three linear layers.
     pub widths: Vec<usize>,
     /// Applied after every layer but the last.
     pub activation: Activation,
+    /// Applied before the activation. Default none.
+    pub norm: Norm,
+    /// Adds to the output of every hidden layer its input, where both are of one width (He et al., 2015). Default
+    /// false.
+    pub residual: bool,
+    /// The probability with which training sets an output of a hidden layer to 0; the others are divided by
+    /// `1 − dropout` (Srivastava et al., 2014). In `[0, 1)`, default 0.
+    pub dropout: f64,
 }
+
+/// How a hidden layer's `z` are normalised; `n = γ x̂ + β`, with γ = 1 and β = 0 at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Not at all.
+    #[default]
+    None,
+    /// Batch normalisation (Ioffe and Szegedy, 2015): `x̂ = (z − mean) / √(variance + 1e-5)`, of each output over the
+    /// samples of the step; in evaluations, by running statistics of the steps, as `torch.nn.BatchNorm1d`:
+    /// `running ← 0.9 running + 0.1 batch`, with the variance divided by `n − 1`.
+    Batch,
+    /// Layer normalisation (Ba et al., 2016): the same formula over the outputs of each sample, as
+    /// `torch.nn.LayerNorm`.
+    Layer,
+}
+
+/// Added to a variance before its root is taken.
+pub(crate) const NORM_EPS: f64 = 1e-5;
+
+/// How much of the running statistics one step of batch normalisation replaces.
+pub(crate) const NORM_MOMENTUM: f64 = 0.1;
 
 impl Mlp {
     /// A network from `inputs` over `hidden` to `outputs`. Without hidden layers it is a linear model.
@@ -39,7 +72,23 @@ impl Mlp {
                 format!("expected at most {MOST_PARAMETERS} parameters, found {found}"),
             ));
         }
-        Ok(Self { widths, activation })
+        Ok(Self { widths, activation, norm: Norm::None, residual: false, dropout: 0.0 })
+    }
+
+    /// Refuses a dropout outside `[0, 1)`, and more layers than random numbers are keyed for.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check(&self) -> Result<()> {
+        if !(0.0..1.0).contains(&self.dropout) {
+            let found = self.dropout;
+            return Err(Error::config("model.dropout", format!("expected a number in [0, 1), found {found}")));
+        }
+        if self.layers() > MOST_LAYERS {
+            let found = self.layers();
+            return Err(Error::config("model.hidden", format!("expected at most {MOST_LAYERS} layers, found {found}")));
+        }
+        Ok(())
     }
 
     /// Number of features of a sample.
@@ -57,14 +106,35 @@ impl Mlp {
         self.widths.len() - 1
     }
 
+    /// Whether layer `l`, counted from 0, is not the last.
+    pub(crate) fn is_hidden(&self, l: usize) -> bool {
+        l + 1 < self.layers()
+    }
+
     /// The activation after layer `l`, counted from 0.
     pub(crate) fn activation_after(&self, l: usize) -> Activation {
-        if l + 1 == self.layers() { Activation::Identity } else { self.activation }
+        if self.is_hidden(l) { self.activation } else { Activation::Identity }
+    }
+
+    /// The normalisation after layer `l`, counted from 0.
+    pub(crate) fn norm_after(&self, l: usize) -> Norm {
+        if self.is_hidden(l) { self.norm } else { Norm::None }
+    }
+
+    /// Whether the output of layer `l` has its input added.
+    pub(crate) fn is_residual(&self, l: usize) -> bool {
+        self.residual && self.is_hidden(l) && self.widths[l] == self.widths[l + 1]
+    }
+
+    /// Whether the gradient of layer `l`'s input is kept, since the layer below hands it down.
+    pub(crate) fn keeps_da(&self, l: usize) -> bool {
+        l > 1 && self.is_residual(l - 1)
     }
 
     /// Number of trained values, as PyTorch counts them.
     pub fn parameters(&self) -> usize {
-        self.widths.windows(2).map(|w| w[1] * (w[0] + 1)).sum()
+        let norms = if self.norm == Norm::None { 0 } else { 2 * self.widths[1..self.layers()].iter().sum::<usize>() };
+        norms + self.widths.windows(2).map(|w| w[1] * (w[0] + 1)).sum::<usize>()
     }
 
     /// Floating-point operations of one step over `batch` samples: two a weight for the forward product, two for the
@@ -93,16 +163,17 @@ pub enum Init {
 /// A tensor of the model under the name that `torch.nn.Sequential` gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    /// `0.weight`, `0.bias`, `2.weight`, ...: the activations take every other number.
+    /// `0.weight`, `0.bias`, `2.weight`, ...: the activations take every other number, and with normalisations, whose
+    /// tensors are `1.weight` and so on, linear layers every third.
     pub name: String,
-    /// `[outputs, inputs]` for a weight, `[outputs]` for a bias.
+    /// `[outputs, inputs]` for a weight, `[outputs]` for a bias, `[]` for a count.
     pub shape: Vec<usize>,
     /// Row-major.
     pub values: Vec<f64>,
 }
 
-/// Where one linear layer lies in the flat parameter vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where one linear layer lies in the flat parameter vector, and the normalisation after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layer {
     /// Number of inputs.
     pub inputs: usize,
@@ -112,6 +183,20 @@ pub struct Layer {
     pub weight: usize,
     /// Offset of the bias, `stride(outputs)` values.
     pub bias: usize,
+    /// Offset of γ, `stride(outputs)` values, if there is a normalisation.
+    pub gamma: usize,
+    /// Offset of β, likewise.
+    pub beta: usize,
+    /// Offset of the running mean, `stride(outputs)` values, if it is a batch normalisation; the running variance
+    /// follows, and then the number of batches in both.
+    pub statistics: usize,
+}
+
+impl Layer {
+    /// Where the weight matrix lies.
+    pub(crate) fn weights(&self) -> std::ops::Range<usize> {
+        self.weight..self.weight + stride(self.inputs) * stride(self.outputs)
+    }
 }
 
 /// The width of a row in memory: `width` rounded up to a multiple of four, so that kernels may read whole `vec4`s.
@@ -123,56 +208,91 @@ pub const fn stride(width: usize) -> usize {
 
 /// The offset of every tensor in one flat parameter vector, the same for both engines.
 ///
-/// A weight lies transposed, `(inputs, outputs)`: then the forward product and the weight gradient, the two largest,
-/// both run along contiguous outputs.
+/// First all weights, then all that a weight decay may leave out (biases, γ, β), last the statistics of batch
+/// normalisation, which no optimizer moves. A weight lies transposed, `(inputs, outputs)`: then the forward product and
+/// the weight gradient, the two largest, both run along contiguous outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// One entry a linear layer.
     pub layers: Vec<Layer>,
+    /// End of the weights.
+    pub weights: usize,
+    /// End of what is trained.
+    pub trained: usize,
     /// Length of the parameter vector, padding included; a multiple of 4.
     pub len: usize,
+    norm: Norm,
 }
+
+/// The name under which PyTorch keeps the number of batches in the running statistics.
+pub(crate) const BATCHES: &str = "num_batches_tracked";
 
 impl Layout {
     /// The layout of `model`'s parameters.
     pub fn new(model: &Mlp) -> Self {
-        let mut len = 0;
-        let layers = model
+        let mut end = 0;
+        let mut take = |n: usize| {
+            end += n;
+            end - n
+        };
+        let mut layers: Vec<Layer> = model
             .widths
             .windows(2)
-            .map(|w| {
-                let weight = len;
-                let bias = weight + stride(w[0]) * stride(w[1]);
-                len = bias + stride(w[1]);
-                Layer { inputs: w[0], outputs: w[1], weight, bias }
+            .map(|w| Layer {
+                inputs: w[0],
+                outputs: w[1],
+                weight: take(stride(w[0]) * stride(w[1])),
+                ..Layer::default()
             })
             .collect();
-        Self { layers, len }
+        let weights = take(0);
+        for (l, layer) in layers.iter_mut().enumerate() {
+            layer.bias = take(stride(layer.outputs));
+            if model.norm_after(l) != Norm::None {
+                layer.gamma = take(stride(layer.outputs));
+                layer.beta = take(stride(layer.outputs));
+            }
+        }
+        let trained = take(0);
+        for (l, layer) in layers.iter_mut().enumerate() {
+            if model.norm_after(l) == Norm::Batch {
+                layer.statistics = take(2 * stride(layer.outputs) + stride(1));
+            }
+        }
+        Self { layers, weights, trained, len: end, norm: model.norm }
+    }
+
+    /// Names and shapes of all tensors, in PyTorch's order, with the flat offset of each of their elements in
+    /// row-major order.
+    fn tensors(&self) -> Vec<(String, Vec<usize>, Vec<usize>)> {
+        let (mut tensors, mut number) = (Vec::new(), 0);
+        for (l, layer) in self.layers.iter().enumerate() {
+            let vector = |at: usize| (vec![layer.outputs], (at..at + layer.outputs).collect::<Vec<_>>());
+            let row = |o: usize| (0..layer.inputs).map(move |i| layer.weight + i * stride(layer.outputs) + o);
+            let mut add = |number: usize, name: &str, (shape, offsets)| {
+                tensors.push((format!("{number}.{name}"), shape, offsets));
+            };
+            add(number, "weight", (vec![layer.outputs, layer.inputs], (0..layer.outputs).flat_map(row).collect()));
+            add(number, "bias", vector(layer.bias));
+            number += 2;
+            if self.norm != Norm::None && l + 1 < self.layers.len() {
+                add(number - 1, "weight", vector(layer.gamma));
+                add(number - 1, "bias", vector(layer.beta));
+                if self.norm == Norm::Batch {
+                    let variance = layer.statistics + stride(layer.outputs);
+                    add(number - 1, "running_mean", vector(layer.statistics));
+                    add(number - 1, "running_var", vector(variance));
+                    add(number - 1, BATCHES, (vec![], vec![variance + stride(layer.outputs)]));
+                }
+                number += 1;
+            }
+        }
+        tensors
     }
 
     /// Names and shapes of all tensors, in PyTorch's order.
     pub fn names(&self) -> Vec<(String, Vec<usize>)> {
-        self.layers
-            .iter()
-            .enumerate()
-            .flat_map(|(l, layer)| {
-                [
-                    (format!("{}.weight", 2 * l), vec![layer.outputs, layer.inputs]),
-                    (format!("{}.bias", 2 * l), vec![layer.outputs]),
-                ]
-            })
-            .collect()
-    }
-
-    /// Where the elements of the tensors lie: for every tensor in PyTorch's order, the flat offset of each of its
-    /// elements in row-major order.
-    fn offsets(&self) -> impl Iterator<Item = Vec<usize>> {
-        self.layers.iter().flat_map(|layer| {
-            let weight = (0..layer.outputs)
-                .flat_map(|o| (0..layer.inputs).map(move |i| layer.weight + i * stride(layer.outputs) + o))
-                .collect();
-            [weight, (0..layer.outputs).map(|o| layer.bias + o).collect()]
-        })
+        self.tensors().into_iter().map(|(name, shape, _)| (name, shape)).collect()
     }
 
     /// The tensors of a flat parameter vector.
@@ -181,11 +301,12 @@ impl Layout {
     /// If `flat` is not [`len`](Self::len) long.
     pub fn unpack(&self, flat: &[f64]) -> Vec<Tensor> {
         assert_eq!(flat.len(), self.len, "a flat parameter vector has the layout's length");
-        self.names()
-            .into_iter()
-            .zip(self.offsets())
-            .map(|((name, shape), offsets)| Tensor { name, shape, values: offsets.iter().map(|&i| flat[i]).collect() })
-            .collect()
+        let tensor = |(name, shape, offsets): (String, Vec<usize>, Vec<usize>)| Tensor {
+            name,
+            shape,
+            values: offsets.iter().map(|&i| flat[i]).collect(),
+        };
+        self.tensors().into_iter().map(tensor).collect()
     }
 
     /// The flat parameter vector of `tensors`, given in any order.
@@ -194,11 +315,11 @@ impl Layout {
     /// A tensor that is missing, not part of the model, or of another shape; the text names it.
     pub fn pack(&self, tensors: &[Tensor]) -> std::result::Result<Vec<f64>, String> {
         let mut flat = vec![0.0; self.len];
-        let names = self.names();
-        if let Some(extra) = tensors.iter().find(|t| names.iter().all(|(name, _)| *name != t.name)) {
+        let names = self.tensors();
+        if let Some(extra) = tensors.iter().find(|t| names.iter().all(|(name, ..)| *name != t.name)) {
             return Err(format!("tensor {:?} {:?} has no place in the model", extra.name, extra.shape));
         }
-        for ((name, shape), offsets) in names.into_iter().zip(self.offsets()) {
+        for (name, shape, offsets) in names {
             let tensor = tensors
                 .iter()
                 .find(|t| t.name == name)
@@ -234,6 +355,12 @@ impl Layout {
                     flat[layer.bias + o] = draw();
                 }
             }
+            if model.norm_after(l) != Norm::None {
+                flat[layer.gamma..][..layer.outputs].fill(1.0);
+            }
+            if model.norm_after(l) == Norm::Batch {
+                flat[layer.statistics + stride(layer.outputs)..][..layer.outputs].fill(1.0);
+            }
         }
         flat
     }
@@ -260,10 +387,15 @@ mod tests {
     fn tensors_do_not_overlap_and_survive_packing() {
         let layout = Layout::new(&model());
         let mut used = vec![false; layout.len];
-        for offset in layout.offsets().flatten() {
+        for offset in layout.tensors().into_iter().flat_map(|(.., offsets)| offsets) {
             assert!(!std::mem::replace(&mut used[offset], true), "offset {offset} is used twice");
         }
         assert_eq!(used.iter().filter(|u| **u).count(), model().parameters());
+        let norm = Mlp { norm: Norm::Batch, ..model() };
+        let statistics = Layout::new(&norm).tensors().into_iter().filter(|(name, ..)| name.contains("running"));
+        let statistics: usize = statistics.map(|(.., offsets)| offsets.len()).sum();
+        let all: usize = Layout::new(&norm).tensors().iter().map(|(.., offsets)| offsets.len()).sum();
+        assert_eq!((statistics, all), (2 * (3 + 6), norm.parameters() + statistics + 2));
 
         let flat = layout.init(&model(), Init::Pytorch, 7);
         let mut tensors = layout.unpack(&flat);

@@ -94,6 +94,17 @@ pub enum Optimizer {
     },
 }
 
+/// What an optimizer's weight decay acts on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// All parameters, as in PyTorch.
+    #[default]
+    All,
+    /// The weights of linear layers: not biases, nor the parameters of normalisations.
+    Weights,
+}
+
 fn lr_milli() -> f64 {
     1e-3
 }

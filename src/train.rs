@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::average::{Clock, Sampler};
 use crate::data::{Order, Part};
 use crate::engine::{Engine, Evaluation, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
-use crate::model::Init;
-use crate::schedule::{Memory, Mode, Rate, Schedule};
+use crate::model::{Init, Norm};
+use crate::schedule::{Memory, Mode, Rate, Schedule, Unit};
+use crate::stop::{Ended, Stop, Watch};
 
 /// What a run does with an engine, beside what the engine was built for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,23 +21,26 @@ pub struct Plan {
     pub drop_last: bool,
     /// The order of the samples.
     pub order: Order,
-    /// Draws the first weights and the orders; replica r uses seed + r.
-    pub seed: u64,
     /// How the rate moves from the optimizer's.
     pub schedule: Schedule,
+    /// What the schedule counts; a rate that counts epochs stays the same within one.
+    pub schedule_unit: Unit,
+    /// What ends the run earlier.
+    pub stop: Stop,
     /// Evaluates on the validation and test parts after every so many epochs, and after the last.
     pub eval_every: u64,
 }
 
 impl Default for Plan {
-    /// Ten epochs, shuffled with seed 0, at a constant rate, evaluated after each.
+    /// Ten epochs, shuffled, at a constant rate, evaluated after each.
     fn default() -> Self {
         Self {
             epochs: 10,
             drop_last: false,
             order: Order::Shuffle,
-            seed: 0,
             schedule: Schedule::default(),
+            schedule_unit: Unit::default(),
+            stop: Stop::default(),
             eval_every: 1,
         }
     }
@@ -67,12 +72,14 @@ pub struct Epoch {
     pub lr: f64,
     /// Mean over the epoch's steps, each measured before its update.
     pub train: Vec<Evaluation>,
-    /// After the epoch, where there is a validation part.
+    /// After the epoch, where there is a validation part; of the restored weights, if any were.
     pub validation: Option<Vec<Evaluation>>,
     /// After the epoch, where there is a test part.
     pub test: Option<Vec<Evaluation>>,
-    /// The same of each mean that has samples: its name, and its evaluations.
+    /// The same of each mean that has samples, and after the run of the best weights, where they are kept.
     pub means: Vec<Mean>,
+    /// Whether the metric of [`Stop`] was better than in any epoch before.
+    pub is_best: bool,
     /// Seconds for the steps, without evaluation.
     pub seconds: f64,
     /// Samples trained per second, all replicas together.
@@ -82,7 +89,7 @@ pub struct Epoch {
 /// The evaluations of a mean of the weights, one entry a replica.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mean {
-    /// `swa` or `ema`.
+    /// `swa`, `ema`, `snapshots` or `best`.
     pub name: &'static str,
     /// Where there is a validation part.
     pub validation: Option<Vec<Evaluation>>,
@@ -94,10 +101,23 @@ pub struct Mean {
 pub struct Trainer<'a> {
     engine: &'a mut dyn Engine,
     plan: Plan,
-    epoch: u64,
-    /// What a plateau remembers, one a replica.
-    memories: Vec<Memory>,
+    sampler: Sampler,
+    progress: Progress,
+    ended: Option<Ended>,
     last_good: LastGood,
+}
+
+/// How far a run has come, but for what the engine holds; a checkpoint has both.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs that are over.
+    pub epoch: u64,
+    /// Seconds that their steps took.
+    pub seconds: f64,
+    /// What a plateau remembers, one a replica.
+    pub memories: Vec<Memory>,
+    /// What the metric of [`Stop`] has been.
+    pub watch: Watch,
 }
 
 /// The weights to come back to when the loss stops being finite: copies on the device, with the step before which each
@@ -126,11 +146,68 @@ impl<'a> Trainer<'a> {
                 format!("expected at most 2^53 samples in all, found {} epochs", plan.epochs),
             ));
         }
-        let memories = vec![Memory::default(); engine.setup().replicas];
-        let trainer = Self { engine, plan, epoch: 0, memories, last_good: LastGood::default() };
-        trainer.plan.schedule.check(trainer.steps())?;
-        trainer.engine.setup().average.check(trainer.steps())?;
+        let progress = Progress { memories: vec![Memory::default(); setup.replicas], ..Progress::default() };
+        let (sampler, last_good) = (Sampler::default(), LastGood::default());
+        let mut trainer = Self { engine, plan, sampler, progress, ended: None, last_good };
+        trainer.check_batches()?;
+        trainer.plan.stop.check(trainer.engine.setup())?;
+        trainer.plan.schedule.check(trainer.count(trainer.steps()))?;
+        let lr = |step| trainer.rate(step, &Memory::default()).lr;
+        let is_function = !trainer.plan.schedule.has_memory();
+        let clock = Clock {
+            steps: trainer.steps(),
+            per_epoch: trainer.steps_per_epoch(),
+            lr: is_function.then_some(&lr as &dyn Fn(u64) -> f64),
+        };
+        let sampler = trainer.engine.setup().average.sampler(&clock)?;
+        trainer.sampler = sampler;
         Ok(trainer)
+    }
+
+    /// Refuses a step of one sample under batch normalisation: it has no variance.
+    fn check_batches(&self) -> Result<()> {
+        let setup = self.engine.setup();
+        let (n, batch) = (setup.dataset.train.len(), setup.batch);
+        let has_single = batch == 1 || (n % batch == 1 && !self.plan.drop_last);
+        if setup.model.norm == Norm::Batch && has_single {
+            return Err(Error::config(
+                "train.batch",
+                format!(
+                    "expected at least 2 samples in every step under batch normalisation (model.norm), found a step of 1 \
+                     ({n} samples in batches of {batch}); train.drop_last leaves it out"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Goes on from where a checkpoint was taken; the engine's slots must hold what they held then.
+    ///
+    /// # Errors
+    /// A checkpoint of another number of replicas.
+    pub fn resume(&mut self, progress: Progress) -> Result<()> {
+        if progress.memories.len() != self.replicas() {
+            let found = format!("expected {} as in the checkpoint, found {}", progress.memories.len(), self.replicas());
+            return Err(Error::config("train.replicas", found));
+        }
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// How far the run has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Why the run ended, once it has.
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended
+    }
+
+    /// What can be evaluated beside the weights after `steps` steps: its name, and the slots whose predictions are
+    /// averaged.
+    pub fn means(&self, steps: u64) -> Vec<(&'static str, Vec<Slot>)> {
+        self.sampler.means(steps)
     }
 
     /// Draws first weights for every replica.
@@ -138,9 +215,9 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// The device is lost.
     pub fn init(&mut self, init: Init) -> Result<()> {
-        let model = self.engine.setup().model.clone();
+        let (model, seed) = (self.engine.setup().model.clone(), self.engine.setup().seed);
         for r in 0..self.replicas() {
-            let weights = self.engine.layout().init(&model, init, self.plan.seed.wrapping_add(r as u64));
+            let weights = self.engine.layout().init(&model, init, seed.wrapping_add(r as u64));
             self.engine.set_weights(Slot::Live, r, &weights)?;
         }
         Ok(())
@@ -169,32 +246,36 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`Error::Diverged`] when a loss stops being finite, after which the engine holds the last good weights.
     pub fn epoch(&mut self, on_step: &mut dyn FnMut(&StepReport)) -> Result<Option<Epoch>> {
-        if self.epoch == self.plan.epochs {
+        if self.progress.epoch >= self.plan.epochs {
+            self.ended.get_or_insert(Ended::Epochs);
+        }
+        if self.ended.is_some() {
             return Ok(None);
         }
         let start = Instant::now();
-        let n = self.engine.setup().dataset.train.len();
-        let orders: Vec<Vec<u32>> = (0..self.replicas() as u64)
-            .map(|r| self.plan.order.permutation(n, self.plan.seed.wrapping_add(r), self.epoch))
-            .collect();
-        self.engine.set_order(&orders)?;
-
-        let steps: Vec<Step> = (0..self.steps_per_epoch()).map(|i| self.step(i)).collect();
+        self.begin_epoch()?;
+        let mut steps: Vec<Step> = (0..self.steps_per_epoch()).map(|i| self.step(i)).collect();
         let mut sums = vec![Evaluation::default(); self.replicas()];
-        let mut samples = 0.0;
+        let mut done = 0;
         for chunk in steps.chunks(self.engine.steps_at_once()) {
             self.last_good.before(self.engine, chunk[0].index)?;
             let metrics = self.engine.run(chunk)?;
             self.account(&metrics, &steps, &mut sums, on_step)?;
-            samples += chunk.iter().map(|step| step.rows as f64).sum::<f64>();
+            done += chunk.len();
+            let seconds = self.progress.seconds + start.elapsed().as_secs_f64();
+            if self.plan.stop.seconds.is_some_and(|most| seconds >= most) {
+                self.ended = Some(Ended::Seconds);
+                break;
+            }
         }
         let metrics = self.engine.finish()?;
         self.account(&metrics, &steps, &mut sums, on_step)?;
-
+        steps.truncate(done);
         let seconds = start.elapsed().as_secs_f64();
-        let last = &steps[steps.len() - 1];
+        let samples = steps.iter().map(|step| step.rows as f64).sum::<f64>();
+        let last = &steps[done - 1];
         let mut report = Epoch {
-            epoch: self.epoch,
+            epoch: self.progress.epoch,
             steps: last.index + 1,
             lr: last.rates[0].lr,
             train: sums.iter().map(|s| Evaluation { loss: s.loss / samples, accuracy: s.accuracy / samples }).collect(),
@@ -202,20 +283,79 @@ impl<'a> Trainer<'a> {
             samples_per_second: samples * self.replicas() as f64 / seconds,
             ..Epoch::default()
         };
-        self.epoch += 1;
-        if self.epoch.is_multiple_of(self.plan.eval_every) || self.epoch == self.plan.epochs {
-            report.validation = self.evaluate(Part::Validation, Slot::Live, last)?;
-            report.test = self.evaluate(Part::Test, Slot::Live, last)?;
-            for (name, slot) in self.engine.setup().average.slots(report.steps) {
-                let validation = self.evaluate(Part::Validation, slot, last)?;
-                report.means.push(Mean { name, validation, test: self.evaluate(Part::Test, slot, last)? });
-            }
-        }
-        if self.epoch == self.plan.epochs {
-            self.check_weights(last)?;
-        }
-        self.observe(&report);
+        self.progress.epoch += 1;
+        self.progress.seconds += seconds;
+        self.end_epoch(&mut report, &steps)?;
         Ok(Some(report))
+    }
+
+    /// Draws the epoch's orders; before the first, the slow weights of lookahead begin as the fast ones.
+    fn begin_epoch(&mut self) -> Result<()> {
+        let setup = self.engine.setup();
+        let (n, seed) = (setup.dataset.train.len(), setup.seed);
+        if self.progress.epoch == 0 && setup.average.lookahead.is_some() {
+            self.engine.copy_weights(Slot::Live, Slot::Slow)?;
+        }
+        let order = |r| self.plan.order.permutation(n, seed.wrapping_add(r), self.progress.epoch);
+        let orders: Vec<Vec<u32>> = (0..self.replicas() as u64).map(order).collect();
+        self.engine.set_order(&orders)
+    }
+
+    /// Evaluates, and decides whether the run goes on.
+    fn end_epoch(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
+        let last = &steps[steps.len() - 1];
+        let epoch = self.progress.epoch;
+        if epoch == self.plan.epochs {
+            self.ended.get_or_insert(Ended::Epochs);
+        }
+        if epoch.is_multiple_of(self.plan.eval_every) || self.ended.is_some() {
+            report.validation = self.evaluate(Part::Validation, &[Slot::Live], last)?;
+            report.test = self.evaluate(Part::Test, &[Slot::Live], last)?;
+        }
+        let (is_best, ended) = self.plan.stop.watch(report, &mut self.progress.watch);
+        report.is_best = is_best;
+        self.ended = ended.or(self.ended);
+        if is_best && self.plan.stop.keeps_best() {
+            self.engine.copy_weights(Slot::Live, Slot::Best)?;
+        }
+        self.observe(report);
+        if self.ended.is_none() && self.is_rate_too_low(last.index + 1) {
+            self.ended = Some(Ended::MinLr);
+        }
+        if epoch.is_multiple_of(self.plan.eval_every) || self.ended.is_some() {
+            self.evaluate_means(report, steps)?;
+        }
+        if self.ended.is_some() {
+            self.end_run(report, last)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate_means(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
+        let last = &steps[steps.len() - 1];
+        for (name, slots) in self.sampler.means(report.steps) {
+            if let [slot @ (Slot::Swa | Slot::Ema)] = slots[..] {
+                // A mean of running statistics is not the statistics of a mean.
+                self.engine.renew_statistics(slot, steps)?;
+            }
+            let validation = self.evaluate(Part::Validation, &slots, last)?;
+            report.means.push(Mean { name, validation, test: self.evaluate(Part::Test, &slots, last)? });
+        }
+        Ok(())
+    }
+
+    /// Evaluates the best weights, where they are kept, and goes back to them, where that is asked for.
+    fn end_run(&mut self, report: &mut Epoch, last: &Step) -> Result<()> {
+        if self.plan.stop.keeps_best() {
+            let validation = self.evaluate(Part::Validation, &[Slot::Best], last)?;
+            let test = self.evaluate(Part::Test, &[Slot::Best], last)?;
+            if self.plan.stop.restore_best {
+                self.engine.copy_weights(Slot::Best, Slot::Live)?;
+                (report.validation, report.test) = (validation.clone(), test.clone());
+            }
+            report.means.push(Mean { name: "best", validation, test });
+        }
+        self.check_weights(last)
     }
 
     fn replicas(&self) -> usize {
@@ -225,11 +365,23 @@ impl<'a> Trainer<'a> {
     /// Step `i` of the current epoch.
     fn step(&self, i: u64) -> Step {
         let setup = self.engine.setup();
-        let index = self.epoch * self.steps_per_epoch() + i;
-        let at = |memory| self.plan.schedule.at(index, self.steps(), self.base(), memory);
+        let index = self.progress.epoch * self.steps_per_epoch() + i;
         let first = i as usize * setup.batch;
         let rows = setup.batch.min(setup.dataset.train.len() - first);
-        Step { index, first, rows, rates: self.memories.iter().map(at).collect() }
+        let rates = self.progress.memories.iter().map(|memory| self.rate(index, memory)).collect();
+        Step { index, first, rows, rates, take: self.sampler.take(index) }
+    }
+
+    fn rate(&self, step: u64, memory: &Memory) -> Rate {
+        self.plan.schedule.at(self.count(step), self.count(self.steps()), self.base(), memory)
+    }
+
+    /// What the schedule counts up to `step`.
+    fn count(&self, step: u64) -> u64 {
+        match self.plan.schedule_unit {
+            Unit::Step => step,
+            Unit::Epoch => step / self.steps_per_epoch(),
+        }
     }
 
     /// The optimizer's own rate.
@@ -241,12 +393,18 @@ impl<'a> Trainer<'a> {
     /// Tells a plateau the loss (or, to be maximised, the accuracy) of each replica: that of the validation part where
     /// there is one, else the epoch's own.
     fn observe(&mut self, epoch: &Epoch) {
-        let (steps, base) = (self.steps(), self.base());
+        let (now, all, base) = (self.count(epoch.steps - 1), self.count(self.steps()), self.base());
         let evaluations = epoch.validation.as_ref().unwrap_or(&epoch.train);
-        for (memory, e) in self.memories.iter_mut().zip(evaluations) {
+        for (memory, e) in self.progress.memories.iter_mut().zip(evaluations) {
             let metric = |mode| if mode == Mode::Min { e.loss } else { e.accuracy };
-            self.plan.schedule.observe(epoch.steps - 1, steps, base, metric, memory);
+            self.plan.schedule.observe(now, all, base, metric, memory);
         }
+    }
+
+    /// Whether `step` would be taken at less than the plan's lowest rate by every replica.
+    fn is_rate_too_low(&self, step: u64) -> bool {
+        let Some(lowest) = self.plan.stop.min_lr else { return false };
+        self.progress.memories.iter().all(|memory| self.rate(step, memory).lr < lowest)
     }
 
     /// Adds metrics to the epoch's sums, and stops at a loss that is not finite.
@@ -261,7 +419,7 @@ impl<'a> Trainer<'a> {
             let step = &steps[(replicas[0].step - steps[0].index) as usize];
             on_step(&StepReport {
                 step: step.index,
-                epoch: self.epoch,
+                epoch: self.progress.epoch,
                 rows: step.rows,
                 rate: step.rates[0],
                 replicas,
@@ -278,11 +436,11 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn evaluate(&mut self, part: Part, slot: Slot, last: &Step) -> Result<Option<Vec<Evaluation>>> {
+    fn evaluate(&mut self, part: Part, slots: &[Slot], last: &Step) -> Result<Option<Vec<Evaluation>>> {
         if self.engine.setup().dataset.part(part).is_none() {
             return Ok(None);
         }
-        let evaluations = self.engine.evaluate(part, slot)?;
+        let evaluations = self.engine.evaluate(part, slots)?;
         match evaluations.iter().position(|e| !e.loss.is_finite()) {
             Some(replica) => Err(self.diverged(last, replica, evaluations[replica].loss)?),
             None => Ok(Some(evaluations)),

@@ -7,9 +7,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::device::Precision;
 use crate::error::{Error, Result};
-use crate::model::{Layout, Tensor};
+use crate::model::{BATCHES, Layout, Tensor};
 
-/// Reads a flat parameter vector for an engine of `precision`. Values may be f64, f32, f16 or bf16.
+/// Reads a flat parameter vector for an engine of `precision`. Values may be f64, f32, f16 or bf16, counts i64.
 ///
 /// # Errors
 /// A file that cannot be read, or whose tensors do not fit the model; the text names the tensor.
@@ -23,7 +23,7 @@ pub fn read(path: &Path, layout: &Layout, precision: Precision) -> Result<Vec<f6
         .map(|(name, view)| {
             let values = values(&view).ok_or_else(|| {
                 let found = format!("{:?}", view.dtype());
-                Error::weights(path, format!("tensor {name:?}: expected F64, F32, F16 or BF16, found {found}"))
+                Error::weights(path, format!("tensor {name:?}: expected F64, F32, F16, BF16 or I64, found {found}"))
             })?;
             let largest = match precision {
                 Precision::F32 => f64::from(f32::MAX),
@@ -39,16 +39,33 @@ pub fn read(path: &Path, layout: &Layout, precision: Precision) -> Result<Vec<f6
     layout.pack(&tensors).map_err(|text| Error::weights(path, text))
 }
 
-fn values(view: &TensorView) -> Option<Vec<f64>> {
+/// The values of a tensor.
+pub(crate) fn values(view: &TensorView) -> Option<Vec<f64>> {
     let data = view.data();
     let each = |size: usize, f: &dyn Fn(&[u8]) -> f64| Some(data.chunks_exact(size).map(f).collect());
     match view.dtype() {
         Dtype::F64 => each(8, &|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])),
         Dtype::F32 => each(4, &|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
         Dtype::F16 => each(2, &|b| f16::from_le_bytes([b[0], b[1]]).to_f64()),
+        Dtype::I64 => each(8, &|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f64),
         Dtype::BF16 => each(2, &|b| bf16::from_le_bytes([b[0], b[1]]).to_f64()),
         _ => None,
     }
+}
+
+/// The bytes of values in `precision`.
+pub(crate) fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
+    match precision {
+        Precision::F32 => (Dtype::F32, values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect()),
+        Precision::F64 => (Dtype::F64, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+    }
+}
+
+/// Writes `bytes` so that the file appears whole or not at all.
+pub(crate) fn write_whole(path: &Path, bytes: Vec<u8>) -> Result<()> {
+    let part = path.with_extension("part");
+    std::fs::write(&part, bytes).map_err(Error::io(&part))?;
+    std::fs::rename(&part, path).map_err(Error::io(path))
 }
 
 /// Writes a flat parameter vector in `precision`. The file appears whole or not at all.
@@ -56,29 +73,25 @@ fn values(view: &TensorView) -> Option<Vec<f64>> {
 /// # Errors
 /// The file cannot be written.
 pub fn write(path: &Path, layout: &Layout, flat: &[f64], precision: Precision) -> Result<()> {
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = layout
+    let tensors: Vec<(String, Vec<usize>, Dtype, Vec<u8>)> = layout
         .unpack(flat)
         .into_iter()
         .map(|t| {
-            let bytes = match precision {
-                Precision::F32 => t.values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
-                Precision::F64 => t.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            let (dtype, bytes) = match precision {
+                _ if t.name.ends_with(BATCHES) => {
+                    (Dtype::I64, t.values.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect())
+                }
+                _ => encode(&t.values, precision),
             };
-            (t.name, t.shape, bytes)
+            (t.name, t.shape, dtype, bytes)
         })
         .collect();
-    let dtype = match precision {
-        Precision::F32 => Dtype::F32,
-        Precision::F64 => Dtype::F64,
-    };
     let views = tensors
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)?)))
+        .map(|(name, shape, dtype, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)))
         .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
     let bytes = views
         .and_then(|views| safetensors::serialize(views, None))
         .map_err(|error| Error::weights(path, error.to_string()))?;
-    let part = path.with_extension("part");
-    std::fs::write(&part, bytes).map_err(Error::io(&part))?;
-    std::fs::rename(&part, path).map_err(Error::io(path))
+    write_whole(path, bytes)
 }

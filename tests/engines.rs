@@ -6,19 +6,18 @@ mod common;
 use std::sync::Arc;
 
 use thalweg::activation::Activation;
-use thalweg::average::{Average, Ema, Swa};
+use thalweg::average::{Average, Clock, Ema, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::CpuEngine;
-use thalweg::data::{Dataset, Features, Normalize, Part, Samples, Source, Targets};
+use thalweg::data::{Augment, Dataset, Features, Normalize, Part, Samples, Source, Targets};
 use thalweg::engine::{Engine, Evaluation, Setup, Slot, Step};
 use thalweg::gpu::{GpuEngine, Options};
-use thalweg::loss::Loss;
-use thalweg::model::{Init, Mlp};
-use thalweg::optimizer::Optimizer;
-use thalweg::schedule::{Rate, Schedule};
+use thalweg::model::{Init, Mlp, Norm};
+use thalweg::optimizer::{Decay, Optimizer};
+use thalweg::schedule::{Rate, Schedule, Unit};
 use thalweg::train::{Epoch, Plan, Trainer};
 use thalweg::{Error, cpu::Real};
 
-const EMA: Ema = Ema { decay: 0.8, start: 1, bias_correction: true };
+const EMA: Ema = Ema { decay: 0.8, start: 1, every: 1, bias_correction: true, warm_up: false };
 
 /// 330 training images, 40 held out of them, and 50 test images.
 fn images() -> Arc<Dataset> {
@@ -35,43 +34,66 @@ fn images() -> Arc<Dataset> {
 
 fn setup(replicas: usize, batch: usize) -> Setup {
     let dataset = images();
+    let model = Mlp::new(dataset.width(), &[37, 21], 10, Activation::Silu).unwrap();
+    let swa = Some(Sampling::Every { start: 3, every: 2, unit: Unit::Step });
     Setup {
-        model: Mlp::new(dataset.width(), &[37, 21], 10, Activation::Silu).unwrap(),
-        loss: Loss::CrossEntropy,
         label_smoothing: 0.1,
         optimizer: Optimizer::Sgd { lr: 0.05, momentum: 0.9, dampening: 0.0, weight_decay: 1e-3, nesterov: true },
         clip_norm: Some(1.0),
-        average: Average { swa: Some(Swa::Every { start: 3, every: 2 }), ema: Some(EMA) },
+        average: Average { swa, ema: Some(EMA), ..Average::default() },
         replicas,
         batch,
-        dataset,
+        ..Setup::new(model, dataset)
+    }
+}
+
+/// Everything at once: normalisation, residual connections, dropout, augmentation, all averages.
+fn rich(setup: Setup, norm: Norm) -> Setup {
+    let model = Mlp::new(3072, &[37, 37, 37], 10, Activation::Silu).unwrap();
+    let snapshots = Snapshots { max: 2, when: Sampling::Listed { after_updates: vec![4, 6, 9] } };
+    Setup {
+        model: Mlp { norm, residual: true, dropout: 0.2, ..model },
+        augment: Augment { pad: 2, flip: true, cutout: 5, mixup: 0.5, noise: 0.1 },
+        decay: Decay::Weights,
+        average: Average {
+            snapshots: Some(snapshots),
+            lookahead: Some(Lookahead { every: 3, alpha: 0.5 }),
+            ..setup.average.clone()
+        },
+        ..setup
     }
 }
 
 /// Everything a run leaves: weights, losses, evaluations.
 #[derive(Debug, PartialEq)]
 struct Trace {
-    weights: Vec<Vec<f64>>,
+    weights: Vec<Vec<Vec<f64>>>,
     losses: Vec<Vec<f64>>,
     evaluations: Vec<Vec<Evaluation>>,
 }
 
-fn train(engine: &mut dyn Engine, seed: u64) -> Trace {
-    let plan = Plan { epochs: 2, seed, schedule: Schedule::Cosine { t_max: None, eta_min: 0.0 }, ..Plan::default() };
+fn train(engine: &mut dyn Engine) -> Trace {
+    let plan = Plan { epochs: 2, schedule: Schedule::Cosine { t_max: None, eta_min: 0.0 }, ..Plan::default() };
     let replicas = engine.setup().replicas;
     let mut trainer = Trainer::new(engine, plan).unwrap();
     trainer.init(Init::Kaiming).unwrap();
     let mut losses = vec![Vec::new(); replicas];
     let mut evaluations = vec![Vec::new(); replicas];
-    while let Some(Epoch { train, validation, test, .. }) =
+    while let Some(Epoch { train, validation, test, means, .. }) =
         trainer.epoch(&mut |step| step.replicas.iter().for_each(|m| losses[m.replica].push(m.loss))).unwrap()
     {
-        for part in [train, validation.unwrap(), test.unwrap()] {
+        let means = means.into_iter().flat_map(|mean| [mean.validation.unwrap(), mean.test.unwrap()]);
+        for part in [train, validation.unwrap(), test.unwrap()].into_iter().chain(means) {
             part.into_iter().zip(&mut evaluations).for_each(|(e, all)| all.push(e));
         }
     }
-    let weights = (0..replicas).map(|r| engine.weights(Slot::Live, r).unwrap()).collect();
+    let weights = (0..replicas).map(|r| all_weights(engine, r)).collect();
     Trace { weights, losses, evaluations }
+}
+
+fn all_weights(engine: &mut dyn Engine, replica: usize) -> Vec<Vec<f64>> {
+    let slots = engine.setup().slots();
+    slots.into_iter().map(|slot| engine.weights(slot, replica).unwrap()).collect()
 }
 
 impl Trace {
@@ -85,21 +107,27 @@ impl Trace {
 }
 
 /// 330 training samples: five batches of 64 and a short one.
-fn replicas_equal_separate_runs(open: &dyn Fn(Setup) -> Box<dyn Engine>) {
-    let together = train(open(setup(3, 64)).as_mut(), 5);
+fn replicas_equal_separate_runs(open: &dyn Fn(Setup) -> Box<dyn Engine>, with: &dyn Fn(Setup) -> Setup) {
+    let run = |replicas, seed| train(open(with(Setup { seed, ..setup(replicas, 64) })).as_mut());
+    let together = run(3, 5);
     assert!(together.losses[0].len() == 2 * 6 && together.weights[0] != together.weights[1]);
     for r in 0..3 {
-        let alone = train(open(setup(1, 64)).as_mut(), 5 + r as u64);
+        let alone = run(1, 5 + r as u64);
         assert!(alone == together.replica(r), "replica {r} differs from the run with its seed");
     }
-    assert!(train(open(setup(3, 64)).as_mut(), 5) == together, "the same run gives the same bits");
+    assert!(run(3, 5) == together, "the same run gives the same bits");
+    // Twelve steps on mixed, noisy samples are few; those on plain ones are enough for a tenth.
+    let most = if with(setup(1, 64)).augment.is_none() { 0.9 } else { 1.0 };
     let (first, last) = (together.losses[0][0], together.losses[0][11]);
-    assert!(last < 0.9 * first, "it learns: {first} -> {last}");
+    assert!(last < most * first, "it learns: {first} -> {last}");
 }
 
 #[test]
 fn cpu_replicas_equal_separate_runs() {
-    replicas_equal_separate_runs(&|setup| Box::new(CpuEngine::<f32>::new(setup).unwrap()));
+    let open = |setup| Box::new(CpuEngine::<f32>::new(setup).unwrap()) as Box<dyn Engine>;
+    replicas_equal_separate_runs(&open, &|setup| setup);
+    replicas_equal_separate_runs(&open, &|setup| rich(setup, Norm::Batch));
+    replicas_equal_separate_runs(&open, &|setup| rich(setup, Norm::Layer));
 }
 
 #[test]
@@ -107,18 +135,51 @@ fn gpu_replicas_equal_separate_runs() {
     if common::gpu().is_none() {
         return;
     }
-    replicas_equal_separate_runs(&|setup| {
-        Box::new(GpuEngine::new(common::gpu().unwrap(), setup, Options::default()).unwrap())
-    });
+    let gpu = || common::gpu().unwrap();
+    let open = |setup| Box::new(GpuEngine::new(gpu(), setup, Options::default()).unwrap()) as Box<dyn Engine>;
+    replicas_equal_separate_runs(&open, &|setup| setup);
+    replicas_equal_separate_runs(&open, &|setup| rich(setup, Norm::Batch));
+    replicas_equal_separate_runs(&open, &|setup| rich(setup, Norm::Layer));
+}
+
+/// One step of everything at once on both engines: what is random is the same.
+#[test]
+fn both_engines_draw_the_same() {
+    for norm in [Norm::None, Norm::Batch, Norm::Layer] {
+        let Some(gpu) = common::gpu() else { return };
+        let setup = rich(Setup { clip_norm: None, ..setup(2, 64) }, norm);
+        let gradients = |engine: &mut dyn Engine| {
+            for r in 0..2 {
+                let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, r as u64);
+                let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w as f32)).collect();
+                engine.set_weights(Slot::Live, r, &weights).unwrap();
+            }
+            engine.set_order(&vec![(0..330).collect(); 2]).unwrap();
+            let step = Step { index: 7, first: 20, rows: 64, rates: vec![Rate::default(); 2], ..Step::default() };
+            engine.gradients(&step).unwrap()
+        };
+        let want = gradients(&mut CpuEngine::<f64>::new(setup.clone()).unwrap());
+        let got = gradients(&mut GpuEngine::new(gpu, setup, Options::default()).unwrap());
+        for ((want_loss, want), (loss, got)) in want.into_iter().zip(got) {
+            // The noise may be off by 4e-4 of 1 in each of 3072 features, by WGSL's accuracy of the cosine: averaged
+            // over them, and by the rounding of four layers, far below a hundredth of the largest gradient.
+            let tolerance = 0.01 * want.iter().fold(0.0f64, |max, g| max.max(g.abs()));
+            common::assert_close("gradient", &got, &want, common::Tolerance { abs: tolerance, rel: 0.0 });
+            common::assert_close("loss", &[loss], &[want_loss], common::Tolerance { abs: 0.01, rel: 0.0 });
+        }
+    }
 }
 
 /// Records in one buffer, in many, and streamed over a memory budget: the same bits.
 #[test]
 fn resident_and_streamed_data_give_the_same_bits() {
-    for (replicas, batch) in [(2, 64), (1, 1), (1, 66)] {
+    let plain = |replicas, batch| setup(replicas, batch);
+    let cases = [plain(2, 64), plain(1, 1), plain(1, 66), rich(plain(2, 64), Norm::Batch)];
+    for setup in cases {
+        let batch = setup.batch;
         let run = |options| {
-            let mut engine = GpuEngine::new(common::gpu()?, setup(replicas, batch), options).unwrap();
-            Some((engine.is_streamed(), engine.memory(), train(&mut engine, 3)))
+            let mut engine = GpuEngine::new(common::gpu()?, setup.clone(), options).unwrap();
+            Some((engine.is_streamed(), engine.memory(), train(&mut engine)))
         };
         let Some((streamed, memory, resident)) = run(Options::default()) else { return };
         assert!(!streamed && memory.iter().filter(|a| a.name.contains("records")).count() == 3);
@@ -152,7 +213,7 @@ fn a_batch_of_several_passes_is_one_gradient() {
         let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w as f32)).collect();
         engine.set_weights(Slot::Live, 0, &weights).unwrap();
         engine.set_order(&[(0..n as u32).collect()]).unwrap();
-        let step = Step { index: 0, first: 0, rows: n, rates: vec![Default::default()] };
+        let step = Step { rows: n, rates: vec![Default::default()], ..Step::default() };
         engine.gradients(&step).unwrap().swap_remove(0)
     };
     let (want_loss, want) = gradient(&mut CpuEngine::<f64>::new(setup.clone()).unwrap());
@@ -178,7 +239,7 @@ fn divergence_leaves_good_weights(engine: &mut dyn Engine) {
     assert_eq!(lr, 1e18);
     assert!(restored <= step, "weights of step {restored}, though step {step} diverged");
     assert!(engine.weights(Slot::Live, 0).unwrap().iter().all(|w| w.is_finite()));
-    assert!(engine.evaluate(Part::Test, Slot::Live).unwrap()[0].loss.is_finite());
+    assert!(engine.evaluate(Part::Test, &[Slot::Live]).unwrap()[0].loss.is_finite());
 }
 
 #[test]
@@ -192,12 +253,12 @@ fn a_diverged_run_stops_with_the_last_good_weights() {
 
 /// A copy survives training, and evaluating it leaves the live weights alone.
 fn copies_are_kept<T: Real>(engine: &mut dyn Engine) {
-    train(engine, 0);
+    train(engine);
     let live = engine.weights(Slot::Live, 0).unwrap();
-    let evaluation = engine.evaluate(Part::Test, Slot::Live).unwrap();
+    let evaluation = engine.evaluate(Part::Test, &[Slot::Live]).unwrap();
     engine.copy_weights(Slot::Live, Slot::Copy(0)).unwrap();
     engine.set_weights(Slot::Live, 0, &vec![0.0; live.len()]).unwrap();
-    assert_eq!(engine.evaluate(Part::Test, Slot::Copy(0)).unwrap(), evaluation, "{}", T::NAME);
+    assert_eq!(engine.evaluate(Part::Test, &[Slot::Copy(0)]).unwrap(), evaluation, "{}", T::NAME);
     assert!(engine.weights(Slot::Live, 0).unwrap().iter().all(|w| *w == 0.0));
     engine.copy_weights(Slot::Copy(0), Slot::Live).unwrap();
     assert_eq!(engine.weights(Slot::Live, 0).unwrap(), live);
@@ -215,10 +276,12 @@ fn means_follow_the_weights(engine: &mut dyn Engine, tolerance: f64) {
     let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
     engine.set_weights(Slot::Live, 0, &weights).unwrap();
     engine.set_order(&[(0..330).collect()]).unwrap();
+    let sampler = engine.setup().average.sampler(&Clock { steps: 10, per_epoch: 10, lr: None }).unwrap();
     let (mut samples, mut ema) = (Vec::new(), vec![0.0; weights.len()]);
     for index in 0..10 {
         let rates = vec![Rate { lr: 0.05, momentum: 0.9 }];
-        engine.run(&[Step { index, first: 32 * index as usize, rows: 32, rates }]).unwrap();
+        let take = sampler.take(index);
+        engine.run(&[Step { index, first: 32 * index as usize, rows: 32, rates, take }]).unwrap();
         engine.finish().unwrap();
         let now = engine.weights(Slot::Live, 0).unwrap();
         if index >= 1 {
@@ -258,7 +321,7 @@ fn relu_does_not_swallow_nan() {
         let mut weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
         weights[0] = f64::NAN;
         engine.set_weights(Slot::Live, 0, &weights).unwrap();
-        assert!(engine.evaluate(Part::Test, Slot::Live).unwrap()[0].loss.is_nan(), "{}", engine.describe());
+        assert!(engine.evaluate(Part::Test, &[Slot::Live]).unwrap()[0].loss.is_nan(), "{}", engine.describe());
     };
     check(&mut CpuEngine::<f32>::new(setup.clone()).unwrap());
     let Some(gpu) = common::gpu() else { return };

@@ -15,7 +15,7 @@ use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::gpu::adapter::Gpu;
 use thalweg::gpu::{Dispatch, GpuEngine, Options, kernels};
 use thalweg::loss::Loss;
-use thalweg::model::{Layout, Mlp, Tensor};
+use thalweg::model::{Layout, Mlp, Norm, Tensor};
 use thalweg::optimizer::{Optimizer, Rule};
 use thalweg::schedule::Rate;
 use thalweg::train::{Plan, Trainer};
@@ -69,7 +69,8 @@ fn run_kernel(gpu: &Gpu, optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>]
         Rule::Rmsprop { centered } => (kernels::rmsprop, "CENTERED", centered),
     };
     let base = Rate { lr: optimizer.lr(), momentum: optimizer.momentum() };
-    let args = kernels::UpdateArgs { params: start.len().div_ceil(4) as u32 };
+    let params = start.len().div_ceil(4) as u32;
+    let args = kernels::UpdateArgs { params, trained: params, decayed: params };
     let mut buffers = vec![words(&[1.0]), Vec::new(), words(start)];
     buffers.resize(kernel.bindings.len() - 1, vec![0; words(start).len()]);
     let mut after = Vec::new();
@@ -126,9 +127,18 @@ struct Case {
 }
 
 impl Case {
+    /// A gradient has no running statistics: they are 0, as those of the engines.
     fn vector(&self, prefix: &str) -> Vec<f64> {
-        let tensors: Vec<Tensor> =
+        let mut tensors: Vec<Tensor> =
             self.tensors.iter().filter(|(p, _)| p == prefix).map(|(_, tensor)| tensor.clone()).collect();
+        if prefix == "grad0" {
+            let is_statistic = |name: &str| name.contains("running") || name.contains("tracked");
+            let statistics = self.layout.names().into_iter().filter(|(name, _)| is_statistic(name));
+            tensors.extend(statistics.map(|(name, shape)| {
+                let values = vec![0.0; shape.iter().product()];
+                Tensor { name, shape, values }
+            }));
+        }
         self.layout.pack(&tensors).unwrap()
     }
 }
@@ -137,11 +147,9 @@ fn f64s(file: &SafeTensors, name: &str) -> Vec<f64> {
     file.tensor(name).unwrap().data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
-/// The networks without batch normalisation.
 fn cases() -> Vec<Case> {
     let file: Value = serde_json::from_slice(&golden("mlp.json")).unwrap();
-    let cases = file["cases"].as_array().unwrap().iter().filter(|case| case["batch_norm"] == false);
-    cases.map(load_case).collect()
+    file["cases"].as_array().unwrap().iter().map(load_case).collect()
 }
 
 fn load_case(case: &Value) -> Case {
@@ -149,7 +157,9 @@ fn load_case(case: &Value) -> Case {
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let widths: Vec<usize> = numbers(&case["sizes"]).into_iter().map(|x| x as usize).collect();
     let activation: Activation = serde_json::from_value(case["activation"].clone()).unwrap();
-    let model = Mlp { widths: widths.clone(), activation };
+    let model = Mlp::new(widths[0], &widths[1..widths.len() - 1], widths[widths.len() - 1], activation).unwrap();
+    let norm = if case["batch_norm"] == true { Norm::Batch } else { Norm::None };
+    let model = Mlp { norm, ..model };
     let layout = Layout::new(&model);
     let target = file.tensor("target").unwrap();
     let targets = match case["loss"].as_str().unwrap() {
@@ -165,22 +175,24 @@ fn load_case(case: &Value) -> Case {
         .into_iter()
         .filter_map(|(name, view)| {
             let (prefix, rest) = name.split_once('.')?;
-            let tensor = Tensor { name: rest.into(), shape: view.shape().to_vec(), values: f64s(&file, &name) };
+            let mut values = f64s(&file, &name);
+            if rest.ends_with("num_batches_tracked") {
+                values = vec![values[0].to_bits() as f64];
+            }
+            let tensor = Tensor { name: rest.into(), shape: view.shape().to_vec(), values };
             Some((prefix.to_string(), tensor))
         })
         .collect();
     let args = &case["optimizer_args"];
     let setup = Setup {
-        model,
         loss: if case["loss"] == "mse" { Loss::Mse } else { Loss::CrossEntropy },
         label_smoothing: case["label_smoothing"].as_f64().unwrap(),
         optimizer: optimizer(&case["optimizer"], args, args["lr"].as_f64().unwrap()),
-        clip_norm: None,
         average: serde_json::from_value(serde_json::json!({"swa": {"after_updates": case["swa_after_updates"]}}))
             .unwrap(),
         replicas: 2,
         batch: case["batch"].as_u64().unwrap() as usize,
-        dataset: Arc::new(dataset),
+        ..Setup::new(model, Arc::new(dataset))
     };
     Case { name: case["name"].to_string(), setup, layout, losses: numbers(&case["losses"]), tensors }
 }
@@ -193,7 +205,8 @@ fn replay(case: &Case, engine: &mut dyn Engine, tolerance: Tolerance) {
     }
     let order = Order::Sequential.permutation(case.setup.dataset.train.len(), 0, 0);
     engine.set_order(&[order.clone(), order]).unwrap();
-    let first = Step { index: 0, first: 0, rows: case.setup.batch, rates: vec![Rate::default(); 2] };
+    let rates = vec![Rate::default(); 2];
+    let first = Step { index: 0, first: 0, rows: case.setup.batch, rates, ..Step::default() };
     for (loss, gradient) in engine.gradients(&first).unwrap() {
         assert_close(&name("first loss"), &[loss], &case.losses[..1], tolerance);
         assert_close(&name("first gradient"), &gradient, &case.vector("grad0"), tolerance);
@@ -205,11 +218,46 @@ fn replay(case: &Case, engine: &mut dyn Engine, tolerance: Tolerance) {
     trainer.epoch(&mut |step| step.replicas.iter().for_each(|m| losses[m.replica].push(m.loss))).unwrap();
     for (r, losses) in losses.iter().enumerate() {
         assert_close(&name("losses"), losses, &case.losses, tolerance);
+        // PyTorch's mean has the statistics of the last weights; ours are renewed.
+        let trained = case.layout.trained;
         let swa = engine.weights(Slot::Swa, r).unwrap();
-        assert_close(&name("SWA weights"), &swa, &case.vector("swa"), tolerance);
+        assert_close(&name("SWA weights"), &swa[..trained], &case.vector("swa")[..trained], tolerance);
+        if case.setup.model.norm == Norm::Batch {
+            let (got, want) = (statistics(case, &swa), renewed_statistics(case, &case.vector("swa")));
+            assert_close(&name("SWA statistics"), &got, &want, tolerance);
+        }
         assert_close(&name("final weights"), &engine.weights(Slot::Live, r).unwrap(), &case.vector("final"), tolerance);
     }
-    assert!(engine.evaluate(Part::Test, Slot::Live).is_err(), "there is no test part");
+    assert!(engine.evaluate(Part::Test, &[Slot::Live]).is_err(), "there is no test part");
+}
+
+/// Mean, variance and number of batches of the first layer's running statistics.
+fn statistics(case: &Case, flat: &[f64]) -> Vec<f64> {
+    let tensors = case.layout.unpack(flat);
+    let tensor = |name: &str| tensors.iter().find(|t| t.name == name).unwrap().values.clone();
+    [tensor("1.running_mean"), tensor("1.running_var"), tensor("1.num_batches_tracked")].concat()
+}
+
+/// The same as `torch.optim.swa_utils.update_bn` makes them: the mean over the batches of their means, and of their
+/// variances divided by n − 1.
+fn renewed_statistics(case: &Case, flat: &[f64]) -> Vec<f64> {
+    let tensors = case.layout.unpack(flat);
+    let Features::F64(x) = &case.setup.dataset.train.features else { panic!("the features are f64") };
+    let (inputs, outputs, batch) = (case.setup.model.widths[0], case.setup.model.widths[1], case.setup.batch);
+    let batches: Vec<&[f64]> = x.chunks(inputs * batch).collect();
+    let (mut mean, mut variance) = (vec![0.0; outputs], vec![0.0; outputs]);
+    for rows in &batches {
+        for o in 0..outputs {
+            let w = &tensors[0].values[o * inputs..][..inputs];
+            let z = |row: &[f64]| row.iter().zip(w).map(|(x, w)| x * w).sum::<f64>() + tensors[1].values[o];
+            let z: Vec<f64> = rows.chunks(inputs).map(z).collect();
+            let m = z.iter().sum::<f64>() / batch as f64;
+            mean[o] += m / batches.len() as f64;
+            let squares: f64 = z.iter().map(|z| (z - m) * (z - m)).sum();
+            variance[o] += squares / (batch - 1) as f64 / batches.len() as f64;
+        }
+    }
+    [mean, variance, vec![batches.len() as f64]].concat()
 }
 
 fn engine_name(tolerance: Tolerance) -> &'static str {

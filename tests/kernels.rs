@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use thalweg::activation::Activation;
+use thalweg::data::Augment;
 use thalweg::gpu::adapter::Gpu;
 use thalweg::gpu::kernels::{LANES, ROWS};
 use thalweg::verify::Check;
@@ -81,22 +82,88 @@ fn gather() {
         let shape = Shape { rows: shape.rows.min(22), ..shape };
         pass([verify::gather(gpu, shape, true).unwrap(), verify::gather(gpu, shape, false).unwrap()]);
     });
+    let Some(gpu) = common::gpu() else { return };
+    let none = Augment::default;
+    for augment in [
+        Augment { pad: 2, ..none() },
+        Augment { flip: true, ..none() },
+        Augment { cutout: 3, ..none() },
+        Augment { cutout: 7, pad: 7, ..none() },
+        Augment { mixup: 0.4, ..none() },
+        Augment { noise: 0.5, ..none() },
+        Augment { pad: 1, flip: true, cutout: 2, mixup: 1.0, noise: 0.1 },
+    ] {
+        for bytes in [true, false] {
+            pass(verify::gather_augmented(&gpu, &augment, bytes).unwrap());
+        }
+    }
 }
 
 #[test]
 fn linear() {
     over_shapes(|gpu, shape| {
-        pass(verify::linear(gpu, shape, Activation::ALL[shape.outputs % 6]).unwrap());
+        pass(verify::linear(gpu, shape, Activation::ALL[shape.outputs % 6], 0.0).unwrap());
     });
     let Some(gpu) = common::gpu() else { return };
     for activation in Activation::ALL {
-        pass(verify::linear(&gpu, Shape { replicas: 2, rows: 17, inputs: 30, outputs: 21 }, activation).unwrap());
+        for (inputs, dropout) in [(30, 0.0), (21, 0.4)] {
+            let shape = Shape { replicas: 2, rows: 17, inputs, outputs: 21 };
+            pass(verify::linear(&gpu, shape, activation, dropout).unwrap());
+        }
     }
 }
 
 #[test]
+fn activate() {
+    over_shapes(|gpu, shape| {
+        let activation = Activation::ALL[shape.outputs % 6];
+        pass(verify::activate(gpu, shape, activation, 0.0).unwrap());
+        pass(verify::activate(gpu, shape, activation, 0.6).unwrap());
+    });
+}
+
+#[test]
+fn batch_norm() {
+    over_shapes(|gpu, shape| {
+        for share in [None, Some(0.0), Some(0.1), Some(1.0)] {
+            pass(verify::batch_norm(gpu, shape, share).unwrap());
+        }
+    });
+}
+
+#[test]
+fn layer_norm() {
+    over_shapes(|gpu, shape| pass(verify::layer_norm(gpu, shape).unwrap()));
+}
+
+#[test]
+fn norm_dw() {
+    over_shapes(|gpu, shape| pass([false, true].map(|f| verify::norm_dw(gpu, shape, f).unwrap())));
+}
+
+#[test]
+fn batch_norm_dx() {
+    over_shapes(|gpu, shape| pass([verify::batch_norm_dx(gpu, shape).unwrap()]));
+}
+
+#[test]
+fn layer_norm_dx() {
+    over_shapes(|gpu, shape| pass([verify::layer_norm_dx(gpu, shape).unwrap()]));
+}
+
+#[test]
+fn ensemble() {
+    over_shapes(|gpu, shape| pass([false, true].map(|f| verify::ensemble(gpu, shape, f).unwrap()).concat()));
+}
+
+#[test]
+fn lookahead() {
+    over_lengths(|gpu, n, replicas| pass([verify::lookahead(gpu, n, replicas).unwrap()]));
+}
+
+#[test]
 fn linear_dx() {
-    over_shapes(|gpu, shape| pass([verify::linear_dx(gpu, shape).unwrap()]));
+    over_shapes(|gpu, shape| pass([false, true].map(|f| verify::linear_dx(gpu, shape, f).unwrap()).concat()));
 }
 
 #[test]
@@ -109,15 +176,15 @@ fn linear_dw() {
 #[test]
 fn softmax_cross_entropy() {
     over_shapes(|gpu, shape| {
-        for smoothing in [0.0, 0.1] {
-            pass(verify::softmax_cross_entropy(gpu, shape, smoothing).unwrap());
+        for (smoothing, has_mixup) in [(0.0, false), (0.1, false), (0.1, true)] {
+            pass(verify::softmax_cross_entropy(gpu, shape, smoothing, has_mixup).unwrap());
         }
     });
 }
 
 #[test]
 fn mse() {
-    over_shapes(|gpu, shape| pass(verify::mse(gpu, shape).unwrap()));
+    over_shapes(|gpu, shape| pass([false, true].map(|f| verify::mse(gpu, shape, f).unwrap()).concat()));
 }
 
 #[test]

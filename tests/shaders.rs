@@ -106,8 +106,15 @@ fn arguments_lie_as_the_shader_reads_them() {
     let arguments = [
         (kernels::gather, kernels::GatherArgs::FIELDS),
         (kernels::linear, kernels::LinearArgs::FIELDS),
+        (kernels::batch_norm, kernels::BatchNormArgs::FIELDS),
+        (kernels::layer_norm, kernels::LayerNormArgs::FIELDS),
+        (kernels::activate, kernels::ActivateArgs::FIELDS),
         (kernels::linear_dx, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dw, kernels::LinearDwArgs::FIELDS),
+        (kernels::norm_dw, kernels::NormArgs::FIELDS),
+        (kernels::batch_norm_dx, kernels::NormArgs::FIELDS),
+        (kernels::layer_norm_dx, kernels::LayerNormDxArgs::FIELDS),
+        (kernels::ensemble, kernels::EnsembleArgs::FIELDS),
         (kernels::softmax_cross_entropy, kernels::LossArgs::FIELDS),
         (kernels::mse, kernels::LossArgs::FIELDS),
         (kernels::metrics, kernels::MetricsArgs::FIELDS),
@@ -116,6 +123,7 @@ fn arguments_lie_as_the_shader_reads_them() {
         (kernels::adam, kernels::UpdateArgs::FIELDS),
         (kernels::rmsprop, kernels::UpdateArgs::FIELDS),
         (kernels::average, kernels::UpdateArgs::FIELDS),
+        (kernels::lookahead, kernels::UpdateArgs::FIELDS),
     ];
     assert_eq!(arguments.len(), ALL.len());
     for (kernel, fields) in arguments {
@@ -146,6 +154,25 @@ fn tiles_are_those_of_the_shaders() {
     assert_eq!(constant(kernels::linear_dw, "ROWS"), kernels::DW_ROWS);
     assert_eq!(constant(kernels::linear_dw, "COLUMNS"), kernels::COLUMNS);
     assert_eq!(constant(kernels::grad_norm, "PARTS"), kernels::PARTS);
+    for kernel in [kernels::batch_norm, kernels::norm_dw] {
+        assert_eq!(constant(kernel, "COLUMNS"), kernels::NORM_COLUMNS);
+    }
+}
+
+/// What two shaders do alike stands in both, since WGSL has no include: it is the same text.
+#[test]
+fn functions_of_one_name_are_alike() {
+    let functions = |kernel: kernels::Kernel, names: &[&str]| -> Vec<String> {
+        let of = |name: &&str| {
+            let start = kernel.source.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("{}: {name}", kernel.name));
+            let text = &kernel.source[start..];
+            text[..text.find("\n}").unwrap()].to_string()
+        };
+        names.iter().map(of).collect()
+    };
+    let finish = ["dropout", "hash", "stir", "activate", "tanh_", "erf"];
+    assert_eq!(functions(kernels::linear, &finish), functions(kernels::activate, &finish));
+    assert_eq!(functions(kernels::linear, &finish[1..3]), functions(kernels::gather, &finish[1..3]));
 }
 
 /// A kernel has one name: as shader, as twin, in the table, and as the test that compares them.

@@ -52,18 +52,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let is_classification = setup.dataset.is_classification();
     let (mut engine, reason) = config.engine(setup)?;
     let replicas = config.train.replicas;
-    let mut slots = vec![("", Slot::Live)];
-    let is_there = |mean: &str| weight_file(&args.run, mean, 0, replicas).exists();
-    slots.extend(config.average.slots(u64::MAX).into_iter().filter(|(mean, _)| is_there(mean)));
-    for (mean, slot) in &slots {
+    // What the run's averages left: those slots whose files are there.
+    let kept: Vec<Slot> =
+        engine.setup().slots().into_iter().filter(|&slot| weight_file(&args.run, slot, 0, replicas).exists()).collect();
+    for slot in &kept {
         for r in 0..replicas {
-            let weights = thalweg::weights::read(
-                &weight_file(&args.run, mean, r, replicas),
-                engine.layout(),
-                config.train.precision,
-            )?;
+            let path = weight_file(&args.run, *slot, r, replicas);
+            let weights = thalweg::weights::read(&path, engine.layout(), config.train.precision)?;
             engine.set_weights(*slot, r, &weights)?;
         }
+    }
+    anyhow::ensure!(kept.contains(&Slot::Live), "{}: expected weights, found none", args.run.display());
+    let (snapshots, single): (Vec<Slot>, Vec<Slot>) =
+        kept.into_iter().partition(|slot| matches!(slot, Slot::Snapshot(_)));
+    let mut slots: Vec<(String, Vec<Slot>)> = single
+        .into_iter()
+        .map(|slot| (if slot == Slot::Live { String::new() } else { slot.name() }, vec![slot]))
+        .collect();
+    if !snapshots.is_empty() {
+        slots.push(("snapshots".into(), snapshots));
     }
 
     let mut header = EVALUATION_HEADER.map(String::from).to_vec();
@@ -73,7 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let parts = [(Part::Train, "train"), (Part::Validation, "validation"), (Part::Test, "test")];
     for ((mean, slot), (part, part_name)) in slots.iter().flat_map(|slot| parts.iter().map(move |part| (slot, part))) {
         let Some(samples) = engine.setup().dataset.part(*part).map(thalweg::data::Samples::len) else { continue };
-        let evaluations = engine.evaluate(*part, *slot)?;
+        let evaluations = engine.evaluate(*part, slot)?;
         let name = if mean.is_empty() { part_name.to_string() } else { format!("{mean}_{part_name}") };
         for (key, value) in run::statistics(&name, &evaluations, is_classification) {
             object[key] = value;

@@ -33,7 +33,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.settings.resolve()?;
     config.optimizer.check()?;
-    config.schedule.check(args.steps)?;
+    config.schedule.schedule.check(args.steps)?;
     anyhow::ensure!(args.steps > 0, "--steps: expected at least 1, found 0");
     let metrics = args.metrics.as_deref().map(read_numbers).transpose()?;
 
@@ -41,9 +41,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut memory = Memory::default();
     let mut rates = Vec::new();
     for step in 0..args.steps {
-        rates.push(config.schedule.at(step, args.steps, base, &memory));
+        rates.push(config.schedule.schedule.at(step, args.steps, base, &memory));
         if let Some(&metric) = metrics.as_ref().and_then(|m| m.get(step as usize)) {
-            config.schedule.observe(step, args.steps, base, |_| metric, &mut memory);
+            config.schedule.schedule.observe(step, args.steps, base, |_| metric, &mut memory);
         }
     }
 
@@ -56,7 +56,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if rates.iter().any(|r| r.momentum != rates[0].momentum) {
             all.push(curve("momentum", |r| r.momentum));
         }
-        let name = serde_json::to_value(&config.schedule)?["name"].as_str().unwrap_or_default().replace('_', " ");
+        let name =
+            serde_json::to_value(&config.schedule.schedule)?["name"].as_str().unwrap_or_default().replace('_', " ");
         curves(path, &name, &all)?;
     }
     if args.json {

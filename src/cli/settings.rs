@@ -10,7 +10,8 @@ use toml::{Table, Value};
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Settings {
-    /// A configuration; its tables are [data], [model], [optimizer], [schedule] and [train]
+    /// A configuration; its tables are [data], [augment], [model], [optimizer], [schedule], [average], [stop] and
+    /// [train]
     config: Option<PathBuf>,
     /// synthetic (default), cifar10:DIR, cifar100:DIR, mnist:DIR, fashion-mnist:DIR,
     /// idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS] or npy:X,Y[,TEST_X,TEST_Y]
@@ -25,6 +26,21 @@ pub struct Settings {
     /// Number of classes [default: the largest label + 1]
     #[arg(long, help_heading = "Data")]
     classes: Option<i64>,
+    /// Crop training images at random out of a black border of so many pixels [default: 0]
+    #[arg(long, help_heading = "Augmentation", value_name = "PIXELS")]
+    pad: Option<i64>,
+    /// Mirror half of the training images, left for right
+    #[arg(long, help_heading = "Augmentation")]
+    flip: bool,
+    /// Cut a square of so many pixels a side out of every training image [default: 0]
+    #[arg(long, help_heading = "Augmentation", value_name = "PIXELS")]
+    cutout: Option<i64>,
+    /// Mix every training sample with another, in shares from Beta(ALPHA, ALPHA) [default: 0]
+    #[arg(long, help_heading = "Augmentation", value_name = "ALPHA")]
+    mixup: Option<f64>,
+    /// Add Gaussian noise of this deviation to the training features [default: 0]
+    #[arg(long, help_heading = "Augmentation", value_name = "DEVIATION")]
+    noise: Option<f64>,
     /// Widths of the hidden layers, or none for a linear model [default: 256,128]
     #[arg(long, help_heading = "Model", value_name = "W,W,...")]
     hidden: Option<String>,
@@ -40,6 +56,15 @@ pub struct Settings {
     /// cross_entropy (default for labels) or mse (default for other targets)
     #[arg(long, help_heading = "Model")]
     loss: Option<String>,
+    /// none (default), batch or layer: normalisation before each activation
+    #[arg(long, help_heading = "Model")]
+    norm: Option<String>,
+    /// Add to the output of every hidden layer its input, where both are of one width
+    #[arg(long, help_heading = "Model")]
+    residual: bool,
+    /// Probability with which training drops an output of a hidden layer [default: 0]
+    #[arg(long, help_heading = "Model", value_name = "P")]
+    dropout: Option<f64>,
     /// Weight of the uniform distribution in the targets [default: 0]
     #[arg(long, help_heading = "Model", value_name = "EPSILON")]
     label_smoothing: Option<f64>,
@@ -76,6 +101,9 @@ pub struct Settings {
     /// [default: 0; adamw 0.01]
     #[arg(long, help_heading = "Optimizer")]
     weight_decay: Option<f64>,
+    /// all (default) or weights: what the weight decay acts on
+    #[arg(long, help_heading = "Optimizer")]
+    decay: Option<String>,
     /// constant (default), cosine, or another, whose arguments --set schedule.KEY=VALUE gives: step, multistep,
     /// exponential, linear, polynomial, cosine_warm_restarts, cyclic, one_cycle, swalr, swa_cyclic, plateau, sequential
     #[arg(long, help_heading = "Schedule")]
@@ -116,6 +144,31 @@ pub struct Settings {
     /// Evaluate after every so many epochs, and after the last [default: 1]
     #[arg(long, help_heading = "Run", value_name = "EPOCHS")]
     eval_every: Option<i64>,
+    /// Write a checkpoint after every so many epochs, 0 for none [default: 1]
+    #[arg(long, help_heading = "Run", value_name = "EPOCHS")]
+    checkpoint_every: Option<i64>,
+    /// What --patience, --target and --restore-best watch: train, validation or test, _loss or _accuracy
+    /// [default: validation_loss]
+    #[arg(long, help_heading = "Stopping")]
+    metric: Option<String>,
+    /// End the run after so many evaluations without improvement
+    #[arg(long, help_heading = "Stopping", value_name = "EVALUATIONS")]
+    patience: Option<i64>,
+    /// End the run once the metric is as good as this
+    #[arg(long, help_heading = "Stopping", value_name = "VALUE")]
+    target: Option<f64>,
+    /// End the run when the learning rate falls below this
+    #[arg(long, help_heading = "Stopping", value_name = "LR")]
+    min_lr: Option<f64>,
+    /// End the run after so many seconds
+    #[arg(long, help_heading = "Stopping")]
+    seconds: Option<f64>,
+    /// Keep the weights of the best evaluation beside the last
+    #[arg(long, help_heading = "Stopping")]
+    keep_best: bool,
+    /// End with the weights of the best evaluation
+    #[arg(long, help_heading = "Stopping")]
+    restore_best: bool,
     /// Set any key of the configuration to a TOML value; overrides file and flags
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     set: Vec<String>,
@@ -128,6 +181,11 @@ impl Settings {
             Some(path) => read_table(path)?,
             None => Table::new(),
         };
+        self.over(file)
+    }
+
+    /// The configuration of `file`, with the flags over it.
+    pub fn over(&self, file: Table) -> anyhow::Result<Config> {
         let sets = self.set.iter().map(|text| setting(text)).collect::<thalweg::Result<Vec<_>>>()?;
         Ok(Config::resolve(file, self.flags()?, sets)?)
     }
@@ -143,6 +201,9 @@ impl Settings {
             ("model.init", &self.init),
             ("model.init_from", &self.init_from),
             ("model.loss", &self.loss),
+            ("model.norm", &self.norm),
+            ("train.decay", &self.decay),
+            ("stop.metric", &self.metric),
             ("train.order", &self.order),
             ("train.precision", &self.precision),
             ("train.device", &self.device),
@@ -150,7 +211,10 @@ impl Settings {
         ];
         let numbers = [
             ("data.validation", self.validation),
+            ("augment.mixup", self.mixup),
+            ("augment.noise", self.noise),
             ("model.label_smoothing", self.label_smoothing),
+            ("model.dropout", self.dropout),
             ("optimizer.lr", self.lr),
             ("optimizer.momentum", self.momentum),
             ("optimizer.dampening", self.dampening),
@@ -158,20 +222,31 @@ impl Settings {
             ("optimizer.eps", self.eps),
             ("optimizer.weight_decay", self.weight_decay),
             ("train.clip_norm", self.clip_norm),
+            ("stop.target", self.target),
+            ("stop.min_lr", self.min_lr),
+            ("stop.seconds", self.seconds),
         ];
         let counts = [
             ("data.classes", self.classes),
+            ("augment.pad", self.pad),
+            ("augment.cutout", self.cutout),
             ("train.epochs", self.epochs),
             ("train.seed", self.seed),
             ("train.replicas", self.replicas),
             ("train.log_every", self.log_every),
             ("train.eval_every", self.eval_every),
+            ("train.checkpoint_every", self.checkpoint_every),
+            ("stop.patience", self.patience),
         ];
         let switches = [
+            ("augment.flip", self.flip),
+            ("model.residual", self.residual),
             ("optimizer.nesterov", self.nesterov),
             ("optimizer.amsgrad", self.amsgrad),
             ("optimizer.centered", self.centered),
             ("train.drop_last", self.drop_last),
+            ("stop.keep_best", self.keep_best),
+            ("stop.restore_best", self.restore_best),
         ];
         let mut flags: Vec<(&str, Value)> = Vec::new();
         flags.extend(text.iter().filter_map(|(key, v)| v.as_ref().map(|v| (*key, Value::String(v.clone())))));

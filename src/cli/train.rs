@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use thalweg::Error;
 use thalweg::data::Dataset;
 use thalweg::engine::{Engine, Evaluation, Slot};
-use thalweg::run::{self, Config, Run};
+use thalweg::run::{self, Checkpoint, Config, Run};
+use thalweg::stop::Ended;
 use thalweg::train::{Epoch, Trainer};
 
-use super::settings::Settings;
+use super::settings::{Settings, read_table};
 use super::{EVALUATION_HEADER, evaluation_row, say, table, thousands};
 
 #[derive(clap::Args)]
@@ -25,18 +26,27 @@ pub struct Args {
     /// Replace the run that the folder holds
     #[arg(long)]
     overwrite: bool,
+    /// Go on with the run in this folder from its last checkpoint; flags override its configuration
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "run", "overwrite"])]
+    resume: Option<PathBuf>,
     /// Print the errors alone
     #[arg(long, short)]
     quiet: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut config = args.settings.resolve()?;
+    let mut config = match &args.resume {
+        Some(dir) => args.settings.over(read_table(&dir.join("config.toml"))?)?,
+        None => args.settings.resolve()?,
+    };
     if let Some(dir) = &args.run {
         Run::check(dir, args.overwrite)?;
     }
     config.optimizer.check()?;
-    let dataset = config.dataset()?;
+    let mut dataset = config.dataset()?;
+    if let Some(dir) = &args.resume {
+        dataset.normalization = run::normalization(dir)?;
+    }
     // What the data decided is part of the resolved configuration.
     config.data.classes = dataset.is_classification().then_some(dataset.outputs);
     let setup = config.setup(dataset)?;
@@ -48,40 +58,82 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !args.quiet {
         describe(&config, engine, &format!("{device}: {reason}"));
     }
+    let checkpoint = args.resume.as_deref().map(|dir| Checkpoint::read(dir, engine)).transpose()?;
     let init_from = match &config.model.init_from {
-        Some(path) => Some(thalweg::weights::read(path, engine.layout(), config.train.precision)?),
-        None => None,
+        Some(path) if checkpoint.is_none() => {
+            Some(thalweg::weights::read(path, engine.layout(), config.train.precision)?)
+        }
+        _ => None,
     };
     let mut trainer = Trainer::new(engine, config.plan())?;
-    match init_from {
-        Some(weights) => {
+    match (&checkpoint, init_from) {
+        (Some(checkpoint), _) => {
+            checkpoint.restore(trainer.engine())?;
+            trainer.resume(checkpoint.progress.clone())?;
+        }
+        (None, Some(weights)) => {
             (0..config.train.replicas).try_for_each(|r| trainer.engine().set_weights(Slot::Live, r, &weights))?;
         }
-        None => trainer.init(config.model.init)?,
+        (None, None) => trainer.init(config.model.init)?,
     }
     // From here on nothing is wrong with the input.
-    let mut run = Run::create(args.run.as_deref(), args.overwrite, &config, &data)?;
+    let mut run = match (&args.resume, &checkpoint) {
+        (Some(dir), Some(Checkpoint { progress, .. })) => {
+            Run::resume(dir, progress, progress.epoch * trainer.steps_per_epoch(), &data)?
+        }
+        _ => Run::create(args.run.as_deref(), args.overwrite, &config, &data)?,
+    };
     let (outcome, ended) = epochs(&config, &data, &mut trainer, &mut run, args.quiet);
     let diverged = match &ended {
         Ok(()) => None,
         Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
         Err(_) => return ended.map(|()| ExitCode::SUCCESS).map_err(Into::into),
     };
-    let summary = summary(&config, &data, &outcome, &device, diverged);
-    run.finish(trainer.engine(), config.train.precision, outcome.last.steps, &summary)?;
+    let mut means = trainer.means(outcome.last.steps);
+    if config.stop.keeps_best() && trainer.progress().watch.best.is_some() {
+        means.push(("best", vec![Slot::Best]));
+    }
+    let ended_by = trainer.ended().map_or("diverged", Ended::name);
+    let summary = summary(&config, &data, &outcome, &device, ended_by, diverged);
+    run.finish(trainer.engine(), config.train.precision, &means, &summary)?;
     ended?;
     if !args.quiet {
-        say!("\n{}\n\nWritten to {}", final_table(&data, &outcome), run.dir().display());
+        let end = trainer.ended().map_or("", Ended::describe);
+        say!("\n{}\n\nWritten to {}", final_table(&data, &outcome, end), run.dir().display());
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a run's epochs left.
+#[derive(Default)]
 struct Outcome {
     last: Epoch,
     best: Option<(u64, f64)>,
     seconds: f64,
     samples: f64,
+}
+
+impl Outcome {
+    /// What the epochs before a resumed one left.
+    fn so_far(run: &Run) -> thalweg::Result<Self> {
+        let mut outcome = Self::default();
+        for line in run.epochs_so_far()? {
+            let seconds = line["seconds"].as_f64().unwrap_or(0.0);
+            let accuracy = line["test_accuracy"]["mean"].as_f64();
+            outcome.add(line["epoch"].as_u64().unwrap_or(0), seconds, &line["samples_per_second"], accuracy);
+        }
+        Ok(outcome)
+    }
+
+    fn add(&mut self, epoch: u64, seconds: f64, samples_per_second: &Value, test_accuracy: Option<f64>) {
+        self.seconds += seconds;
+        self.samples += seconds * samples_per_second.as_f64().unwrap_or(0.0);
+        if let Some(accuracy) = test_accuracy
+            && self.best.is_none_or(|(_, best)| accuracy > best)
+        {
+            self.best = Some((epoch, accuracy));
+        }
+    }
 }
 
 fn epochs(
@@ -92,7 +144,10 @@ fn epochs(
     quiet: bool,
 ) -> (Outcome, thalweg::Result<()>) {
     let bar = if quiet { ProgressBar::hidden() } else { progress(trainer.steps()) };
-    let mut outcome = Outcome { last: Epoch::default(), best: None, seconds: 0.0, samples: 0.0 };
+    let mut outcome = match Outcome::so_far(run) {
+        Ok(outcome) => outcome,
+        Err(error) => return (Outcome::default(), Err(error)),
+    };
     let replicas = config.train.replicas as f64;
     let ended = loop {
         let start = std::time::Instant::now();
@@ -122,14 +177,9 @@ fn epochs(
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         };
-        outcome.seconds += epoch.seconds;
-        outcome.samples += epoch.seconds * epoch.samples_per_second;
-        if let Some(evaluations) = epoch.test.as_ref().filter(|_| data.is_classification()) {
-            let accuracy = run::mean(&evaluations.iter().map(|e| e.accuracy).collect::<Vec<_>>());
-            if outcome.best.is_none_or(|(_, best)| accuracy > best) {
-                outcome.best = Some((epoch.epoch, accuracy));
-            }
-        }
+        let accuracies = epoch.test.as_ref().filter(|_| data.is_classification());
+        let accuracy = accuracies.map(|e| run::mean(&e.iter().map(|e| e.accuracy).collect::<Vec<_>>()));
+        outcome.add(epoch.epoch, epoch.seconds, &json!(epoch.samples_per_second), accuracy);
         if let Err(error) = run.epoch(&epoch) {
             break Err(error);
         }
@@ -137,6 +187,14 @@ fn epochs(
             bar.suspend(|| say!("{}", epoch_line(config, data, &epoch)));
         }
         outcome.last = epoch;
+        let every = config.train.checkpoint_every;
+        let progress = trainer.progress().clone();
+        if every > 0
+            && (progress.epoch.is_multiple_of(every) || trainer.ended().is_some())
+            && let Err(error) = Checkpoint::write(run.dir(), trainer.engine(), config.train.precision, &progress)
+        {
+            break Err(error);
+        }
     };
     bar.finish_and_clear();
     (outcome, ended)
@@ -197,7 +255,7 @@ fn loss_and_accuracy(evaluations: &[Evaluation]) -> (f64, f64) {
     (of(|e| e.loss), of(|e| e.accuracy))
 }
 
-fn final_table(data: &Dataset, outcome: &Outcome) -> String {
+fn final_table(data: &Dataset, outcome: &Outcome, ended: &str) -> String {
     let mut rows = vec![EVALUATION_HEADER.map(String::from).to_vec()];
     for (name, evaluations) in run::parts(&outcome.last) {
         rows.push(evaluation_row(&name, evaluations, data.is_classification()));
@@ -207,16 +265,19 @@ fn final_table(data: &Dataset, outcome: &Outcome) -> String {
         format!("\nbest test accuracy {accuracy:.4} after epoch {}", epoch + 1)
     });
     let steps = thousands(outcome.last.steps);
-    format!(
-        "{}\n{steps} steps in {:.1} s, {speed} samples/s; ended after the last epoch{best}",
-        table(&rows),
-        outcome.seconds
-    )
+    format!("{}\n{steps} steps in {:.1} s, {speed} samples/s; ended {ended}{best}", table(&rows), outcome.seconds)
 }
 
-fn summary(config: &Config, data: &Dataset, outcome: &Outcome, device: &str, diverged: Option<String>) -> Value {
+fn summary(
+    config: &Config,
+    data: &Dataset,
+    outcome: &Outcome,
+    device: &str,
+    stopped_by: &str,
+    diverged: Option<String>,
+) -> Value {
     let mut summary = json!({
-        "stopped_by": if diverged.is_some() { "diverged" } else { "epochs" },
+        "stopped_by": stopped_by,
         "epochs": outcome.last.epoch + u64::from(outcome.last.steps > 0),
         "steps": outcome.last.steps,
         "replicas": config.train.replicas,

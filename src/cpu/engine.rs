@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use super::Real;
 use super::replica::{Replica, Shared};
 use crate::data::{Part, Samples};
-use crate::engine::{Allocation, Engine, Evaluation, Setup, Slot, Step, StepMetrics};
+use crate::engine::{Aim, Allocation, Engine, Evaluation, Setup, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::model::Layout;
+use crate::model::{Layout, Norm};
 
 /// Trains on the processor, in `f32` or `f64`. One replica spreads its products over all cores; several replicas take
 /// a core each. Both give the same bits.
@@ -18,6 +18,8 @@ pub struct CpuEngine<T> {
     replicas: Vec<Replica<T>>,
     /// Target values of the three parts, `(samples, outputs)`; empty under cross-entropy.
     targets: [Vec<T>; 3],
+    /// Of mixup's shares.
+    quantiles: Vec<T>,
 }
 
 impl<T: Real> CpuEngine<T> {
@@ -28,14 +30,15 @@ impl<T: Real> CpuEngine<T> {
     pub fn new(setup: Setup) -> Result<Self> {
         setup.check(T::LARGEST)?;
         let layout = Layout::new(&setup.model);
-        let replicas = (0..setup.replicas).map(|_| Replica::new(&setup, &layout)).collect::<Result<_>>()?;
+        let replicas = (0..setup.replicas).map(|r| Replica::new(&setup, &layout, r)).collect::<Result<_>>()?;
         let targets = [Part::Train, Part::Validation, Part::Test].map(|part| match setup.dataset.part(part) {
             Some(samples) if setup.loss == Loss::Mse => {
                 samples.targets.to_values(setup.model.outputs()).into_iter().map(T::of).collect()
             }
             _ => Vec::new(),
         });
-        Ok(Self { setup, layout, replicas, targets })
+        let quantiles = setup.augment.quantiles().into_iter().map(T::of).collect();
+        Ok(Self { setup, layout, replicas, targets, quantiles })
     }
 
     /// Applies `f` to every replica, side by side where there are several.
@@ -49,6 +52,7 @@ impl<T: Real> CpuEngine<T> {
             setup: &self.setup,
             layout: &self.layout,
             targets: &self.targets[part as usize],
+            quantiles: &self.quantiles,
             parallel: self.replicas.len() == 1,
         };
         Ok(match &mut self.replicas[..] {
@@ -121,20 +125,24 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
         self.each(Part::Train, |replica, shared, _, _| {
-            let (loss, _) = replica.gradient(shared, step);
+            let (loss, _) = replica.gradient(shared, step, Aim::Gradient);
             (loss, replica.grads().iter().map(|g| g.to_f64()).collect())
         })
     }
 
-    fn evaluate(&mut self, part: Part, slot: Slot) -> Result<Vec<Evaluation>> {
-        let evaluations = self.each(part, |replica, shared, samples, _| {
-            let other = replica.slot(slot)?.clone();
-            let live = std::mem::replace(&mut replica.params, other);
-            let evaluation = replica.evaluate(shared, samples, shared.targets);
-            replica.params = live;
-            Ok(evaluation)
-        })?;
+    fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
+        let evaluations =
+            self.each(part, |replica, shared, samples, _| replica.evaluate(shared, samples, shared.targets, slots))?;
         evaluations.into_iter().collect()
+    }
+
+    fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()> {
+        if self.setup.model.norm != Norm::Batch {
+            return Ok(());
+        }
+        self.each(Part::Train, |replica, shared, _, _| replica.renew_statistics(shared, slot, steps))?
+            .into_iter()
+            .collect()
     }
 
     fn memory(&self) -> Vec<Allocation> {

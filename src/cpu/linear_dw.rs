@@ -10,11 +10,11 @@ use crate::model::{Layer, stride};
 pub fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &[T], grads: &mut [T]) {
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     if !accumulate {
-        grads[layer.weight..][..inputs * outputs].fill(T::of(0.0));
+        grads[layer.weights()].fill(T::of(0.0));
         grads[layer.bias..][..outputs].fill(T::of(0.0));
     }
     for (a, dz) in a.chunks_exact(inputs).zip(dz.chunks_exact(outputs)) {
-        for (&a, dw) in a.iter().zip(grads[layer.weight..].chunks_exact_mut(outputs)) {
+        for (&a, dw) in a.iter().zip(grads[layer.weights()].chunks_exact_mut(outputs)) {
             for (dw, &dz) in dw.iter_mut().zip(dz) {
                 *dw += a * dz;
             }

@@ -4,16 +4,24 @@
 //! The engine runs the twins, except that the three matrix products go through a library (`product.rs`), whose tests
 //! hold both together.
 
+mod activate;
 mod adam;
 mod average;
+mod batch_norm;
+mod batch_norm_dx;
 mod engine;
+mod ensemble;
 mod gather;
 mod grad_norm;
+mod layer_norm;
+mod layer_norm_dx;
 mod linear;
 mod linear_dw;
 mod linear_dx;
+mod lookahead;
 mod metrics;
 mod mse;
+mod norm_dw;
 mod product;
 mod real;
 mod replica;
@@ -21,23 +29,86 @@ mod rmsprop;
 mod sgd;
 mod softmax_cross_entropy;
 
+pub use activate::activate;
 pub use adam::adam;
 pub use average::average;
+pub use batch_norm::batch_norm;
+pub use batch_norm_dx::batch_norm_dx;
 pub use engine::CpuEngine;
 pub(crate) use engine::no_part;
+pub use ensemble::ensemble;
 pub use gather::gather;
 pub use grad_norm::grad_norm;
+pub use layer_norm::layer_norm;
+pub use layer_norm_dx::layer_norm_dx;
 pub use linear::linear;
 pub use linear_dw::linear_dw;
 pub use linear_dx::linear_dx;
+pub use lookahead::lookahead;
 pub use metrics::metrics;
 pub use mse::mse;
+pub use norm_dw::norm_dw;
 pub use real::Real;
 pub use rmsprop::rmsprop;
 pub use sgd::sgd;
 pub use softmax_cross_entropy::softmax_cross_entropy;
 
+use crate::activation::Activation;
+use crate::noise::{self, Key};
 use crate::optimizer::Coefficients;
+
+/// What a training step's forward pass has and an evaluation's has not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Training {
+    /// Of all its random numbers.
+    pub key: Key,
+    /// Position of the pass's first sample in the order.
+    pub first: u32,
+    /// How much of batch normalisation's running statistics the step replaces.
+    pub statistics: f64,
+}
+
+/// What becomes of a layer's `z`, or of the normalised `n`, on the way to its output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finish {
+    /// Applied first.
+    pub activation: Activation,
+    /// Only in training.
+    pub dropout: Option<Dropout>,
+    /// Adds the layer's input.
+    pub residual: bool,
+}
+
+/// Which outputs a training step drops.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dropout {
+    /// The probability to be dropped.
+    pub rate: f64,
+    /// Of the step's random numbers.
+    pub key: Key,
+    /// Position of the pass's first sample in the order.
+    pub first: u32,
+    /// The layer, from 0.
+    pub layer: u32,
+}
+
+impl Dropout {
+    /// An output is dropped whose hash is below this.
+    pub(crate) fn threshold(rate: f64) -> u32 {
+        (rate * 2f64.powi(32)) as u32
+    }
+
+    /// What multiplies an output that is kept.
+    pub fn kept(&self) -> f64 {
+        1.0 / (1.0 - self.rate)
+    }
+
+    /// Whether the outputs of vec4 `column` are kept in `row` of the pass.
+    pub fn keeps(&self, row: usize, column: usize) -> [bool; 4] {
+        let hashes = self.key.draw(self.first + row as u32, noise::DROPOUT + self.layer, column as u32);
+        hashes.map(|hash| hash >= Self::threshold(self.rate))
+    }
+}
 
 /// [`Coefficients`] in the engine's precision.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,15 +4,14 @@
 
 use gemm::{Parallelism, gemm};
 
-use super::Real;
-use super::linear::activate;
-use crate::activation::Activation;
+use super::linear_dx::pass_on;
+use super::{Finish, Real, activate};
 use crate::model::{Layer, stride};
 
 /// As [`linear`](super::linear()).
 pub(super) fn linear<T: Real>(
     layer: &Layer,
-    activation: Activation,
+    finish: &Finish,
     params: &[T],
     a: &[T],
     y: &mut [T],
@@ -24,19 +23,26 @@ pub(super) fn linear<T: Real>(
     for y in y.chunks_exact_mut(outputs) {
         y.copy_from_slice(bias);
     }
-    let a = Matrix::new(a, a.len() / inputs, inputs);
-    product(a, weight(layer, params), true, y, parallel);
-    activate(activation, y, slope);
+    product(Matrix::new(a, a.len() / inputs, inputs), weight(layer, params), true, y, parallel);
+    activate(finish, outputs, a, y, slope);
 }
 
 /// As [`linear_dx`](super::linear_dx()).
-pub(super) fn linear_dx<T: Real>(layer: &Layer, params: &[T], dz: &[T], slope: &[T], dx: &mut [T], parallel: bool) {
+#[allow(clippy::too_many_arguments, reason = "each is one binding of the kernel")]
+pub(super) fn linear_dx<T: Real>(
+    layer: &Layer,
+    params: &[T],
+    dz: &[T],
+    slope: &[T],
+    above: Option<&[T]>,
+    dx: &mut [T],
+    da: Option<&mut [T]>,
+    parallel: bool,
+) {
     let outputs = stride(layer.outputs);
     let dz = Matrix::new(dz, dz.len() / outputs, outputs);
     product(dz, weight(layer, params).transposed(), false, dx, parallel);
-    for (dx, &slope) in dx.iter_mut().zip(slope) {
-        *dx *= slope;
-    }
+    pass_on(slope, above, dx, da);
 }
 
 /// As [`linear_dw`](super::linear_dw()).
@@ -44,7 +50,7 @@ pub(super) fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     let a = Matrix::new(a, a.len() / inputs, inputs).transposed();
     let dz = Matrix::new(dz, dz.len() / outputs, outputs);
-    product(a, dz, accumulate, &mut grads[layer.weight..layer.bias], parallel);
+    product(a, dz, accumulate, &mut grads[layer.weights()], parallel);
     let db = &mut grads[layer.bias..][..outputs];
     if !accumulate {
         db.fill(T::of(0.0));
@@ -57,7 +63,7 @@ pub(super) fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &
 }
 
 fn weight<'a, T: Real>(layer: &Layer, params: &'a [T]) -> Matrix<'a, T> {
-    Matrix::new(&params[layer.weight..layer.bias], stride(layer.inputs), stride(layer.outputs))
+    Matrix::new(&params[layer.weights()], stride(layer.inputs), stride(layer.outputs))
 }
 
 /// A matrix inside a slice.
@@ -128,6 +134,7 @@ fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, accumulate: bool, c: &mut [T], p
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activation::Activation;
     use crate::rng::{Purpose, Stream};
 
     fn random<T: Real>(seed: u64, n: usize) -> Vec<T> {
@@ -145,21 +152,24 @@ mod tests {
     fn library_and_twin_agree<T: Real>(eps: f64) {
         for (rows, inputs, outputs) in [(1, 1, 1), (1, 130, 9), (7, 33, 5), (32, 64, 64), (65, 17, 130)] {
             let (k, n) = (stride(inputs), stride(outputs));
-            let layer = Layer { inputs, outputs, weight: 8, bias: 8 + k * n };
+            let layer = Layer { inputs, outputs, weight: 8, bias: 8 + k * n, ..Layer::default() };
             let params: Vec<T> = random(1, 8 + k * n + n);
             let (a, dz, slope): (Vec<T>, Vec<T>, Vec<T>) =
                 (random(2, rows * k), random(3, rows * n), random(4, rows * k));
             for parallel in [false, true] {
                 let mut y = [vec![T::of(9.0); rows * n], vec![T::of(8.0); rows * n]];
                 let mut slopes = y.clone();
-                linear(&layer, Activation::Tanh, &params, &a, &mut y[0], &mut slopes[0], parallel);
-                super::super::linear(&layer, Activation::Tanh, &params, &a, &mut y[1], &mut slopes[1]);
+                let tanh = Finish { activation: Activation::Tanh, ..Finish::default() };
+                linear(&layer, &tanh, &params, &a, &mut y[0], &mut slopes[0], parallel);
+                super::super::linear(&layer, &tanh, &params, &a, &mut y[1], &mut slopes[1]);
                 close("linear", &y[0], &y[1], k, eps);
                 close("linear's slope", &slopes[0], &slopes[1], 2 * k, eps);
 
                 let mut dx = [vec![T::of(9.0); rows * k], vec![T::of(8.0); rows * k]];
-                linear_dx(&layer, &params, &dz, &slope, &mut dx[0], parallel);
-                super::super::linear_dx(&layer, &params, &dz, &slope, &mut dx[1]);
+                let mut da = dx.clone();
+                linear_dx(&layer, &params, &dz, &slope, Some(&a), &mut dx[0], Some(&mut da[0]), parallel);
+                super::super::linear_dx(&layer, &params, &dz, &slope, Some(&a), &mut dx[1], Some(&mut da[1]));
+                close("linear_dx's da", &da[0], &da[1], n, eps);
                 close("linear_dx", &dx[0], &dx[1], n, eps);
 
                 for accumulate in [false, true] {

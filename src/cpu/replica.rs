@@ -1,11 +1,13 @@
 //! One replica's weights, state and work space, and its step from top to bottom.
 
-use super::{Constants, Real, product};
+use super::{Constants, Dropout, Finish, Real, Training, product};
+use crate::activation::Activation;
 use crate::data::Samples;
-use crate::engine::{Evaluation, Setup, Slot, Step, StepMetrics};
+use crate::engine::{Aim, Evaluation, Setup, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::model::{Layout, stride};
+use crate::model::{Layout, Norm, stride};
+use crate::noise::Key;
 use crate::optimizer::Rule;
 
 /// Elements of a parameter vector that one thread updates at a time.
@@ -17,6 +19,8 @@ pub(super) struct Shared<'a, T> {
     pub layout: &'a Layout,
     /// Regression targets, or one-hot labels under the squared error: `(samples, outputs)`; else empty.
     pub targets: &'a [T],
+    /// Of mixup's shares; empty without mixup.
+    pub quantiles: &'a [T],
     /// Whether this replica has all processors to itself.
     pub parallel: bool,
 }
@@ -35,99 +39,116 @@ fn zeros<T: Real>(n: usize, replicas: usize) -> Result<Vec<T>> {
 }
 
 pub(super) struct Replica<T> {
+    /// Of its random numbers.
+    seed: u32,
     pub params: Vec<T>,
     grads: Vec<T>,
     state: Vec<Vec<T>>,
     copies: [Vec<T>; Slot::COPIES],
-    swa: Option<Vec<T>>,
-    ema: Option<Vec<T>>,
+    /// Averages, snapshots and the best weights: those that are asked for.
+    kept: Vec<(Slot, Vec<T>)>,
     pub order: Vec<u32>,
-    // One pass, (room, stride(width)) a layer: a[0] is x, layer l makes a[l + 1] and the slope of its activation.
+    // One pass, (room, stride(width)) a layer: a[0] is x; layer l makes of a[l], by way of xhat[l] where there is a
+    // normalisation, a[l + 1] and the slope of its activation; da[l] is the gradient of a[l], where a residual
+    // connection needs it.
     a: Vec<Vec<T>>,
     slope: Vec<Vec<T>>,
+    xhat: Vec<Vec<T>>,
+    inverse: Vec<Vec<T>>,
     dz: Vec<Vec<T>>,
+    da: Vec<Vec<T>>,
+    /// Of each row, under mixup: the other sample, and the share of its own.
+    mix: Vec<(u32, T)>,
     row_loss: Vec<T>,
     row_correct: Vec<bool>,
+    /// The predictions of an ensemble, `(samples, stride(outputs))`.
+    mean: Vec<T>,
 }
 
 impl<T: Real> Replica<T> {
     /// # Errors
     /// Too little memory.
-    pub fn new(setup: &Setup, layout: &Layout) -> Result<Self> {
+    pub fn new(setup: &Setup, layout: &Layout, replica: usize) -> Result<Self> {
         let room = setup.room();
         let vector = || zeros(layout.len, setup.replicas);
-        let rows = |widths: &[usize]| -> Result<Vec<Vec<T>>> {
-            widths.iter().map(|&w| zeros(room * stride(w), setup.replicas)).collect()
+        let model = &setup.model;
+        let outputs = |l: usize| stride(model.widths[l + 1]);
+        // One vector a layer, empty where the layer does not need it.
+        let layers = |size: &dyn Fn(usize) -> usize| -> Result<Vec<Vec<T>>> {
+            (0..model.layers()).map(|l| zeros(size(l), setup.replicas)).collect()
         };
-        let widths = &setup.model.widths;
+        let if_normed = |l: usize, size: usize| if model.norm_after(l) == Norm::None { 0 } else { size };
+        let mut a = vec![zeros(room * stride(model.inputs()), setup.replicas)?];
+        a.extend(layers(&|l| room * outputs(l))?);
         Ok(Self {
+            seed: setup.noise_seed(replica),
             params: vector()?,
             grads: vector()?,
             state: (0..setup.optimizer.state_vectors()).map(|_| vector()).collect::<Result<_>>()?,
             copies: std::array::from_fn(|_| Vec::new()),
-            swa: setup.average.swa.as_ref().map(|_| vector()).transpose()?,
-            ema: setup.average.ema.map(|_| vector()).transpose()?,
+            kept: setup.kept().into_iter().map(|slot| Ok((slot, vector()?))).collect::<Result<_>>()?,
             order: Vec::new(),
-            a: rows(widths)?,
-            slope: rows(&widths[1..])?,
-            dz: rows(&widths[1..])?,
+            a,
+            slope: layers(&|l| room * outputs(l))?,
+            xhat: layers(&|l| if_normed(l, room * outputs(l)))?,
+            inverse: layers(&|l| if_normed(l, room.max(outputs(l))))?,
+            dz: layers(&|l| room * outputs(l))?,
+            da: layers(&|l| if model.keeps_da(l) { room * stride(model.widths[l]) } else { 0 })?,
+            mix: if setup.augment.mixup > 0.0 { vec![(0, T::default()); room] } else { Vec::new() },
             row_loss: vec![T::default(); room],
             row_correct: vec![false; room],
+            mean: Vec::new(),
         })
     }
 
-    /// The weights in `slot`; a copy never written is that of the live ones.
+    /// The vector in `slot`; a copy never written is that of the live weights.
     ///
     /// # Errors
-    /// A mean that is not asked for.
+    /// One that is not asked for.
     pub fn slot(&mut self, slot: Slot) -> Result<&mut Vec<T>> {
-        Ok(match slot {
-            Slot::Live => &mut self.params,
-            Slot::Swa => self.swa.as_mut().ok_or_else(|| slot.missing())?,
-            Slot::Ema => self.ema.as_mut().ok_or_else(|| slot.missing())?,
+        match slot {
+            Slot::Live => Ok(&mut self.params),
+            Slot::State(i) => self.state.get_mut(i).ok_or_else(|| slot.missing()),
             Slot::Copy(i) => {
                 if self.copies[i].is_empty() {
                     self.copies[i] = self.params.clone();
                 }
-                &mut self.copies[i]
+                Ok(&mut self.copies[i])
             }
-        })
+            _ => self.kept.iter_mut().find(|(s, _)| *s == slot).map(|(_, v)| v).ok_or_else(|| slot.missing()),
+        }
     }
 
     /// One update.
     pub fn step(&mut self, shared: &Shared<T>, step: &Step, replica: usize) -> StepMetrics {
-        let (loss, correct) = self.gradient(shared, step);
-        let optimizer = &shared.setup.optimizer;
-        let constants = optimizer.coefficients(step.index + 1, step.rates[replica]).into();
+        let (loss, correct) = self.gradient(shared, step, Aim::Update);
         let mut scale = T::of(1.0);
         let mut grad_norm = None;
         if let Some(max_norm) = shared.setup.clip_norm {
-            let (norm, clip) = super::grad_norm(&self.grads, max_norm);
+            let (norm, clip) = super::grad_norm(&self.grads[..shared.layout.trained], max_norm);
             scale = clip;
             grad_norm = Some(norm.to_f64());
         }
-        let mut state: Vec<&mut [T]> = self.state.iter_mut().map(Vec::as_mut_slice).collect();
-        let chunk = if shared.parallel { UPDATE_CHUNK } else { usize::MAX };
-        update(optimizer.rule(), &constants, scale, &self.grads, &mut self.params, &mut state, chunk);
-        let average = &shared.setup.average;
-        let means = [(average.swa_weight(step.index), &mut self.swa), (average.ema_weight(step.index), &mut self.ema)];
-        for (k, mean) in means {
-            if let Some(mean) = mean.as_mut().filter(|_| k > 0.0) {
-                super::average(T::of(k), &self.params, mean);
-            }
-        }
+        self.update(shared, step, replica, scale);
+        self.average(shared, step);
         StepMetrics { step: step.index, replica, loss, correct, grad_norm }
     }
 
     /// Leaves the gradient of the step's mean loss in `grads`; returns that loss and the number of right answers.
-    pub fn gradient(&mut self, shared: &Shared<T>, step: &Step) -> (f64, u64) {
+    pub fn gradient(&mut self, shared: &Shared<T>, step: &Step, aim: Aim) -> (f64, u64) {
         let samples = &shared.setup.dataset.train;
         let mut sums = (0.0, 0);
         let order = std::mem::take(&mut self.order);
-        for (i, pass) in step.passes().enumerate() {
+        for (i, pass) in step.passes(shared.setup.most_in_pass()).enumerate() {
+            let training = self.training(step, pass.start, aim);
             let order = &order[pass];
-            self.forward(shared, samples, order);
-            self.loss(shared, samples, shared.targets, order, step.rows);
+            self.forward(shared, samples, order, Some(&training));
+            let mix = (!shared.quantiles.is_empty()).then_some(&self.mix[..]);
+            let rows = order.len() * stride(shared.setup.model.outputs());
+            let last = self.dz.len() - 1;
+            let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
+            let into = (&mut self.row_loss[..], &mut self.row_correct[..]);
+            loss(shared, samples, shared.targets, order, mix, step.rows, z, dz, into);
             super::metrics(&self.row_loss[..order.len()], &self.row_correct[..order.len()], &mut sums);
             self.backward(shared, order.len(), i > 0);
         }
@@ -135,61 +156,193 @@ impl<T: Real> Replica<T> {
         (sums.0 / step.rows as f64, sums.1)
     }
 
+    fn training(&self, step: &Step, first: usize, aim: Aim) -> Training {
+        let key = Key { seed: self.seed, step: step.index as u32 };
+        Training { key, first: first as u32, statistics: aim.statistics() }
+    }
+
     pub fn grads(&self) -> &[T] {
         &self.grads
     }
 
-    /// Mean loss and accuracy of the live weights over `samples`.
-    pub fn evaluate(&mut self, shared: &Shared<T>, samples: &Samples, targets: &[T]) -> Evaluation {
+    /// Mean loss and accuracy over `samples`, of the mean prediction of the weights in `slots`.
+    ///
+    /// # Errors
+    /// A slot that is not asked for.
+    pub fn evaluate(
+        &mut self,
+        shared: &Shared<T>,
+        samples: &Samples,
+        targets: &[T],
+        slots: &[Slot],
+    ) -> Result<Evaluation> {
+        let (setup, room) = (shared.setup, shared.setup.room());
+        let outputs = setup.model.outputs();
+        let mut mean = std::mem::take(&mut self.mean);
+        if slots.len() > 1 {
+            mean.resize(samples.len() * stride(outputs), T::default());
+        }
         let mut sums = (0.0, 0);
         let order: Vec<u32> = (0..samples.len() as u32).collect();
-        for order in order.chunks(shared.setup.room()) {
-            self.forward(shared, samples, order);
-            self.loss(shared, samples, targets, order, 1);
-            super::metrics(&self.row_loss[..order.len()], &self.row_correct[..order.len()], &mut sums);
-        }
-        let n = samples.len() as f64;
-        Evaluation { loss: sums.0 / n, accuracy: sums.1 as f64 / n }
-    }
-
-    fn forward(&mut self, shared: &Shared<T>, samples: &Samples, order: &[u32]) {
-        let rows = order.len();
-        super::gather(&shared.setup.dataset, &samples.features, order, &mut self.a[0]);
-        for (l, layer) in shared.layout.layers.iter().enumerate() {
-            let activation = shared.setup.model.activation_after(l);
-            let (inputs, outputs) = (rows * stride(layer.inputs), rows * stride(layer.outputs));
-            let (a, y) = self.a.split_at_mut(l + 1);
-            let (a, y, slope) = (&a[l][..inputs], &mut y[0][..outputs], &mut self.slope[l][..outputs]);
-            product::linear(layer, activation, &self.params, a, y, slope, shared.parallel);
-        }
-    }
-
-    fn loss(&mut self, shared: &Shared<T>, samples: &Samples, targets: &[T], order: &[u32], batch: usize) {
-        let setup = shared.setup;
-        let outputs = setup.model.outputs();
-        let last = self.dz.len() - 1;
-        let rows = order.len() * stride(outputs);
-        let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
-        let (loss, correct) = (&mut self.row_loss, &mut self.row_correct);
-        match (setup.loss, &samples.targets) {
-            (Loss::CrossEntropy, crate::data::Targets::Labels(labels)) => {
-                super::softmax_cross_entropy(outputs, setup.label_smoothing, batch, order, labels, z, dz, loss, correct)
+        for (member, &slot) in slots.iter().enumerate() {
+            let other = self.slot(slot)?.clone();
+            let live = std::mem::replace(&mut self.params, other);
+            for (i, order) in order.chunks(room).enumerate() {
+                self.forward(shared, samples, order, None);
+                let rows = order.len() * stride(outputs);
+                let last = self.dz.len() - 1;
+                if slots.len() > 1 {
+                    let mean = &mut mean[i * room * stride(outputs)..][..rows];
+                    let softmax = setup.loss == Loss::CrossEntropy;
+                    super::ensemble(outputs, softmax, member, slots.len(), &mut self.a[last + 1][..rows], mean);
+                }
+                if member + 1 == slots.len() {
+                    let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
+                    let into = (&mut self.row_loss[..], &mut self.row_correct[..]);
+                    loss(shared, samples, targets, order, None, 1, z, dz, into);
+                    super::metrics(&self.row_loss[..order.len()], &self.row_correct[..order.len()], &mut sums);
+                }
             }
-            _ => super::mse(outputs, batch, order, targets, z, dz, loss, correct),
+            self.params = live;
+        }
+        self.mean = mean;
+        let n = samples.len() as f64;
+        Ok(Evaluation { loss: sums.0 / n, accuracy: sums.1 as f64 / n })
+    }
+
+    /// Replaces the running statistics in `slot` by the mean of those of `steps`.
+    ///
+    /// # Errors
+    /// A slot that is not asked for.
+    pub fn renew_statistics(&mut self, shared: &Shared<T>, slot: Slot, steps: &[Step]) -> Result<()> {
+        let weights = std::mem::take(self.slot(slot)?);
+        let live = std::mem::replace(&mut self.params, weights);
+        let order = std::mem::take(&mut self.order);
+        for (n, step) in steps.iter().enumerate() {
+            let training = self.training(step, step.first, Aim::Statistics(n));
+            let order = &order[step.first..step.first + step.rows];
+            self.forward(shared, &shared.setup.dataset.train, order, Some(&training));
+        }
+        self.order = order;
+        let renewed = std::mem::replace(&mut self.params, live);
+        *self.slot(slot)? = renewed;
+        Ok(())
+    }
+
+    fn forward(&mut self, shared: &Shared<T>, samples: &Samples, order: &[u32], training: Option<&Training>) {
+        let (rows, setup) = (order.len(), shared.setup);
+        let augment = training.filter(|_| !setup.augment.is_none()).map(|t| (&setup.augment, shared.quantiles, t));
+        super::gather(&setup.dataset, &samples.features, order, augment, &mut self.a[0], &mut self.mix);
+        for (l, layer) in shared.layout.layers.iter().enumerate() {
+            let dropout = training.filter(|_| setup.model.dropout > 0.0 && setup.model.is_hidden(l)).map(|t| Dropout {
+                rate: setup.model.dropout,
+                key: t.key,
+                first: t.first,
+                layer: l as u32,
+            });
+            let (activation, residual) = (setup.model.activation_after(l), setup.model.is_residual(l));
+            let finish = Finish { activation, dropout, residual };
+            let width = stride(layer.outputs);
+            let (a, y) = self.a.split_at_mut(l + 1);
+            let a = &a[l][..rows * stride(layer.inputs)];
+            let (y, slope) = (&mut y[0][..rows * width], &mut self.slope[l][..rows * width]);
+            let norm = setup.model.norm_after(l);
+            if norm == Norm::None {
+                product::linear(layer, &finish, &self.params, a, y, slope, shared.parallel);
+                continue;
+            }
+            let (xhat, inverse) = (&mut self.xhat[l][..rows * width], &mut self.inverse[l]);
+            let plain = Finish { activation: Activation::Identity, ..Finish::default() };
+            product::linear(layer, &plain, &self.params, a, xhat, slope, shared.parallel);
+            match norm {
+                Norm::Batch => {
+                    super::batch_norm(layer, training.map(|t| t.statistics), &mut self.params, xhat, y, inverse);
+                }
+                _ => super::layer_norm(layer, &self.params, xhat, y, inverse),
+            }
+            super::activate(&finish, width, a, y, slope);
         }
     }
 
     fn backward(&mut self, shared: &Shared<T>, rows: usize, accumulate: bool) {
+        let model = &shared.setup.model;
         for (l, layer) in shared.layout.layers.iter().enumerate().rev() {
             let (inputs, outputs) = (rows * stride(layer.inputs), rows * stride(layer.outputs));
             let (dx, dz) = self.dz.split_at_mut(l);
-            let (a, dz) = (&self.a[l][..inputs], &dz[0][..outputs]);
+            let (a, dz) = (&self.a[l][..inputs], &mut dz[0][..outputs]);
+            if model.norm_after(l) != Norm::None {
+                let xhat = &self.xhat[l][..outputs];
+                super::norm_dw(layer, accumulate, xhat, dz, &mut self.grads);
+                match model.norm_after(l) {
+                    Norm::Batch => {
+                        super::batch_norm_dx(layer, &self.params, &self.grads, xhat, &self.inverse[l], dz);
+                    }
+                    _ => super::layer_norm_dx(layer, &self.params, xhat, &self.inverse[l], dz),
+                }
+            }
             product::linear_dw(layer, accumulate, a, dz, &mut self.grads, shared.parallel);
             if l > 0 {
                 let (slope, dx) = (&self.slope[l - 1][..inputs], &mut dx[l - 1][..inputs]);
-                product::linear_dx(layer, &self.params, dz, slope, dx, shared.parallel);
+                let (da, above) = self.da.split_at_mut(l + 1);
+                let above = model.is_residual(l).then(|| &above[0][..inputs]);
+                let da = model.keeps_da(l).then(|| &mut da[l][..inputs]);
+                product::linear_dx(layer, &self.params, dz, slope, above, dx, da, shared.parallel);
             }
         }
+    }
+
+    fn update(&mut self, shared: &Shared<T>, step: &Step, replica: usize, scale: T) {
+        let (setup, layout) = (shared.setup, shared.layout);
+        let chunk = if shared.parallel { UPDATE_CHUNK } else { usize::MAX };
+        let all: Constants<T> = setup.optimizer.coefficients(step.index + 1, step.rates[replica]).into();
+        let without_decay = Constants { weight_decay: T::of(0.0), shrink: T::of(1.0), ..all };
+        let decayed = setup.decayed(layout);
+        for (range, constants) in [(0..decayed, all), (decayed..layout.trained, without_decay)] {
+            let (g, w) = (&self.grads[range.clone()], &mut self.params[range.clone()]);
+            let mut state: Vec<&mut [T]> = self.state.iter_mut().map(|v| &mut v[range.clone()]).collect();
+            update(setup.optimizer.rule(), &constants, scale, g, w, &mut state, chunk);
+        }
+    }
+
+    fn average(&mut self, shared: &Shared<T>, step: &Step) {
+        let (take, trained) = (step.take, shared.layout.trained);
+        for (slot, vector) in &mut self.kept {
+            match *slot {
+                Slot::Swa if take.swa > 0.0 => {
+                    super::average(T::of(take.swa), &self.params[..trained], &mut vector[..trained]);
+                }
+                Slot::Ema if take.ema > 0.0 => {
+                    super::average(T::of(take.ema), &self.params[..trained], &mut vector[..trained]);
+                }
+                Slot::Slow if take.lookahead > 0.0 => {
+                    super::lookahead(T::of(take.lookahead), &mut self.params[..trained], &mut vector[..trained]);
+                }
+                Slot::Snapshot(i) if take.snapshot == Some(i) => vector.copy_from_slice(&self.params),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "each is one binding of the kernel")]
+fn loss<T: Real>(
+    shared: &Shared<T>,
+    samples: &Samples,
+    targets: &[T],
+    order: &[u32],
+    mix: Option<&[(u32, T)]>,
+    batch: usize,
+    z: &[T],
+    dz: &mut [T],
+    (loss, correct): (&mut [T], &mut [bool]),
+) {
+    let setup = shared.setup;
+    let (outputs, smoothing) = (setup.model.outputs(), setup.label_smoothing);
+    match (setup.loss, &samples.targets) {
+        (Loss::CrossEntropy, crate::data::Targets::Labels(labels)) => {
+            super::softmax_cross_entropy(outputs, smoothing, batch, order, mix, labels, z, dz, loss, correct)
+        }
+        _ => super::mse(outputs, batch, order, mix, targets, z, dz, loss, correct),
     }
 }
 

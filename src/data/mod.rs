@@ -1,5 +1,6 @@
 //! Data sets: features and targets in memory, their split and their normalisation.
 
+mod augment;
 mod cifar;
 #[cfg(feature = "fetch")]
 pub mod fetch;
@@ -16,6 +17,8 @@ use crate::cpu::Real;
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 
+pub use augment::Augment;
+pub(crate) use augment::QUANTILES;
 pub use order::Order;
 pub use source::Source;
 

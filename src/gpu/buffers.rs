@@ -4,10 +4,10 @@ use wgpu::{Buffer, BufferUsages};
 
 use super::adapter::Gpu;
 use super::kernels::{self, PASS_BYTES};
-use crate::data::{Dataset, Features, Part};
+use crate::data::{Dataset, Features, Part, QUANTILES, Samples};
 use crate::engine::{Allocation, Setup, Slot};
 use crate::error::{Error, Result};
-use crate::model::{Layout, stride};
+use crate::model::{Layout, Norm, stride};
 
 /// Passes in one submission, at most.
 pub(super) const PASSES: usize = 64;
@@ -18,24 +18,37 @@ const STREAM_BYTES: u64 = 16 << 20;
 /// Bytes handed to the queue at once while the data set is uploaded.
 const UPLOAD_BYTES: usize = 32 << 20;
 
+/// Bytes of a buffer that only stands where one must be bound.
+const UNUSED_BYTES: u64 = 16;
+
 /// Every buffer but those of the data set's records.
 pub(super) struct Buffers {
     pub params: Buffer,
     /// The weights being evaluated.
     pub eval_params: Buffer,
     pub copies: Vec<Buffer>,
-    pub swa: Option<Buffer>,
-    pub ema: Option<Buffer>,
+    /// Averages, snapshots and the best weights: those that are asked for.
+    pub kept: Vec<(Slot, Buffer)>,
     pub grads: Buffer,
     pub state: Vec<Buffer>,
-    /// Stands where a kernel's binding is not used.
-    pub unused: Buffer,
+    /// Stand where a kernel's bindings are not used: one that is read, and one that is written.
+    pub unused: [Buffer; 2],
     pub order: Buffer,
     pub channels: Buffer,
-    /// `a[0]` is x; layer l reads `a[l]`, and makes `a[l + 1]` and `slope[l]`.
+    /// Of mixup's shares.
+    pub quantiles: Buffer,
+    /// Of each row, under mixup: the other sample, and the share of its own.
+    pub mix: Buffer,
+    /// `a[0]` is x; layer l reads `a[l]`, and makes `a[l + 1]` and `slope[l]`, by way of `xhat[l]` where there is a
+    /// normalisation; `da[l]` is the gradient of `a[l]`, where a residual connection needs it.
     pub a: Vec<Buffer>,
     pub slope: Vec<Buffer>,
+    pub xhat: Vec<Option<Buffer>>,
+    pub inverse: Vec<Option<Buffer>>,
     pub dz: Vec<Buffer>,
+    pub da: Vec<Option<Buffer>>,
+    /// The predictions of an ensemble.
+    pub mean: Buffer,
     pub row_sums: Buffer,
     pub metrics: Buffer,
     pub parts: Buffer,
@@ -55,23 +68,39 @@ impl Buffers {
             allocate(gpu, name, bytes, usage)
         };
         let layers = setup.model.layers();
+        let is_planned = |name: &str| plan.iter().any(|a| a.name == name);
+        let mut kept = Vec::new();
+        for slot in setup.kept() {
+            kept.push((slot, allocate(&slot.name())?));
+        }
+        // One a layer, where the layer needs it.
+        let mut some = |name: &str| -> Result<Vec<Option<Buffer>>> {
+            let names = (0..layers).map(|l| format!("{name} {l}"));
+            names.map(|name| is_planned(&name).then(|| allocate(&name)).transpose()).collect()
+        };
+        let (xhat, inverse, da) = (some("xhat")?, some("inverse")?, some("da")?);
         let mut each = |name: &str, range: std::ops::Range<usize>| -> Result<Vec<Buffer>> {
             range.map(|i| allocate(&format!("{name} {i}"))).collect()
         };
         let buffers = Self {
+            kept,
+            xhat,
+            inverse,
+            da,
             copies: each("copy", 0..Slot::COPIES)?,
             state: each("state", 0..setup.optimizer.state_vectors())?,
             a: each("a", 0..layers + 1)?,
             slope: each("slope", 0..layers)?,
             dz: each("dz", 0..layers)?,
-            swa: setup.average.swa.as_ref().map(|_| allocate("swa")).transpose()?,
-            ema: setup.average.ema.map(|_| allocate("ema")).transpose()?,
             params: allocate("params")?,
             eval_params: allocate("eval params")?,
             grads: allocate("grads")?,
-            unused: allocate("unused")?,
+            unused: [allocate("unused, read")?, allocate("unused, written")?],
             order: allocate("order")?,
             channels: allocate("channels")?,
+            quantiles: allocate("quantiles")?,
+            mix: allocate("mix")?,
+            mean: allocate("mean")?,
             row_sums: allocate("row sums")?,
             metrics: allocate("metrics")?,
             parts: allocate("parts")?,
@@ -85,19 +114,20 @@ impl Buffers {
             normalization.scale.iter().zip(&normalization.shift).flat_map(|(&a, &b)| [a as f32, b as f32]).collect();
         write(&buffers.channels, &channels);
         write(&buffers.clip, &vec![1.0; setup.replicas]);
+        write(&buffers.quantiles, &setup.augment.quantiles().into_iter().map(|q| q as f32).collect::<Vec<_>>());
         Ok(buffers)
     }
 
-    /// The weights in `slot`.
+    /// The vectors in `slot`.
     ///
     /// # Errors
-    /// A mean that is not asked for.
+    /// One that is not asked for.
     pub fn slot(&self, slot: Slot) -> Result<&Buffer> {
         match slot {
             Slot::Live => Ok(&self.params),
             Slot::Copy(i) => Ok(&self.copies[i]),
-            Slot::Swa => self.swa.as_ref().ok_or_else(|| slot.missing()),
-            Slot::Ema => self.ema.as_ref().ok_or_else(|| slot.missing()),
+            Slot::State(i) => self.state.get(i).ok_or_else(|| slot.missing()),
+            _ => self.kept.iter().find(|(s, _)| *s == slot).map(|(_, b)| b).ok_or_else(|| slot.missing()),
         }
     }
 }
@@ -113,11 +143,7 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     for name in ["params", "eval params", "grads"] {
         add(name.into(), vector);
     }
-    for (name, is_kept) in [("swa", setup.average.swa.is_some()), ("ema", setup.average.ema.is_some())] {
-        if is_kept {
-            add(name.into(), vector);
-        }
-    }
+    setup.kept().into_iter().for_each(|slot| add(slot.name(), vector));
     (0..Slot::COPIES).for_each(|i| add(format!("copy {i}"), vector));
     (0..setup.optimizer.state_vectors()).for_each(|i| add(format!("state {i}"), vector));
     for (l, &width) in widths.iter().enumerate() {
@@ -127,7 +153,26 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
             add(format!("dz {}", l - 1), rows(width));
         }
     }
-    add("unused".into(), 16);
+    let model = &setup.model;
+    for l in 0..model.layers() {
+        if model.norm_after(l) != Norm::None {
+            add(format!("xhat {l}"), rows(widths[l + 1]));
+            add(format!("inverse {l}"), replicas * room.max(stride(widths[l + 1]) as u64) * 4);
+        }
+        if model.keeps_da(l) {
+            add(format!("da {l}"), rows(widths[l]));
+        }
+    }
+    let if_asked = |is_asked: bool, bytes: u64| if is_asked { bytes } else { UNUSED_BYTES };
+    add("unused, read".into(), UNUSED_BYTES);
+    add("unused, written".into(), UNUSED_BYTES);
+    let has_mixup = setup.augment.mixup > 0.0;
+    add("quantiles".into(), if_asked(has_mixup, QUANTILES as u64 * 4));
+    add("mix".into(), if_asked(has_mixup, replicas * room * 8));
+    let samples = |part| setup.dataset.part(part).map_or(0, |samples: &Samples| samples.len() as u64);
+    let longest = [Part::Train, Part::Validation, Part::Test].map(samples).into_iter().max().unwrap_or(0);
+    let predictions = replicas * longest * stride(model.outputs()) as u64 * 4;
+    add("mean".into(), if_asked(setup.average.snapshots.is_some(), predictions));
     add("order".into(), replicas * setup.dataset.train.len() as u64 * 4);
     add("channels".into(), setup.dataset.shape[0] as u64 * 8);
     add("row sums".into(), replicas * room * 8);
@@ -190,7 +235,7 @@ pub(super) fn all_records(dataset: &Dataset) -> u64 {
     let samples: usize = [Part::Train, Part::Validation, Part::Test]
         .iter()
         .filter_map(|&part| dataset.part(part))
-        .map(crate::data::Samples::len)
+        .map(Samples::len)
         .sum();
     (samples * record_bytes(dataset)) as u64
 }
@@ -209,7 +254,7 @@ pub(super) fn upload(
     piece_bytes: u64,
     taken: &mut Vec<Allocation>,
 ) -> Result<Vec<(Buffer, usize, usize)>> {
-    let samples = dataset.part(part).map_or(0, crate::data::Samples::len);
+    let samples = dataset.part(part).map_or(0, Samples::len);
     let bytes = record_bytes(dataset);
     let piece = (piece_bytes / bytes as u64) as usize;
     if piece == 0 {

@@ -8,12 +8,12 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder, MapMode, PollType, SubmissionIn
 use super::adapter::Gpu;
 use super::buffers::{self, Buffers, PASSES, Records, SLOTS, record_bytes};
 use super::kernels::{Coefficients, PASS_BYTES, Pass};
-use super::program::{Builder, EvalProgram, PartBuffers, TrainProgram, target_words};
+use super::program::{After, Builder, EvalProgram, PartBuffers, TrainProgram, target_words};
 use crate::cpu::no_part;
 use crate::data::Part;
-use crate::engine::{Allocation, Engine, Evaluation, MAX_PASS, Setup, Slot, Step, StepMetrics};
+use crate::engine::{Aim, Allocation, Engine, Evaluation, Setup, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
-use crate::model::Layout;
+use crate::model::{Layout, Norm};
 
 /// How the engine uses its device.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +41,8 @@ pub struct GpuEngine {
     eval: [Option<EvalProgram>; 3],
     /// The orders of the epoch, where records are streamed.
     orders: Vec<Vec<u32>>,
+    /// Of the random numbers of each replica.
+    seeds: Vec<u32>,
     pending: VecDeque<Pending>,
     spare: Vec<Buffer>,
     taken: Vec<Allocation>,
@@ -118,10 +120,11 @@ impl GpuEngine {
             gpu.queue.write_buffer(&order, 0, in_file);
             let part_buffers = PartBuffers {
                 records: &records[part as usize],
-                stream: stream.as_ref().unwrap_or(&buffers.unused),
+                stream: stream.as_ref().unwrap_or(&buffers.unused[0]),
                 targets: &on_device,
                 order: &order,
                 order_stride: 0,
+                samples: samples.len(),
             };
             eval[part as usize] = Some(builder.eval(&part_buffers));
             if part == Part::Train {
@@ -131,8 +134,9 @@ impl GpuEngine {
         }
         let train = train.ok_or_else(|| no_part(&setup, Part::Train))?;
         gpu.check()?;
+        let seeds = (0..setup.replicas).map(|r| setup.noise_seed(r)).collect();
         let (orders, pending, spare) = (Vec::new(), VecDeque::new(), Vec::new());
-        Ok(Self { setup, layout, buffers, records, stream, train, eval, orders, pending, spare, taken, gpu })
+        Ok(Self { setup, layout, buffers, records, stream, train, eval, orders, seeds, pending, spare, taken, gpu })
     }
 
     /// Whether the records stay on the host and are copied over before each submission.
@@ -154,7 +158,7 @@ impl GpuEngine {
         match &self.stream {
             None => PASSES,
             Some(stream) => {
-                let pass = (replicas * rows.min(MAX_PASS) * record_bytes(&self.setup.dataset)) as u64;
+                let pass = (replicas * rows.min(self.setup.room()) * record_bytes(&self.setup.dataset)) as u64;
                 ((stream.size() / pass) as usize).clamp(1, PASSES)
             }
         }
@@ -191,64 +195,93 @@ impl GpuEngine {
         self.gpu.queue.write_buffer(&self.buffers.passes, 0, &bytes);
     }
 
-    /// Encodes and submits `steps`, at most [`SLOTS`]; the last submission also copies the metrics out.
-    fn submit(&mut self, steps: &[Step], update: bool) -> Result<()> {
-        let replicas = self.setup.replicas as u32;
-        let optimizer = self.setup.optimizer;
-        let average = self.setup.average.clone();
-        let means = |step: &Step| (average.swa_weight(step.index) as f32, average.ema_weight(step.index) as f32);
-        let coefficients: Vec<Coefficients> = steps
-            .iter()
-            .flat_map(|step| {
-                let (swa, ema) = means(step);
-                let of = move |&rate| Coefficients { swa, ema, ..optimizer.coefficients(step.index + 1, rate).into() };
-                step.rates.iter().map(of)
-            })
-            .collect();
-        self.gpu.queue.write_buffer(&self.buffers.coefficients, 0, bytemuck::cast_slice(&coefficients));
-
-        // Every pass of every step, and whether it is its step's last.
+    /// Encodes and submits `steps`, at most [`SLOTS`].
+    fn submit(&mut self, steps: &[Step], aim: Aim) -> Result<()> {
+        self.write_coefficients(steps, aim);
         let mut passes = Vec::new();
         for (slot, step) in steps.iter().enumerate() {
-            for (i, range) in step.passes().enumerate() {
-                let last = range.end == step.first + step.rows;
-                let pass = Pass {
+            for (i, range) in step.passes(self.setup.most_in_pass()).enumerate() {
+                passes.push(Pass {
                     first: range.start as u32,
                     rows: range.len() as u32,
                     batch: step.rows as u32,
                     slot: slot as u32,
                     accumulate: u32::from(i > 0),
-                    replicas,
+                    replicas: self.setup.replicas as u32,
                     ..Pass::default()
-                };
-                passes.push((pass, last));
+                });
             }
         }
         let rows = steps.iter().map(|step| step.rows).max().unwrap_or(1);
-        let at_once = self.passes_at_once(rows, self.setup.replicas);
-        for part in passes.chunks(at_once) {
-            let mut staged: Vec<Pass> = part.iter().map(|(pass, _)| *pass).collect();
-            self.stage(Part::Train, &mut staged, false);
+        for part in passes.chunks_mut(self.passes_at_once(rows, self.setup.replicas)) {
+            self.stage(Part::Train, part, false);
             let mut encoder = self.encoder();
-            {
-                let mut compute = encoder.begin_compute_pass(&Default::default());
-                for (i, (pass, last)) in part.iter().enumerate() {
-                    let at = (i as u64 * PASS_BYTES) as u32;
-                    self.train.pass(&mut compute, at, pass.rows);
-                    if *last && update {
-                        let (swa, ema) = means(&steps[pass.slot as usize]);
-                        self.train.update(&mut compute, at, swa > 0.0, ema > 0.0);
-                    }
-                }
+            for (i, pass) in part.iter().enumerate() {
+                let (step, at) = (&steps[pass.slot as usize], (i as u64 * PASS_BYTES) as u32);
+                let is_last = (pass.first + pass.rows) as usize == step.first + step.rows;
+                self.encode(&mut encoder, step, pass, at, is_last, aim)?;
             }
             self.gpu.queue.submit([encoder.finish()]);
         }
-        let steps = steps.iter().map(|step| (step.index, step.rows)).collect();
-        self.read_metrics_later(steps)
+        self.gpu.check()
+    }
+
+    /// One pass of a step and, after its last, what the step does to the weights.
+    fn encode(
+        &self,
+        encoder: &mut CommandEncoder,
+        step: &Step,
+        pass: &Pass,
+        at: u32,
+        is_last: bool,
+        aim: Aim,
+    ) -> Result<()> {
+        {
+            let mut compute = encoder.begin_compute_pass(&Default::default());
+            if let Aim::Statistics(_) = aim {
+                self.train.statistics(&mut compute, at, pass.rows);
+                return Ok(());
+            }
+            self.train.pass(&mut compute, at, pass.rows);
+            if !is_last || aim != Aim::Update {
+                return Ok(());
+            }
+            let take = step.take;
+            self.train.after(After::Update, &mut compute, at);
+            let averages = [(After::Swa, take.swa), (After::Ema, take.ema), (After::Lookahead, take.lookahead)];
+            for (average, _) in averages.into_iter().filter(|(_, weight)| *weight > 0.0) {
+                self.train.after(average, &mut compute, at);
+            }
+        }
+        if let Some(i) = step.take.snapshot {
+            encoder.copy_buffer_to_buffer(&self.buffers.params, 0, self.buffers.slot(Slot::Snapshot(i))?, 0, None);
+        }
+        Ok(())
+    }
+
+    fn write_coefficients(&self, steps: &[Step], aim: Aim) {
+        let optimizer = &self.setup.optimizer;
+        let mut all: Vec<Coefficients> = Vec::with_capacity(steps.len() * self.setup.replicas);
+        for (n, step) in steps.iter().enumerate() {
+            let aim = if let Aim::Statistics(first) = aim { Aim::Statistics(first + n) } else { aim };
+            for (&seed, &rate) in self.seeds.iter().zip(&step.rates) {
+                all.push(Coefficients {
+                    swa: step.take.swa as f32,
+                    ema: step.take.ema as f32,
+                    lookahead: step.take.lookahead as f32,
+                    statistics: aim.statistics() as f32,
+                    seed,
+                    step: step.index as u32,
+                    ..optimizer.coefficients(step.index + 1, rate).into()
+                });
+            }
+        }
+        self.gpu.queue.write_buffer(&self.buffers.coefficients, 0, bytemuck::cast_slice(&all));
     }
 
     /// Copies the metrics of `steps` into a buffer that the host can read once the device is done.
-    fn read_metrics_later(&mut self, steps: Vec<(u64, usize)>) -> Result<()> {
+    fn read_metrics_later(&mut self, steps: &[Step]) -> Result<()> {
+        let steps = steps.iter().map(|step| (step.index, step.rows)).collect();
         let metrics = match self.spare.pop() {
             Some(buffer) => buffer,
             None => readable(&self.gpu, self.buffers.metrics.size()),
@@ -289,6 +322,47 @@ impl GpuEngine {
 
     fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<f32>> {
         Ok(read_words(&self.gpu, buffer, offset, bytes)?.into_iter().map(f32::from_bits).collect())
+    }
+
+    fn load_for_evaluation(&self, slot: Slot) -> Result<()> {
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(self.buffers.slot(slot)?, 0, &self.buffers.eval_params, 0, None);
+        self.gpu.queue.submit([encoder.finish()]);
+        Ok(())
+    }
+
+    /// Evaluates the weights in `eval_params`, one member of an ensemble of `members`.
+    fn evaluate_member(&self, part: Part, samples: usize, member: usize, members: usize) -> Result<()> {
+        let room = self.setup.room();
+        let mut passes: Vec<Pass> = (0..samples)
+            .step_by(room)
+            .map(|first| Pass {
+                first: first as u32,
+                rows: room.min(samples - first) as u32,
+                batch: 1,
+                accumulate: u32::from(first > 0),
+                replicas: self.setup.replicas as u32,
+                member: member as u32,
+                members: members as u32,
+                ..Pass::default()
+            })
+            .collect();
+        let forward_flops = self.setup.replicas as f64 * self.setup.model.step_flops(room) / 3.0;
+        let at_once = self.passes_at_once(room, 1).min((SUBMISSION_FLOPS / forward_flops).max(1.0) as usize);
+        for passes in passes.chunks_mut(at_once) {
+            self.stage(part, passes, true);
+            let mut encoder = self.encoder();
+            {
+                let mut compute = encoder.begin_compute_pass(&Default::default());
+                if let Some(program) = &self.eval[part as usize] {
+                    for (i, pass) in passes.iter().enumerate() {
+                        program.pass(&mut compute, (i as u64 * PASS_BYTES) as u32, pass);
+                    }
+                }
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+        self.gpu.check()
     }
 
     fn vector_bytes(&self) -> u64 {
@@ -398,7 +472,8 @@ impl Engine for GpuEngine {
     fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
         let mut arrived = Vec::new();
         for steps in steps.chunks(SLOTS) {
-            self.submit(steps, true)?;
+            self.submit(steps, Aim::Update)?;
+            self.read_metrics_later(steps)?;
             while self.pending.len() > IN_FLIGHT {
                 arrived.extend(self.oldest()?);
             }
@@ -415,7 +490,8 @@ impl Engine for GpuEngine {
     }
 
     fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
-        self.submit(std::slice::from_ref(step), false)?;
+        self.submit(std::slice::from_ref(step), Aim::Gradient)?;
+        self.read_metrics_later(std::slice::from_ref(step))?;
         let mut losses = Vec::new();
         while let Some(metrics) = Some(self.oldest()?).filter(|m| !m.is_empty()) {
             losses = metrics;
@@ -429,45 +505,35 @@ impl Engine for GpuEngine {
             .collect()
     }
 
-    fn evaluate(&mut self, part: Part, slot: Slot) -> Result<Vec<Evaluation>> {
+    fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
         let samples = match self.setup.dataset.part(part) {
             Some(samples) => samples.len(),
             None => return Err(no_part(&self.setup, part)),
         };
-        let room = self.setup.room();
-        let mut passes: Vec<Pass> = (0..samples)
-            .step_by(room)
-            .map(|first| Pass {
-                first: first as u32,
-                rows: room.min(samples - first) as u32,
-                batch: 1,
-                accumulate: u32::from(first > 0),
-                replicas: self.setup.replicas as u32,
-                ..Pass::default()
-            })
-            .collect();
-        let mut encoder = self.encoder();
-        encoder.copy_buffer_to_buffer(self.buffers.slot(slot)?, 0, &self.buffers.eval_params, 0, None);
-        self.gpu.queue.submit([encoder.finish()]);
-        let forward_flops = self.setup.replicas as f64 * self.setup.model.step_flops(room) / 3.0;
-        let at_once = self.passes_at_once(room, 1).min((SUBMISSION_FLOPS / forward_flops).max(1.0) as usize);
-        for passes in passes.chunks_mut(at_once) {
-            self.stage(part, passes, true);
-            let mut encoder = self.encoder();
-            {
-                let mut compute = encoder.begin_compute_pass(&Default::default());
-                if let Some(program) = &self.eval[part as usize] {
-                    for (i, pass) in passes.iter().enumerate() {
-                        program.pass(&mut compute, (i as u64 * PASS_BYTES) as u32, pass.rows);
-                    }
-                }
-            }
-            self.gpu.queue.submit([encoder.finish()]);
+        for (member, &slot) in slots.iter().enumerate() {
+            self.load_for_evaluation(slot)?;
+            self.evaluate_member(part, samples, member, slots.len())?;
         }
         let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
         let n = samples as f64;
         let evaluation = |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
         Ok(sums.chunks_exact(4).map(evaluation).collect())
+    }
+
+    fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()> {
+        if self.setup.model.norm != Norm::Batch {
+            return Ok(());
+        }
+        self.load_for_evaluation(slot)?;
+        let mut first = 0;
+        for steps in steps.chunks(SLOTS) {
+            self.submit(steps, Aim::Statistics(first))?;
+            first += steps.len();
+        }
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(&self.buffers.eval_params, 0, self.buffers.slot(slot)?, 0, None);
+        self.gpu.queue.submit([encoder.finish()]);
+        Ok(())
     }
 
     fn memory(&self) -> Vec<Allocation> {

@@ -54,18 +54,26 @@ macro_rules! kernels {
 }
 
 kernels! {
-    gather [A, R, R, R, W], false;
+    gather [A, R, R, R, R, W, W], false;
     linear [A, R, R, W, W], true;
-    linear_dx [A, R, R, R, W], true;
+    batch_norm [A, W, W, W, W], false;
+    layer_norm [A, R, W, W, W], false;
+    activate [A, R, W, W], false;
+    linear_dx [A, R, R, R, R, W, W], true;
     linear_dw [A, R, R, W], true;
-    softmax_cross_entropy [A, R, R, R, W, W], false;
-    mse [A, R, R, R, W, W], false;
+    norm_dw [A, R, R, W], false;
+    batch_norm_dx [A, R, R, R, R, W], false;
+    layer_norm_dx [A, R, R, R, W], false;
+    softmax_cross_entropy [A, R, R, R, R, W, W], false;
+    mse [A, R, R, R, R, W, W], false;
+    ensemble [A, W, W], false;
     metrics [A, R, W], false;
     grad_norm [A, R, W, W, W], false;
     sgd [A, R, R, W, W], false;
     adam [A, R, R, W, W, W, W], false;
     rmsprop [A, R, R, W, W, W, W], false;
     average [A, R, W], false;
+    lookahead [A, W, W], false;
 }
 
 impl From<crate::optimizer::Coefficients> for Coefficients {
@@ -80,8 +88,7 @@ impl From<crate::optimizer::Coefficients> for Coefficients {
             eps: c.eps as f32,
             weight_decay: c.weight_decay as f32,
             shrink: c.shrink as f32,
-            swa: 0.0,
-            ema: 0.0,
+            ..Self::default()
         }
     }
 }
@@ -107,12 +114,29 @@ arguments! {
     /// Arguments of `gather`.
     GatherArgs {
         width: u32, columns: u32, pixels: u32, record_words: u32, first_record: u32, records: u32, order_stride: u32,
-        x_stride: u32,
+        x_stride: u32, room: u32, image_width: u32, pad: u32, flip: u32, cutout: u32, noise: f32,
     }
     /// Arguments of `linear`.
     LinearArgs {
         inputs: u32, outputs: u32, weight: u32, bias: u32, params_stride: u32, a_stride: u32, y_stride: u32,
+        purpose: u32, dropped: u32, kept: f32,
     }
+    /// Arguments of `activate`.
+    ActivateArgs { outputs: u32, a_stride: u32, y_stride: u32, purpose: u32, dropped: u32, kept: f32 }
+    /// Arguments of `batch_norm`.
+    BatchNormArgs {
+        outputs: u32, params_stride: u32, gamma: u32, beta: u32, statistics: u32, z_stride: u32,
+    }
+    /// Arguments of `layer_norm`.
+    LayerNormArgs {
+        outputs: u32, width: u32, params_stride: u32, gamma: u32, beta: u32, z_stride: u32, room: u32,
+    }
+    /// Arguments of `norm_dw` and of `batch_norm_dx`.
+    NormArgs { outputs: u32, params_stride: u32, gamma: u32, beta: u32, z_stride: u32 }
+    /// Arguments of `layer_norm_dx`.
+    LayerNormDxArgs { outputs: u32, width: u32, params_stride: u32, gamma: u32, z_stride: u32, room: u32 }
+    /// Arguments of `ensemble`.
+    EnsembleArgs { outputs: u32, row_stride: u32, z_stride: u32, mean_stride: u32 }
     /// Arguments of `linear_dx`.
     LinearDxArgs {
         inputs: u32, outputs: u32, weight: u32, params_stride: u32, dz_stride: u32, dx_stride: u32,
@@ -129,19 +153,19 @@ arguments! {
     MetricsArgs { room: u32 }
     /// Arguments of `grad_norm`.
     GradNormArgs { params: u32, max_norm: f32 }
-    /// Arguments of `sgd`, `adam`, `rmsprop` and `average`.
-    UpdateArgs { params: u32 }
+    /// Arguments of `sgd`, `adam`, `rmsprop`, `average` and `lookahead`.
+    UpdateArgs { params: u32, trained: u32, decayed: u32 }
     /// Group 1 of every kernel: which pass this is. It lies in a uniform with a dynamic offset, so that one submission
     /// holds many passes.
     Pass {
         first: u32, rows: u32, batch: u32, slot: u32, accumulate: u32, streamed: u32, streamed_rows: u32,
-        replicas: u32,
+        replicas: u32, member: u32, members: u32,
     }
-    /// What an optimizer's kernel reads for one step and replica: [`crate::optimizer::Coefficients`] in f32,
-    /// and how much of the weights the means take up after it.
+    /// What is fixed for one step and replica: [`crate::optimizer::Coefficients`] in f32, how much of the weights the
+    /// averages take up, how much of the batch the running statistics do, and the key of the random numbers.
     Coefficients {
         step_size: f32, momentum: f32, gain: f32, decay: f32, fresh: f32, correction: f32, eps: f32,
-        weight_decay: f32, shrink: f32, swa: f32, ema: f32,
+        weight_decay: f32, shrink: f32, swa: f32, ema: f32, lookahead: f32, statistics: f32, seed: u32, step: u32,
     }
 }
 
@@ -153,6 +177,8 @@ pub const ROWS: u32 = 16;
 pub const DW_ROWS: u32 = 4;
 /// vec4s along the outputs of an invocation of `linear` and `linear_dw`.
 pub const COLUMNS: u32 = 2;
+/// vec4s along the outputs of a workgroup of `batch_norm` and `norm_dw`.
+pub const NORM_COLUMNS: u32 = 4;
 /// Workgroups of a replica in `grad_norm`.
 pub const PARTS: u32 = 64;
 

@@ -6,11 +6,13 @@ use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
 
 use super::adapter::Gpu;
 use super::buffers::{Buffers, Records, record_bytes};
-use super::kernels::{self, COLUMNS, DW_ROWS, Kernel, LANES, PARTS, Pipeline, ROWS};
+use super::kernels::{self, COLUMNS, DW_ROWS, Kernel, LANES, NORM_COLUMNS, PARTS, Pass, Pipeline, ROWS};
+use crate::cpu::Dropout;
 use crate::data::{Features, Targets};
-use crate::engine::Setup;
+use crate::engine::{Setup, Slot};
 use crate::loss::Loss;
-use crate::model::{Layer, Layout, stride};
+use crate::model::{Layer, Layout, Norm, stride};
+use crate::noise;
 use crate::optimizer::Rule;
 
 /// Workgroups along one dimension.
@@ -49,16 +51,24 @@ fn encode(ops: &[Op], pass: &mut ComputePass, step: &BindGroup, pass_at: u32, ro
     }
 }
 
+/// What follows the passes of a training step, once each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Clip and update.
+    Update,
+    Swa,
+    Ema,
+    Lookahead,
+}
+
 /// The dispatches of the training steps.
 pub(super) struct TrainProgram {
     step: BindGroup,
-    /// Gather, forward, loss, backward: once for every pass of a step.
+    /// Gather, forward, loss, backward: for every pass of a step.
     pass: Vec<Op>,
-    /// Clip, update: once a step.
-    update: Vec<Op>,
-    /// Once a step that the mean samples; none where the mean is not asked for.
-    swa: Vec<Op>,
-    ema: Vec<Op>,
+    /// Gather and forward, with the weights that are evaluated: for new statistics of batch normalisation.
+    statistics: Vec<Op>,
+    after: Vec<(After, Vec<Op>)>,
 }
 
 impl TrainProgram {
@@ -66,30 +76,41 @@ impl TrainProgram {
         encode(&self.pass, pass, &self.step, pass_at, rows);
     }
 
-    pub fn update(&self, pass: &mut ComputePass, pass_at: u32, swa: bool, ema: bool) {
-        encode(&self.update, pass, &self.step, pass_at, 0);
-        for (ops, samples) in [(&self.swa, swa), (&self.ema, ema)] {
-            if samples {
-                encode(ops, pass, &self.step, pass_at, 0);
-            }
+    pub fn statistics(&self, pass: &mut ComputePass, pass_at: u32, rows: u32) {
+        encode(&self.statistics, pass, &self.step, pass_at, rows);
+    }
+
+    pub fn after(&self, what: After, pass: &mut ComputePass, pass_at: u32) {
+        for (_, ops) in self.after.iter().filter(|(after, _)| *after == what) {
+            encode(ops, pass, &self.step, pass_at, 0);
         }
     }
 
-    /// Dispatches of a step of one pass.
+    /// Dispatches of a step of one pass, without averages.
     pub fn dispatches(&self) -> usize {
-        self.pass.len() + self.update.len()
+        self.pass.len()
+            + self.after.iter().filter(|(a, _)| *a == After::Update).map(|(_, ops)| ops.len()).sum::<usize>()
     }
 }
 
 /// The dispatches of one pass of an evaluation.
 pub(super) struct EvalProgram {
     step: BindGroup,
-    pass: Vec<Op>,
+    forward: Vec<Op>,
+    ensemble: Vec<Op>,
+    loss: [Op; 2],
 }
 
 impl EvalProgram {
-    pub fn pass(&self, pass: &mut ComputePass, pass_at: u32, rows: u32) {
-        encode(&self.pass, pass, &self.step, pass_at, rows);
+    /// Evaluates the pass, or adds the prediction of one member to its ensemble's and evaluates that after the last.
+    pub fn pass(&self, compute: &mut ComputePass, pass_at: u32, pass: &Pass) {
+        encode(&self.forward, compute, &self.step, pass_at, pass.rows);
+        if pass.members > 1 {
+            encode(&self.ensemble, compute, &self.step, pass_at, pass.rows);
+        }
+        if pass.member + 1 >= pass.members {
+            encode(&self.loss, compute, &self.step, pass_at, pass.rows);
+        }
     }
 }
 
@@ -102,6 +123,14 @@ pub(super) struct PartBuffers<'a> {
     pub order: &'a Buffer,
     /// Entries of one replica's order; 0 if all replicas share one, and with it x.
     pub order_stride: u32,
+    pub samples: usize,
+}
+
+impl PartBuffers<'_> {
+    /// Whether each replica takes samples of its own.
+    fn is_training(&self) -> bool {
+        self.order_stride != 0
+    }
 }
 
 /// Makes the dispatches: compiles kernels and binds buffers.
@@ -126,35 +155,63 @@ impl<'a> Builder<'a> {
         pass.extend(self.forward(&self.buffers.params, part));
         pass.extend(self.loss(part));
         pass.extend(self.backward());
+        let mut statistics = Vec::new();
+        if self.setup.model.norm == Norm::Batch {
+            statistics = self.gather(part);
+            statistics.extend(self.forward(&self.buffers.eval_params, part));
+        }
         let mut update = self.clip();
         update.push(self.update());
-        let swa = self.average(self.buffers.swa.as_ref(), false);
-        let ema = self.average(self.buffers.ema.as_ref(), true);
-        TrainProgram { step: self.step(), pass, update, swa, ema }
+        let mut after = vec![(After::Update, update)];
+        for (slot, buffer) in &self.buffers.kept {
+            match slot {
+                Slot::Swa => after.push((After::Swa, vec![self.average(buffer, false)])),
+                Slot::Ema => after.push((After::Ema, vec![self.average(buffer, true)])),
+                Slot::Slow => after.push((After::Lookahead, vec![self.lookahead(buffer)])),
+                _ => {}
+            }
+        }
+        TrainProgram { step: self.step(), pass, statistics, after }
     }
 
     pub fn eval(&self, part: &PartBuffers) -> EvalProgram {
-        let mut pass = self.gather(part);
-        pass.extend(self.forward(&self.buffers.eval_params, part));
-        pass.extend(self.loss(part));
-        EvalProgram { step: self.step(), pass }
+        let mut forward = self.gather(part);
+        forward.extend(self.forward(&self.buffers.eval_params, part));
+        let ensemble = if self.setup.average.snapshots.is_some() { vec![self.ensemble(part)] } else { Vec::new() };
+        EvalProgram { step: self.step(), forward, ensemble, loss: self.loss(part) }
     }
 
-    /// raw records -> x: (R or 1, room, width); one dispatch for each buffer of records
+    /// raw records -> x: (R or 1, room, width); one dispatch for each buffer of records, and under mixup two
     fn gather(&self, part: &PartBuffers) -> Vec<Op> {
-        let dataset = &self.setup.dataset;
+        let (dataset, b) = (&self.setup.dataset, self.buffers);
         let streamed = [(part.stream.clone(), 0, 0)];
         let (pieces, is_streamed) = match part.records {
             Records::Resident(pieces) => (&pieces[..], false),
             Records::Streamed => (&streamed[..], true),
         };
+        let augment = &self.setup.augment;
+        let has_mixup = part.is_training() && augment.mixup > 0.0;
         let bytes = matches!(dataset.train.features, Features::U8(_));
-        let constants = [("BYTES", f64::from(bytes)), ("STREAMED", f64::from(is_streamed)), ("LANES", LANES.into())];
-        let pipeline = self.compile(&kernels::gather, &constants);
+        let pipeline = |is_partner: bool| {
+            let constants = [
+                ("BYTES", f64::from(bytes)),
+                ("STREAMED", f64::from(is_streamed)),
+                ("AUGMENT", f64::from(part.is_training() && !augment.is_none())),
+                ("MIXUP", f64::from(has_mixup)),
+                ("PARTNER", f64::from(is_partner)),
+                ("LANES", LANES.into()),
+            ];
+            self.compile(&kernels::gather, &constants)
+        };
+        let mut pipelines = vec![pipeline(false)];
+        if has_mixup {
+            pipelines.push(pipeline(true));
+        }
         let columns = stride(dataset.width()) as u32 / 4;
-        pieces
-            .iter()
-            .map(|(records, first, count)| {
+        let replicas = if part.is_training() { self.setup.replicas as u32 } else { 1 };
+        let mut ops = Vec::new();
+        for pipeline in pipelines {
+            for (records, first, count) in pieces {
                 let args = kernels::GatherArgs {
                     width: dataset.width() as u32,
                     columns,
@@ -164,39 +221,89 @@ impl<'a> Builder<'a> {
                     records: *count as u32,
                     order_stride: part.order_stride,
                     x_stride: self.rows_stride(dataset.width()),
+                    room: self.setup.room() as u32,
+                    image_width: dataset.shape[2] as u32,
+                    pad: augment.pad as u32,
+                    flip: u32::from(augment.flip),
+                    cutout: augment.cutout as u32,
+                    noise: augment.noise as f32,
                 };
-                let b = self.buffers;
-                let replicas = if part.order_stride == 0 { 1 } else { self.setup.replicas as u32 };
+                let buffers = [records, part.order, &b.channels, &b.quantiles, &b.a[0], &b.mix];
                 let grid = (Extent::Fixed(columns.div_ceil(LANES)), Extent::Rows(1), replicas);
-                self.op(&pipeline, "gather", &args, &[records, part.order, &b.channels, &b.a[0]], grid)
-            })
-            .collect()
+                ops.push(self.op(&pipeline, "gather", &args, &buffers, grid));
+            }
+        }
+        ops
     }
 
     /// a[l] -> a[l + 1], slope[l]: (R, room, outputs)
     fn forward(&self, params: &Buffer, part: &PartBuffers) -> Vec<Op> {
-        let layers = self.layout.layers.iter().enumerate();
-        layers
-            .map(|(l, layer)| {
-                let code = self.setup.model.activation_after(l).code();
-                let pipeline =
-                    self.compile(&kernels::linear, &[("ACTIVATION", code.into()), ("LANES", self.lanes.into())]);
-                let (inputs, outputs, params_stride) = self.dims(layer);
-                let shared_x = l == 0 && part.order_stride == 0;
-                let args = kernels::LinearArgs {
-                    inputs,
-                    outputs,
-                    weight: layer.weight as u32 / 4,
-                    bias: layer.bias as u32 / 4,
-                    params_stride,
-                    a_stride: if shared_x { 0 } else { self.rows_stride(layer.inputs) },
-                    y_stride: self.rows_stride(layer.outputs),
-                };
-                let b = self.buffers;
-                let grid = self.grid(Extent::Fixed(outputs.div_ceil(self.lanes * COLUMNS)), Extent::Rows(ROWS));
-                self.op(&pipeline, "linear", &args, &[params, &b.a[l], &b.a[l + 1], &b.slope[l]], grid)
-            })
-            .collect()
+        let mut ops = Vec::new();
+        for (l, layer) in self.layout.layers.iter().enumerate() {
+            let (b, model) = (self.buffers, &self.setup.model);
+            let (inputs, outputs, params_stride) = self.dims(layer);
+            let shared_x = l == 0 && !part.is_training();
+            let a_stride = if shared_x { 0 } else { self.rows_stride(layer.inputs) };
+            let y_stride = self.rows_stride(layer.outputs);
+            let dropout = if part.is_training() && model.is_hidden(l) { model.dropout } else { 0.0 };
+            let (purpose, dropped) = (noise::DROPOUT + l as u32, Dropout::threshold(dropout));
+            let kept = (1.0 / (1.0 - dropout)) as f32;
+            let finish = [
+                ("ACTIVATION", f64::from(model.activation_after(l).code())),
+                ("RESIDUAL", f64::from(model.is_residual(l))),
+                ("DROPOUT", f64::from(dropout > 0.0)),
+            ];
+            let plain = [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0)];
+            let xhat = &b.xhat[l];
+            let finish_of_linear = if xhat.is_some() { plain } else { finish };
+            let pipeline =
+                self.compile(&kernels::linear, &[&finish_of_linear[..], &[("LANES", self.lanes.into())]].concat());
+            let (weight, bias) = (layer.weight as u32 / 4, layer.bias as u32 / 4);
+            let args = kernels::LinearArgs {
+                inputs,
+                outputs,
+                weight,
+                bias,
+                params_stride,
+                a_stride,
+                y_stride,
+                purpose,
+                dropped,
+                kept,
+            };
+            let buffers = [params, &b.a[l], xhat.as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
+            let grid = self.grid(Extent::Fixed(outputs.div_ceil(self.lanes * COLUMNS)), Extent::Rows(ROWS));
+            ops.push(self.op(&pipeline, "linear", &args, &buffers, grid));
+            if let (Some(xhat), Some(inverse)) = (xhat, &b.inverse[l]) {
+                ops.push(self.norm(l, params, part, xhat, inverse));
+                let args = kernels::ActivateArgs { outputs, a_stride, y_stride, purpose, dropped, kept };
+                let pipeline = self.compile(&kernels::activate, &[&finish[..], &[("LANES", LANES.into())]].concat());
+                let a = if model.is_residual(l) { &b.a[l] } else { &b.unused[0] };
+                let grid = self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Rows(1));
+                ops.push(self.op(&pipeline, "activate", &args, &[a, &b.a[l + 1], &b.slope[l]], grid));
+            }
+        }
+        ops
+    }
+
+    /// z in xhat -> xhat, n in a[l + 1]: (R, room, outputs); inverse
+    fn norm(&self, l: usize, params: &Buffer, part: &PartBuffers, xhat: &Buffer, inverse: &Buffer) -> Op {
+        let layer = &self.layout.layers[l];
+        let (_, outputs, params_stride) = self.dims(layer);
+        let (gamma, beta) = (layer.gamma as u32 / 4, layer.beta as u32 / 4);
+        let z_stride = self.rows_stride(layer.outputs);
+        let buffers = [params, xhat, &self.buffers.a[l + 1], inverse];
+        if self.setup.model.norm == Norm::Batch {
+            let statistics = layer.statistics as u32 / 4;
+            let args = kernels::BatchNormArgs { outputs, params_stride, gamma, beta, statistics, z_stride };
+            let pipeline = self.compile(&kernels::batch_norm, &[("TRAINING", f64::from(part.is_training()))]);
+            let grid = self.grid(Extent::Fixed(outputs.div_ceil(NORM_COLUMNS)), Extent::Fixed(1));
+            return self.op(&pipeline, "batch_norm", &args, &buffers, grid);
+        }
+        let (width, room) = (layer.outputs as u32, self.setup.room() as u32);
+        let args = kernels::LayerNormArgs { outputs, width, params_stride, gamma, beta, z_stride, room };
+        let grid = self.grid(Extent::Rows(1), Extent::Fixed(1));
+        self.op(&self.compile(&kernels::layer_norm, &[]), "layer_norm", &args, &buffers, grid)
     }
 
     /// logits -> dz of the last layer: (R, room, outputs), a row of sums each; sums -> metrics: (slots, R)
@@ -217,9 +324,11 @@ impl<'a> Builder<'a> {
             Loss::Mse => &kernels::mse,
         };
         let last = b.dz.len() - 1;
-        let buffers = [part.order, part.targets, &b.a[last + 1], &b.dz[last], &b.row_sums];
+        let buffers = [part.order, part.targets, &b.a[last + 1], &b.mix, &b.dz[last], &b.row_sums];
         let grid = self.grid(Extent::Rows(LANES), Extent::Fixed(1));
-        let loss = self.op(&self.compile(kernel, &[("LANES", LANES.into())]), kernel.name, &args, &buffers, grid);
+        let has_mixup = part.is_training() && self.setup.augment.mixup > 0.0;
+        let pipeline = self.compile(kernel, &[("LANES", LANES.into()), ("MIXUP", f64::from(has_mixup))]);
+        let loss = self.op(&pipeline, kernel.name, &args, &buffers, grid);
 
         let args = kernels::MetricsArgs { room: self.setup.room() as u32 };
         let grid = self.grid(Extent::Fixed(1), Extent::Fixed(1));
@@ -227,13 +336,31 @@ impl<'a> Builder<'a> {
         [loss, self.op(&metrics, "metrics", &args, &[&b.row_sums, &b.metrics], grid)]
     }
 
+    /// logits -> mean: (R, samples, outputs) -> logits
+    fn ensemble(&self, part: &PartBuffers) -> Op {
+        let (b, outputs) = (self.buffers, self.setup.model.outputs());
+        let args = kernels::EnsembleArgs {
+            outputs: outputs as u32,
+            row_stride: stride(outputs) as u32,
+            z_stride: 4 * self.rows_stride(outputs),
+            mean_stride: (part.samples * stride(outputs)) as u32,
+        };
+        let softmax = f64::from(self.setup.loss == Loss::CrossEntropy);
+        let pipeline = self.compile(&kernels::ensemble, &[("SOFTMAX", softmax), ("LANES", LANES.into())]);
+        let grid = self.grid(Extent::Rows(LANES), Extent::Fixed(1));
+        self.op(&pipeline, "ensemble", &args, &[&b.a[self.setup.model.layers()], &b.mean], grid)
+    }
+
     /// dz[l] -> dW, db of layer l in grads: (R, P); dz[l] -> dz[l - 1]: (R, room, inputs)
     fn backward(&self) -> Vec<Op> {
-        let b = self.buffers;
-        let lanes = [("LANES", f64::from(self.lanes))];
-        let (dw, dx) = (self.compile(&kernels::linear_dw, &lanes), self.compile(&kernels::linear_dx, &lanes));
+        let (b, model) = (self.buffers, &self.setup.model);
+        let lanes = ("LANES", f64::from(self.lanes));
+        let dw = self.compile(&kernels::linear_dw, &[lanes]);
         let mut ops = Vec::new();
         for (l, layer) in self.layout.layers.iter().enumerate().rev() {
+            if let (Some(xhat), Some(inverse)) = (&b.xhat[l], &b.inverse[l]) {
+                ops.extend(self.norm_backward(l, xhat, inverse));
+            }
             let (inputs, outputs, params_stride) = self.dims(layer);
             let dz_stride = self.rows_stride(layer.outputs);
             let args = kernels::LinearDwArgs {
@@ -257,12 +384,41 @@ impl<'a> Builder<'a> {
                     dz_stride,
                     dx_stride: self.rows_stride(layer.inputs),
                 };
+                let above = b.da.get(l + 1).and_then(Option::as_ref).filter(|_| model.is_residual(l));
+                let constants =
+                    [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some())), lanes];
+                let dx = self.compile(&kernels::linear_dx, &constants);
                 let grid = self.grid(Extent::Fixed(inputs.div_ceil(self.lanes)), Extent::Rows(ROWS));
-                let buffers = [&b.params, &b.dz[l], &b.slope[l - 1], &b.dz[l - 1]];
+                let above = above.unwrap_or(&b.unused[0]);
+                let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
+                let buffers = [&b.params, &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
                 ops.push(self.op(&dx, "linear_dx", &args, &buffers, grid));
             }
         }
         ops
+    }
+
+    /// dn in dz[l] -> dγ, dβ in grads: (R, P); dn -> dz[l]: (R, room, outputs)
+    fn norm_backward(&self, l: usize, xhat: &Buffer, inverse: &Buffer) -> [Op; 2] {
+        let (b, layer) = (self.buffers, &self.layout.layers[l]);
+        let (_, outputs, params_stride) = self.dims(layer);
+        let (gamma, beta) = (layer.gamma as u32 / 4, layer.beta as u32 / 4);
+        let z_stride = self.rows_stride(layer.outputs);
+        let args = kernels::NormArgs { outputs, params_stride, gamma, beta, z_stride };
+        let grid = self.grid(Extent::Fixed(outputs.div_ceil(NORM_COLUMNS)), Extent::Fixed(1));
+        let pipeline = self.compile(&kernels::norm_dw, &[]);
+        let dw = self.op(&pipeline, "norm_dw", &args, &[xhat, &b.dz[l], &b.grads], grid);
+        if self.setup.model.norm == Norm::Batch {
+            let pipeline = self.compile(&kernels::batch_norm_dx, &[("LANES", LANES.into())]);
+            let grid = self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Rows(1));
+            let buffers = [&b.params, &b.grads, xhat, inverse, &b.dz[l]];
+            return [dw, self.op(&pipeline, "batch_norm_dx", &args, &buffers, grid)];
+        }
+        let (width, room) = (layer.outputs as u32, self.setup.room() as u32);
+        let args = kernels::LayerNormDxArgs { outputs, width, params_stride, gamma, z_stride, room };
+        let grid = self.grid(Extent::Rows(1), Extent::Fixed(1));
+        let pipeline = self.compile(&kernels::layer_norm_dx, &[]);
+        [dw, self.op(&pipeline, "layer_norm_dx", &args, &[&b.params, xhat, inverse, &b.dz[l]], grid)]
     }
 
     /// grads -> clip: (R); nothing without a largest norm
@@ -288,19 +444,31 @@ impl<'a> Builder<'a> {
             Rule::Rmsprop { centered } => (&kernels::rmsprop, "CENTERED", centered),
         };
         let pipeline = self.compile(kernel, &[(flag, f64::from(value)), ("LANES", LANES.into())]);
-        let args = kernels::UpdateArgs { params: self.layout.len as u32 / 4 };
+        let args = self.update_args();
         let mut buffers = vec![&b.clip, &b.grads, &b.params];
         buffers.extend(&b.state);
-        buffers.resize(kernel.bindings.len() - 1, &b.unused);
+        buffers.resize(kernel.bindings.len() - 1, &b.unused[1]);
         self.op(&pipeline, kernel.name, &args, &buffers, self.vector_grid())
     }
 
-    /// params -> mean: (R, P); nothing if the mean is not kept
-    fn average(&self, mean: Option<&Buffer>, ema: bool) -> Vec<Op> {
-        let Some(mean) = mean else { return Vec::new() };
+    /// params -> mean: (R, P)
+    fn average(&self, mean: &Buffer, ema: bool) -> Op {
         let pipeline = self.compile(&kernels::average, &[("EMA", f64::from(ema)), ("LANES", LANES.into())]);
-        let args = kernels::UpdateArgs { params: self.layout.len as u32 / 4 };
-        vec![self.op(&pipeline, "average", &args, &[&self.buffers.params, mean], self.vector_grid())]
+        self.op(&pipeline, "average", &self.update_args(), &[&self.buffers.params, mean], self.vector_grid())
+    }
+
+    /// params, slow -> params, slow: (R, P)
+    fn lookahead(&self, slow: &Buffer) -> Op {
+        let pipeline = self.compile(&kernels::lookahead, &[("LANES", LANES.into())]);
+        self.op(&pipeline, "lookahead", &self.update_args(), &[&self.buffers.params, slow], self.vector_grid())
+    }
+
+    fn update_args(&self) -> kernels::UpdateArgs {
+        kernels::UpdateArgs {
+            params: self.layout.len as u32 / 4,
+            trained: self.layout.trained as u32 / 4,
+            decayed: self.setup.decayed(self.layout) as u32 / 4,
+        }
     }
 
     /// One invocation for each vec4 of a parameter vector; workgroups beyond what one dimension may hold go into the

@@ -9,27 +9,32 @@ use toml::{Table, Value};
 
 use crate::activation::Activation;
 use crate::average::Average;
-use crate::data::{Normalize, Order};
+use crate::data::{Augment, Normalize, Order};
 use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::model::Init;
-use crate::optimizer::Optimizer;
-use crate::schedule::Schedule;
+use crate::model::{Init, Norm};
+use crate::optimizer::{Decay, Optimizer};
+use crate::schedule::{Schedule, Unit};
+use crate::stop::Stop;
 
 /// Everything that decides a run; as TOML, each field is a table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Config {
     /// `[data]`.
     pub data: DataConfig,
+    /// `[augment]`; default none.
+    pub augment: Augment,
     /// `[model]`.
     pub model: ModelConfig,
     /// `[optimizer]`; default AdamW.
     pub optimizer: Optimizer,
     /// `[schedule]`; default constant.
-    pub schedule: Schedule,
+    pub schedule: ScheduleConfig,
     /// `[average]`; default none.
     pub average: Average,
+    /// `[stop]`; default after the last epoch.
+    pub stop: Stop,
     /// `[train]`.
     pub train: TrainConfig,
 }
@@ -75,6 +80,12 @@ pub struct ModelConfig {
     pub loss: Option<Loss>,
     /// Default 0.
     pub label_smoothing: f64,
+    /// Default `none`.
+    pub norm: Norm,
+    /// Default false.
+    pub residual: bool,
+    /// Default 0.
+    pub dropout: f64,
 }
 
 impl Default for ModelConfig {
@@ -86,7 +97,38 @@ impl Default for ModelConfig {
             init_from: None,
             loss: None,
             label_smoothing: 0.0,
+            norm: Norm::default(),
+            residual: false,
+            dropout: 0.0,
         }
+    }
+}
+
+/// `[schedule]`: the keys of the [`Schedule`], and what it counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScheduleConfig {
+    /// `unit`. Default `step`.
+    pub unit: Unit,
+    /// The rest.
+    pub schedule: Schedule,
+}
+
+impl<'de> Deserialize<'de> for ScheduleConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut table = Table::deserialize(deserializer)?;
+        let text = |error: toml::de::Error| de::Error::custom(error.message());
+        let unit = table.remove("unit").map_or(Ok(Unit::default()), |unit| unit.try_into().map_err(text))?;
+        Ok(Self { unit, schedule: Value::Table(table).try_into().map_err(text)? })
+    }
+}
+
+impl Serialize for ScheduleConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut table = Table::try_from(&self.schedule).map_err(serde::ser::Error::custom)?;
+        if self.unit != Unit::default() {
+            table.insert("unit".into(), Value::try_from(self.unit).map_err(serde::ser::Error::custom)?);
+        }
+        table.serialize(serializer)
     }
 }
 
@@ -99,7 +141,7 @@ pub struct TrainConfig {
     pub batch: Option<Batch>,
     /// Default 10.
     pub epochs: u64,
-    /// Draws first weights and orders; replica r uses seed + r. Default 0.
+    /// Draws first weights, orders, dropout and augmentation; replica r uses seed + r. Default 0.
     pub seed: u64,
     /// Models trained side by side. Default 1.
     pub replicas: usize,
@@ -107,6 +149,8 @@ pub struct TrainConfig {
     pub order: Order,
     /// Leaves out an epoch's last batch if it is short. Default false.
     pub drop_last: bool,
+    /// What the optimizer's weight decay acts on. Default `all`.
+    pub decay: Decay,
     /// Largest norm of the whole gradient. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
@@ -121,6 +165,8 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Evaluates after every so many epochs, and after the last. Default 1.
     pub eval_every: u64,
+    /// Writes a checkpoint after every so many epochs, from which the run can be resumed; 0 for none. Default 1.
+    pub checkpoint_every: u64,
 }
 
 impl Default for TrainConfig {
@@ -132,12 +178,14 @@ impl Default for TrainConfig {
             replicas: 1,
             order: Order::default(),
             drop_last: false,
+            decay: Decay::default(),
             clip_norm: None,
             precision: Precision::default(),
             device: "auto".into(),
             memory: None,
             log_every: 10,
             eval_every: 1,
+            checkpoint_every: 1,
         }
     }
 }
@@ -277,13 +325,15 @@ impl Config {
         for (name, value) in table {
             let slot: &mut dyn Section = match name.as_str() {
                 "data" => &mut config.data,
+                "augment" => &mut config.augment,
                 "model" => &mut config.model,
                 "optimizer" => &mut config.optimizer,
                 "schedule" => &mut config.schedule,
                 "average" => &mut config.average,
+                "stop" => &mut config.stop,
                 "train" => &mut config.train,
                 _ => {
-                    let known = ["data", "model", "optimizer", "schedule", "average", "train"];
+                    let known = ["data", "augment", "model", "optimizer", "schedule", "average", "stop", "train"];
                     return Err(Error::config(name.clone(), unknown(&name, &known)));
                 }
             };

@@ -8,8 +8,10 @@
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
 //! | `summary.json` | the last evaluation, mean, deviation and each replica's; what ended the run |
 //! | `weights.safetensors` | the weights; with several replicas `weights.0.safetensors` and so on |
-//! | `weights.swa.safetensors` | those of SWA, where it is asked for, and likewise of the EMA |
+//! | `weights.swa.safetensors` | those of SWA, where it is asked for, and likewise `ema`, `best` and `snapshot` |
+//! | `checkpoint.safetensors` | all that the run needs to go on |
 
+mod checkpoint;
 mod config;
 
 use std::fs::{self, File};
@@ -24,12 +26,12 @@ use crate::device::{Device, Precision};
 use crate::engine::{Engine, Evaluation, Setup, Slot};
 use crate::error::{Error, Result};
 use crate::gpu::Options;
-use crate::loss::Loss;
 use crate::model::Mlp;
-use crate::train::{Epoch, Mean, Plan, StepReport};
+use crate::train::{Epoch, Mean, Plan, Progress, StepReport};
 use crate::weights;
 
-pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, Setting, TrainConfig, setting};
+pub use checkpoint::Checkpoint;
+pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, ScheduleConfig, Setting, TrainConfig, setting};
 
 impl Config {
     /// Loads, splits and normalises the data set.
@@ -50,18 +52,24 @@ impl Config {
     /// # Errors
     /// A model that cannot be.
     pub fn setup(&self, dataset: Dataset) -> Result<Setup> {
-        let model = Mlp::new(dataset.width(), &self.model.hidden, dataset.outputs, self.model.activation)?;
-        let by_targets = if dataset.is_classification() { Loss::CrossEntropy } else { Loss::Mse };
+        let ModelConfig { hidden, activation, norm, residual, dropout, .. } = &self.model;
+        let model = Mlp::new(dataset.width(), hidden, dataset.outputs, *activation)?;
+        let model = Mlp { norm: *norm, residual: *residual, dropout: *dropout, ..model };
+        let batch = self.train.batch_of(dataset.train.len());
+        let setup = Setup::new(model, Arc::new(dataset));
         Ok(Setup {
-            model,
-            loss: self.model.loss.unwrap_or(by_targets),
+            loss: self.model.loss.unwrap_or(setup.loss),
             label_smoothing: self.model.label_smoothing,
+            augment: self.augment.clone(),
             optimizer: self.optimizer,
+            decay: self.train.decay,
             clip_norm: self.train.clip_norm,
             average: self.average.clone(),
+            keep_best: self.stop.keeps_best(),
+            seed: self.train.seed,
             replicas: self.train.replicas,
-            batch: self.train.batch_of(dataset.train.len()),
-            dataset: Arc::new(dataset),
+            batch,
+            ..setup
         })
     }
 
@@ -71,8 +79,9 @@ impl Config {
             epochs: self.train.epochs,
             drop_last: self.train.drop_last,
             order: self.train.order,
-            seed: self.train.seed,
-            schedule: self.schedule.clone(),
+            schedule: self.schedule.schedule.clone(),
+            schedule_unit: self.schedule.unit,
+            stop: self.stop.clone(),
             eval_every: self.train.eval_every,
         }
     }
@@ -97,7 +106,8 @@ pub struct Run {
 }
 
 /// The files that a run writes beside its weights.
-const FILES: [&str; 5] = ["config.toml", "normalization.json", "metrics.jsonl", "epochs.jsonl", "summary.json"];
+const FILES: [&str; 6] =
+    ["config.toml", "normalization.json", "metrics.jsonl", "epochs.jsonl", "summary.json", checkpoint::FILE];
 
 impl Run {
     /// Makes the folder, `dir` or else the first free one of `runs/1`, `runs/2`, ..., and writes the configuration and
@@ -136,6 +146,37 @@ impl Run {
         };
         let (metrics, epochs) = (open("metrics.jsonl")?, open("epochs.jsonl")?);
         Ok(Self { dir: dir.into(), metrics, epochs, is_classification: dataset.is_classification() })
+    }
+
+    /// Opens the folder of a run that is to go on after `progress`, whose later lines are dropped.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn resume(dir: &Path, progress: &Progress, steps: u64, dataset: &Dataset) -> Result<Self> {
+        let open = |name: &str, key: &str, end: u64| -> Result<BufWriter<File>> {
+            let path = dir.join(name);
+            let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+            let is_before = |line: &&str| {
+                let line: Option<Value> = serde_json::from_str(line).ok();
+                line.is_some_and(|line| line[key].as_u64().is_some_and(|at| at < end))
+            };
+            let kept: String = text.lines().take_while(is_before).flat_map(|line| [line, "\n"]).collect();
+            fs::write(&path, kept).map_err(Error::io(&path))?;
+            File::options().append(true).open(&path).map(BufWriter::new).map_err(Error::io(&path))
+        };
+        let metrics = open("metrics.jsonl", "step", steps)?;
+        let epochs = open("epochs.jsonl", "epoch", progress.epoch)?;
+        Ok(Self { dir: dir.into(), metrics, epochs, is_classification: dataset.is_classification() })
+    }
+
+    /// The lines of `epochs.jsonl`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn epochs_so_far(&self) -> Result<Vec<Value>> {
+        let path = self.dir.join("epochs.jsonl");
+        let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// Refuses a folder that holds a run, unless `overwrite`.
@@ -206,19 +247,23 @@ impl Run {
         self.epochs.flush().map_err(Error::io(&self.dir.join("epochs.jsonl")))
     }
 
-    /// Writes the weights of all replicas, those of the means that have samples after `steps` steps, and the summary.
+    /// Writes the weights of all replicas, those of `means`, and the summary.
     ///
     /// # Errors
     /// A file cannot be written, or the device is lost.
-    pub fn finish(&mut self, engine: &mut dyn Engine, precision: Precision, steps: u64, summary: &Value) -> Result<()> {
+    pub fn finish(
+        &mut self,
+        engine: &mut dyn Engine,
+        precision: Precision,
+        means: &[(&str, Vec<Slot>)],
+        summary: &Value,
+    ) -> Result<()> {
         self.metrics.flush().map_err(Error::io(&self.dir.join("metrics.jsonl")))?;
         let replicas = engine.setup().replicas;
-        let mut slots = vec![("", Slot::Live)];
-        slots.extend(engine.setup().average.slots(steps));
-        for (name, slot) in slots {
+        for slot in means.iter().flat_map(|(_, slots)| slots).chain(&[Slot::Live]) {
             for r in 0..replicas {
-                let values = engine.weights(slot, r)?;
-                weights::write(&weight_file(&self.dir, name, r, replicas), engine.layout(), &values, precision)?;
+                let values = engine.weights(*slot, r)?;
+                weights::write(&weight_file(&self.dir, *slot, r, replicas), engine.layout(), &values, precision)?;
             }
         }
         let path = self.dir.join("summary.json");
@@ -232,12 +277,12 @@ impl Run {
     }
 }
 
-/// Where the weights of replica `r` of `replicas` lie, or those of the mean called `mean`: `weights.safetensors`,
-/// `weights.0.safetensors`, `weights.swa.safetensors`, `weights.swa.0.safetensors`.
-pub fn weight_file(dir: &Path, mean: &str, r: usize, replicas: usize) -> PathBuf {
-    let mean = if mean.is_empty() { String::new() } else { format!(".{mean}") };
+/// Where one replica's weights in `slot` lie: `weights.safetensors`, `weights.0.safetensors`, `weights.swa.safetensors`,
+/// `weights.snapshot.3.0.safetensors`; the last number is the replica's, where there are several.
+pub fn weight_file(dir: &Path, slot: Slot, r: usize, replicas: usize) -> PathBuf {
+    let slot = if slot == Slot::Live { String::new() } else { format!(".{}", slot.name()) };
     let replica = if replicas == 1 { String::new() } else { format!(".{r}") };
-    dir.join(format!("weights{mean}{replica}.safetensors"))
+    dir.join(format!("weights{slot}{replica}.safetensors"))
 }
 
 /// Everything that was evaluated after an epoch, with its name: `train`, `test`, `swa_test`, ...
@@ -274,7 +319,9 @@ fn run_files(dir: &Path) -> Vec<PathBuf> {
         let inner = name.strip_prefix("weights").and_then(|name| name.strip_suffix(".safetensors"));
         inner.is_some_and(|inner| {
             let mut parts = inner.split('.');
-            parts.next() == Some("") && parts.all(|part| matches!(part, "swa" | "ema") || part.parse::<usize>().is_ok())
+            parts.next() == Some("")
+                && parts
+                    .all(|part| matches!(part, "swa" | "ema" | "best" | "snapshot") || part.parse::<usize>().is_ok())
         })
     };
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();

@@ -12,6 +12,17 @@ use serde::{Deserialize, Serialize};
 
 pub use plateau::{Memory, Mode, ThresholdMode};
 
+/// What a schedule or an average counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Updates.
+    #[default]
+    Step,
+    /// Passes over the training part.
+    Epoch,
+}
+
 /// What a schedule gives for one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rate {
@@ -346,6 +357,15 @@ impl Schedule {
             Self::OneCycle { .. } => self.one_cycle(step, steps, base),
             Self::Plateau { .. } => Rate { lr: memory.lr.unwrap_or(base.lr), ..base },
             Self::Constant {} | Self::Sequential { .. } => base,
+        }
+    }
+
+    /// Whether a plateau is a part of it, so that it depends on more than the step.
+    pub fn has_memory(&self) -> bool {
+        match self {
+            Self::Plateau { .. } => true,
+            Self::Sequential { parts, .. } => parts.iter().any(Self::has_memory),
+            _ => false,
         }
     }
 

@@ -1,0 +1,30 @@
+//! The twin of `activate.wgsl`.
+
+use super::{Finish, Real};
+
+/// `y = dropout(activation(n))`, plus `a` after a residual connection, and `slope = activation'(n)`, 0 where y is
+/// dropped; n lies in `y`.
+///
+/// `y` and `slope` are `(rows, stride)`, and so is `a` where it is read.
+pub fn activate<T: Real>(finish: &Finish, stride: usize, a: &[T], y: &mut [T], slope: &mut [T]) {
+    for (y, slope) in y.iter_mut().zip(slope.iter_mut()) {
+        (*y, *slope) = finish.activation.value_and_slope(*y);
+    }
+    if let Some(dropout) = &finish.dropout {
+        let kept = T::of(dropout.kept());
+        for (row, (y, slope)) in y.chunks_exact_mut(stride).zip(slope.chunks_exact_mut(stride)).enumerate() {
+            for (column, (y, slope)) in y.chunks_exact_mut(4).zip(slope.chunks_exact_mut(4)).enumerate() {
+                for (i, is_kept) in dropout.keeps(row, column).into_iter().enumerate() {
+                    let factor = if is_kept { kept } else { T::of(0.0) };
+                    y[i] *= factor;
+                    slope[i] *= factor;
+                }
+            }
+        }
+    }
+    if finish.residual {
+        for (y, &a) in y.iter_mut().zip(a) {
+            *y += a;
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The twin of `batch_norm_dx.wgsl`.
+
+use super::Real;
+use crate::model::{Layer, stride};
+
+/// `dz = γ / √(variance + 1e-5) · (dn − (dβ + x̂ ∘ dγ) / rows)`; dn lies in `dz`, dγ and dβ in `grads`.
+///
+/// `xhat` and `dz` are `(rows, stride(outputs))`; `inverse` is what `batch_norm` left.
+pub fn batch_norm_dx<T: Real>(layer: &Layer, params: &[T], grads: &[T], xhat: &[T], inverse: &[T], dz: &mut [T]) {
+    let outputs = stride(layer.outputs);
+    let rows = T::of((dz.len() / outputs) as f64);
+    let gamma = &params[layer.gamma..][..outputs];
+    let (dgamma, dbeta) = (&grads[layer.gamma..][..outputs], &grads[layer.beta..][..outputs]);
+    for (xhat, dz) in xhat.chunks_exact(outputs).zip(dz.chunks_exact_mut(outputs)) {
+        for i in 0..outputs {
+            dz[i] = gamma[i] * inverse[i] * (dz[i] - (dbeta[i] + xhat[i] * dgamma[i]) / rows);
+        }
+    }
+}

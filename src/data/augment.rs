@@ -1,0 +1,101 @@
+//! Changing training samples at random, anew in every step.
+
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{Beta, ContinuousCDF};
+
+use super::Dataset;
+use crate::error::{Error, Result};
+
+/// What happens to a training sample before the network sees it, in this order; nothing by default.
+///
+/// All is drawn anew for each sample in each step, as a function of (seed, replica, step, position in the order) alone;
+/// both engines draw the same.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augment {
+    /// Crops an image of its own size out of itself in a border of so many black pixels (raw value 0). Default 0.
+    pub pad: usize,
+    /// Mirrors half of the images, left for right. Default false.
+    pub flip: bool,
+    /// Sets a square of so many pixels a side to 0 after normalisation, its centre anywhere in the image (DeVries and
+    /// Taylor, 2017). Default 0.
+    pub cutout: usize,
+    /// Mixes each sample with another of the step (of the same [`MAX_PASS`](crate::engine::MAX_PASS), if the step has
+    /// more): `x = λ xᵢ + (1 − λ) xⱼ`, targets alike, λ from Beta(mixup, mixup) (Zhang et al., 2017). λ comes from the
+    /// quantile function at 257 points, linear between. Default 0: no mixing.
+    pub mixup: f64,
+    /// Deviation of Gaussian noise that is added to every normalised feature. Default 0.
+    pub noise: f64,
+}
+
+/// Points of the quantile function that mixup's shares come from.
+pub(crate) const QUANTILES: usize = 257;
+
+impl Augment {
+    /// Whether samples stay as they are.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Refuses what does not go with the data.
+    ///
+    /// # Errors
+    /// Crops, flips or cutouts of what is no image, or a constant out of range.
+    pub fn check(&self, dataset: &Dataset) -> Result<()> {
+        let [_, height, width] = dataset.shape;
+        let of_images = [("pad", self.pad > 0), ("flip", self.flip), ("cutout", self.cutout > 0)];
+        if let Some((key, _)) = of_images.iter().find(|(_, is_asked)| *is_asked && height * width == 1) {
+            let found = format!("expected images, found a table of {} columns in {}", dataset.width(), dataset.name);
+            return Err(Error::config(format!("augment.{key}"), found));
+        }
+        for (key, size) in [("pad", self.pad), ("cutout", self.cutout)] {
+            let most = height.max(width);
+            if size > most && most > 1 {
+                return Err(Error::config(
+                    format!("augment.{key}"),
+                    format!("expected at most {most}, as the images are {height}x{width}, found {size}"),
+                ));
+            }
+        }
+        for (key, value) in [("mixup", self.mixup), ("noise", self.noise)] {
+            if !(value.is_finite() && value >= 0.0) {
+                let found = format!("expected a number of at least 0, found {value}");
+                return Err(Error::config(format!("augment.{key}"), found));
+            }
+        }
+        Ok(())
+    }
+
+    /// The quantile function of Beta(mixup, mixup) at `i / 256`; empty without mixup.
+    pub(crate) fn quantiles(&self) -> Vec<f64> {
+        let Ok(beta) = Beta::new(self.mixup, self.mixup) else { return Vec::new() };
+        let last = (QUANTILES - 1) as f64;
+        (0..QUANTILES)
+            .map(|i| match i {
+                0 => 0.0,
+                i if i + 1 == QUANTILES => 1.0,
+                i => beta.inverse_cdf(i as f64 / last),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_distribution() {
+        let of = |mixup| Augment { mixup, ..Augment::default() }.quantiles();
+        assert!(of(0.0).is_empty());
+        // Beta(1, 1) is uniform, Beta(1/2, 1/2) the arcsine distribution.
+        for (i, (q, arcsine)) in of(1.0).iter().zip(of(0.5)).enumerate() {
+            let p = i as f64 / 256.0;
+            assert!((q - p).abs() < 1e-9, "{q} at {p}");
+            let want = (std::f64::consts::FRAC_PI_2 * p).sin().powi(2);
+            assert!((arcsine - want).abs() < 1e-9, "{arcsine} at {p}, expected {want}");
+        }
+        let steep = of(0.2);
+        assert!(steep.is_sorted() && (steep[128] - 0.5).abs() < 1e-9 && steep[64] < 0.05, "{}", steep[64]);
+    }
+}

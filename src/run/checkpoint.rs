@@ -1,0 +1,94 @@
+//! Everything that a run needs to go on as if it had not been interrupted.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{SafeTensors, TensorView};
+
+use crate::device::Precision;
+use crate::engine::{Engine, Slot};
+use crate::error::{Error, Result};
+use crate::train::Progress;
+use crate::weights;
+
+/// Its name in the run's folder.
+pub(super) const FILE: &str = "checkpoint.safetensors";
+/// The key of the progress in the file's metadata.
+const PROGRESS: &str = "progress";
+
+/// The engine's vectors, weights, optimizer state, averages and snapshots of every replica, and the trainer's progress.
+///
+/// Orders, dropout and augmentation are functions of the step, so that nothing else is needed.
+pub struct Checkpoint {
+    /// How far the run had come.
+    pub progress: Progress,
+    vectors: Vec<(Slot, usize, Vec<f64>)>,
+}
+
+impl Checkpoint {
+    /// Writes what `engine`, of `precision`, holds, and `progress`; the file appears whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the device is lost.
+    pub fn write(dir: &Path, engine: &mut dyn Engine, precision: Precision, progress: &Progress) -> Result<()> {
+        let path = dir.join(FILE);
+        let bad = |error: String| Error::weights(&path, error);
+        let mut vectors = Vec::new();
+        for (slot, r) in places(engine) {
+            let values = engine.weights(slot, r)?;
+            vectors.push((name(slot, r), vec![values.len()], weights::encode(&values, precision)));
+        }
+        let views = vectors
+            .iter()
+            .map(|(name, shape, (dtype, bytes))| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)))
+            .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
+            .map_err(|error| bad(error.to_string()))?;
+        let progress = serde_json::to_string(progress).map_err(|error| bad(error.to_string()))?;
+        let metadata = HashMap::from([(PROGRESS.to_string(), progress)]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| bad(error.to_string()))?;
+        weights::write_whole(&path, bytes)
+    }
+
+    /// Reads the checkpoint of the run in `dir`, for `engine`.
+    ///
+    /// # Errors
+    /// No such file, or one that was written for another setup.
+    pub fn read(dir: &Path, engine: &dyn Engine) -> Result<Self> {
+        let path = dir.join(FILE);
+        let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+        let bad = |found: String| Error::weights(&path, format!("expected a checkpoint of this run, found {found}"));
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(error.to_string()))?;
+        let progress = metadata.metadata().as_ref().and_then(|m| m.get(PROGRESS));
+        let progress = progress.ok_or_else(|| bad("none of its progress".into()))?;
+        let progress = serde_json::from_str(progress).map_err(|error| bad(error.to_string()))?;
+        let mut vectors = Vec::new();
+        for (slot, r) in places(engine) {
+            let name = name(slot, r);
+            let view = file.tensor(&name).map_err(|_| bad(format!("no vector {name:?}")))?;
+            let len = engine.layout().len;
+            let values = weights::values(&view).filter(|values| values.len() == len);
+            let found = || format!("vector {name:?} of {:?} values, not {len}", view.shape());
+            vectors.push((slot, r, values.ok_or_else(|| bad(found()))?));
+        }
+        Ok(Self { progress, vectors })
+    }
+
+    /// Puts the vectors where they were.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn restore(&self, engine: &mut dyn Engine) -> Result<()> {
+        self.vectors.iter().try_for_each(|(slot, r, values)| engine.set_weights(*slot, *r, values))
+    }
+}
+
+/// Every slot of every replica.
+fn places(engine: &dyn Engine) -> Vec<(Slot, usize)> {
+    let setup = engine.setup();
+    setup.slots().into_iter().flat_map(|slot| (0..setup.replicas).map(move |r| (slot, r))).collect()
+}
+
+fn name(slot: Slot, replica: usize) -> String {
+    format!("{}/{replica}", slot.name())
+}

@@ -1,0 +1,209 @@
+//! The kernels of a linear layer.
+
+use bytemuck::bytes_of;
+
+use super::{Shape, UNTOUCHED, dispatch, floats, product_tolerance, words};
+use crate::activation::Activation;
+use crate::cpu::{self, Dropout, Finish};
+use crate::error::Result;
+use crate::gpu::Dispatch;
+use crate::gpu::adapter::Gpu;
+use crate::gpu::kernels::{
+    self, ActivateArgs, COLUMNS, Coefficients, DW_ROWS, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, ROWS,
+};
+use crate::model::stride;
+use crate::noise::{self, Key};
+use crate::verify::{Check, EPS};
+
+/// Lanes of the products' workgroups, as small as any subgroup.
+const PRODUCT_LANES: u32 = 8;
+/// The layer whose outputs are dropped, the pass's first position, and the step.
+const LAYER: u32 = 2;
+const FIRST: u32 = 11;
+const STEP: u32 = 5;
+
+fn pass(shape: Shape) -> Pass {
+    Pass { first: FIRST, ..shape.pass() }
+}
+
+fn coefficients(shape: Shape) -> Vec<Coefficients> {
+    (0..shape.replicas as u32).map(|seed| Coefficients { seed, step: STEP, ..Coefficients::default() }).collect()
+}
+
+fn constants(activation: Activation, residual: bool, dropout: f64, lanes: u32) -> [(&'static str, f64); 4] {
+    [
+        ("ACTIVATION", f64::from(activation.code())),
+        ("RESIDUAL", f64::from(residual)),
+        ("DROPOUT", f64::from(dropout > 0.0)),
+        ("LANES", f64::from(lanes)),
+    ]
+}
+
+fn finish(activation: Activation, residual: bool, dropout: f64, r: usize) -> Finish {
+    let key = Key { seed: r as u32, step: STEP };
+    let dropout = (dropout > 0.0).then_some(Dropout { rate: dropout, key, first: FIRST, layer: LAYER });
+    Finish { activation, dropout, residual }
+}
+
+/// The product's error passes through the activation, whose slope is at most 1.2; exp and tanh of arguments up to 4
+/// add 11 units in the last place, the bound of the erf formula 1.5e-7.
+///
+/// With equal numbers of inputs and outputs there is a residual connection.
+///
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> Result<[Check; 2]> {
+    let (params, a) = (shape.weights(3), shape.activations(4, shape.inputs));
+    let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
+    let args = LinearArgs {
+        inputs: inputs as u32 / 4,
+        outputs: outputs as u32 / 4,
+        weight: 0,
+        bias: shape.layer().bias as u32 / 4,
+        params_stride: shape.params() as u32 / 4,
+        a_stride: (shape.room() * inputs / 4) as u32,
+        y_stride: (shape.room() * outputs / 4) as u32,
+        purpose: noise::DROPOUT + LAYER,
+        dropped: Dropout::threshold(dropout),
+        kept: (1.0 / (1.0 - dropout)) as f32,
+    };
+    let residual = inputs == outputs;
+    let constants = constants(activation, residual, dropout, PRODUCT_LANES);
+    let grid = [
+        (outputs as u32 / 4).div_ceil(PRODUCT_LANES * COLUMNS),
+        (shape.rows as u32).div_ceil(ROWS),
+        shape.replicas as u32,
+    ];
+    let buffers = [words(&params), words(&a), shape.untouched(outputs), shape.untouched(outputs)];
+    let coefficients = coefficients(shape);
+    let kernel = dispatch(&kernels::linear, &constants, bytes_of(&args), pass(shape), grid);
+    let got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &buffers)?;
+
+    let mut slopes = Vec::new();
+    let y = shape.expect(outputs, |r, y| {
+        let mut slope = vec![0.0; y.len()];
+        let params = &params[r * shape.params()..][..shape.params()];
+        let finish = finish(activation, residual, dropout, r);
+        cpu::linear(&shape.layer(), &finish, params, shape.rows_of(&a, r, shape.inputs), y, &mut slope);
+        slopes.push(slope);
+    });
+    let slope = shape.expect(outputs, |r, slope| slope.copy_from_slice(&slopes[r]));
+    // What is kept grows by 1 / (1 − dropout), and its error with it.
+    let bound = move |x: f64| (1.2 * product_tolerance(shape.inputs) + EPS * (8.0 + 11.0 * x.abs())) / (1.0 - dropout);
+    let name = |what: &str| shape.name("linear", &format!(" {activation:?} {dropout} {what}").to_lowercase());
+    Ok([Check::new(name("y"), &floats(&got[2]), &y, bound), Check::new(name("slope"), &floats(&got[3]), &slope, bound)])
+}
+
+/// As [`linear`], without its product.
+///
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> Result<[Check; 2]> {
+    let (a, n) = (shape.activations(29, shape.outputs), shape.activations(30, shape.outputs));
+    let outputs = stride(shape.outputs);
+    let row_stride = (shape.room() * outputs / 4) as u32;
+    let args = ActivateArgs {
+        outputs: outputs as u32 / 4,
+        a_stride: row_stride,
+        y_stride: row_stride,
+        purpose: noise::DROPOUT + LAYER,
+        dropped: Dropout::threshold(dropout),
+        kept: (1.0 / (1.0 - dropout)) as f32,
+    };
+    let constants = constants(activation, true, dropout, LANES);
+    let grid = [args.outputs.div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
+    let kernel = dispatch(&kernels::activate, &constants, bytes_of(&args), pass(shape), grid);
+    let coefficients = coefficients(shape);
+    let got = Dispatch { coefficients: &coefficients, ..kernel }
+        .run(gpu, &[words(&a), words(&n), shape.untouched(outputs)])?;
+
+    let (mut want_y, mut want_slope) = (n.clone(), vec![UNTOUCHED; n.len()]);
+    for r in 0..shape.replicas {
+        let rows = r * shape.room() * outputs..(r * shape.room() + shape.rows) * outputs;
+        let finish = finish(activation, true, dropout, r);
+        cpu::activate(&finish, outputs, &a[rows.clone()], &mut want_y[rows.clone()], &mut want_slope[rows]);
+    }
+    let bound = |x: f64| EPS * (8.0 + 11.0 * x.abs()) / (1.0 - dropout);
+    let name = |what: &str| shape.name("activate", &format!(" {activation:?} {what}").to_lowercase());
+    Ok([
+        Check::new(name("y"), &floats(&got[1]), &want_y, bound),
+        Check::new(name("slope"), &floats(&got[2]), &want_slope, bound),
+    ])
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<[Check; 2]> {
+    let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
+    let (params, dz) = (shape.weights(5), shape.activations(6, shape.outputs));
+    let (slope, above) = (shape.activations(7, shape.inputs), shape.activations(28, shape.inputs));
+    let args = LinearDxArgs {
+        inputs: inputs as u32 / 4,
+        outputs: outputs as u32 / 4,
+        weight: 0,
+        params_stride: shape.params() as u32 / 4,
+        dz_stride: (shape.room() * outputs / 4) as u32,
+        dx_stride: (shape.room() * inputs / 4) as u32,
+    };
+    let flag = f64::from(residual);
+    let constants = [("LANES", f64::from(PRODUCT_LANES)), ("RESIDUAL", flag), ("KEEP", flag)];
+    let grid = [(inputs as u32 / 4).div_ceil(PRODUCT_LANES), (shape.rows as u32).div_ceil(ROWS), shape.replicas as u32];
+    let untouched = shape.untouched(inputs);
+    let buffers = [words(&params), words(&dz), words(&slope), words(&above), untouched.clone(), untouched];
+    let got = dispatch(&kernels::linear_dx, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?;
+    let mut das = Vec::new();
+    let want = shape.expect(inputs, |r, dx| {
+        let params = &params[r * shape.params()..][..shape.params()];
+        let (dz, slope) = (shape.rows_of(&dz, r, shape.outputs), shape.rows_of(&slope, r, shape.inputs));
+        let above = residual.then(|| shape.rows_of(&above, r, shape.inputs));
+        let mut da = vec![UNTOUCHED; dx.len()];
+        cpu::linear_dx(&shape.layer(), params, dz, slope, above, dx, residual.then_some(&mut da[..]));
+        das.push(da);
+    });
+    let want_da = shape.expect(inputs, |r, da| da.copy_from_slice(&das[r]));
+    // Weights of ±1/√inputs make sums of √(outputs/inputs).
+    let scale = (shape.outputs as f64 / shape.inputs as f64).sqrt().max(1.0);
+    let tolerance = scale * product_tolerance(shape.outputs);
+    let name = if residual { " residual" } else { "" };
+    let check = |what: &str, got: &[u32], want: &[f64]| {
+        Check::new(shape.name("linear_dx", &format!("{name} {what}")), &floats(got), want, |x| {
+            tolerance + EPS * x.abs()
+        })
+    };
+    Ok([check("dx", &got[4], &want), check("da", &got[5], &want_da)])
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Check> {
+    let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
+    let (a, dz) = (shape.activations(8, shape.inputs), shape.activations(9, shape.outputs));
+    let before = shape.weights(10);
+    let args = LinearDwArgs {
+        inputs: inputs as u32 / 4,
+        outputs: outputs as u32 / 4,
+        weight: 0,
+        bias: shape.layer().bias as u32 / 4,
+        params_stride: shape.params() as u32 / 4,
+        a_stride: (shape.room() * inputs / 4) as u32,
+        dz_stride: (shape.room() * outputs / 4) as u32,
+    };
+    let constants = [("LANES", f64::from(PRODUCT_LANES))];
+    let grid = [
+        (outputs as u32 / 4).div_ceil(PRODUCT_LANES * COLUMNS),
+        (inputs as u32 / 4).div_ceil(DW_ROWS),
+        shape.replicas as u32,
+    ];
+    let pass = Pass { accumulate: u32::from(accumulate), ..shape.pass() };
+    let buffers = [words(&a), words(&dz), words(&before)];
+    let got = dispatch(&kernels::linear_dw, &constants, bytes_of(&args), pass, grid).run(gpu, &buffers)?;
+    let mut want = before;
+    for (r, grads) in want.chunks_exact_mut(shape.params()).enumerate() {
+        let (a, dz) = (shape.rows_of(&a, r, shape.inputs), shape.rows_of(&dz, r, shape.outputs));
+        cpu::linear_dw(&shape.layer(), accumulate, a, dz, grads);
+    }
+    // Products of up to 1 make sums of √rows.
+    let tolerance = product_tolerance(shape.rows) * (shape.rows as f64).sqrt();
+    let name = shape.name("linear_dw", if accumulate { " accumulated" } else { "" });
+    Ok(Check::new(name, &floats(&got[2]), &want, |x| tolerance + EPS * x.abs()))
+}

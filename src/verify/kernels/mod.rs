@@ -1,0 +1,178 @@
+//! Each kernel against its twin in f64.
+//!
+//! A function here has its kernel's name. It makes inputs of a given shape, for as many replicas and rows, runs the
+//! kernel and the twin, and compares all that the kernel may write: what lies past the last row must keep the value it
+//! had. Both see the same f32 values, so what differs is the kernel's own rounding; the tolerances are built from
+//! WGSL's accuracy (rounded sums and products; exp within 3 + 2|x| units in the last place, log within 2⁻²¹ or 3
+//! units, division and square root within a few).
+
+mod layers;
+mod losses;
+mod norms;
+mod samples;
+mod updates;
+
+pub use layers::{activate, linear, linear_dw, linear_dx};
+pub use losses::{ensemble, metrics, mse, softmax_cross_entropy};
+pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
+pub use samples::{gather, gather_augmented};
+pub use updates::{adam, average, grad_norm, lookahead, rmsprop, sgd};
+
+use super::{Check, EPS, uniform};
+use crate::activation::Activation;
+use crate::error::Result;
+use crate::gpu::Dispatch;
+use crate::gpu::adapter::Gpu;
+use crate::gpu::kernels::{Kernel, Pass};
+use crate::model::{Layer, stride};
+
+/// What every kernel is tried with.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Models side by side.
+    pub replicas: usize,
+    /// Samples of the pass.
+    pub rows: usize,
+    /// Features of a sample, or inputs of a layer.
+    pub inputs: usize,
+    /// Outputs of a layer, or classes.
+    pub outputs: usize,
+}
+
+/// What lies in a buffer where the kernel must not write.
+const UNTOUCHED: f64 = -77.0;
+/// Rows that the buffers have beyond those of the pass.
+const SPARE_ROWS: usize = 3;
+
+/// Every kernel, over shapes that straddle its tiles.
+///
+/// # Errors
+/// The device is lost, or refuses a shader.
+pub fn all(gpu: &Gpu) -> Result<Vec<Check>> {
+    let shape = |replicas, rows, inputs, outputs| Shape { replicas, rows, inputs, outputs };
+    let mut checks = Vec::new();
+    for bytes in [true, false] {
+        checks.push(gather(gpu, shape(2, 5, 67, 1), bytes)?);
+        for augment in samples::augmentations() {
+            checks.extend(gather_augmented(gpu, &augment, bytes)?);
+        }
+    }
+    for shape in [shape(1, 1, 3, 1), shape(2, 17, 33, 65), shape(1, 33, 130, 64)] {
+        for activation in Activation::ALL {
+            checks.extend(linear(gpu, shape, activation, 0.0)?);
+            checks.extend(activate(gpu, shape, activation, 0.3)?);
+        }
+        checks.extend(linear(gpu, Shape { inputs: shape.outputs, ..shape }, Activation::Silu, 0.3)?);
+        checks.extend(linear_dx(gpu, shape, false)?);
+        checks.extend(linear_dx(gpu, shape, true)?);
+        checks.extend([linear_dw(gpu, shape, false)?, linear_dw(gpu, shape, true)?]);
+        checks.extend(norms::all(gpu, shape)?);
+        for has_mixup in [false, true] {
+            checks.extend(softmax_cross_entropy(gpu, shape, 0.1, has_mixup)?);
+            checks.extend(mse(gpu, shape, has_mixup)?);
+            checks.extend(ensemble(gpu, shape, has_mixup)?);
+        }
+        checks.push(metrics(gpu, shape)?);
+    }
+    for (n, replicas) in [(4, 1), (260, 3), (70_000, 1)] {
+        checks.push(grad_norm(gpu, n, replicas)?);
+        for flag in [false, true] {
+            checks.push(sgd(gpu, n, replicas, flag)?);
+            checks.extend([adam(gpu, n, replicas, flag)?, rmsprop(gpu, n, replicas, flag)?]);
+            checks.push(average(gpu, n, replicas, flag)?);
+        }
+        checks.push(lookahead(gpu, n, replicas)?);
+    }
+    Ok(checks)
+}
+
+fn words(values: &[f64]) -> Vec<u32> {
+    values.iter().map(|&v| (v as f32).to_bits()).collect()
+}
+
+fn floats(words: &[u32]) -> Vec<f64> {
+    words.iter().map(|&w| f64::from(f32::from_bits(w))).collect()
+}
+
+impl Shape {
+    fn room(self) -> usize {
+        self.rows + SPARE_ROWS
+    }
+
+    fn pass(self) -> Pass {
+        Pass { rows: self.rows as u32, batch: self.rows as u32, replicas: self.replicas as u32, ..Pass::default() }
+    }
+
+    fn layer(self) -> Layer {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let bias = stride(inputs) * stride(outputs);
+        let [gamma, beta, statistics] = [1, 2, 3].map(|i| bias + i * stride(outputs));
+        Layer { inputs, outputs, weight: 0, bias, gamma, beta, statistics }
+    }
+
+    /// Length of one replica's flat parameter vector.
+    fn params(self) -> usize {
+        self.layer().statistics + 2 * stride(self.outputs) + stride(1)
+    }
+
+    /// Replicas × room × stride(width) deviates, 0 in the padding of each row.
+    fn activations(self, seed: u64, width: usize) -> Vec<f64> {
+        let mut values = uniform(seed, self.replicas * self.room() * stride(width), 1.0);
+        for row in values.chunks_exact_mut(stride(width)) {
+            row[width..].fill(0.0);
+        }
+        values
+    }
+
+    /// Parameters of ±1/√inputs, so that sums stay near 1, in every replica; 0 in the padding.
+    fn weights(self, seed: u64) -> Vec<f64> {
+        let mut values = uniform(seed, self.replicas * self.params(), 1.0 / (self.inputs as f64).sqrt());
+        let columns = stride(self.outputs);
+        for replica in values.chunks_exact_mut(self.params()) {
+            for (i, row) in replica.chunks_exact_mut(columns).enumerate() {
+                let is_padding = i >= self.inputs && i < stride(self.inputs);
+                row[if is_padding { 0 } else { self.outputs }..].fill(0.0);
+            }
+        }
+        values
+    }
+
+    /// Replica r's part of a buffer, without its spare rows.
+    fn rows_of(self, values: &[f64], r: usize, width: usize) -> &[f64] {
+        let row = stride(width);
+        &values[r * self.room() * row..][..self.rows * row]
+    }
+
+    /// An output of the twin for all replicas, untouched in the spare rows; `f` fills replica r's rows.
+    fn expect(self, width: usize, mut f: impl FnMut(usize, &mut [f64])) -> Vec<f64> {
+        let mut want = vec![UNTOUCHED; self.replicas * self.room() * width];
+        for (r, part) in want.chunks_exact_mut(self.room() * width).enumerate() {
+            f(r, &mut part[..self.rows * width]);
+        }
+        want
+    }
+
+    fn untouched(self, width: usize) -> Vec<u32> {
+        words(&vec![UNTOUCHED; self.replicas * self.room() * width])
+    }
+
+    fn name(self, kernel: &str, more: &str) -> String {
+        let Self { replicas, rows, inputs, outputs } = self;
+        format!("{kernel} {replicas}x{rows}x{inputs}x{outputs}{more}")
+    }
+}
+
+fn dispatch<'a>(
+    kernel: &'a Kernel,
+    constants: &'a [(&'a str, f64)],
+    args: &'a [u8],
+    pass: Pass,
+    grid: [u32; 3],
+) -> Dispatch<'a> {
+    Dispatch { kernel, entry_point: "main", constants, args, pass, coefficients: &[], grid }
+}
+
+/// Error of a sum of n products of magnitude 1/√n each, which rounds a value near 1 n times.
+fn product_tolerance(n: usize) -> f64 {
+    4.0 * (n as f64).sqrt() * EPS
+}

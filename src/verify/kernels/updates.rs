@@ -1,0 +1,189 @@
+//! The kernels that change whole vectors of parameters.
+
+use bytemuck::bytes_of;
+
+use super::{dispatch, floats, product_tolerance, words};
+use crate::cpu::{self, Constants};
+use crate::error::Result;
+use crate::gpu::Dispatch;
+use crate::gpu::adapter::Gpu;
+use crate::gpu::kernels::{self, Coefficients, GradNormArgs, Kernel, LANES, PARTS, Pass, UpdateArgs};
+use crate::optimizer::{Optimizer, Rule};
+use crate::schedule::Rate;
+use crate::verify::{Check, EPS, uniform};
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn grad_norm(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
+    let grads = uniform(16, n * replicas, 1.0);
+    let max_norm = 0.5 * (n as f64 / 3.0).sqrt();
+    let args = GradNormArgs { params: n as u32 / 4, max_norm: max_norm as f32 };
+    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
+    let zeros = |n: usize| vec![0; n];
+    let mut buffers = vec![words(&grads), zeros(replicas * PARTS as usize), zeros(replicas), zeros(4 * replicas)];
+    for (entry_point, groups) in [("square", PARTS), ("root", 1)] {
+        let grid = [groups, 1, replicas as u32];
+        let first = dispatch(&kernels::grad_norm, &[], bytes_of(&args), pass, grid);
+        buffers = Dispatch { entry_point, ..first }.run(gpu, &buffers)?;
+    }
+    let (clip, metrics) = (floats(&buffers[2]), floats(&buffers[3]));
+    let (mut got, mut want) = (Vec::new(), Vec::new());
+    for r in 0..replicas {
+        got.extend([metrics[4 * r + 2], clip[r]]);
+        let (norm, scale) = cpu::grad_norm(&grads[r * n..][..n], max_norm);
+        want.extend([norm, scale]);
+    }
+    // A sum of n squares, all of one sign, halved by the root; division and root add a few units.
+    let tolerance = product_tolerance(n) + 8.0 * EPS;
+    Ok(Check::new(format!("grad_norm {replicas}x{n}"), &got, &want, |x| tolerance * x.abs()))
+}
+
+/// Two updates from a state that is not 0; the second one's result, weights and state.
+fn update(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    flag: (&str, f64),
+    optimizer: Optimizer,
+    n: usize,
+    replicas: usize,
+) -> Result<Check> {
+    let vectors = optimizer.state_vectors();
+    let (grads, weights) = (uniform(17, n * replicas, 1.0), uniform(18, n * replicas, 1.0));
+    // Second moments are not negative; a centered one, in state 0, lies above the square of the mean.
+    let least = |i: usize| if i == 0 { 0.5 } else { 0.1 };
+    let mut state: Vec<Vec<f64>> = (0..vectors)
+        .map(|i| uniform(19 + i as u64, n * replicas, 0.3).into_iter().map(|x| x.abs() + least(i)).collect())
+        .collect();
+    let rates: Vec<Rate> =
+        (0..replicas).map(|r| Rate { lr: 0.1 / (r + 1) as f64, momentum: optimizer.momentum() }).collect();
+    let coefficients: Vec<_> = rates.iter().map(|&rate| optimizer.coefficients(3, rate)).collect();
+    let on_gpu: Vec<Coefficients> = coefficients.iter().map(|&c| c.into()).collect();
+    // What the kernel reads is rounded to f32; the twin gets the rounded numbers too.
+    let rounded = |c: &crate::optimizer::Coefficients| crate::optimizer::Coefficients {
+        step_size: f64::from(c.step_size as f32),
+        momentum: f64::from(c.momentum as f32),
+        gain: f64::from(c.gain as f32),
+        decay: f64::from(c.decay as f32),
+        fresh: f64::from(c.fresh as f32),
+        correction: f64::from(c.correction as f32),
+        eps: f64::from(c.eps as f32),
+        weight_decay: f64::from(c.weight_decay as f32),
+        shrink: f64::from(c.shrink as f32),
+    };
+    let clip: Vec<f64> = (0..replicas).map(|r| 1.0 / (1 << r) as f64).collect();
+
+    // The weight decay acts on a half, and the last vec4 is not trained.
+    let (decayed, trained) = (n / 8 * 4, if n > 4 { n - 4 } else { n });
+    let args = UpdateArgs { params: n as u32 / 4, trained: trained as u32 / 4, decayed: decayed as u32 / 4 };
+    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
+    let groups = args.params.div_ceil(LANES);
+    let constants = [flag, ("LANES", f64::from(LANES))];
+    let mut buffers = vec![words(&clip), words(&grads), words(&weights)];
+    buffers.extend(state.iter().map(|s| words(s)));
+    buffers.resize(kernel.bindings.len() - 1, vec![0; 4]);
+    // Two rows of workgroups, as a long vector has.
+    let grid = [groups.div_ceil(2), 2, replicas as u32];
+    let dispatch = Dispatch { coefficients: &on_gpu, ..dispatch(kernel, &constants, bytes_of(&args), pass, grid) };
+    let buffers = dispatch.run(gpu, &buffers)?;
+
+    let mut want = weights;
+    for r in 0..replicas {
+        let all: Constants<f64> = rounded(&coefficients[r]).into();
+        let without_decay = Constants { weight_decay: 0.0, shrink: 1.0, ..all };
+        for (range, c) in [(0..decayed, all), (decayed..trained, without_decay)] {
+            let at = r * n + range.start..r * n + range.end;
+            let mut parts: Vec<&mut [f64]> = state.iter_mut().map(|s| &mut s[at.clone()]).collect();
+            let (g, w) = (&grads[at.clone()], &mut want[at]);
+            match (optimizer.rule(), &mut parts[..]) {
+                (Rule::Sgd { nesterov }, [v]) => cpu::sgd(&c, nesterov, clip[r], g, w, v),
+                (Rule::Adam { .. }, [m, v]) => cpu::adam(&c, clip[r], g, w, m, v, None),
+                (Rule::Adam { .. }, [m, v, largest]) => cpu::adam(&c, clip[r], g, w, m, v, Some(largest)),
+                (Rule::Rmsprop { .. }, [v, b]) => cpu::rmsprop(&c, clip[r], g, w, v, b, None),
+                (Rule::Rmsprop { .. }, [v, b, mean]) => cpu::rmsprop(&c, clip[r], g, w, v, b, Some(mean)),
+                _ => unreachable!("a rule has its number of state vectors"),
+            }
+        }
+    }
+    want.extend(state.concat());
+    let got: Vec<f64> = buffers[2..3 + vectors].iter().flat_map(|b| floats(b)).collect();
+    let name =
+        format!("{} {replicas}x{n} {}", kernel.name, if flag.1 > 0.0 { flag.0.to_lowercase() } else { "plain".into() });
+    // A dozen roundings of values below 4; a centered variance, above 0.2 of a second moment below 1, loses a factor
+    // of 5 to cancellation, and half of that survives the root.
+    let units = if flag == ("CENTERED", 1.0) { 2.5 * 12.0 } else { 12.0 };
+    Ok(Check::new(name.trim(), &got, &want, |x| units * EPS * (1.0 + x.abs())))
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn average(gpu: &Gpu, n: usize, replicas: usize, ema: bool) -> Result<Check> {
+    let (weights, mut want) = (uniform(26, n * replicas, 1.0), uniform(27, n * replicas, 1.0));
+    let k = |r: usize| 1.0 / (1 << (r + 1)) as f64;
+    let coefficients: Vec<Coefficients> = (0..replicas)
+        .map(|r| {
+            let k = k(r) as f32;
+            if ema {
+                Coefficients { ema: k, ..Default::default() }
+            } else {
+                Coefficients { swa: k, ..Default::default() }
+            }
+        })
+        .collect();
+    let args = UpdateArgs { params: n as u32 / 4, trained: n as u32 / 4, decayed: 0 };
+    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
+    let constants = [("EMA", f64::from(ema)), ("LANES", f64::from(LANES))];
+    let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
+    let kernel = dispatch(&kernels::average, &constants, bytes_of(&args), pass, grid);
+    let got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &[words(&weights), words(&want)])?;
+    for (r, mean) in want.chunks_exact_mut(n).enumerate() {
+        cpu::average(k(r), &weights[r * n..][..n], mean);
+    }
+    let name = format!("average {replicas}x{n} {}", if ema { "ema" } else { "swa" });
+    // A difference, a product and a sum of values below 2.
+    Ok(Check::new(name, &floats(&got[1]), &want, |x| 2.0 * EPS * (1.0 + x.abs())))
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn sgd(gpu: &Gpu, n: usize, replicas: usize, nesterov: bool) -> Result<Check> {
+    let optimizer = Optimizer::Sgd { lr: 0.1, momentum: 0.9, dampening: 0.1, weight_decay: 0.01, nesterov };
+    update(gpu, &kernels::sgd, ("NESTEROV", f64::from(nesterov)), optimizer, n, replicas)
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn adam(gpu: &Gpu, n: usize, replicas: usize, amsgrad: bool) -> Result<Check> {
+    let optimizer = Optimizer::Adamw { lr: 0.1, betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.01, amsgrad };
+    update(gpu, &kernels::adam, ("AMSGRAD", f64::from(amsgrad)), optimizer, n, replicas)
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn rmsprop(gpu: &Gpu, n: usize, replicas: usize, centered: bool) -> Result<Check> {
+    let optimizer = Optimizer::Rmsprop { lr: 0.1, alpha: 0.9, eps: 1e-8, weight_decay: 0.01, momentum: 0.5, centered };
+    update(gpu, &kernels::rmsprop, ("CENTERED", f64::from(centered)), optimizer, n, replicas)
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn lookahead(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
+    let (mut weights, mut slow) = (uniform(28, n * replicas, 1.0), uniform(29, n * replicas, 1.0));
+    let alpha = |r: usize| 0.75 / (1 << r) as f64;
+    let coefficients: Vec<Coefficients> =
+        (0..replicas).map(|r| Coefficients { lookahead: alpha(r) as f32, ..Default::default() }).collect();
+    let trained = if n > 4 { n - 4 } else { n };
+    let args = UpdateArgs { params: n as u32 / 4, trained: trained as u32 / 4, decayed: 0 };
+    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
+    let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
+    let constants = [("LANES", f64::from(LANES))];
+    let kernel = dispatch(&kernels::lookahead, &constants, bytes_of(&args), pass, grid);
+    let got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &[words(&weights), words(&slow)])?;
+    for r in 0..replicas {
+        let at = r * n..r * n + trained;
+        cpu::lookahead(alpha(r), &mut weights[at.clone()], &mut slow[at]);
+    }
+    let got: Vec<f64> = got.iter().flat_map(|b| floats(b)).collect();
+    weights.extend(slow);
+    // A difference, a product and a sum of values below 2.
+    Ok(Check::new(format!("lookahead {replicas}x{n}"), &got, &weights, |x| 2.0 * EPS * (1.0 + x.abs())))
+}
