@@ -17,6 +17,7 @@ pub(crate) enum Purpose {
     Template = 4,
     Sample = 5,
     Verify = 6,
+    Descent = 16,
 }
 
 /// One stream of random numbers.

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod data;
+mod descend;
 mod devices;
 mod eval;
 mod schedule;
@@ -33,6 +34,8 @@ enum Command {
     Verify(verify::Args),
     /// Show how a schedule moves learning rate and momentum
     Schedule(Box<schedule::Args>),
+    /// Go down a surface of two parameters, to see what rates, momentum and noise do
+    Descend(descend::Args),
     /// List the adapters that `--device` can choose
     Devices(devices::Args),
     /// Describe or download a data set
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Schedule(args) => schedule::run(&args),
+        Command::Descend(args) => descend::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Data(args) => data::run(&args),
     };
