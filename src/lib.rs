@@ -18,6 +18,7 @@
 //! | [`optimizer::Optimizer`], [`schedule::Schedule`], [`loss::Loss`], [`average::Average`] | values, with PyTorch's definitions |
 //! | [`engine::Engine`] | carries out steps and evaluations: [`gpu::GpuEngine`], [`cpu::CpuEngine`] |
 //! | [`train::Trainer`] | the loop: plans steps, hands them to the engine, evaluates |
+//! | [`explore`] | programs that show what descent does: its way down surfaces of two parameters |
 //! | [`run`] | a run as a folder: configuration, metrics, weights (with the feature `cli`) |
 //! | [`verify`] | the GPU against the CPU in f64, and that against central differences |
 //!
@@ -76,6 +77,7 @@ pub mod data;
 pub mod device;
 pub mod engine;
 mod error;
+pub mod explore;
 pub mod gpu;
 pub mod loss;
 pub mod model;

@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     Sample = 5,
     Verify = 6,
     Noise = 7,
+    Descent = 16,
 }
 
 /// One stream of random numbers.

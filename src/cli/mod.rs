@@ -1,8 +1,10 @@
 //! The command line: one file a subcommand.
 
 mod data;
+mod descend;
 mod devices;
 mod eval;
+mod lr_find;
 mod schedule;
 mod settings;
 mod train;
@@ -31,8 +33,12 @@ enum Command {
     Eval(eval::Args),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
     Verify(verify::Args),
+    /// Find a learning rate by trying many, without keeping what they did
+    LrFind(Box<lr_find::Args>),
     /// Show how a schedule moves learning rate and momentum
     Schedule(Box<schedule::Args>),
+    /// Go down a surface of two parameters, to see what rates, momentum and noise do
+    Descend(descend::Args),
     /// List the adapters that `--device` can choose
     Devices(devices::Args),
     /// Describe or download a data set
@@ -55,7 +61,9 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::LrFind(args) => lr_find::run(&args),
         Command::Schedule(args) => schedule::run(&args),
+        Command::Descend(args) => descend::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Data(args) => data::run(&args),
     };

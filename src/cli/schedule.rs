@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::json;
 use textplots::{Chart, Plot, Shape};
-use thalweg::report::{Curve, curves};
-use thalweg::schedule::{Memory, Rate};
+use thalweg::report::{Curve, Scale, curves};
+use thalweg::schedule::{Memory, Rate, Unit};
 
 use super::say;
 use super::settings::Settings;
@@ -16,7 +16,7 @@ use super::settings::Settings;
 pub struct Args {
     #[command(flatten)]
     settings: Settings,
-    /// Steps to show
+    /// Steps (or epochs, as schedule.unit says) to show
     #[arg(long)]
     steps: u64,
     /// Print an array of {step, lr, momentum}
@@ -32,6 +32,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.settings.resolve()?;
+    let unit = if config.schedule.unit == Unit::Epoch { "epoch" } else { "step" };
     config.optimizer.check()?;
     config.schedule.schedule.check(args.steps)?;
     anyhow::ensure!(args.steps > 0, "--steps: expected at least 1, found 0");
@@ -58,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         let name =
             serde_json::to_value(&config.schedule.schedule)?["name"].as_str().unwrap_or_default().replace('_', " ");
-        curves(path, &name, &all)?;
+        curves(path, &name, unit, Scale::Linear, &all)?;
     }
     if args.json {
         let line = |(step, rate): (usize, &Rate)| json!({ "step": step, "lr": rate.lr, "momentum": rate.momentum });
@@ -73,7 +74,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let chart = chart.lineplot(&shape);
         chart.axis();
         chart.figures();
-        say!("\nlearning rate by step\n{chart}");
+        say!("\nlearning rate by {unit}\n{chart}");
     }
     Ok(ExitCode::SUCCESS)
 }

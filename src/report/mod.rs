@@ -1,5 +1,8 @@
-//! Pictures of schedules and runs, as SVG.
+//! Pictures of schedules, surfaces and runs, as SVG.
 
+mod contour;
 mod curve;
+mod isoline;
 
-pub use curve::{Curve, curves};
+pub use contour::{Contour, WIDEST, contour};
+pub use curve::{Curve, Scale, curves};

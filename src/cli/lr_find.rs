@@ -1,0 +1,82 @@
+//! `thalweg lr-find`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+use textplots::{Chart, Plot, Shape};
+use thalweg::engine::Slot;
+use thalweg::explore::{Probe, Range, lr_find};
+use thalweg::report::{Curve, Scale, curves};
+use thalweg::train::{Plan, Trainer};
+
+use super::say;
+use super::settings::Settings;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    settings: Settings,
+    /// The lowest rate
+    #[arg(long, value_name = "LR", default_value_t = 1e-6)]
+    from: f64,
+    /// The highest rate
+    #[arg(long, value_name = "LR", default_value_t = 10.0)]
+    to: f64,
+    /// Updates; with --replicas, of each rate
+    #[arg(long, default_value_t = 100)]
+    steps: usize,
+    /// Print {points, diverged_at, steepest, valley}
+    #[arg(long)]
+    json: bool,
+    /// Draw the losses into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = args.settings.resolve()?;
+    let setup = config.setup(config.dataset()?)?;
+    let (mut engine, reason) = config.engine(setup)?;
+    let engine = engine.as_mut();
+    match &config.model.init_from {
+        Some(path) => {
+            let weights = thalweg::weights::read(path, engine.layout(), config.train.precision)?;
+            engine.set_weights(Slot::Live, 0, &weights)?;
+        }
+        None => Trainer::new(engine, Plan::default())?.init(config.model.init)?,
+    }
+    let test = lr_find(engine, Range { from: args.from, to: args.to, steps: args.steps })?;
+
+    let curve = |name: &str, value: fn(&Probe) -> f64| Curve {
+        name: name.into(),
+        points: test.points.iter().map(|p| (p.lr, value(p))).collect(),
+    };
+    if let Some(path) = &args.svg {
+        let all = [curve("smoothed loss", |p| p.smoothed), curve("loss", |p| p.loss)];
+        curves(path, "loss by learning rate", "learning rate", Scale::Log, &all)?;
+    }
+    if args.json {
+        say!("{:#}", json!(test));
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("device  {}: {reason}", engine.describe());
+    if test.points.len() > 1 {
+        let points: Vec<(f32, f32)> = test.points.iter().map(|p| (p.lr.log10() as f32, p.smoothed as f32)).collect();
+        let shape = Shape::Lines(&points);
+        let mut chart = Chart::new(140, 48, points[0].0, points[points.len() - 1].0);
+        let chart = chart.lineplot(&shape);
+        chart.axis();
+        chart.figures();
+        say!("\nsmoothed loss by the learning rate's power of ten\n{chart}");
+    }
+    let show = |lr: Option<f64>| lr.map_or("none".into(), |lr| format!("{lr:.2e}"));
+    say!("steepest     {}", show(test.steepest));
+    say!("valley       {}", show(test.valley));
+    say!("diverged at  {}", show(test.diverged_at));
+    match test.valley {
+        Some(lr) => say!("\nTry --lr {lr:.1e}."),
+        None => say!("\nThe loss never fell; try other --from and --to, or more --steps."),
+    }
+    Ok(ExitCode::SUCCESS)
+}

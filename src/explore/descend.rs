@@ -1,0 +1,163 @@
+//! Gradient descent on a surface, step by step.
+
+use serde::Serialize;
+
+use super::Surface;
+use crate::cpu::{Constants, adam, rmsprop, sgd};
+use crate::data::Order;
+use crate::error::{Error, Result};
+use crate::optimizer::{Optimizer, Rule};
+use crate::rng::{Purpose, Stream};
+use crate::schedule::{Memory, Rate, Schedule};
+
+/// The most steps of a [`Descent`], all of which are kept.
+pub const MAX_STEPS: u64 = 1_000_000;
+
+/// How to go down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Descent {
+    /// Updates.
+    pub steps: u64,
+    /// The first `w`.
+    pub start: [f64; 2],
+    /// Examples of a step, drawn without replacement until all have had their turn, as in training; none for all of
+    /// them. Only for a surface that has [`examples`](Surface::examples).
+    pub batch: Option<usize>,
+    /// Standard deviation of a normal deviate that is added to each component of each gradient.
+    pub noise: f64,
+    /// Draws the noise and the order of the examples.
+    pub seed: u64,
+}
+
+/// One place on the way, before the update `step`; the last one is where it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// Updates so far.
+    pub step: u64,
+    /// The parameters.
+    pub w: [f64; 2],
+    /// The surface there, over all examples.
+    pub value: f64,
+    /// The rate of the update from here.
+    pub lr: f64,
+    /// Its momentum; β₁ for Adam and AdamW.
+    pub momentum: f64,
+    /// Length of the surface's own gradient: over all examples, and without noise.
+    pub grad_norm: f64,
+}
+
+/// A way down, or up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trajectory {
+    /// One point before each update and one after the last; at least one.
+    pub points: Vec<Point>,
+    /// Whether all steps were taken; otherwise the next point, its value or its gradient is not a finite number.
+    pub finite: bool,
+}
+
+/// Descends on `surface` as training does: the same updates, in f64, and the same schedules; a plateau sees the surface's
+/// value after every step. One plan gives one trajectory, bit for bit.
+///
+/// ```
+/// use thalweg::explore::{Descent, Surface, descend};
+/// use thalweg::optimizer::Optimizer;
+/// use thalweg::schedule::Schedule;
+/// # fn main() -> thalweg::Result<()> {
+/// let sgd = Optimizer::Sgd { lr: 0.5, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+/// let plan = Descent { steps: 2, start: [4.0, -8.0], batch: None, noise: 0.0, seed: 0 };
+/// let trajectory = descend(Surface::Bowl, &sgd, &Schedule::default(), &plan)?;
+/// let w: Vec<[f64; 2]> = trajectory.points.iter().map(|point| point.w).collect();
+/// assert_eq!(w, [[4.0, -8.0], [2.0, -4.0], [1.0, -2.0]]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Constants out of range, a batch of a surface without examples, or a start where the surface is not finite.
+pub fn descend(surface: Surface, optimizer: &Optimizer, schedule: &Schedule, plan: &Descent) -> Result<Trajectory> {
+    plan.check(surface)?;
+    optimizer.check()?;
+    schedule.check(plan.steps)?;
+    let base = Rate { lr: optimizer.lr(), momentum: optimizer.momentum() };
+    let mut memory = Memory::default();
+    let mut order = Vec::new();
+    let mut state = [[0.0; 2]; 3];
+    let mut w = plan.start;
+    let mut points = Vec::new();
+    for step in 0..=plan.steps {
+        let rate = schedule.at(step, plan.steps, base, &memory);
+        let [dx, dy] = surface.gradient(w);
+        let (value, grad_norm) = (surface.value(w), dx.hypot(dy));
+        if ![w[0], w[1], value, grad_norm].iter().all(|number| number.is_finite()) {
+            return Ok(Trajectory { points, finite: false });
+        }
+        points.push(Point { step, w, value, lr: rate.lr, momentum: rate.momentum, grad_norm });
+        if step < plan.steps {
+            let g = plan.gradient(surface, step, w, &mut order);
+            let constants = optimizer.coefficients(step + 1, rate).into();
+            update(optimizer.rule(), &constants, &g, &mut w, &mut state);
+            schedule.observe(step, plan.steps, base, |_| surface.value(w), &mut memory);
+        }
+    }
+    Ok(Trajectory { points, finite: true })
+}
+
+fn update(rule: Rule, c: &Constants<f64>, g: &[f64; 2], w: &mut [f64; 2], state: &mut [[f64; 2]; 3]) {
+    let [s0, s1, s2] = state;
+    match rule {
+        Rule::Sgd { nesterov } => sgd(c, nesterov, 1.0, g, w, s0),
+        Rule::Adam { amsgrad } => adam(c, 1.0, g, w, s0, s1, amsgrad.then_some(s2.as_mut_slice())),
+        Rule::Rmsprop { centered } => rmsprop(c, 1.0, g, w, s0, s1, centered.then_some(s2.as_mut_slice())),
+    }
+}
+
+impl Descent {
+    /// The gradient that update `step` sees at `w`; `order` is the epoch's.
+    fn gradient(&self, surface: Surface, step: u64, w: [f64; 2], order: &mut Vec<u32>) -> [f64; 2] {
+        let mut g = match self.batch {
+            None => surface.gradient(w),
+            Some(batch) => {
+                let n = surface.examples();
+                let steps_per_epoch = n.div_ceil(batch) as u64;
+                let (epoch, i) = (step / steps_per_epoch, step % steps_per_epoch);
+                if i == 0 {
+                    *order = Order::Shuffle.permutation(n, self.seed, epoch);
+                }
+                let first = i as usize * batch;
+                let drawn = &order[first..n.min(first + batch)];
+                let gradients = drawn.iter().map(|&i| surface.example_gradient(i as usize, w));
+                gradients.fold([0.0; 2], |sum, g| [sum[0] + g[0], sum[1] + g[1]]).map(|sum| sum / drawn.len() as f64)
+            }
+        };
+        if self.noise > 0.0 {
+            let mut stream = Stream::new(self.seed, Purpose::Descent, step);
+            g = g.map(|g| g + self.noise * stream.normal());
+        }
+        g
+    }
+
+    fn check(&self, surface: Surface) -> Result<()> {
+        if !(1..=MAX_STEPS).contains(&self.steps) {
+            return Err(Error::config("steps", format!("expected 1 to {MAX_STEPS}, found {}", self.steps)));
+        }
+        let [x, y] = self.start;
+        if !(surface.value(self.start).is_finite() && surface.gradient(self.start).iter().all(|g| g.is_finite())) {
+            let message = format!("expected a point at which {surface} is finite, found {x},{y}");
+            return Err(Error::config("start", message));
+        }
+        if !(self.noise.is_finite() && self.noise >= 0.0) {
+            return Err(Error::config("noise", format!("expected a number of at least 0, found {}", self.noise)));
+        }
+        match (self.batch, surface.examples()) {
+            (None, _) => Ok(()),
+            (Some(batch), 1) => {
+                let message = format!("expected none, since {surface} is not a sum over examples, found {batch}");
+                Err(Error::config("batch", message))
+            }
+            (Some(batch), n) if !(1..=n).contains(&batch) => {
+                Err(Error::config("batch", format!("expected 1 to the {n} examples of {surface}, found {batch}")))
+            }
+            (Some(_), _) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Finding a learning rate by trying many.
+
+use serde::Serialize;
+
+use crate::data::Order;
+use crate::engine::{Engine, Slot, Step};
+use crate::error::{Error, Result};
+use crate::schedule::Rate;
+
+/// Which rates are tried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// The lowest rate.
+    pub from: f64,
+    /// The highest rate.
+    pub to: f64,
+    /// Updates.
+    pub steps: usize,
+}
+
+/// One rate and the loss it led to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Probe {
+    /// The rate.
+    pub lr: f64,
+    /// The loss of the step at this rate, measured before its update.
+    pub loss: f64,
+    /// The losses up to this one, smoothed.
+    pub smoothed: f64,
+}
+
+/// What a range test found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RateTest {
+    /// By rising rate; those after which the loss was lost are left out.
+    pub points: Vec<Probe>,
+    /// The first rate at which the loss was not finite or four times the best.
+    pub diverged_at: Option<f64>,
+    /// The rate at which the smoothed loss falls fastest, by the logarithm of the rate.
+    pub steepest: Option<f64>,
+    /// The rate in the middle of the longest way down.
+    pub valley: Option<f64>,
+}
+
+/// How much of a smoothed loss is the losses before; with bias correction, as if there had been none before the first.
+const SMOOTHING: f64 = 0.98;
+/// With as few steps a rate, what came first counts less.
+const SMOOTHING_OF_REPLICA: f64 = 0.9;
+/// A loss so many times the best one is lost.
+const LOST: f64 = 4.0;
+/// The first part of the points, where the smoothed loss is that of a few steps, suggests nothing.
+const SKIPPED: f64 = 0.1;
+
+/// The learning-rate range test (Smith, 2015), from the weights that the engine holds, which it holds again afterwards.
+///
+/// With one replica the rate rises exponentially from step to step, `from · (to/from)^(i / (steps − 1))`, until the loss is
+/// lost. With R replicas, each starts from the weights of the first and trains at a rate of its own, the R rates being
+/// spread alike, all on the same batches; the loss of a rate is then the smoothed one after all steps.
+///
+/// `steepest` follows the test's author; `valley` is two thirds down the longest decreasing run of the smoothed losses.
+///
+/// # Errors
+/// A range that is none; the device is lost.
+pub fn lr_find(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
+    let Range { from, to, steps } = range;
+    if !(from > 0.0 && from < to && to.is_finite()) {
+        let found = format!("expected rates 0 < from < to, found {from} and {to}");
+        return Err(Error::config("from, to", found));
+    }
+    if steps < 2 {
+        return Err(Error::config("steps", format!("expected at least 2, found {steps}")));
+    }
+    let replicas = engine.setup().replicas;
+    let slots: Vec<Slot> = engine.setup().slots();
+    let mut before = Vec::new();
+    for &slot in &slots {
+        for r in 0..replicas {
+            before.push((slot, r, engine.weights(slot, r)?));
+        }
+    }
+    let result = if replicas == 1 { sweep(engine, range) } else { compare(engine, range) };
+    engine.finish()?;
+    before.iter().try_for_each(|(slot, r, values)| engine.set_weights(*slot, *r, values))?;
+    result
+}
+
+/// Rate i of `n` between the ends of the range.
+fn rate(range: Range, i: usize, n: usize) -> f64 {
+    range.from * (range.to / range.from).powf(i as f64 / (n - 1) as f64)
+}
+
+/// The steps of the test, in epochs of whole batches, all replicas in the order of the first; `each` sees the losses of a
+/// step and says whether to go on.
+fn run(
+    engine: &mut dyn Engine,
+    steps: usize,
+    lr: &dyn Fn(usize, usize) -> f64,
+    each: &mut dyn FnMut(usize, &[f64]) -> bool,
+) -> Result<()> {
+    let setup = engine.setup();
+    let (n, rows, seed, replicas) = (setup.dataset.train.len(), setup.batch, setup.seed, setup.replicas);
+    let momentum = setup.optimizer.momentum();
+    let per_epoch = n / rows;
+    for index in 0..steps {
+        if index % per_epoch == 0 {
+            let order = Order::Shuffle.permutation(n, seed, (index / per_epoch) as u64);
+            engine.set_order(&vec![order; replicas])?;
+        }
+        let rates = (0..replicas).map(|r| Rate { lr: lr(index, r), momentum }).collect();
+        let first = index % per_epoch * rows;
+        let mut metrics = engine.run(&[Step { index: index as u64, first, rows, rates, ..Step::default() }])?;
+        metrics.extend(engine.finish()?);
+        let losses: Vec<f64> = metrics.iter().map(|m| m.loss).collect();
+        if !each(index, &losses) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A mean in which older values fade.
+#[derive(Clone, Default)]
+struct Smooth {
+    sum: f64,
+    weight: f64,
+}
+
+impl Smooth {
+    fn add(&mut self, value: f64, smoothing: f64) -> f64 {
+        self.sum = smoothing * self.sum + (1.0 - smoothing) * value;
+        self.weight = smoothing * self.weight + 1.0 - smoothing;
+        self.sum / self.weight
+    }
+}
+
+fn sweep(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
+    let (mut points, mut diverged_at) = (Vec::new(), None);
+    let (mut smooth, mut best) = (Smooth::default(), f64::INFINITY);
+    run(engine, range.steps, &|i, _| rate(range, i, range.steps), &mut |i, losses| {
+        let (lr, loss) = (rate(range, i, range.steps), losses[0]);
+        let smoothed = smooth.add(loss, SMOOTHING);
+        if !(smoothed <= LOST * best) && i > 0 {
+            diverged_at = Some(lr);
+            return false;
+        }
+        best = best.min(smoothed);
+        points.push(Probe { lr, loss, smoothed });
+        true
+    })?;
+    Ok(RateTest::new(points, diverged_at))
+}
+
+fn compare(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
+    let replicas = engine.setup().replicas;
+    let start = engine.weights(Slot::Live, 0)?;
+    (1..replicas).try_for_each(|r| engine.set_weights(Slot::Live, r, &start))?;
+    let mut smooth = vec![Smooth::default(); replicas];
+    let mut last = vec![(f64::NAN, f64::NAN); replicas];
+    run(engine, range.steps, &|_, r| rate(range, r, replicas), &mut |_, losses| {
+        for ((smooth, last), &loss) in smooth.iter_mut().zip(&mut last).zip(losses) {
+            *last = (loss, smooth.add(loss, SMOOTHING_OF_REPLICA));
+        }
+        true
+    })?;
+    let best = last.iter().map(|(_, smoothed)| *smoothed).fold(f64::INFINITY, f64::min);
+    let (mut points, mut diverged_at) = (Vec::new(), None);
+    for (r, (loss, smoothed)) in last.into_iter().enumerate() {
+        let lr = rate(range, r, replicas);
+        if smoothed <= LOST * best {
+            points.push(Probe { lr, loss, smoothed });
+        } else {
+            diverged_at = diverged_at.or(Some(lr));
+        }
+    }
+    Ok(RateTest::new(points, diverged_at))
+}
+
+impl RateTest {
+    fn new(points: Vec<Probe>, diverged_at: Option<f64>) -> Self {
+        let skipped = (points.len() as f64 * SKIPPED) as usize;
+        let rest = &points[skipped..];
+        let (steepest, valley) = (steepest(rest), valley(rest));
+        Self { points, diverged_at, steepest, valley }
+    }
+}
+
+/// Where the difference over two neighbours is most negative.
+fn steepest(points: &[Probe]) -> Option<f64> {
+    let slope = |p: &[Probe]| (p[2].smoothed - p[0].smoothed) / (p[2].lr / p[0].lr).ln();
+    let falling = points.windows(3).map(|p| (p[1].lr, slope(p))).filter(|(_, slope)| *slope < 0.0);
+    falling.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(lr, _)| lr)
+}
+
+/// Two thirds down the longest run of falling losses, bumps in it left out.
+fn valley(points: &[Probe]) -> Option<f64> {
+    // For each point, the longest falling subsequence that ends there, and where it begins.
+    let mut runs: Vec<(usize, usize)> = Vec::with_capacity(points.len());
+    for (i, point) in points.iter().enumerate() {
+        let before = (0..i).filter(|&j| points[j].smoothed > point.smoothed).max_by_key(|&j| runs[j].0);
+        runs.push(before.map_or((1, i), |j| (runs[j].0 + 1, runs[j].1)));
+    }
+    let end = (0..runs.len()).max_by_key(|&i| runs[i].0)?;
+    let (length, begin) = runs[end];
+    (length > 1).then(|| points[begin + (end - begin) * 2 / 3].lr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A loss that falls from 1e-3 on, fastest at 1e-2, and is lowest at 1e-1.
+    #[test]
+    fn suggestions_lie_on_the_way_down() {
+        let loss = |lr: f64| {
+            let x = lr.log10();
+            if x < -1.0 { 2.0 - 1.5 / (1.0 + (-(x + 2.0) * 6.0).exp()) } else { 0.5 + 5.0 * (x + 1.0) }
+        };
+        let points: Vec<Probe> = (0..=60)
+            .map(|i| {
+                let lr = 10f64.powf(-5.0 + f64::from(i) * 0.1);
+                Probe { lr, loss: loss(lr), smoothed: loss(lr) }
+            })
+            .collect();
+        let test = RateTest::new(points, None);
+        let near = |got: Option<f64>, low: f64, high: f64| {
+            let got = got.unwrap();
+            assert!((low..=high).contains(&got), "{got} is not in {low} to {high}");
+        };
+        near(test.steepest, 0.8e-2, 1.3e-2);
+        near(test.valley, 1e-3, 1e-1);
+        assert_eq!(RateTest::new(Vec::new(), Some(1.0)).valley, None);
+    }
+}

@@ -1,0 +1,16 @@
+//! Programs that show what gradient descent does.
+//!
+//! | program | it shows |
+//! | --- | --- |
+//! | [`descend()`] | the way of an optimizer down a [`Surface`] of two parameters, and a [`Verdict`] on it |
+//! | [`lr_find()`] | the loss by learning rate, and which rate it suggests |
+
+mod descend;
+mod lr_find;
+mod surface;
+mod verdict;
+
+pub use descend::{Descent, MAX_STEPS, Point, Trajectory, descend};
+pub use lr_find::{Probe, Range, RateTest, lr_find};
+pub use surface::Surface;
+pub use verdict::{Verdict, verdict};
