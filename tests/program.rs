@@ -2,63 +2,12 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 
+use common::program::{fails, json, lines, npy, ok, table};
 use serde_json::Value;
 use tempfile::TempDir;
-
-fn thalweg(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-    command.args(args).current_dir(dir).output().unwrap()
-}
-
-/// Runs and expects success; returns what was printed.
-#[track_caller]
-fn ok(dir: &Path, args: &[&str]) -> String {
-    let output = thalweg(dir, args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs and expects one line of error and exit status `status`; returns the line.
-#[track_caller]
-fn fails(dir: &Path, status: i32, args: &[&str]) -> String {
-    let output = thalweg(dir, args);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(status), "{args:?}: {text}");
-    // A driver may print lines of its own.
-    let errors: Vec<&str> =
-        text.lines().filter(|l| l.starts_with("error: ") && !l.contains("XDG_RUNTIME_DIR")).collect();
-    assert_eq!(errors.len(), 1, "{args:?}: {text}");
-    errors[0].to_string()
-}
-
-/// A small table of two classes: the sign of the first column.
-fn table(dir: &TempDir) -> String {
-    let path = |name: &str| dir.path().join(name);
-    let values: Vec<f32> = (0..60 * 3).map(|i| ((i * 29 % 31) as f32 - 15.0) / 10.0).collect();
-    let labels: Vec<i64> = values.chunks(3).map(|row| i64::from(row[0] > 0.0)).collect();
-    npy(&path("x.npy"), &[60, 3], values);
-    npy(&path("y.npy"), &[60], labels);
-    "npy:x.npy,y.npy,x.npy,y.npy".into()
-}
-
-fn npy<T: npyz::AutoSerialize>(path: &Path, shape: &[u64], values: Vec<T>) {
-    use npyz::WriterBuilder;
-    let file = std::fs::File::create(path).unwrap();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(file).begin_nd().unwrap();
-    writer.extend(values).unwrap();
-    writer.finish().unwrap();
-}
-
-fn json(path: PathBuf) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn lines(path: PathBuf) -> Vec<Value> {
-    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 #[test]
 fn a_run_leaves_its_files() {
