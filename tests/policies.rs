@@ -235,7 +235,8 @@ fn lr_find_leaves_the_weights_alone() {
     // Least squares: too large a rate diverges for certain.
     let model = Mlp { activation: Activation::Identity, ..setup().model };
     for replicas in [1, 12] {
-        let setup = Setup { optimizer: sgd, replicas, model: model.clone(), loss: Loss::Mse, ..setup() };
+        // The whole part in one batch, so that the loss has no noise.
+        let setup = Setup { optimizer: sgd, replicas, batch: N, model: model.clone(), loss: Loss::Mse, ..setup() };
         on_each_engine(&setup, |engine, _| {
             Trainer::new(engine, Plan::default()).unwrap().init(Init::Pytorch).unwrap();
             let before: Vec<_> = (0..replicas).map(|r| engine.weights(Slot::Live, r).unwrap()).collect();
@@ -244,7 +245,7 @@ fn lr_find_leaves_the_weights_alone() {
             assert_eq!(before, after);
             assert!(test.points.windows(2).all(|p| p[0].lr < p[1].lr), "{test:?}");
             assert!(test.diverged_at.is_some(), "{test:?}");
-            for lr in [test.valley.unwrap(), test.steepest.unwrap()] {
+            for lr in [test.valley, test.steepest].map(Option::unwrap_or_default) {
                 assert!((0.005..=50.0).contains(&lr), "{replicas} replica(s): {test:?}");
             }
         });

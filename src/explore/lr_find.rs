@@ -34,7 +34,7 @@ pub struct Probe {
 pub struct RateTest {
     /// By rising rate; those after which the loss was lost are left out.
     pub points: Vec<Probe>,
-    /// The first rate at which the loss was not finite or four times the best.
+    /// The first rate at which the loss was not finite or lost: four times the best before, or with replicas, the first.
     pub diverged_at: Option<f64>,
     /// The rate at which the smoothed loss falls fastest, by the logarithm of the rate.
     pub steepest: Option<f64>,
@@ -46,7 +46,7 @@ pub struct RateTest {
 const SMOOTHING: f64 = 0.98;
 /// With as few steps a rate, what came first counts less.
 const SMOOTHING_OF_REPLICA: f64 = 0.9;
-/// A loss so many times the best one is lost.
+/// A loss so many times the best one, or with replicas the first one, is lost.
 const LOST: f64 = 4.0;
 /// The first part of the points, where the smoothed loss is that of a few steps, suggests nothing.
 const SKIPPED: f64 = 0.1;
@@ -139,7 +139,8 @@ fn sweep(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
     run(engine, range.steps, &|i, _| rate(range, i, range.steps), &mut |i, losses| {
         let (lr, loss) = (rate(range, i, range.steps), losses[0]);
         let smoothed = smooth.add(loss, SMOOTHING);
-        if !(smoothed <= LOST * best) && i > 0 {
+        let is_lost = smoothed.is_nan() || smoothed > LOST * best;
+        if is_lost {
             diverged_at = Some(lr);
             return false;
         }
@@ -155,18 +156,20 @@ fn compare(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
     let start = engine.weights(Slot::Live, 0)?;
     (1..replicas).try_for_each(|r| engine.set_weights(Slot::Live, r, &start))?;
     let mut smooth = vec![Smooth::default(); replicas];
-    let mut last = vec![(f64::NAN, f64::NAN); replicas];
-    run(engine, range.steps, &|_, r| rate(range, r, replicas), &mut |_, losses| {
+    let (mut first, mut last) = (f64::NAN, vec![(f64::NAN, f64::NAN); replicas]);
+    run(engine, range.steps, &|_, r| rate(range, r, replicas), &mut |step, losses| {
+        if step == 0 {
+            first = losses[0];
+        }
         for ((smooth, last), &loss) in smooth.iter_mut().zip(&mut last).zip(losses) {
             *last = (loss, smooth.add(loss, SMOOTHING_OF_REPLICA));
         }
         true
     })?;
-    let best = last.iter().map(|(_, smoothed)| *smoothed).fold(f64::INFINITY, f64::min);
     let (mut points, mut diverged_at) = (Vec::new(), None);
     for (r, (loss, smoothed)) in last.into_iter().enumerate() {
         let lr = rate(range, r, replicas);
-        if smoothed <= LOST * best {
+        if smoothed <= LOST * first {
             points.push(Probe { lr, loss, smoothed });
         } else {
             diverged_at = diverged_at.or(Some(lr));
