@@ -4,9 +4,9 @@
 //! CPU engine that is the GPU's reference and stands in for it where there is none.
 //!
 //! ```text
-//!  Dataset ── order ──> batch ──> forward ──> loss ──> backward ──> update ──> evaluate ──> Run
-//!  u8 on the  (seed,    x, y      y, slope    value    dW, db       fused      per part,    metrics,
-//!  device     epoch)              a layer     and dz   and dx       optimizer  per replica  weights
+//!  Dataset ── order ──> batch ──> forward ──> loss ──> backward ──> update ──> average ──> evaluate ──> Run
+//!  u8 on the  (seed,    x, y,     y, slope    value    dW, db       fused      SWA, EMA,   last, SWA,   metrics,
+//!  device     epoch)    augmented a layer     and dz   and dx       optimizer  snapshots   EMA, ...     weights
 //!                                                                   ▲
 //!                                             Schedule: lr(step) ── computed by the host, pure
 //! ```
@@ -14,10 +14,10 @@
 //! | noun | it is |
 //! | --- | --- |
 //! | [`data::Dataset`] | features, targets, their split and normalisation |
-//! | [`model::Mlp`] | widths and activation; [`model::Layout`] says where each tensor lies in one flat vector |
+//! | [`model::Mlp`] | widths, activation, normalisation, dropout; [`model::Layout`] says where each tensor lies in one flat vector |
 //! | [`optimizer::Optimizer`], [`schedule::Schedule`], [`loss::Loss`], [`average::Average`] | values, with PyTorch's definitions |
 //! | [`engine::Engine`] | carries out steps and evaluations: [`gpu::GpuEngine`], [`cpu::CpuEngine`] |
-//! | [`train::Trainer`] | the loop: plans steps, hands them to the engine, evaluates |
+//! | [`train::Trainer`] | the loop: plans steps, hands them to the engine, evaluates, stops as [`stop::Stop`] says |
 //! | [`explore`] | programs that show what descent does: its way down surfaces of two parameters |
 //! | [`run`] | a run as a folder: configuration, metrics, weights (with the feature `cli`) |
 //! | [`verify`] | the GPU against the CPU in f64, and that against central differences |
