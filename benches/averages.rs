@@ -93,7 +93,5 @@ fn main() {
         eprintln!("no adapter: the GPU is not measured");
         return;
     }
-    measure("GPU engine", &|setup| {
-        Box::new(GpuEngine::new(Gpu::open(0).unwrap(), setup, Options::default()).unwrap())
-    });
+    measure("GPU engine", &|setup| Box::new(GpuEngine::new(Gpu::open(0).unwrap(), setup, Options::default()).unwrap()));
 }

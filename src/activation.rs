@@ -28,6 +28,7 @@ impl Activation {
     pub const ALL: [Self; 6] = [Self::Identity, Self::Relu, Self::Gelu, Self::GeluTanh, Self::Silu, Self::Tanh];
 
     /// `(a(z), a'(z))`.
+    #[inline(always)]
     pub fn value_and_slope<T: Real>(self, z: T) -> (T, T) {
         let (zero, one, half) = (T::of(0.0), T::of(1.0), T::of(0.5));
         match self {

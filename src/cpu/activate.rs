@@ -1,14 +1,18 @@
 //! The twin of `activate.wgsl`.
 
-use super::{Finish, Real};
+use super::{Finish, Real, wide};
+use crate::activation::Activation;
 
 /// `y = dropout(activation(n))`, plus `a` after a residual connection, and `slope = activation'(n)`, 0 where y is
 /// dropped; n lies in `y`.
 ///
 /// `y` and `slope` are `(rows, stride)`, and so is `a` where it is read.
 pub fn activate<T: Real>(finish: &Finish, stride: usize, a: &[T], y: &mut [T], slope: &mut [T]) {
-    for (y, slope) in y.iter_mut().zip(slope.iter_mut()) {
-        (*y, *slope) = finish.activation.value_and_slope(*y);
+    // A loop of its own for those that are vectors' work.
+    match finish.activation {
+        Activation::Identity => apply(|z| Activation::Identity.value_and_slope(z), y, slope),
+        Activation::Relu => apply(|z| Activation::Relu.value_and_slope(z), y, slope),
+        other => apply(|z| other.value_and_slope(z), y, slope),
     }
     if let Some(dropout) = &finish.dropout {
         let kept = T::of(dropout.kept());
@@ -27,4 +31,12 @@ pub fn activate<T: Real>(finish: &Finish, stride: usize, a: &[T], y: &mut [T], s
             *y += a;
         }
     }
+}
+
+fn apply<T: Real>(f: impl Fn(T) -> (T, T), y: &mut [T], slope: &mut [T]) {
+    wide(|| {
+        for (y, slope) in y.iter_mut().zip(slope) {
+            (*y, *slope) = f(*y);
+        }
+    });
 }

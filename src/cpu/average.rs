@@ -1,10 +1,12 @@
 //! The twin of `average.wgsl`.
 
-use super::Real;
+use super::{Real, wide};
 
 /// `mean ← mean + k (w − mean)`.
 pub fn average<T: Real>(k: T, w: &[T], mean: &mut [T]) {
-    for (mean, &w) in mean.iter_mut().zip(w) {
-        *mean += k * (w - *mean);
-    }
+    wide(|| {
+        for (mean, &w) in mean.iter_mut().zip(w) {
+            *mean += k * (w - *mean);
+        }
+    });
 }

@@ -49,16 +49,79 @@ pub(super) fn linear_dx<T: Real>(
 pub(super) fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &[T], grads: &mut [T], parallel: bool) {
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     let a = Matrix::new(a, a.len() / inputs, inputs).transposed();
-    let dz = Matrix::new(dz, dz.len() / outputs, outputs);
-    product(a, dz, accumulate, &mut grads[layer.weights()], parallel);
+    let rows = Matrix::new(dz, dz.len() / outputs, outputs);
+    product(a, rows, accumulate, &mut grads[layer.weights()], parallel);
+    linear_db(layer, accumulate, dz, grads);
+}
+
+/// The bias's part of `linear_dw`.
+pub(super) fn linear_db<T: Real>(layer: &Layer, accumulate: bool, dz: &[T], grads: &mut [T]) {
+    let outputs = stride(layer.outputs);
     let db = &mut grads[layer.bias..][..outputs];
     if !accumulate {
         db.fill(T::of(0.0));
     }
-    for dz in dz.values.chunks_exact(outputs) {
+    for dz in dz.chunks_exact(outputs) {
         for (db, &dz) in db.iter_mut().zip(dz) {
             *db += dz;
         }
+    }
+}
+
+/// Elements of the weight gradient that are made and used up at a time: few enough to stay in a core's cache.
+///
+/// On two cores of a Zen 4, 3072x512 at batch 32: 184 GFLOP/s with 2¹⁶, 146 with 2¹³, 187 with 2¹⁷.
+const BLOCK: usize = 1 << 16;
+
+/// The weight's part of `linear_dw`, of which nothing is left: each block of the gradient goes to `update`, with the same
+/// block of the weights and of the state vectors. `vectors` are the layer's weights and its state; `scratch` is as long.
+pub(super) fn linear_dw_update<T: Real>(
+    layer: &Layer,
+    a: &[T],
+    dz: &[T],
+    scratch: &mut [T],
+    vectors: &mut [&mut [T]],
+    update: &(impl Fn(&[T], &mut [&mut [T]]) + Sync),
+    parallel: bool,
+) {
+    let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
+    let a = Matrix::new(a, a.len() / inputs, inputs).transposed();
+    let dz = Matrix::new(dz, dz.len() / outputs, outputs);
+    let rows = (BLOCK / outputs).max(1);
+    let threads = if parallel { rayon::current_num_threads() } else { 1 };
+    update_blocks(a, dz, rows, scratch, vectors, update, threads);
+}
+
+/// Shares the rows of `a` among `threads`, and goes through them `rows` at a time: the same blocks for any number.
+fn update_blocks<T: Real>(
+    a: Matrix<T>,
+    dz: Matrix<T>,
+    rows: usize,
+    scratch: &mut [T],
+    vectors: &mut [&mut [T]],
+    update: &(impl Fn(&[T], &mut [&mut [T]]) + Sync),
+    threads: usize,
+) {
+    let outputs = dz.columns;
+    let half = (a.rows / 2).next_multiple_of(rows);
+    if threads > 1 && half < a.rows {
+        let (a0, a1) = a.split_rows(half);
+        let (scratch0, scratch1) = scratch.split_at_mut(half * outputs);
+        let (mut v0, mut v1): (Vec<_>, Vec<_>) = vectors.iter_mut().map(|v| v.split_at_mut(half * outputs)).unzip();
+        rayon::join(
+            || update_blocks(a0, dz, rows, scratch0, &mut v0, update, threads / 2),
+            || update_blocks(a1, dz, rows, scratch1, &mut v1, update, threads - threads / 2),
+        );
+        return;
+    }
+    for first in (0..a.rows).step_by(rows) {
+        let count = rows.min(a.rows - first);
+        let (_, rest) = a.split_rows(first);
+        let (block, _) = rest.split_rows(count);
+        product(block, dz, false, &mut scratch[..count * outputs], false);
+        let range = first * outputs..(first + count) * outputs;
+        let mut parts: Vec<&mut [T]> = vectors.iter_mut().map(|v| &mut v[range.clone()]).collect();
+        update(&scratch[..count * outputs], &mut parts);
     }
 }
 
@@ -87,8 +150,16 @@ impl<'a, T> Matrix<'a, T> {
         Self { rows: self.columns, columns: self.rows, strides: [self.strides[1], self.strides[0]], ..self }
     }
 
+    /// The first `n` rows, and the rest.
+    fn split_rows(self, n: usize) -> (Self, Self) {
+        let rest = &self.values[(n * self.strides[0]).min(self.values.len())..];
+        (Self { rows: n, ..self }, Self { rows: self.rows - n, values: rest, ..self })
+    }
+
     fn assert_inside(&self) {
-        assert!(self.rows * self.columns <= self.values.len(), "a matrix lies inside its slice");
+        let last = |n: usize, stride: usize| n.saturating_sub(1) * stride;
+        let end = last(self.rows, self.strides[0]) + last(self.columns, self.strides[1]);
+        assert!(self.rows * self.columns == 0 || end < self.values.len(), "a matrix lies inside its slice");
     }
 }
 
@@ -186,6 +257,26 @@ mod tests {
     fn library_and_twin_agree_in_both_precisions() {
         library_and_twin_agree::<f64>(f64::EPSILON);
         library_and_twin_agree::<f32>(f64::from(f32::EPSILON));
+    }
+
+    /// The blocks are those of the gradient, whichever thread takes them.
+    #[test]
+    fn blocks_are_those_of_the_gradient() {
+        for (rows, inputs, outputs) in [(1, 3, 5), (7, 700, 130), (32, 513, 300)] {
+            let (k, n) = (stride(inputs), stride(outputs));
+            let layer = Layer { inputs, outputs, bias: k * n, ..Layer::default() };
+            let (a, dz): (Vec<f32>, Vec<f32>) = (random(2, rows * k), random(3, rows * n));
+            let mut want = vec![0.0; k * n + n];
+            linear_dw(&layer, false, &a, &dz, &mut want, false);
+            let updated = [false, true].map(|parallel| {
+                let (mut w, mut scratch) = (vec![0.0; k * n], vec![9.0; k * n]);
+                let put = |g: &[f32], parts: &mut [&mut [f32]]| parts[0].copy_from_slice(g);
+                linear_dw_update(&layer, &a, &dz, &mut scratch, &mut [&mut w], &put, parallel);
+                w
+            });
+            assert!(updated[0] == updated[1], "{rows}x{inputs}x{outputs}: threads change bits");
+            close("blocks", &updated[0], &want[..k * n], rows, f64::from(f32::EPSILON));
+        }
     }
 
     /// What the replicas rest on: one that has all cores to itself computes what one among several does.

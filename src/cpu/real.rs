@@ -25,6 +25,8 @@ pub trait Real:
     const NAME: &'static str;
     /// The largest finite value.
     const LARGEST: f64;
+    /// The value `x`, exactly; faster than over `f64`.
+    fn of_u8(x: u8) -> Self;
     /// The nearest value to `x`.
     fn of(x: f64) -> Self;
     /// The value, exactly.
@@ -48,6 +50,10 @@ macro_rules! real {
         impl Real for $t {
             const NAME: &'static str = stringify!($t);
             const LARGEST: f64 = $t::MAX as f64;
+            #[inline(always)]
+            fn of_u8(x: u8) -> Self {
+                $t::from(x)
+            }
             #[inline(always)]
             fn of(x: f64) -> Self {
                 x as $t
@@ -82,6 +88,13 @@ macro_rules! real {
             }
         }
     };
+}
+
+/// Runs `work` with the widest vectors that this processor has; what it computes stays the same, since nothing is
+/// reordered or fused.
+#[inline(always)]
+pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
 }
 
 real!(f32, libm::erff);

@@ -2,7 +2,7 @@
 
 use super::{Constants, Dropout, Finish, Real, Training, product};
 use crate::activation::Activation;
-use crate::data::Samples;
+use crate::data::{Augment, Samples};
 use crate::engine::{Aim, Evaluation, Setup, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
@@ -121,7 +121,7 @@ impl<T: Real> Replica<T> {
 
     /// One update.
     pub fn step(&mut self, shared: &Shared<T>, step: &Step, replica: usize) -> StepMetrics {
-        let (loss, correct) = self.gradient(shared, step, Aim::Update);
+        let (loss, correct) = self.gradient(shared, step, replica, Aim::Update);
         let mut scale = T::of(1.0);
         let mut grad_norm = None;
         if let Some(max_norm) = shared.setup.clip_norm {
@@ -129,13 +129,24 @@ impl<T: Real> Replica<T> {
             scale = clip;
             grad_norm = Some(norm.to_f64());
         }
-        self.update(shared, step, replica, scale);
+        let first = if self.is_fused(shared, step, Aim::Update) { shared.layout.weights } else { 0 };
+        self.update(shared, step, replica, scale, first);
         self.average(shared, step);
         StepMetrics { step: step.index, replica, loss, correct, grad_norm }
     }
 
-    /// Leaves the gradient of the step's mean loss in `grads`; returns that loss and the number of right answers.
-    pub fn gradient(&mut self, shared: &Shared<T>, step: &Step, aim: Aim) -> (f64, u64) {
+    /// Whether a weight's gradient is used up as it is made: nobody asks for it, for its norm, or for a sum of several.
+    fn is_fused(&self, shared: &Shared<T>, step: &Step, aim: Aim) -> bool {
+        aim == Aim::Update && shared.setup.clip_norm.is_none() && step.rows <= shared.setup.most_in_pass()
+    }
+
+    /// Leaves the gradient of the step's mean loss in `grads`, or has updated the weights if it is fused; returns that
+    /// loss and the number of right answers.
+    pub fn gradient(&mut self, shared: &Shared<T>, step: &Step, replica: usize, aim: Aim) -> (f64, u64) {
+        let fused = self.is_fused(shared, step, aim).then(|| {
+            let optimizer = &shared.setup.optimizer;
+            (optimizer.rule(), optimizer.coefficients(step.index + 1, step.rates[replica]).into())
+        });
         let samples = &shared.setup.dataset.train;
         let mut sums = (0.0, 0);
         let order = std::mem::take(&mut self.order);
@@ -150,7 +161,7 @@ impl<T: Real> Replica<T> {
             let into = (&mut self.row_loss[..], &mut self.row_correct[..]);
             loss(shared, samples, shared.targets, order, mix, step.rows, z, dz, into);
             super::metrics(&self.row_loss[..order.len()], &self.row_correct[..order.len()], &mut sums);
-            self.backward(shared, order.len(), i > 0);
+            self.backward(shared, order.len(), i > 0, fused.as_ref());
         }
         self.order = order;
         (sums.0 / step.rows as f64, sums.1)
@@ -232,7 +243,12 @@ impl<T: Real> Replica<T> {
     fn forward(&mut self, shared: &Shared<T>, samples: &Samples, order: &[u32], training: Option<&Training>) {
         let (rows, setup) = (order.len(), shared.setup);
         let augment = training.filter(|_| !setup.augment.is_none()).map(|t| (&setup.augment, shared.quantiles, t));
-        super::gather(&setup.dataset, &samples.features, order, augment, &mut self.a[0], &mut self.mix);
+        let x = &mut self.a[0][..rows * stride(setup.model.inputs())];
+        if shared.parallel && shared.quantiles.is_empty() {
+            gather(shared, samples, order, augment, x);
+        } else {
+            super::gather(&setup.dataset, &samples.features, order, augment, x, &mut self.mix);
+        }
         for (l, layer) in shared.layout.layers.iter().enumerate() {
             let dropout = training.filter(|_| setup.model.dropout > 0.0 && setup.model.is_hidden(l)).map(|t| Dropout {
                 rate: setup.model.dropout,
@@ -264,7 +280,8 @@ impl<T: Real> Replica<T> {
         }
     }
 
-    fn backward(&mut self, shared: &Shared<T>, rows: usize, accumulate: bool) {
+    /// With `fused`, the weights are updated too.
+    fn backward(&mut self, shared: &Shared<T>, rows: usize, accumulate: bool, fused: Option<&(Rule, Constants<T>)>) {
         let model = &shared.setup.model;
         for (l, layer) in shared.layout.layers.iter().enumerate().rev() {
             let (inputs, outputs) = (rows * stride(layer.inputs), rows * stride(layer.outputs));
@@ -280,7 +297,6 @@ impl<T: Real> Replica<T> {
                     _ => super::layer_norm_dx(layer, &self.params, xhat, &self.inverse[l], dz),
                 }
             }
-            product::linear_dw(layer, accumulate, a, dz, &mut self.grads, shared.parallel);
             if l > 0 {
                 let (slope, dx) = (&self.slope[l - 1][..inputs], &mut dx[l - 1][..inputs]);
                 let (da, above) = self.da.split_at_mut(l + 1);
@@ -288,16 +304,31 @@ impl<T: Real> Replica<T> {
                 let da = model.keeps_da(l).then(|| &mut da[l][..inputs]);
                 product::linear_dx(layer, &self.params, dz, slope, above, dx, da, shared.parallel);
             }
+            let Some((rule, constants)) = fused else {
+                product::linear_dw(layer, accumulate, a, dz, &mut self.grads, shared.parallel);
+                continue;
+            };
+            product::linear_db(layer, accumulate, dz, &mut self.grads);
+            let mut vectors = vec![&mut self.params[layer.weights()]];
+            vectors.extend(self.state.iter_mut().map(|v| &mut v[layer.weights()]));
+            let scratch = &mut self.grads[layer.weights()];
+            let update = |g: &[T], parts: &mut [&mut [T]]| {
+                if let [w, state @ ..] = parts {
+                    update(*rule, constants, T::of(1.0), g, w, state, usize::MAX);
+                }
+            };
+            product::linear_dw_update(layer, a, dz, scratch, &mut vectors, &update, shared.parallel);
         }
     }
 
-    fn update(&mut self, shared: &Shared<T>, step: &Step, replica: usize, scale: T) {
+    /// Updates the parameters from `first` on.
+    fn update(&mut self, shared: &Shared<T>, step: &Step, replica: usize, scale: T, first: usize) {
         let (setup, layout) = (shared.setup, shared.layout);
         let chunk = if shared.parallel { UPDATE_CHUNK } else { usize::MAX };
         let all: Constants<T> = setup.optimizer.coefficients(step.index + 1, step.rates[replica]).into();
         let without_decay = Constants { weight_decay: T::of(0.0), shrink: T::of(1.0), ..all };
         let decayed = setup.decayed(layout);
-        for (range, constants) in [(0..decayed, all), (decayed..layout.trained, without_decay)] {
+        for (range, constants) in [(first..decayed, all), (decayed..layout.trained, without_decay)] {
             let (g, w) = (&self.grads[range.clone()], &mut self.params[range.clone()]);
             let mut state: Vec<&mut [T]> = self.state.iter_mut().map(|v| &mut v[range.clone()]).collect();
             update(setup.optimizer.rule(), &constants, scale, g, w, &mut state, chunk);
@@ -322,6 +353,29 @@ impl<T: Real> Replica<T> {
             }
         }
     }
+}
+
+/// Rows that one thread gathers at a time.
+const GATHER_CHUNK: usize = 16;
+
+/// Gathers by halves until a piece has no more than [`GATHER_CHUNK`] rows, which a mixed batch does not allow.
+fn gather<T: Real>(
+    shared: &Shared<T>,
+    samples: &Samples,
+    order: &[u32],
+    augment: Option<(&Augment, &[T], &Training)>,
+    x: &mut [T],
+) {
+    let dataset = &shared.setup.dataset;
+    if order.len() <= GATHER_CHUNK {
+        return super::gather(dataset, &samples.features, order, augment, x, &mut []);
+    }
+    let half = order.len() / 2;
+    let (order0, order1) = order.split_at(half);
+    let (x0, x1) = x.split_at_mut(half * stride(dataset.width()));
+    let later = augment.map(|(_, _, training)| Training { first: training.first + half as u32, ..*training });
+    let augment1 = augment.zip(later.as_ref()).map(|((augment, quantiles, _), later)| (augment, quantiles, later));
+    rayon::join(|| gather(shared, samples, order0, augment, x0), || gather(shared, samples, order1, augment1, x1));
 }
 
 #[allow(clippy::too_many_arguments, reason = "each is one binding of the kernel")]

@@ -1,6 +1,6 @@
 //! The twin of `rmsprop.wgsl`.
 
-use super::{Constants, Real};
+use super::{Constants, Real, wide};
 
 /// One update by [`Optimizer::Rmsprop`](crate::optimizer::Optimizer::Rmsprop); the state is `v`, `b` and, when
 /// centered, `m`. The gradient is first multiplied with `scale`.
@@ -13,17 +13,19 @@ pub fn rmsprop<T: Real>(
     b: &mut [T],
     mut mean: Option<&mut [T]>,
 ) {
-    for i in 0..w.len() {
-        let g = scale * g[i] + c.weight_decay * w[i];
-        v[i] = c.decay * v[i] + c.fresh * g * g;
-        let variance = match &mut mean {
-            Some(mean) => {
-                mean[i] = c.decay * mean[i] + c.fresh * g;
-                v[i] - mean[i] * mean[i]
-            }
-            None => v[i],
-        };
-        b[i] = c.momentum * b[i] + g / (variance.sqrt() + c.eps);
-        w[i] = w[i] - c.step_size * b[i];
-    }
+    wide(|| {
+        for i in 0..w.len() {
+            let g = scale * g[i] + c.weight_decay * w[i];
+            v[i] = c.decay * v[i] + c.fresh * g * g;
+            let variance = match &mut mean {
+                Some(mean) => {
+                    mean[i] = c.decay * mean[i] + c.fresh * g;
+                    v[i] - mean[i] * mean[i]
+                }
+                None => v[i],
+            };
+            b[i] = c.momentum * b[i] + g / (variance.sqrt() + c.eps);
+            w[i] = w[i] - c.step_size * b[i];
+        }
+    });
 }

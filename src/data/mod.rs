@@ -405,7 +405,7 @@ impl Dataset {
             match features {
                 Features::U8(v) => {
                     for (x, &raw) in x.iter_mut().zip(&v[first..]) {
-                        *x = T::of(f64::from(raw)) * scale + shift;
+                        *x = T::of_u8(raw) * scale + shift;
                     }
                 }
                 Features::F32(v) => {
