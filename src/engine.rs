@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::average::{Average, Take};
 use crate::data::{Augment, Dataset, Part};
 use crate::error::{Error, Result};
@@ -148,6 +150,16 @@ impl Setup {
     /// Rows of the activation buffers: samples that pass through the network at once in an evaluation.
     pub fn room(&self) -> usize {
         self.most_in_pass().max(MIN_ROOM)
+    }
+
+    /// The bytes that a step of `rows` samples reads and writes at least, all replicas together: its samples, the
+    /// activations of every layer forward and backward, and the parameters, read twice and with the optimizer's state
+    /// read and written once more.
+    pub fn step_bytes(&self, rows: usize) -> f64 {
+        let widths = &self.model.widths;
+        let activations: usize = widths[1..].iter().map(|w| 4 * w).sum::<usize>() + 2 * widths[0];
+        let vectors = 2 + 2 + 2 * self.optimizer.state_vectors();
+        4.0 * self.replicas as f64 * (rows * activations + vectors * self.model.parameters()) as f64
     }
 
     /// All vectors as long as the parameters that outlive a step: what a checkpoint holds.
@@ -305,6 +317,42 @@ pub struct Allocation {
     pub bytes: u64,
 }
 
+/// What a device can do at most, as measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Limits {
+    /// Floating-point operations a second in f32, a multiply-add being two.
+    pub flops: f64,
+    /// The same in f16, where the device has it.
+    pub flops_f16: Option<f64>,
+    /// Bytes a second of a copy, those read and those written.
+    pub bandwidth: f64,
+    /// Seconds of a dispatch that waits for the one before it.
+    pub dispatch: f64,
+    /// Seconds of a submission that the host waits for.
+    pub submission: f64,
+}
+
+impl Limits {
+    /// The least seconds in which so much can be done: the larger of operations over peak and bytes over bandwidth, and
+    /// the dispatches.
+    pub fn floor(&self, flops: f64, bytes: f64, dispatches: usize) -> f64 {
+        (flops / self.flops).max(bytes / self.bandwidth) + dispatches as f64 * self.dispatch
+    }
+}
+
+/// The time of one dispatch of a step, and what it did at least.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Timed {
+    /// The kernel, and its layer if it has one.
+    pub name: String,
+    /// By the device's clock.
+    pub seconds: f64,
+    /// Floating-point operations.
+    pub flops: f64,
+    /// Bytes read and written, each value once.
+    pub bytes: f64,
+}
+
 /// Carries out steps and evaluations for all replicas.
 ///
 /// Flat vectors have the [`Layout`]'s order; the values of a single-precision engine are exact in `f64`.
@@ -380,4 +428,20 @@ pub trait Engine {
 
     /// Its buffers on the device.
     fn memory(&self) -> Vec<Allocation>;
+
+    /// Measures what its device can do at most; takes about a second.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn limits(&mut self) -> Result<Limits>;
+
+    /// Dispatches of one step, clipping included and averages not; 0 where there is no such thing.
+    fn dispatches(&self) -> usize;
+
+    /// Carries out `step` with its dispatches one by one, and times each by the device's clock; empty where the device
+    /// has none.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn profile(&mut self, step: &Step) -> Result<Vec<Timed>>;
 }

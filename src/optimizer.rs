@@ -188,6 +188,17 @@ impl Optimizer {
         }
     }
 
+    /// The same at another learning rate.
+    #[must_use]
+    pub fn with_lr(mut self, rate: f64) -> Self {
+        match &mut self {
+            Self::Sgd { lr, .. } | Self::Adam { lr, .. } | Self::Adamw { lr, .. } | Self::Rmsprop { lr, .. } => {
+                *lr = rate
+            }
+        }
+        self
+    }
+
     /// The momentum that the schedule starts from: β₁ for Adam and AdamW.
     pub fn momentum(&self) -> f64 {
         match *self {

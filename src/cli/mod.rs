@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod bench;
 mod data;
 mod descend;
 mod devices;
@@ -35,6 +36,8 @@ enum Command {
     Verify(verify::Args),
     /// Find a learning rate by trying many, without keeping what they did
     LrFind(Box<lr_find::Args>),
+    /// Measure what the device can do and how much of it training takes
+    Bench(bench::Args),
     /// Show how a schedule moves learning rate and momentum
     Schedule(Box<schedule::Args>),
     /// Go down a surface of two parameters, to see what rates, momentum and noise do
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Schedule(args) => schedule::run(&args),
         Command::Descend(args) => descend::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Real;
 use super::replica::{Replica, Shared};
 use crate::data::{Part, Samples};
-use crate::engine::{Aim, Allocation, Engine, Evaluation, Setup, Slot, Step, StepMetrics};
+use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, Setup, Slot, Step, StepMetrics, Timed};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::model::{Layout, Norm};
@@ -147,5 +147,17 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn memory(&self) -> Vec<Allocation> {
         Vec::new()
+    }
+
+    fn limits(&mut self) -> Result<Limits> {
+        Ok(super::limits::limits())
+    }
+
+    fn dispatches(&self) -> usize {
+        0
+    }
+
+    fn profile(&mut self, _: &Step) -> Result<Vec<Timed>> {
+        Ok(Vec::new())
     }
 }

@@ -3,14 +3,17 @@
 //! | program | it shows |
 //! | --- | --- |
 //! | [`descend()`] | the way of an optimizer down a [`Surface`] of two parameters, and a [`Verdict`] on it |
+//! | [`speed()`], [`reach()`], [`noise_scale()`] | what a batch size costs, and which to [`recommend()`] |
 //! | [`lr_find()`] | the loss by learning rate, and which rate it suggests |
 
 mod descend;
 mod lr_find;
+mod speed;
 mod surface;
 mod verdict;
 
 pub use descend::{Descent, MAX_STEPS, Point, Trajectory, descend};
 pub use lr_find::{Probe, Range, RateTest, lr_find};
+pub use speed::{LrRule, Reached, Recommendation, Speed, noise_scale, prepare, reach, recommend, speed, with_batch};
 pub use surface::Surface;
 pub use verdict::{Verdict, verdict};

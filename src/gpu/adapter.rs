@@ -102,7 +102,10 @@ impl Gpu {
             max_storage_buffer_binding_size: description.binding_bytes,
             ..Limits::default()
         };
-        let descriptor = wgpu::DeviceDescriptor { label: Some("thalweg"), required_limits, ..Default::default() };
+        // Used where they are, and never needed.
+        let required_features = adapter.features() & (Features::TIMESTAMP_QUERY | Features::SHADER_F16);
+        let label = Some("thalweg");
+        let descriptor = wgpu::DeviceDescriptor { label, required_limits, required_features, ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|error| Error::Device(format!("{} cannot be opened: {error}", description.name)))?;
 

@@ -8,10 +8,11 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder, MapMode, PollType, SubmissionIn
 use super::adapter::Gpu;
 use super::buffers::{self, Buffers, PASSES, Records, SLOTS, record_bytes};
 use super::kernels::{Coefficients, PASS_BYTES, Pass};
+use super::profile;
 use super::program::{After, Builder, EvalProgram, PartBuffers, TrainProgram, target_words};
 use crate::cpu::no_part;
 use crate::data::Part;
-use crate::engine::{Aim, Allocation, Engine, Evaluation, Setup, Slot, Step, StepMetrics};
+use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, Setup, Slot, Step, StepMetrics, Timed};
 use crate::error::{Error, Result};
 use crate::model::{Layout, Norm};
 
@@ -142,11 +143,6 @@ impl GpuEngine {
     /// Whether the records stay on the host and are copied over before each submission.
     pub fn is_streamed(&self) -> bool {
         self.stream.is_some()
-    }
-
-    /// Dispatches of one step of at most [`MAX_PASS`] samples.
-    pub fn dispatches(&self) -> usize {
-        self.train.dispatches()
     }
 
     fn encoder(&self) -> CommandEncoder {
@@ -538,5 +534,30 @@ impl Engine for GpuEngine {
 
     fn memory(&self) -> Vec<Allocation> {
         self.taken.clone()
+    }
+
+    fn limits(&mut self) -> Result<Limits> {
+        super::limits(&self.gpu)
+    }
+
+    fn dispatches(&self) -> usize {
+        self.train.ops().len()
+    }
+
+    fn profile(&mut self, step: &Step) -> Result<Vec<Timed>> {
+        if !profile::has_clock(&self.gpu) {
+            return Ok(Vec::new());
+        }
+        // The first pass stands for all, if the step has several.
+        let rows = step.rows.min(self.setup.most_in_pass());
+        self.write_coefficients(std::slice::from_ref(step), Aim::Update);
+        let (first, batch, replicas) = (step.first as u32, step.rows as u32, self.setup.replicas as u32);
+        let mut pass = [Pass { first, rows: rows as u32, batch, replicas, ..Pass::default() }];
+        self.stage(Part::Train, &mut pass, false);
+        let ops = self.train.ops();
+        let seconds =
+            profile::seconds(&self.gpu, ops.len(), |i, compute| self.train.encode(ops[i], compute, rows as u32))?;
+        let timed = ops.iter().zip(seconds);
+        Ok(timed.map(|(op, seconds)| profile::timed(&self.setup, &self.layout, op, rows, seconds)).collect())
     }
 }

@@ -7,8 +7,11 @@ pub mod adapter;
 mod buffers;
 mod engine;
 pub mod kernels;
+mod limits;
+mod profile;
 mod program;
 mod single;
 
 pub use engine::{GpuEngine, Options};
+pub use limits::{PROBES, Probe, limits};
 pub use single::Dispatch;

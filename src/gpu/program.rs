@@ -33,7 +33,10 @@ impl Extent {
 }
 
 /// One dispatch: everything about it but the pass.
-struct Op {
+pub(super) struct Op {
+    pub kernel: &'static str,
+    /// The layer, where it belongs to one.
+    pub layer: Option<usize>,
     pipeline: wgpu::ComputePipeline,
     bindings: BindGroup,
     x: Extent,
@@ -41,14 +44,22 @@ struct Op {
     replicas: u32,
 }
 
-/// Dispatches `ops` for a pass of `rows` rows; `pass_at` is the offset of the pass in its uniform.
-fn encode(ops: &[Op], pass: &mut ComputePass, step: &BindGroup, pass_at: u32, rows: u32) {
-    for op in ops {
-        pass.set_pipeline(&op.pipeline);
-        pass.set_bind_group(0, &op.bindings, &[]);
-        pass.set_bind_group(1, step, &[pass_at]);
-        pass.dispatch_workgroups(op.x.groups(rows), op.y.groups(rows), op.replicas);
+impl Op {
+    fn of_layer(self, l: usize) -> Self {
+        Self { layer: Some(l), ..self }
     }
+
+    /// Dispatches it for a pass of `rows` rows; `pass_at` is the offset of the pass in its uniform.
+    fn encode(&self, pass: &mut ComputePass, step: &BindGroup, pass_at: u32, rows: u32) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        pass.set_bind_group(1, step, &[pass_at]);
+        pass.dispatch_workgroups(self.x.groups(rows), self.y.groups(rows), self.replicas);
+    }
+}
+
+fn encode(ops: &[Op], pass: &mut ComputePass, step: &BindGroup, pass_at: u32, rows: u32) {
+    ops.iter().for_each(|op| op.encode(pass, step, pass_at, rows));
 }
 
 /// What follows the passes of a training step, once each.
@@ -86,10 +97,15 @@ impl TrainProgram {
         }
     }
 
-    /// Dispatches of a step of one pass, without averages.
-    pub fn dispatches(&self) -> usize {
-        self.pass.len()
-            + self.after.iter().filter(|(a, _)| *a == After::Update).map(|(_, ops)| ops.len()).sum::<usize>()
+    /// The dispatches of a step of one pass, without averages.
+    pub fn ops(&self) -> Vec<&Op> {
+        let update = self.after.iter().filter(|(after, _)| *after == After::Update);
+        self.pass.iter().chain(update.flat_map(|(_, ops)| ops)).collect()
+    }
+
+    /// One of them by itself.
+    pub fn encode(&self, op: &Op, pass: &mut ComputePass, rows: u32) {
+        op.encode(pass, &self.step, 0, rows);
     }
 }
 
@@ -273,14 +289,14 @@ impl<'a> Builder<'a> {
             };
             let buffers = [params, &b.a[l], xhat.as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
             let grid = self.grid(Extent::Fixed(outputs.div_ceil(self.lanes * COLUMNS)), Extent::Rows(ROWS));
-            ops.push(self.op(&pipeline, "linear", &args, &buffers, grid));
+            ops.push(self.op(&pipeline, "linear", &args, &buffers, grid).of_layer(l));
             if let (Some(xhat), Some(inverse)) = (xhat, &b.inverse[l]) {
-                ops.push(self.norm(l, params, part, xhat, inverse));
+                ops.push(self.norm(l, params, part, xhat, inverse).of_layer(l));
                 let args = kernels::ActivateArgs { outputs, a_stride, y_stride, purpose, dropped, kept };
                 let pipeline = self.compile(&kernels::activate, &[&finish[..], &[("LANES", LANES.into())]].concat());
                 let a = if model.is_residual(l) { &b.a[l] } else { &b.unused[0] };
                 let grid = self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Rows(1));
-                ops.push(self.op(&pipeline, "activate", &args, &[a, &b.a[l + 1], &b.slope[l]], grid));
+                ops.push(self.op(&pipeline, "activate", &args, &[a, &b.a[l + 1], &b.slope[l]], grid).of_layer(l));
             }
         }
         ops
@@ -359,7 +375,7 @@ impl<'a> Builder<'a> {
         let mut ops = Vec::new();
         for (l, layer) in self.layout.layers.iter().enumerate().rev() {
             if let (Some(xhat), Some(inverse)) = (&b.xhat[l], &b.inverse[l]) {
-                ops.extend(self.norm_backward(l, xhat, inverse));
+                ops.extend(self.norm_backward(l, xhat, inverse).map(|op| op.of_layer(l)));
             }
             let (inputs, outputs, params_stride) = self.dims(layer);
             let dz_stride = self.rows_stride(layer.outputs);
@@ -374,7 +390,7 @@ impl<'a> Builder<'a> {
             };
             let x = Extent::Fixed(outputs.div_ceil(self.lanes * COLUMNS));
             let grid = self.grid(x, Extent::Fixed(inputs.div_ceil(DW_ROWS)));
-            ops.push(self.op(&dw, "linear_dw", &args, &[&b.a[l], &b.dz[l], &b.grads], grid));
+            ops.push(self.op(&dw, "linear_dw", &args, &[&b.a[l], &b.dz[l], &b.grads], grid).of_layer(l));
             if l > 0 {
                 let args = kernels::LinearDxArgs {
                     inputs,
@@ -392,7 +408,7 @@ impl<'a> Builder<'a> {
                 let above = above.unwrap_or(&b.unused[0]);
                 let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
                 let buffers = [&b.params, &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
-                ops.push(self.op(&dx, "linear_dx", &args, &buffers, grid));
+                ops.push(self.op(&dx, "linear_dx", &args, &buffers, grid).of_layer(l));
             }
         }
         ops
@@ -505,13 +521,13 @@ impl<'a> Builder<'a> {
     fn op<T: Pod>(
         &self,
         pipeline: &Pipeline,
-        name: &str,
+        kernel: &'static str,
         args: &T,
         buffers: &[&Buffer],
         (x, y, replicas): (Extent, Extent, u32),
     ) -> Op {
         let args = self.gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some(name),
+            label: Some(kernel),
             contents: bytemuck::bytes_of(args),
             usage: BufferUsages::STORAGE,
         });
@@ -520,9 +536,9 @@ impl<'a> Builder<'a> {
             .enumerate()
             .map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() })
             .collect();
-        let descriptor = wgpu::BindGroupDescriptor { label: Some(name), layout: &pipeline.layout, entries: &entries };
+        let descriptor = wgpu::BindGroupDescriptor { label: Some(kernel), layout: &pipeline.layout, entries: &entries };
         let bindings = self.gpu.device.create_bind_group(&descriptor);
-        Op { pipeline: pipeline.pipeline.clone(), bindings, x, y, replicas }
+        Op { kernel, layer: None, pipeline: pipeline.pipeline.clone(), bindings, x, y, replicas }
     }
 
     fn grid(&self, x: Extent, y: Extent) -> (Extent, Extent, u32) {

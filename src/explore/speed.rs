@@ -1,0 +1,272 @@
+//! How fast steps are, and which batch size to take.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::Order;
+use crate::engine::{Engine, Limits, Setup, Step};
+use crate::error::{Error, Result};
+use crate::model::Init;
+use crate::schedule::Rate;
+use crate::stop::{Ended, Metric, Stop};
+use crate::train::{Plan, Trainer};
+
+/// The time of a step is the median of several turns, each at least so long.
+const LEAST_SECONDS: f64 = 0.1;
+const TURNS: usize = 5;
+
+/// How fast an engine's steps are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Speed {
+    /// Samples of a step.
+    pub batch: usize,
+    /// Models side by side.
+    pub replicas: usize,
+    /// Seconds of a step: the median of five turns.
+    pub seconds: f64,
+    /// All replicas together.
+    pub samples_per_second: f64,
+    /// Floating-point operations a second, all replicas together.
+    pub flops: f64,
+    /// The least time that the device could take, over the time that it takes; see [`Limits::floor`].
+    pub of_limit: f64,
+    /// Bytes of device memory; 0 for the CPU engine, which does not count them.
+    pub bytes: u64,
+}
+
+/// Measures steps of the setup's batch from random weights. The device does what a training run does, many steps to a
+/// submission.
+///
+/// # Errors
+/// The device is lost.
+pub fn speed(engine: &mut dyn Engine, limits: &Limits) -> Result<Speed> {
+    let steps = prepare(engine)?;
+    let turn = |engine: &mut dyn Engine, count: usize| -> Result<f64> {
+        let start = Instant::now();
+        for _ in 0..count {
+            engine.run(&steps)?;
+        }
+        engine.finish()?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    turn(engine, 1)?;
+    let once = turn(engine, 1)?;
+    let count = (LEAST_SECONDS / once).ceil().max(1.0) as usize;
+    let mut seconds = Vec::new();
+    for _ in 0..TURNS {
+        seconds.push(turn(engine, count)? / (count * steps.len()) as f64);
+    }
+    seconds.sort_by(f64::total_cmp);
+    let (seconds, setup) = (seconds[TURNS / 2], engine.setup());
+    let replicas = setup.replicas as f64;
+    let flops = replicas * setup.model.step_flops(setup.batch);
+    let floor = limits.floor(flops, setup.step_bytes(setup.batch), engine.dispatches());
+    Ok(Speed {
+        batch: setup.batch,
+        replicas: setup.replicas,
+        seconds,
+        samples_per_second: replicas * setup.batch as f64 / seconds,
+        flops: flops / seconds,
+        of_limit: floor / seconds,
+        bytes: engine.memory().iter().map(|a| a.bytes).sum(),
+    })
+}
+
+/// Gives the engine weights and an order, and returns steps for one submission.
+pub fn prepare(engine: &mut dyn Engine) -> Result<Vec<Step>> {
+    // So small a rate that nothing diverges, however often it is taken.
+    let rate = Rate { lr: 1e-6, momentum: engine.setup().optimizer.momentum() };
+    Trainer::new(engine, Plan::default())?.init(Init::Kaiming)?;
+    let setup = engine.setup();
+    let (n, rows, replicas) = (setup.dataset.train.len(), setup.batch, setup.replicas);
+    let orders = (0..replicas as u64).map(|r| Order::Shuffle.permutation(n, r, 0)).collect::<Vec<_>>();
+    engine.set_order(&orders)?;
+    let per_epoch = n / rows;
+    let step = |i: usize| Step {
+        index: i as u64,
+        first: i % per_epoch * rows,
+        rows,
+        rates: vec![rate; replicas],
+        ..Step::default()
+    };
+    Ok((0..engine.steps_at_once()).map(step).collect())
+}
+
+/// How the learning rate follows the batch size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrRule {
+    /// In proportion (Goyal et al., 2017).
+    Linear,
+    /// With its root (Krizhevsky, 2014), which adaptive optimizers ask for.
+    #[default]
+    Sqrt,
+    /// Not at all.
+    None,
+}
+
+impl LrRule {
+    /// What multiplies the rate that suits `base` samples, for `batch`.
+    pub fn factor(self, batch: usize, base: usize) -> f64 {
+        let ratio = batch as f64 / base as f64;
+        match self {
+            Self::Linear => ratio,
+            Self::Sqrt => ratio.sqrt(),
+            Self::None => 1.0,
+        }
+    }
+}
+
+/// What it took to reach a test accuracy.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Reached {
+    /// Epochs until then.
+    pub epochs: u64,
+    /// Samples until then, of one replica.
+    pub samples: u64,
+    /// Seconds of the steps until then, without evaluation.
+    pub seconds: f64,
+}
+
+/// Trains from first weights until the mean test accuracy is at least `target`, looking after every epoch; nothing if it
+/// is not within `plan.epochs`, or the loss diverges.
+///
+/// # Errors
+/// No test part, no labels; the device is lost.
+pub fn reach(engine: &mut dyn Engine, init: Init, target: f64, plan: Plan) -> Result<Option<Reached>> {
+    let stop = Stop { metric: Metric::TestAccuracy, target: Some(target), ..Stop::default() };
+    let mut trainer = Trainer::new(engine, Plan { stop, eval_every: 1, ..plan })?;
+    trainer.init(init)?;
+    loop {
+        match trainer.epoch(&mut |_| {}) {
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(Error::Diverged { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    let (ended, progress) = (trainer.ended(), trainer.progress().clone());
+    let samples = progress.epoch * engine.setup().dataset.train.len() as u64;
+    let reached = Reached { epochs: progress.epoch, samples, seconds: progress.seconds };
+    Ok((ended == Some(Ended::Target)).then_some(reached))
+}
+
+/// The gradient noise scale `B_simple = tr Σ / |G|²` (McCandlish et al., 2018, appendix A.1) at the engine's weights: the
+/// batch size from which on more samples make the gradient hardly better.
+///
+/// From `pairs` pairs of gradients, over small batches and over large ones that do not overlap:
+/// `|G|² = (B |g_B|² − b |g_b|²) / (B − b)`, `tr Σ = (|g_b|² − |g_B|²) / (1/b − 1/B)`, each averaged over the pairs and
+/// the replicas before one is divided by the other. Nothing if the averages are not positive, for want of pairs.
+///
+/// # Errors
+/// Too few samples; the device is lost.
+pub fn noise_scale(engine: &mut dyn Engine, small: usize, large: usize, pairs: usize) -> Result<Option<f64>> {
+    let setup = engine.setup();
+    let (n, replicas, seed) = (setup.dataset.train.len(), setup.replicas, setup.seed);
+    if !(1 <= small && small < large && large <= setup.batch && small + large <= n) {
+        let found = format!(
+            "expected batches 1 <= small < large <= {} that {n} samples hold, found {small} and {large}",
+            setup.batch
+        );
+        return Err(Error::config("noise scale", found));
+    }
+    let (mut gradient, mut noise) = (0.0, 0.0);
+    for pair in 0..pairs {
+        let order = Order::Shuffle.permutation(n, seed, pair as u64);
+        engine.set_order(&vec![order; replicas])?;
+        let mut squares = |first: usize, rows: usize| -> Result<f64> {
+            let rates = vec![Rate::default(); replicas];
+            let gradients = engine.gradients(&Step { first, rows, rates, ..Step::default() })?;
+            Ok(gradients.iter().flat_map(|(_, g)| g).map(|g| g * g).sum::<f64>() / replicas as f64)
+        };
+        let (of_small, of_large) = (squares(0, small)?, squares(small, large)?);
+        let (b, l) = (small as f64, large as f64);
+        gradient += (l * of_large - b * of_small) / (l - b);
+        noise += (of_small - of_large) / (1.0 / b - 1.0 / l);
+    }
+    Ok((gradient > 0.0 && noise > 0.0).then_some(noise / gradient))
+}
+
+/// A batch size, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recommendation {
+    /// Samples of a step.
+    pub batch: usize,
+    /// In words.
+    pub reason: String,
+}
+
+/// The share of the highest throughput from which on more samples a step are not worth their noise's loss.
+const ENOUGH: f64 = 0.9;
+
+/// Which of the batch sizes to take: that which reached the target soonest; else the smallest that comes within a tenth of
+/// the highest throughput, but none beyond the gradient noise scale, if that is known.
+pub fn recommend(speeds: &[Speed], reached: &[Option<Reached>], noise_scale: Option<f64>) -> Option<Recommendation> {
+    let soonest = speeds
+        .iter()
+        .zip(reached)
+        .filter_map(|(speed, reached)| Some((speed.batch, (*reached)?)))
+        .min_by(|(_, a), (_, b)| a.seconds.total_cmp(&b.seconds));
+    if let Some((batch, Reached { seconds, epochs, .. })) = soonest {
+        let reason = format!("it reached the target soonest: in {seconds:.1} s, {epochs} epochs");
+        return Some(Recommendation { batch, reason });
+    }
+    let most = speeds.iter().map(|s| s.samples_per_second).fold(0.0, f64::max);
+    let enough = speeds.iter().find(|s| s.samples_per_second >= ENOUGH * most)?;
+    let share = 100.0 * enough.samples_per_second / most;
+    let within = |scale: f64| speeds.iter().rev().find(|s| s.batch as f64 <= scale).unwrap_or(&speeds[0]);
+    Some(match noise_scale {
+        Some(scale) if within(scale).batch < enough.batch => Recommendation {
+            batch: within(scale).batch,
+            reason: format!(
+                "the gradient noise scale is {scale:.0}: a larger step is quicker by the sample, but its gradient is hardly better"
+            ),
+        },
+        _ => Recommendation {
+            batch: enough.batch,
+            reason: format!("it is the smallest with at least 90 % of the highest throughput ({share:.0} %)"),
+        },
+    })
+}
+
+/// The setup of another batch size.
+///
+/// # Errors
+/// A batch that the training part does not hold.
+pub fn with_batch(setup: &Setup, batch: usize) -> Result<Setup> {
+    let samples = setup.dataset.train.len();
+    if batch == 0 || batch > samples {
+        return Err(Error::config("--batches", format!("expected 1 to {samples} samples, found {batch}")));
+    }
+    Ok(Setup { batch, ..setup.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn speed(batch: usize, samples_per_second: f64) -> Speed {
+        let seconds = batch as f64 / samples_per_second;
+        Speed { batch, replicas: 1, seconds, samples_per_second, flops: 0.0, of_limit: 0.0, bytes: 0 }
+    }
+
+    #[test]
+    fn the_recommendation_follows_what_is_known() {
+        let speeds = [speed(1, 10.0), speed(8, 60.0), speed(64, 95.0), speed(512, 100.0)];
+        let batch = |reached: &[Option<Reached>], noise| recommend(&speeds, reached, noise).unwrap().batch;
+        assert_eq!(batch(&[], None), 64);
+        assert_eq!(batch(&[], Some(1000.0)), 64);
+        assert_eq!(batch(&[], Some(20.0)), 8);
+        assert_eq!(batch(&[], Some(0.5)), 1);
+        let after = |seconds| Some(Reached { epochs: 1, samples: 1, seconds });
+        assert_eq!(batch(&[None, after(3.0), after(5.0), None], Some(20.0)), 8);
+        assert!(recommend(&[], &[], None).is_none());
+    }
+
+    #[test]
+    fn rates_follow_the_batch_by_their_rule() {
+        let factors = [LrRule::Linear, LrRule::Sqrt, LrRule::None].map(|rule| rule.factor(512, 128));
+        assert_eq!(factors, [4.0, 2.0, 1.0]);
+    }
+}

@@ -1,0 +1,155 @@
+//! What an adapter can do at most, by shaders that do nothing else.
+
+use std::time::Instant;
+
+use wgpu::util::DeviceExt;
+use wgpu::{Buffer, BufferUsages, ComputePipeline, Features};
+
+use super::adapter::Gpu;
+use crate::engine::Limits;
+use crate::error::{Error, Result};
+
+/// A shader that measures.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// Its name, as `shaders/probes/NAME.wgsl`.
+    pub name: &'static str,
+    /// Its text.
+    pub source: &'static str,
+}
+
+macro_rules! probes {
+    ($($constant:ident $name:literal,)*) => {
+        $(const $constant: Probe =
+            Probe { name: $name, source: include_str!(concat!("../../shaders/probes/", $name, ".wgsl")) };)*
+        /// Every probe.
+        pub const PROBES: &[Probe] = &[$($constant),*];
+    };
+}
+
+probes! {
+    MULTIPLY_ADD "multiply_add",
+    MULTIPLY_ADD_F16 "multiply_add_f16",
+    COPY "copy",
+    NOTHING "nothing",
+}
+
+/// Invocations of a workgroup of the probes.
+const LANES: u64 = 64;
+/// Operations of one round of an invocation: eight vec4s, each multiplied and added to.
+const ROUND_FLOPS: f64 = 8.0 * 4.0 * 2.0;
+/// Bytes of each of the two buffers of a copy: far more than caches hold.
+const COPY_BYTES: u64 = 64 << 20;
+/// Dispatches that wait for each other.
+const CHAIN: u32 = 500;
+/// A measurement lasts at least so many seconds, so that the clock and the submission do not count.
+const LEAST_SECONDS: f64 = 0.03;
+/// Each is measured so often; the best counts.
+const ROUNDS: usize = 3;
+
+/// A probe ready to run.
+struct Ready<'a> {
+    gpu: &'a Gpu,
+    pipeline: ComputePipeline,
+    bindings: wgpu::BindGroup,
+}
+
+impl<'a> Ready<'a> {
+    fn new(gpu: &'a Gpu, probe: Probe, rounds: Option<u32>, buffers: &[&Buffer]) -> Self {
+        let device = &gpu.device;
+        let source = wgpu::ShaderSource::Wgsl(probe.source.into());
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(probe.name), source });
+        let constants: Vec<(&str, f64)> = rounds.map(|rounds| ("ROUNDS", f64::from(rounds))).into_iter().collect();
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(probe.name),
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+            cache: None,
+        });
+        let entries: Vec<_> = buffers
+            .iter()
+            .enumerate()
+            .map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() })
+            .collect();
+        let layout = &pipeline.get_bind_group_layout(0);
+        let descriptor = wgpu::BindGroupDescriptor { label: Some(probe.name), layout, entries: &entries };
+        let bindings = device.create_bind_group(&descriptor);
+        Self { gpu, pipeline, bindings }
+    }
+
+    /// Seconds from the submission of so many dispatches to their end.
+    fn seconds(&self, dispatches: u32, groups: [u32; 2]) -> Result<f64> {
+        let start = Instant::now();
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        {
+            let mut compute = encoder.begin_compute_pass(&Default::default());
+            compute.set_pipeline(&self.pipeline);
+            compute.set_bind_group(0, &self.bindings, &[]);
+            for _ in 0..dispatches {
+                compute.dispatch_workgroups(groups[0], groups[1], 1);
+            }
+        }
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+        self.gpu.device.poll(poll).map_err(|error| Error::Device(error.to_string()))?;
+        self.gpu.check()?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// Seconds of one dispatch, out of as many as last long enough.
+    fn best(&self, groups: [u32; 2]) -> Result<f64> {
+        let mut dispatches = 1;
+        while self.seconds(dispatches, groups)? < LEAST_SECONDS && dispatches < 1 << 16 {
+            dispatches *= 2;
+        }
+        let mut best = f64::INFINITY;
+        for _ in 0..ROUNDS {
+            best = best.min(self.seconds(dispatches, groups)? / f64::from(dispatches));
+        }
+        Ok(best)
+    }
+}
+
+/// Measures multiply-adds, a copy, a dispatch and a submission.
+///
+/// # Errors
+/// The device is lost, or has too little memory.
+pub fn limits(gpu: &Gpu) -> Result<Limits> {
+    let buffer = |bytes: u64| {
+        super::buffers::allocate(gpu, "probe", bytes.min(gpu.description.binding_bytes), BufferUsages::STORAGE)
+    };
+    let groups = 4096;
+    let small = buffer(u64::from(groups) * LANES * 16)?;
+    let rounds = 512;
+    let flops = |probe| -> Result<f64> {
+        let seconds = Ready::new(gpu, probe, Some(rounds), &[&small]).best([groups, 1])?;
+        Ok(f64::from(groups) * LANES as f64 * f64::from(rounds) * ROUND_FLOPS / seconds)
+    };
+    let (from, to) = (buffer(COPY_BYTES)?, buffer(COPY_BYTES)?);
+    let vec4s = from.size() / 16;
+    // Two rows of workgroups, since one dimension may not hold them all.
+    let rows = 64;
+    let copy = Ready::new(gpu, COPY, None, &[&to, &from]).best([(vec4s / LANES / rows) as u32, rows as u32])?;
+    let one = gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+        label: Some("probe"),
+        contents: &[0; 16],
+        usage: BufferUsages::STORAGE,
+    });
+    let nothing = Ready::new(gpu, NOTHING, None, &[&one]);
+    let mut submission = f64::INFINITY;
+    let mut chain = f64::INFINITY;
+    for _ in 0..20 {
+        submission = submission.min(nothing.seconds(1, [1, 1])?);
+        chain = chain.min(nothing.seconds(CHAIN, [1, 1])?);
+    }
+    let has_f16 = gpu.device.features().contains(Features::SHADER_F16);
+    Ok(Limits {
+        flops: flops(MULTIPLY_ADD)?,
+        flops_f16: if has_f16 { Some(flops(MULTIPLY_ADD_F16)?) } else { None },
+        bandwidth: 2.0 * from.size() as f64 / copy,
+        dispatch: (chain - submission).max(0.0) / f64::from(CHAIN - 1),
+        submission,
+    })
+}
