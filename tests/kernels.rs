@@ -169,7 +169,7 @@ fn linear_dx() {
 #[test]
 fn linear_dw() {
     over_shapes(|gpu, shape| {
-        pass([verify::linear_dw(gpu, shape, false).unwrap(), verify::linear_dw(gpu, shape, true).unwrap()]);
+        pass([false, true].map(|f| verify::linear_dw(gpu, shape, f).unwrap()).concat());
     });
 }
 

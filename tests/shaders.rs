@@ -6,14 +6,19 @@ use std::path::Path;
 
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, Layouter};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
+use thalweg::gpu::PROBES;
 use thalweg::gpu::kernels::{self, ALL, Binding};
 
 fn parse(kernel: &kernels::Kernel) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(kernel.source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(kernel.source, kernel.name)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    // Subgroups are asked for, f16 and the rest are not.
+    let capabilities = if kernel.base() == kernel.name { Capabilities::empty() } else { Capabilities::SUBGROUP };
+    let info = Validator::new(ValidationFlags::all(), capabilities)
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::all())
         .validate(&module)
         .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(kernel.source)));
     (module, info)
@@ -34,8 +39,10 @@ fn all_translate_to_spirv_msl_and_hlsl() {
             )
             .unwrap_or_else(|error| panic!("{name}: {error}"));
 
+            // Subgroups came with SPIR-V 1.3.
+            let options = spv::Options { lang_version: (1, 3), ..spv::Options::default() };
             let pipeline = spv::PipelineOptions { shader_stage: entry.stage, entry_point: entry.name.clone() };
-            let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&pipeline))
+            let words = spv::write_vec(&module, &info, &options, Some(&pipeline))
                 .unwrap_or_else(|error| panic!("{name}: SPIR-V: {error}"));
             assert_eq!(words[0], 0x0723_0203, "{name}: SPIR-V's magic number");
 
@@ -50,12 +57,25 @@ fn all_translate_to_spirv_msl_and_hlsl() {
             assert!(text.contains("kernel void"), "{name}: MSL has a kernel");
 
             let mut text = String::new();
-            let options = hlsl::Options { fake_missing_bindings: true, ..hlsl::Options::default() };
+            let shader_model = hlsl::ShaderModel::V6_0;
+            let options = hlsl::Options { fake_missing_bindings: true, shader_model, ..hlsl::Options::default() };
             hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
                 .write(&module, &info, None)
                 .unwrap_or_else(|error| panic!("{name}: HLSL: {error}"));
             assert!(text.contains("numthreads"), "{name}: HLSL has a compute shader");
         }
+    }
+}
+
+/// The probes too, f16 included.
+#[test]
+fn probes_are_valid() {
+    for probe in PROBES {
+        let module = naga::front::wgsl::parse_str(probe.source)
+            .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(probe.source, probe.name)));
+        Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16)
+            .validate(&module)
+            .unwrap_or_else(|error| panic!("{}: {}", probe.name, error.emit_to_string(probe.source)));
     }
 }
 
@@ -106,11 +126,14 @@ fn arguments_lie_as_the_shader_reads_them() {
     let arguments = [
         (kernels::gather, kernels::GatherArgs::FIELDS),
         (kernels::linear, kernels::LinearArgs::FIELDS),
+        (kernels::linear_broadcast, kernels::LinearArgs::FIELDS),
         (kernels::batch_norm, kernels::BatchNormArgs::FIELDS),
         (kernels::layer_norm, kernels::LayerNormArgs::FIELDS),
         (kernels::activate, kernels::ActivateArgs::FIELDS),
         (kernels::linear_dx, kernels::LinearDxArgs::FIELDS),
+        (kernels::linear_dx_broadcast, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dw, kernels::LinearDwArgs::FIELDS),
+        (kernels::linear_dw_broadcast, kernels::LinearDwArgs::FIELDS),
         (kernels::norm_dw, kernels::NormArgs::FIELDS),
         (kernels::batch_norm_dx, kernels::NormArgs::FIELDS),
         (kernels::layer_norm_dx, kernels::LayerNormDxArgs::FIELDS),
@@ -148,11 +171,17 @@ fn tiles_are_those_of_the_shaders() {
         let text = &kernel.source[start..];
         text[text.find("= ").unwrap() + 2..text.find("u;").unwrap()].parse().unwrap()
     };
-    assert_eq!(constant(kernels::linear, "ROWS"), kernels::ROWS);
-    assert_eq!(constant(kernels::linear, "COLUMNS"), kernels::COLUMNS);
-    assert_eq!(constant(kernels::linear_dx, "ROWS"), kernels::ROWS);
-    assert_eq!(constant(kernels::linear_dw, "ROWS"), kernels::DW_ROWS);
-    assert_eq!(constant(kernels::linear_dw, "COLUMNS"), kernels::COLUMNS);
+    for kernel in [kernels::linear, kernels::linear_broadcast] {
+        assert_eq!(constant(kernel, "ROWS"), kernels::ROWS);
+        assert_eq!(constant(kernel, "COLUMNS"), kernels::COLUMNS);
+    }
+    for kernel in [kernels::linear_dx, kernels::linear_dx_broadcast] {
+        assert_eq!(constant(kernel, "ROWS"), kernels::ROWS);
+    }
+    for kernel in [kernels::linear_dw, kernels::linear_dw_broadcast] {
+        assert_eq!(constant(kernel, "ROWS"), kernels::DW_ROWS);
+        assert_eq!(constant(kernel, "COLUMNS"), kernels::COLUMNS);
+    }
     assert_eq!(constant(kernels::grad_norm, "PARTS"), kernels::PARTS);
     for kernel in [kernels::batch_norm, kernels::norm_dw] {
         assert_eq!(constant(kernel, "COLUMNS"), kernels::NORM_COLUMNS);
@@ -171,7 +200,9 @@ fn functions_of_one_name_are_alike() {
         names.iter().map(of).collect()
     };
     let finish = ["dropout", "hash", "stir", "activate", "tanh_", "erf"];
-    assert_eq!(functions(kernels::linear, &finish), functions(kernels::activate, &finish));
+    for kernel in [kernels::linear_broadcast, kernels::activate] {
+        assert_eq!(functions(kernels::linear, &finish), functions(kernel, &finish));
+    }
     assert_eq!(functions(kernels::linear, &finish[1..3]), functions(kernels::gather, &finish[1..3]));
 }
 
@@ -187,10 +218,10 @@ fn a_kernel_has_one_name() {
     let table: BTreeSet<String> = ALL.iter().map(|kernel| format!("{}.wgsl", kernel.name)).collect();
     assert_eq!(files, table);
     let tests = std::fs::read_to_string(root.join("tests/kernels.rs")).unwrap();
-    for kernel in ALL {
-        let twin = root.join(format!("src/cpu/{}.rs", kernel.name));
+    for name in ALL.iter().map(kernels::Kernel::base) {
+        let twin = root.join(format!("src/cpu/{name}.rs"));
         let text = std::fs::read_to_string(&twin).unwrap_or_else(|_| panic!("{} is missing", twin.display()));
-        assert!(text.contains(&format!("pub fn {}<", kernel.name)), "{} has no such function", twin.display());
-        assert!(tests.contains(&format!("#[test]\nfn {}()", kernel.name)), "no test is called {}", kernel.name);
+        assert!(text.contains(&format!("pub fn {name}<")), "{} has no such function", twin.display());
+        assert!(tests.contains(&format!("#[test]\nfn {name}()")), "no test is called {name}");
     }
 }

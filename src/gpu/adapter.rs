@@ -103,7 +103,8 @@ impl Gpu {
             ..Limits::default()
         };
         // Used where they are, and never needed.
-        let required_features = adapter.features() & (Features::TIMESTAMP_QUERY | Features::SHADER_F16);
+        let required_features =
+            adapter.features() & (Features::TIMESTAMP_QUERY | Features::SHADER_F16 | Features::SUBGROUP);
         let label = Some("thalweg");
         let descriptor = wgpu::DeviceDescriptor { label, required_limits, required_features, ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))

@@ -56,11 +56,14 @@ macro_rules! kernels {
 kernels! {
     gather [A, R, R, R, R, W, W], false;
     linear [A, R, R, W, W], true;
+    linear_broadcast [A, R, R, W, W], true;
     batch_norm [A, W, W, W, W], false;
     layer_norm [A, R, W, W, W], false;
     activate [A, R, W, W], false;
     linear_dx [A, R, R, R, R, W, W], true;
+    linear_dx_broadcast [A, R, R, R, R, W, W], true;
     linear_dw [A, R, R, W], true;
+    linear_dw_broadcast [A, R, R, W], true;
     norm_dw [A, R, R, W], false;
     batch_norm_dx [A, R, R, R, R, W], false;
     layer_norm_dx [A, R, R, R, W], false;
@@ -212,7 +215,30 @@ fn entry(binding: usize, ty: BufferBindingType, has_dynamic_offset: bool) -> wgp
     }
 }
 
+/// The fewest invocations of a subgroup that the variants with broadcasts work with.
+const LEAST_SUBGROUP: u32 = 8;
+
 impl Kernel {
+    /// The kernel of which this is a variant for some devices, or itself: `linear` of `linear_broadcast`. Both have one
+    /// twin, one test and one meaning.
+    pub fn base(&self) -> &'static str {
+        self.name.strip_suffix("_broadcast").unwrap_or(self.name)
+    }
+
+    /// Whether the device can run it.
+    pub fn runs_on(&self, gpu: &Gpu) -> bool {
+        let has_subgroups = gpu.device.features().contains(wgpu::Features::SUBGROUP);
+        self.base() == self.name || has_subgroups && gpu.description.subgroup[0] >= LEAST_SUBGROUP
+    }
+
+    /// Its variant with broadcasts where the device can run that, else itself.
+    ///
+    /// Every load costs on a device without memory of its own for them; see `linear_broadcast.wgsl` for the measurement.
+    pub(super) fn variant_for(&self, gpu: &Gpu) -> Self {
+        let variant = ALL.iter().find(|kernel| kernel.base() == self.name && kernel.name != self.name);
+        *variant.filter(|kernel| kernel.runs_on(gpu)).unwrap_or(self)
+    }
+
     /// Compiles the entry point `main`, or the one named, with `constants` in place of the shader's defaults.
     pub(super) fn compile(
         &self,

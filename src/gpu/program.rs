@@ -272,8 +272,10 @@ impl<'a> Builder<'a> {
             let plain = [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0)];
             let xhat = &b.xhat[l];
             let finish_of_linear = if xhat.is_some() { plain } else { finish };
-            let pipeline =
-                self.compile(&kernels::linear, &[&finish_of_linear[..], &[("LANES", self.lanes.into())]].concat());
+            let pipeline = self.compile(
+                &kernels::linear.variant_for(self.gpu),
+                &[&finish_of_linear[..], &[("LANES", self.lanes.into())]].concat(),
+            );
             let (weight, bias) = (layer.weight as u32 / 4, layer.bias as u32 / 4);
             let args = kernels::LinearArgs {
                 inputs,
@@ -371,7 +373,7 @@ impl<'a> Builder<'a> {
     fn backward(&self) -> Vec<Op> {
         let (b, model) = (self.buffers, &self.setup.model);
         let lanes = ("LANES", f64::from(self.lanes));
-        let dw = self.compile(&kernels::linear_dw, &[lanes]);
+        let dw = self.compile(&kernels::linear_dw.variant_for(self.gpu), &[lanes]);
         let mut ops = Vec::new();
         for (l, layer) in self.layout.layers.iter().enumerate().rev() {
             if let (Some(xhat), Some(inverse)) = (&b.xhat[l], &b.inverse[l]) {
@@ -403,7 +405,7 @@ impl<'a> Builder<'a> {
                 let above = b.da.get(l + 1).and_then(Option::as_ref).filter(|_| model.is_residual(l));
                 let constants =
                     [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some())), lanes];
-                let dx = self.compile(&kernels::linear_dx, &constants);
+                let dx = self.compile(&kernels::linear_dx.variant_for(self.gpu), &constants);
                 let grid = self.grid(Extent::Fixed(inputs.div_ceil(self.lanes)), Extent::Rows(ROWS));
                 let above = above.unwrap_or(&b.unused[0]);
                 let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);

@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::kernels::{
-    self, ActivateArgs, COLUMNS, Coefficients, DW_ROWS, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, ROWS,
+    self, ActivateArgs, COLUMNS, Coefficients, DW_ROWS, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass,
+    ROWS,
 };
 use crate::model::stride;
 use crate::noise::{self, Key};
@@ -21,6 +22,11 @@ const PRODUCT_LANES: u32 = 8;
 const LAYER: u32 = 2;
 const FIRST: u32 = 11;
 const STEP: u32 = 5;
+
+/// The kernel, and its variants that the device can run.
+fn variants(gpu: &Gpu, kernel: &Kernel) -> Vec<&'static Kernel> {
+    kernels::ALL.iter().filter(|k| k.base() == kernel.name && k.runs_on(gpu)).collect()
+}
 
 fn pass(shape: Shape) -> Pass {
     Pass { first: FIRST, ..shape.pass() }
@@ -52,7 +58,7 @@ fn finish(activation: Activation, residual: bool, dropout: f64, r: usize) -> Fin
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> Result<[Check; 2]> {
+pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> Result<Vec<Check>> {
     let (params, a) = (shape.weights(3), shape.activations(4, shape.inputs));
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
     let args = LinearArgs {
@@ -76,9 +82,6 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> 
     ];
     let buffers = [words(&params), words(&a), shape.untouched(outputs), shape.untouched(outputs)];
     let coefficients = coefficients(shape);
-    let kernel = dispatch(&kernels::linear, &constants, bytes_of(&args), pass(shape), grid);
-    let got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &buffers)?;
-
     let mut slopes = Vec::new();
     let y = shape.expect(outputs, |r, y| {
         let mut slope = vec![0.0; y.len()];
@@ -90,8 +93,15 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> 
     let slope = shape.expect(outputs, |r, slope| slope.copy_from_slice(&slopes[r]));
     // What is kept grows by 1 / (1 − dropout), and its error with it.
     let bound = move |x: f64| (1.2 * product_tolerance(shape.inputs) + EPS * (8.0 + 11.0 * x.abs())) / (1.0 - dropout);
-    let name = |what: &str| shape.name("linear", &format!(" {activation:?} {dropout} {what}").to_lowercase());
-    Ok([Check::new(name("y"), &floats(&got[2]), &y, bound), Check::new(name("slope"), &floats(&got[3]), &slope, bound)])
+    let mut checks = Vec::new();
+    for kernel in variants(gpu, &kernels::linear) {
+        let dispatch = dispatch(kernel, &constants, bytes_of(&args), pass(shape), grid);
+        let got = Dispatch { coefficients: &coefficients, ..dispatch }.run(gpu, &buffers)?;
+        let name = |what: &str| shape.name(kernel.name, &format!(" {activation:?} {dropout} {what}").to_lowercase());
+        checks.push(Check::new(name("y"), &floats(&got[2]), &y, bound));
+        checks.push(Check::new(name("slope"), &floats(&got[3]), &slope, bound));
+    }
+    Ok(checks)
 }
 
 /// As [`linear`], without its product.
@@ -133,7 +143,7 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
 
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<[Check; 2]> {
+pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<Vec<Check>> {
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
     let (params, dz) = (shape.weights(5), shape.activations(6, shape.outputs));
     let (slope, above) = (shape.activations(7, shape.inputs), shape.activations(28, shape.inputs));
@@ -150,7 +160,6 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<[Check; 2]> 
     let grid = [(inputs as u32 / 4).div_ceil(PRODUCT_LANES), (shape.rows as u32).div_ceil(ROWS), shape.replicas as u32];
     let untouched = shape.untouched(inputs);
     let buffers = [words(&params), words(&dz), words(&slope), words(&above), untouched.clone(), untouched];
-    let got = dispatch(&kernels::linear_dx, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?;
     let mut das = Vec::new();
     let want = shape.expect(inputs, |r, dx| {
         let params = &params[r * shape.params()..][..shape.params()];
@@ -164,18 +173,21 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<[Check; 2]> 
     // Weights of ±1/√inputs make sums of √(outputs/inputs).
     let scale = (shape.outputs as f64 / shape.inputs as f64).sqrt().max(1.0);
     let tolerance = scale * product_tolerance(shape.outputs);
-    let name = if residual { " residual" } else { "" };
-    let check = |what: &str, got: &[u32], want: &[f64]| {
-        Check::new(shape.name("linear_dx", &format!("{name} {what}")), &floats(got), want, |x| {
-            tolerance + EPS * x.abs()
-        })
-    };
-    Ok([check("dx", &got[4], &want), check("da", &got[5], &want_da)])
+    let more = if residual { " residual" } else { "" };
+    let mut checks = Vec::new();
+    for kernel in variants(gpu, &kernels::linear_dx) {
+        let got = dispatch(kernel, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?;
+        for (what, got, want) in [("dx", &got[4], &want), ("da", &got[5], &want_da)] {
+            let name = shape.name(kernel.name, &format!("{more} {what}"));
+            checks.push(Check::new(name, &floats(got), want, |x| tolerance + EPS * x.abs()));
+        }
+    }
+    Ok(checks)
 }
 
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Check> {
+pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Vec<Check>> {
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
     let (a, dz) = (shape.activations(8, shape.inputs), shape.activations(9, shape.outputs));
     let before = shape.weights(10);
@@ -196,7 +208,6 @@ pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Check> {
     ];
     let pass = Pass { accumulate: u32::from(accumulate), ..shape.pass() };
     let buffers = [words(&a), words(&dz), words(&before)];
-    let got = dispatch(&kernels::linear_dw, &constants, bytes_of(&args), pass, grid).run(gpu, &buffers)?;
     let mut want = before;
     for (r, grads) in want.chunks_exact_mut(shape.params()).enumerate() {
         let (a, dz) = (shape.rows_of(&a, r, shape.inputs), shape.rows_of(&dz, r, shape.outputs));
@@ -204,6 +215,11 @@ pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Check> {
     }
     // Products of up to 1 make sums of √rows.
     let tolerance = product_tolerance(shape.rows) * (shape.rows as f64).sqrt();
-    let name = shape.name("linear_dw", if accumulate { " accumulated" } else { "" });
-    Ok(Check::new(name, &floats(&got[2]), &want, |x| tolerance + EPS * x.abs()))
+    let mut checks = Vec::new();
+    for kernel in variants(gpu, &kernels::linear_dw) {
+        let got = dispatch(kernel, &constants, bytes_of(&args), pass, grid).run(gpu, &buffers)?;
+        let name = shape.name(kernel.name, if accumulate { " accumulated" } else { "" });
+        checks.push(Check::new(name, &floats(&got[2]), &want, |x| tolerance + EPS * x.abs()));
+    }
+    Ok(checks)
 }

@@ -65,7 +65,8 @@ pub fn all(gpu: &Gpu) -> Result<Vec<Check>> {
         checks.extend(linear(gpu, Shape { inputs: shape.outputs, ..shape }, Activation::Silu, 0.3)?);
         checks.extend(linear_dx(gpu, shape, false)?);
         checks.extend(linear_dx(gpu, shape, true)?);
-        checks.extend([linear_dw(gpu, shape, false)?, linear_dw(gpu, shape, true)?]);
+        checks.extend(linear_dw(gpu, shape, false)?);
+        checks.extend(linear_dw(gpu, shape, true)?);
         checks.extend(norms::all(gpu, shape)?);
         for has_mixup in [false, true] {
             checks.extend(softmax_cross_entropy(gpu, shape, 0.1, has_mixup)?);

@@ -1,0 +1,141 @@
+// As linear_dw.wgsl, for devices with subgroups of eight invocations or more: of eight samples, each invocation loads one of
+// a, and hands it to the others, instead of all of them loading every sample. The sums have the same order, and so the
+// same bits.
+//
+// dW = aᵀ · dz,  db = Σ_rows dz, added to what is there from the step's earlier passes
+//
+// a: (R, room, inputs), dz: (R, room, outputs), grads: (R, P), all in vec4s along the last axis.
+//
+// One workgroup makes 4 * ROWS rows of dW (inputs) and LANES * COLUMNS vec4s of each (outputs), its lanes side by side
+// along the outputs. One invocation holds 4 * ROWS x COLUMNS vec4s in registers and reads ROWS vec4s of a and COLUMNS
+// of dz a sample. The workgroups of the first rows sum db as well, since they read all of dz. y: its rows, z: its
+// replica.
+
+struct Pass {
+    first: u32,
+    rows: u32,
+    batch: u32,
+    slot: u32,
+    accumulate: u32,
+    streamed: u32,
+    streamed_rows: u32,
+    replicas: u32,
+    member: u32,
+    members: u32,
+}
+
+struct Args {
+    inputs: u32,        // vec4s
+    outputs: u32,       // vec4s
+    weight: u32,        // offset in grads, in vec4s
+    bias: u32,          // offset in grads, in vec4s
+    params_stride: u32, // vec4s of one replica's grads
+    a_stride: u32,      // vec4s of one replica's a
+    dz_stride: u32,     // vec4s of one replica's dz
+}
+
+@group(0) @binding(0) var<storage, read> args: Args;
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;           // (R, room, inputs)
+@group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;          // (R, room, outputs)
+@group(0) @binding(3) var<storage, read_write> grads: array<vec4<f32>>; // (R, P)
+@group(1) @binding(0) var<uniform> pass_: Pass;
+
+override LANES: u32 = 32u;
+const ROWS: u32 = 4u;
+const COLUMNS: u32 = 2u;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) lane: vec3<u32>,
+    @builtin(subgroup_invocation_id) id: u32,
+) {
+    let first_row = group.y * ROWS;
+    let first_column = group.x * LANES * COLUMNS + lane.x;
+    let r = group.z;
+
+    // Rows and columns past the end repeat the last one; their results are not stored.
+    var row: array<u32, ROWS>;
+    for (var i = 0u; i < ROWS; i++) {
+        row[i] = r * args.a_stride + min(first_row + i, args.inputs - 1u);
+    }
+    var column: array<u32, COLUMNS>;
+    for (var j = 0u; j < COLUMNS; j++) {
+        column[j] = r * args.dz_stride + min(first_column + j * LANES, args.outputs - 1u);
+    }
+
+    var sums: array<Sums, ROWS>;
+    var db: array<vec4<f32>, COLUMNS>;
+    // Samples past the end repeat the last one of a, and have a dz of 0.
+    for (var sample = 0u; sample < pass_.rows; sample += 8u) {
+        var d: array<array<vec4<f32>, COLUMNS>, 8>;
+        for (var s = 0u; s < 8u; s++) {
+            if sample + s < pass_.rows {
+                for (var j = 0u; j < COLUMNS; j++) {
+                    d[s][j] = dz[column[j] + (sample + s) * args.outputs];
+                    db[j] += d[s][j];
+                }
+            } else {
+                d[s] = array<vec4<f32>, COLUMNS>();
+            }
+        }
+        let own_sample = min(sample + id % 8u, pass_.rows - 1u);
+        for (var i = 0u; i < ROWS; i++) {
+            let own = a[row[i] + own_sample * args.inputs];
+            sums[i] = accumulate(sums[i], subgroupBroadcast(own, 0u), d[0]);
+            sums[i] = accumulate(sums[i], subgroupBroadcast(own, 1u), d[1]);
+            sums[i] = accumulate(sums[i], subgroupBroadcast(own, 2u), d[2]);
+            sums[i] = accumulate(sums[i], subgroupBroadcast(own, 3u), d[3]);
+            sums[i] = accumulate(sums[i], subgroupBroadcast(own, 4u), d[4]);
+            sums[i] = accumulate(sums[i], subgroupBroadcast(own, 5u), d[5]);
+            sums[i] = accumulate(sums[i], subgroupBroadcast(own, 6u), d[6]);
+            sums[i] = accumulate(sums[i], subgroupBroadcast(own, 7u), d[7]);
+        }
+    }
+
+    let base = r * args.params_stride;
+    for (var j = 0u; j < COLUMNS; j++) {
+        let output = first_column + j * LANES;
+        if output < args.outputs {
+            for (var i = 0u; i < ROWS; i++) {
+                let input = first_row + i;
+                if input < args.inputs {
+                    let at = base + args.weight + 4u * input * args.outputs + output;
+                    put(at, sums[i].dw0[j]);
+                    put(at + args.outputs, sums[i].dw1[j]);
+                    put(at + 2u * args.outputs, sums[i].dw2[j]);
+                    put(at + 3u * args.outputs, sums[i].dw3[j]);
+                }
+            }
+            if group.y == 0u {
+                put(base + args.bias + output, db[j]);
+            }
+        }
+    }
+}
+
+struct Sums {
+    dw0: array<vec4<f32>, COLUMNS>,
+    dw1: array<vec4<f32>, COLUMNS>,
+    dw2: array<vec4<f32>, COLUMNS>,
+    dw3: array<vec4<f32>, COLUMNS>,
+}
+
+fn accumulate(sums: Sums, x: vec4<f32>, d: array<vec4<f32>, COLUMNS>) -> Sums {
+    var sum = sums;
+    for (var j = 0u; j < COLUMNS; j++) {
+        sum.dw0[j] = fma(vec4(x.x), d[j], sum.dw0[j]);
+        sum.dw1[j] = fma(vec4(x.y), d[j], sum.dw1[j]);
+        sum.dw2[j] = fma(vec4(x.z), d[j], sum.dw2[j]);
+        sum.dw3[j] = fma(vec4(x.w), d[j], sum.dw3[j]);
+    }
+    return sum;
+}
+
+fn put(at: u32, value: vec4<f32>) {
+    if pass_.accumulate == 0u {
+        grads[at] = value;
+    } else {
+        grads[at] += value;
+    }
+}

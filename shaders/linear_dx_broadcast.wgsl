@@ -1,0 +1,111 @@
+// As linear_dx.wgsl, for devices with subgroups of eight invocations or more: each invocation loads a row of dz of its own,
+// and hands it to the others, instead of all of them loading every row. The sums have the same order, and so the same
+// bits.
+//
+// da = dz · W (+ above if RESIDUAL),  dx = da ∘ slope
+//
+// `above` is the gradient of the layer's output, which a residual connection hands down; KEEP writes da, for the layer
+// below to do so in turn.
+//
+// dz: (R, room, outputs), W: (R, inputs, outputs), slope and dx: (R, room, inputs), all in vec4s along the last axis.
+//
+// One workgroup makes ROWS rows of dx and LANES vec4s of each, its lanes side by side along the inputs. One invocation
+// holds ROWS vec4s in registers and reads four rows of W for them. y: its rows, z: its replica.
+
+struct Pass {
+    first: u32,
+    rows: u32,
+    batch: u32,
+    slot: u32,
+    accumulate: u32,
+    streamed: u32,
+    streamed_rows: u32,
+    replicas: u32,
+    member: u32,
+    members: u32,
+}
+
+struct Args {
+    inputs: u32,        // vec4s
+    outputs: u32,       // vec4s
+    weight: u32,        // offset in params, in vec4s
+    params_stride: u32, // vec4s of one replica's params
+    dz_stride: u32,     // vec4s of one replica's dz
+    dx_stride: u32,     // vec4s of one replica's dx and slope
+}
+
+@group(0) @binding(0) var<storage, read> args: Args;
+@group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;   // (R, P)
+@group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;       // (R, room, outputs)
+@group(0) @binding(3) var<storage, read> slope: array<vec4<f32>>;    // (R, room, inputs)
+@group(0) @binding(4) var<storage, read> above: array<vec4<f32>>;    // (R, room, inputs)
+@group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>; // (R, room, inputs)
+@group(0) @binding(6) var<storage, read_write> da: array<vec4<f32>>; // (R, room, inputs)
+@group(1) @binding(0) var<uniform> pass_: Pass;
+
+override LANES: u32 = 32u;
+override RESIDUAL: bool = false;
+override KEEP: bool = false;
+const ROWS: u32 = 16u;
+const GROUPS: u32 = ROWS / 8u;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) lane: vec3<u32>,
+    @builtin(subgroup_invocation_id) id: u32,
+) {
+    let first_row = group.y * ROWS;
+    let column = group.x * LANES + lane.x;
+    let r = group.z;
+
+    // Rows and columns past the end repeat the last one; their results are not stored.
+    var row_at: array<u32, GROUPS>;
+    for (var g = 0u; g < GROUPS; g++) {
+        let row = first_row + 8u * g + id % 8u;
+        row_at[g] = r * args.dz_stride + min(row, pass_.rows - 1u) * args.outputs;
+    }
+    let w_at = r * args.params_stride + args.weight + 4u * min(column, args.inputs - 1u) * args.outputs;
+
+    var sum: array<vec4<f32>, ROWS>;
+    for (var k = 0u; k < args.outputs; k++) {
+        // Four rows of W, transposed: one vec4 along the inputs for each of four outputs.
+        let w = transpose(mat4x4<f32>(
+            params[w_at + k],
+            params[w_at + args.outputs + k],
+            params[w_at + 2u * args.outputs + k],
+            params[w_at + 3u * args.outputs + k],
+        ));
+        for (var g = 0u; g < GROUPS; g++) {
+            let own = dz[row_at[g] + k];
+            sum[8u * g + 0u] = accumulate(sum[8u * g + 0u], subgroupBroadcast(own, 0u), w);
+            sum[8u * g + 1u] = accumulate(sum[8u * g + 1u], subgroupBroadcast(own, 1u), w);
+            sum[8u * g + 2u] = accumulate(sum[8u * g + 2u], subgroupBroadcast(own, 2u), w);
+            sum[8u * g + 3u] = accumulate(sum[8u * g + 3u], subgroupBroadcast(own, 3u), w);
+            sum[8u * g + 4u] = accumulate(sum[8u * g + 4u], subgroupBroadcast(own, 4u), w);
+            sum[8u * g + 5u] = accumulate(sum[8u * g + 5u], subgroupBroadcast(own, 5u), w);
+            sum[8u * g + 6u] = accumulate(sum[8u * g + 6u], subgroupBroadcast(own, 6u), w);
+            sum[8u * g + 7u] = accumulate(sum[8u * g + 7u], subgroupBroadcast(own, 7u), w);
+        }
+    }
+
+    if column < args.inputs {
+        for (var i = 0u; i < ROWS; i++) {
+            let row = first_row + i;
+            if row < pass_.rows {
+                let at = r * args.dx_stride + row * args.inputs + column;
+                if RESIDUAL {
+                    sum[i] += above[at];
+                }
+                if KEEP {
+                    da[at] = sum[i];
+                }
+                dx[at] = sum[i] * slope[at];
+            }
+        }
+    }
+}
+
+fn accumulate(sum: vec4<f32>, d: vec4<f32>, w: mat4x4<f32>) -> vec4<f32> {
+    return fma(vec4(d.w), w[3], fma(vec4(d.z), w[2], fma(vec4(d.y), w[1], fma(vec4(d.x), w[0], sum))));
+}
