@@ -183,7 +183,11 @@ impl Sampling {
                     let found = format!("expected increasing steps, found {after_updates:?}");
                     return Err(Error::config(format!("{key}.after_updates"), found));
                 }
-                after_updates.iter().copied().filter(|&step| step < clock.steps).collect()
+                if let Some(late) = after_updates.iter().find(|&&step| step >= clock.steps) {
+                    let found = format!("expected steps below {} (train.epochs), found {late}", clock.steps);
+                    return Err(Error::config(format!("{key}.after_updates"), found));
+                }
+                after_updates.clone()
             }
             Self::Minima { start, .. } => {
                 let Some(lr) = clock.lr else {
@@ -196,7 +200,10 @@ impl Sampling {
         };
         if steps.is_empty() {
             let found = match self {
-                Self::Minima { .. } => "expected a schedule whose rate falls (schedule), found none that does".into(),
+                Self::Minima { start, .. } => format!(
+                    "expected a minimum of the schedule's rate from step {start} on (schedule), found none in {} steps",
+                    clock.steps
+                ),
                 _ => format!(
                     "expected a first sample before the last of {} steps (train.epochs), found none",
                     clock.steps
@@ -287,8 +294,10 @@ impl Average {
             ema.check(clock)?;
         }
         if let Some(Lookahead { every, alpha }) = self.lookahead {
-            if every == 0 {
-                return Err(Error::config("average.lookahead.every", "expected at least 1, found 0"));
+            if every == 0 || every > clock.steps {
+                let found =
+                    format!("expected 1 to {}, the steps of the run (train.epochs), found {every}", clock.steps);
+                return Err(Error::config("average.lookahead.every", found));
             }
             if !(alpha > 0.0 && alpha <= 1.0) {
                 let found = format!("expected a number in (0, 1], found {alpha}");

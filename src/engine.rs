@@ -130,9 +130,9 @@ impl Setup {
                 format!("expected 1 to {samples} samples, as many as the training part has, found {}", self.batch),
             ));
         }
-        if self.model.norm == Norm::Batch && self.batch > MOST_ROWS {
+        if self.model.norm == Norm::Batch && !(2..=MOST_ROWS).contains(&self.batch) {
             let found = format!(
-                "expected at most {MOST_ROWS} samples under batch normalisation (model.norm), found {}",
+                "expected 2 to {MOST_ROWS} samples under batch normalisation (model.norm), found {}",
                 self.batch
             );
             return Err(Error::config("train.batch", found));

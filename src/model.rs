@@ -75,7 +75,8 @@ impl Mlp {
         Ok(Self { widths, activation, norm: Norm::None, residual: false, dropout: 0.0 })
     }
 
-    /// Refuses a dropout outside `[0, 1)`, and more layers than random numbers are keyed for.
+    /// Refuses a dropout outside `[0, 1)`, what asks for hidden layers that are not there, and more layers than random
+    /// numbers are keyed for.
     ///
     /// # Errors
     /// As said.
@@ -83,6 +84,14 @@ impl Mlp {
         if !(0.0..1.0).contains(&self.dropout) {
             let found = self.dropout;
             return Err(Error::config("model.dropout", format!("expected a number in [0, 1), found {found}")));
+        }
+        let asks = [("norm", self.norm != Norm::None), ("residual", self.residual), ("dropout", self.dropout > 0.0)];
+        if let Some((key, _)) = asks.iter().find(|(_, is_asked)| *is_asked && self.layers() == 1) {
+            return Err(Error::config(format!("model.{key}"), "expected hidden layers (model.hidden), found none"));
+        }
+        if self.residual && !(0..self.layers()).any(|l| self.is_residual(l)) {
+            let found = format!("expected neighbours of one width (model.hidden), found {:?}", self.widths);
+            return Err(Error::config("model.residual", found));
         }
         if self.layers() > MOST_LAYERS {
             let found = self.layers();

@@ -22,7 +22,8 @@ pub struct Stop {
     /// Ends the run once the metric is at least as good as this. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
-    /// Ends the run when the learning rate of the next step is below this, as that of a plateau will be. Default: never.
+    /// Ends the run when the learning rate of the next step has fallen below this, as that of a plateau will; a warm-up
+    /// that comes from below does not count. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_lr: Option<f64>,
     /// Ends the run after so many seconds, in the middle of an epoch too. Default: never.
@@ -54,7 +55,8 @@ pub enum Metric {
 }
 
 /// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// It had all its epochs.
     Epochs,
@@ -153,6 +155,12 @@ impl Stop {
             if let Some(missing) = missing {
                 return Err(Error::config(format!("stop.{key}"), format!("expected {missing}, found none")));
             }
+        }
+        if let Some(target) = self.target
+            && !(target.is_finite() && (!self.metric.is_accuracy() || target <= 1.0))
+        {
+            let most = if self.metric.is_accuracy() { "a fraction of at most 1" } else { "a number" };
+            return Err(Error::config("stop.target", format!("expected {most}, found {target}")));
         }
         if self.patience == Some(0) {
             return Err(Error::config("stop.patience", "expected at least 1, found 0"));

@@ -114,8 +114,12 @@ pub struct Progress {
     pub epoch: u64,
     /// Seconds that their steps took.
     pub seconds: f64,
+    /// The highest learning rate so far.
+    pub peak_lr: f64,
     /// What a plateau remembers, one a replica.
     pub memories: Vec<Memory>,
+    /// Why the run ended, if it did and not merely for want of epochs or time.
+    pub ended: Option<Ended>,
     /// What the metric of [`Stop`] has been.
     pub watch: Watch,
 }
@@ -161,15 +165,31 @@ impl<'a> Trainer<'a> {
         };
         let sampler = trainer.engine.setup().average.sampler(&clock)?;
         trainer.sampler = sampler;
+        trainer.check_metrics()?;
         Ok(trainer)
+    }
+
+    /// Refuses a plateau that watches what the data does not have, and a lowest rate above all that there will be.
+    fn check_metrics(&self) -> Result<()> {
+        if self.plan.schedule.watches(Mode::Max) && !self.engine.setup().dataset.is_classification() {
+            let found = "expected min, since regression targets have no accuracy, found max";
+            return Err(Error::config("schedule.mode", found));
+        }
+        let Some(lowest) = self.plan.stop.min_lr else { return Ok(()) };
+        let highest = (0..self.steps()).map(|step| self.rate(step, &Memory::default()).lr).fold(0.0, f64::max);
+        if highest < lowest {
+            let found =
+                format!("expected at most {highest}, the highest rate (optimizer.lr, schedule), found {lowest}");
+            return Err(Error::config("stop.min_lr", found));
+        }
+        Ok(())
     }
 
     /// Refuses a step of one sample under batch normalisation: it has no variance.
     fn check_batches(&self) -> Result<()> {
         let setup = self.engine.setup();
         let (n, batch) = (setup.dataset.train.len(), setup.batch);
-        let has_single = batch == 1 || (n % batch == 1 && !self.plan.drop_last);
-        if setup.model.norm == Norm::Batch && has_single {
+        if setup.model.norm == Norm::Batch && n % batch == 1 && !self.plan.drop_last {
             return Err(Error::config(
                 "train.batch",
                 format!(
@@ -181,7 +201,8 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Goes on from where a checkpoint was taken; the engine's slots must hold what they held then.
+    /// Goes on from where a checkpoint was taken; the engine's slots must hold what they held then. A run that has ended
+    /// goes on only if [`Progress::ended`] is cleared.
     ///
     /// # Errors
     /// A checkpoint of another number of replicas.
@@ -190,6 +211,7 @@ impl<'a> Trainer<'a> {
             let found = format!("expected {} as in the checkpoint, found {}", progress.memories.len(), self.replicas());
             return Err(Error::config("train.replicas", found));
         }
+        self.ended = progress.ended;
         self.progress = progress;
         Ok(())
     }
@@ -215,12 +237,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// The device is lost.
     pub fn init(&mut self, init: Init) -> Result<()> {
-        let (model, seed) = (self.engine.setup().model.clone(), self.engine.setup().seed);
-        for r in 0..self.replicas() {
-            let weights = self.engine.layout().init(&model, init, seed.wrapping_add(r as u64));
-            self.engine.set_weights(Slot::Live, r, &weights)?;
-        }
-        Ok(())
+        initialize(self.engine, init)
     }
 
     /// Steps of one epoch.
@@ -283,8 +300,11 @@ impl<'a> Trainer<'a> {
             samples_per_second: samples * self.replicas() as f64 / seconds,
             ..Epoch::default()
         };
-        self.progress.epoch += 1;
+        // An epoch that its time has cut short is not over: a resumed run begins it anew.
+        self.progress.epoch += u64::from(done as u64 == self.steps_per_epoch());
         self.progress.seconds += seconds;
+        let rates = steps.iter().flat_map(|step| &step.rates);
+        self.progress.peak_lr = rates.map(|rate| rate.lr).fold(self.progress.peak_lr, f64::max);
         self.end_epoch(&mut report, &steps)?;
         Ok(Some(report))
     }
@@ -314,7 +334,9 @@ impl<'a> Trainer<'a> {
         }
         let (is_best, ended) = self.plan.stop.watch(report, &mut self.progress.watch);
         report.is_best = is_best;
-        self.ended = ended.or(self.ended);
+        if ended.is_some() {
+            self.ended = ended;
+        }
         if is_best && self.plan.stop.keeps_best() {
             self.engine.copy_weights(Slot::Live, Slot::Best)?;
         }
@@ -322,6 +344,7 @@ impl<'a> Trainer<'a> {
         if self.ended.is_none() && self.is_rate_too_low(last.index + 1) {
             self.ended = Some(Ended::MinLr);
         }
+        self.progress.ended = self.ended.filter(|ended| !matches!(ended, Ended::Epochs | Ended::Seconds));
         if epoch.is_multiple_of(self.plan.eval_every) || self.ended.is_some() {
             self.evaluate_means(report, steps)?;
         }
@@ -390,9 +413,12 @@ impl<'a> Trainer<'a> {
         Rate { lr: optimizer.lr(), momentum: optimizer.momentum() }
     }
 
-    /// Tells a plateau the loss (or, to be maximised, the accuracy) of each replica: that of the validation part where
-    /// there is one, else the epoch's own.
+    /// Tells a plateau the loss (or, to be maximised, the accuracy) of each replica: where there is a validation part,
+    /// that of the evaluations, else the epoch's own.
     fn observe(&mut self, epoch: &Epoch) {
+        if epoch.validation.is_none() && self.engine.setup().dataset.validation.is_some() {
+            return;
+        }
         let (now, all, base) = (self.count(epoch.steps - 1), self.count(self.steps()), self.base());
         let evaluations = epoch.validation.as_ref().unwrap_or(&epoch.train);
         for (memory, e) in self.progress.memories.iter_mut().zip(evaluations) {
@@ -403,7 +429,9 @@ impl<'a> Trainer<'a> {
 
     /// Whether `step` would be taken at less than the plan's lowest rate by every replica.
     fn is_rate_too_low(&self, step: u64) -> bool {
-        let Some(lowest) = self.plan.stop.min_lr else { return false };
+        let Some(lowest) = self.plan.stop.min_lr.filter(|&lowest| self.progress.peak_lr >= lowest) else {
+            return false;
+        };
         self.progress.memories.iter().all(|memory| self.rate(step, memory).lr < lowest)
     }
 
@@ -463,6 +491,19 @@ impl<'a> Trainer<'a> {
         let restored = self.last_good.restore(self.engine)?;
         Ok(Error::Diverged { step: step.index, lr: step.rates[replica].lr, replica, loss, restored })
     }
+}
+
+/// Draws first weights for every replica, with the setup's seed.
+///
+/// # Errors
+/// The device is lost.
+pub fn initialize(engine: &mut dyn Engine, init: Init) -> Result<()> {
+    let (model, seed) = (engine.setup().model.clone(), engine.setup().seed);
+    for r in 0..engine.setup().replicas {
+        let weights = engine.layout().init(&model, init, seed.wrapping_add(r as u64));
+        engine.set_weights(Slot::Live, r, &weights)?;
+    }
+    Ok(())
 }
 
 impl LastGood {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use thalweg::activation::Activation;
 use thalweg::average::{Average, Clock, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::{self, CpuEngine, Dropout, Finish, Training};
-use thalweg::data::{Augment, Dataset, Features, Part, Samples, Targets};
+use thalweg::data::{Augment, Dataset, Features, Order, Part, Samples, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::explore::{Range, lr_find};
 use thalweg::gpu::{GpuEngine, Options};
@@ -240,7 +240,7 @@ fn lr_find_leaves_the_weights_alone() {
         on_each_engine(&setup, |engine, _| {
             Trainer::new(engine, Plan::default()).unwrap().init(Init::Pytorch).unwrap();
             let before: Vec<_> = (0..replicas).map(|r| engine.weights(Slot::Live, r).unwrap()).collect();
-            let test = lr_find(engine, Range { from: 1e-4, to: 1e3, steps: 80 }).unwrap();
+            let test = lr_find(engine, Range { from: 1e-4, to: 1e3, steps: 80, order: Order::Shuffle }).unwrap();
             let after: Vec<_> = (0..replicas).map(|r| engine.weights(Slot::Live, r).unwrap()).collect();
             assert_eq!(before, after);
             assert!(test.points.windows(2).all(|p| p[0].lr < p[1].lr), "{test:?}");
@@ -280,7 +280,7 @@ fn assert_same_run(dir: &Path, one: &str, other: &str, files: &[&str]) {
 
 const EVERYTHING: [&str; 5] = [
     "average={swa={start=5,every=3},ema={decay=0.9},snapshots={max=2,when={start=1,unit=\"epoch\"}},lookahead={every=4}}",
-    "schedule={name=\"plateau\",factor=0.5,patience=0,threshold=0.5}",
+    "schedule={name=\"plateau\",factor=0.37,patience=0,threshold=0.5}",
     "model={hidden=[8,8],norm=\"batch\",residual=true,dropout=0.2,activation=\"silu\"}",
     "augment={mixup=0.4,noise=0.1}",
     "stop={metric=\"validation_loss\",keep_best=true}",
@@ -298,14 +298,17 @@ fn everything<'a>(data: &'a str, device: &'a str, epochs: &'a str) -> Vec<&'a st
 fn a_resumed_run_is_the_run() {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
-    for device in ["cpu", "gpu"] {
+    for (device, precision) in [("cpu", "f32"), ("cpu", "f64"), ("gpu", "f32")] {
         if device == "gpu" && common::gpu().is_none() {
             return;
         }
-        let (through, resumed) = (format!("{device}-through"), format!("{device}-resumed"));
-        ok(dir.path(), &[&everything(&data, device, "6")[..], &["--run", &through]].concat());
-        ok(dir.path(), &[&everything(&data, device, "2")[..], &["--run", &resumed]].concat());
-        ok(dir.path(), &["train", "--resume", &resumed, "--epochs", "6", "--quiet"]);
+        let (through, resumed) = (format!("{device}-{precision}-through"), format!("{device}-{precision}-resumed"));
+        let precision = ["--precision", precision, "--run"];
+        ok(dir.path(), &[&everything(&data, device, "6")[..], &precision, &[&through]].concat());
+        ok(dir.path(), &[&everything(&data, device, "2")[..], &precision, &[&resumed]].concat());
+        for epochs in ["3", "6"] {
+            ok(dir.path(), &["train", "--resume", &resumed, "--epochs", epochs, "--quiet"]);
+        }
         let names =
             ["weights", "weights.swa", "weights.ema", "weights.best", "weights.snapshot.0", "weights.snapshot.1"];
         let mut files: Vec<String> =
@@ -339,8 +342,69 @@ fn a_killed_run_goes_on() {
     ok(dir.path(), &["train", "--resume", "killed", "--quiet"]);
     assert_same_run(dir.path(), "through", "killed", &["weights.safetensors"]);
     assert!(fails(dir.path(), 2, &["train", "--resume", "nowhere"]).contains("nowhere"));
-    let error = fails(dir.path(), 2, &["train", "--resume", "killed", "--hidden", "32"]);
+    std::fs::write(&checkpoint, "no").unwrap();
+    let error = fails(dir.path(), 2, &["train", "--resume", "killed", "--epochs", "61"]);
     assert!(error.contains("checkpoint.safetensors: expected a checkpoint of this run"), "{error}");
+}
+
+/// What the checkpoint does not fit is refused by name, and a run that is over stays as it is.
+#[test]
+fn only_what_goes_on_is_resumed() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let args = ["train", "--data", &data, "--batch", "16", "--epochs", "2", "--device", "cpu", "--quiet", "--run", "r"];
+    ok(dir.path(), &args);
+    let before = json(dir.path().join("r/summary.json"));
+    let refused = |more: &[&str]| fails(dir.path(), 2, &[&["train", "--resume", "r"], more].concat());
+    let error = refused(&[]);
+    assert!(error.contains("train.epochs: expected more than the 2 that the run has"), "{error}");
+    for (more, field) in [
+        (["--batch", "8"], "train.batch"),
+        (["--optimizer", "sgd"], "optimizer"),
+        (["--seed", "1"], "train.seed"),
+        (["--normalize", "none"], "data.normalize"),
+        (["--hidden", "7"], "model.hidden"),
+        (["--validation", "0.1"], "data.validation"),
+    ] {
+        let error = refused(&[&more[..], &["--epochs", "4"]].concat());
+        assert!(error.contains(field) && error.contains("as the run has"), "{error}");
+    }
+    assert_eq!(json(dir.path().join("r/summary.json")), before);
+    ok(dir.path(), &["train", "--resume", "r", "--epochs", "4", "--quiet"]);
+    assert_eq!(json(dir.path().join("r/summary.json"))["epochs"], 4);
+    assert!(std::fs::read_to_string(dir.path().join("r/config.toml")).unwrap().contains("epochs = 4"));
+
+    // One that ended early goes on only if it is told to end elsewhere.
+    let early = ["--validation", "0.3", "--patience", "1", "--set", "stop.min_delta=100.0", "--overwrite"];
+    ok(dir.path(), &[&args[..], &["--epochs", "9"], &early].concat());
+    assert!(refused(&[]).contains("stop.patience"));
+    ok(dir.path(), &["train", "--resume", "r", "--patience", "3", "--quiet"]);
+    assert_eq!(json(dir.path().join("r/summary.json"))["epochs"], 4);
+}
+
+/// Time that runs out in the middle of an epoch leaves that epoch to be begun anew.
+#[test]
+fn an_epoch_cut_short_is_not_over() {
+    let mut engine = CpuEngine::<f32>::new(Setup { batch: 1, ..setup() }).unwrap();
+    let stop = Stop { seconds: Some(0.0), ..Stop::default() };
+    let mut trainer = Trainer::new(&mut engine, Plan { stop, ..Plan::default() }).unwrap();
+    let epoch = trainer.epoch(&mut |_| {}).unwrap().unwrap();
+    assert!(epoch.steps < N as u64, "the epoch was to be cut short, and had {} steps", epoch.steps);
+    assert_eq!(trainer.progress().epoch, 0);
+    assert!(trainer.epoch(&mut |_| {}).unwrap().is_none());
+}
+
+/// Between two evaluations a plateau sees nothing.
+#[test]
+fn a_plateau_counts_evaluations() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let plateau = "schedule={name=\"plateau\",factor=0.5,patience=0,threshold=0.99}";
+    summary(&dir, &data, &["--epochs", "7", "--eval-every", "3", "--set", plateau]);
+    let lr: Vec<f64> =
+        lines(dir.path().join("r/epochs.jsonl")).iter().map(|epoch| epoch["lr"].as_f64().unwrap()).collect();
+    // The first evaluation, after epoch 3, is the best; the second reduces.
+    assert_eq!(lr, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]);
 }
 
 /// Trains on the small table; returns the summary.
@@ -422,9 +486,16 @@ fn contradictions_are_refused_before_training() {
     both(&["--norm", "batch", "--batch", "1"], ["train.batch", "model.norm"]);
     // 60 samples in batches of 59 leave one over.
     both(&["--norm", "batch", "--batch", "59"], ["train.batch", "drop_last"]);
+    both(&["--min-lr", "1", "--lr", "0.1"], ["stop.min_lr", "optimizer.lr"]);
+    both(&["--hidden", "none", "--dropout", "0.5"], ["model.dropout", "model.hidden"]);
+    both(&["--hidden", "8,4", "--residual"], ["model.residual", "model.hidden"]);
+    both(&["--set", "average={lookahead={every=1000}}"], ["average.lookahead.every", "train.epochs"]);
+    both(&["--set", "average={swa={after_updates=[3,1000]}}"], ["average.swa.after_updates", "train.epochs"]);
+    both(&["--target", "nan", "--metric", "train_loss"], ["stop.target", "number"]);
+    both(&["--set", "schedule={name=\"cosine\",unit=\"epochs\"}"], ["schedule.unit", "step or epoch"]);
     both(&["--flip"], ["augment.flip", "table"]);
     both(&["--dropout", "1"], ["model.dropout", "[0, 1)"]);
-    both(&["--mixup", "-1"], ["augment.mixup", "at least 0"]);
+    both(&["--mixup", "-1"], ["augment.mixup", "[0, 1000]"]);
 }
 
 /// A schedule that counts epochs stays the same within one.

@@ -53,8 +53,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (mut engine, reason) = config.engine(setup)?;
     let replicas = config.train.replicas;
     // What the run's averages left: those slots whose files are there.
-    let kept: Vec<Slot> =
-        engine.setup().slots().into_iter().filter(|&slot| weight_file(&args.run, slot, 0, replicas).exists()).collect();
+    let kept: Vec<Slot> = engine
+        .setup()
+        .slots()
+        .into_iter()
+        .filter(|&slot| (0..replicas).all(|r| weight_file(&args.run, slot, r, replicas).exists()))
+        .collect();
     for slot in &kept {
         for r in 0..replicas {
             let path = weight_file(&args.run, *slot, r, replicas);

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use textplots::{Chart, Plot, Shape};
-use thalweg::engine::Slot;
+use thalweg::average::Average;
+use thalweg::engine::{Setup, Slot};
 use thalweg::explore::{Probe, Range, lr_find};
 use thalweg::report::{Curve, Scale, curves};
-use thalweg::train::{Plan, Trainer};
+use thalweg::train::initialize;
 
 use super::say;
 use super::settings::Settings;
@@ -36,7 +37,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.settings.resolve()?;
-    let setup = config.setup(config.dataset()?)?;
+    // No average is needed, and no slot for the best weights.
+    let setup = Setup { average: Average::default(), keep_best: false, ..config.setup(config.dataset()?)? };
     let (mut engine, reason) = config.engine(setup)?;
     let engine = engine.as_mut();
     match &config.model.init_from {
@@ -44,9 +46,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let weights = thalweg::weights::read(path, engine.layout(), config.train.precision)?;
             engine.set_weights(Slot::Live, 0, &weights)?;
         }
-        None => Trainer::new(engine, Plan::default())?.init(config.model.init)?,
+        None => initialize(engine, config.model.init)?,
     }
-    let test = lr_find(engine, Range { from: args.from, to: args.to, steps: args.steps })?;
+    let test = lr_find(engine, Range { from: args.from, to: args.to, steps: args.steps, order: config.train.order })?;
 
     let curve = |name: &str, value: fn(&Probe) -> f64| Curve {
         name: name.into(),

@@ -30,12 +30,19 @@ pub struct Args {
     metrics: Option<PathBuf>,
 }
 
+/// All rates are kept.
+const MOST_STEPS: u64 = 10_000_000;
+
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.settings.resolve()?;
     let unit = if config.schedule.unit == Unit::Epoch { "epoch" } else { "step" };
     config.optimizer.check()?;
     config.schedule.schedule.check(args.steps)?;
-    anyhow::ensure!(args.steps > 0, "--steps: expected at least 1, found 0");
+    anyhow::ensure!(
+        (1..=MOST_STEPS).contains(&args.steps),
+        "--steps: expected 1 to {MOST_STEPS}, found {}",
+        args.steps
+    );
     let metrics = args.metrics.as_deref().map(read_numbers).transpose()?;
 
     let base = Rate { lr: config.optimizer.lr(), momentum: config.optimizer.momentum() };
@@ -68,13 +75,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         for (step, rate) in rates.iter().enumerate() {
             say!("{step:>6}  lr {:<12.6e}  momentum {:.4}", rate.lr, rate.momentum);
         }
-        let points: Vec<(f32, f32)> = rates.iter().enumerate().map(|(i, r)| (i as f32, r.lr as f32)).collect();
+        // The chart's labels have one decimal.
+        let highest = rates.iter().map(|r| r.lr).fold(0.0, f64::max);
+        let exponent = if highest > 0.0 { highest.log10().floor() } else { 0.0 };
+        let scaled = |lr: f64| (lr / 10f64.powf(exponent)) as f32;
+        let points: Vec<(f32, f32)> = rates.iter().enumerate().map(|(i, r)| (i as f32, scaled(r.lr))).collect();
         let shape = Shape::Lines(&points);
         let mut chart = Chart::new(140, 48, 0.0, (args.steps - 1).max(1) as f32);
         let chart = chart.lineplot(&shape);
         chart.axis();
         chart.figures();
-        say!("\nlearning rate by {unit}\n{chart}");
+        say!("\nlearning rate by {unit}, in 1e{exponent}\n{chart}");
     }
     Ok(ExitCode::SUCCESS)
 }

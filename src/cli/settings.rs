@@ -169,7 +169,8 @@ pub struct Settings {
     /// End with the weights of the best evaluation
     #[arg(long, help_heading = "Stopping")]
     restore_best: bool,
-    /// Set any key of the configuration to a TOML value; overrides file and flags
+    /// Set any key of the configuration to a TOML value; overrides file and flags. Averages are set so:
+    /// 'average={swa={start=4000,every=100},ema={decay=0.999},snapshots={max=5},lookahead={every=5}}'
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     set: Vec<String>,
 }

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use thalweg::Error;
 use thalweg::data::Dataset;
 use thalweg::engine::{Engine, Evaluation, Slot};
-use thalweg::run::{self, Checkpoint, Config, Run};
+use thalweg::run::{self, Batch, Checkpoint, Config, Run};
 use thalweg::stop::Ended;
-use thalweg::train::{Epoch, Trainer};
+use thalweg::train::{Epoch, Progress, Trainer};
 
 use super::settings::{Settings, read_table};
 use super::{EVALUATION_HEADER, evaluation_row, say, table, thousands};
@@ -35,9 +35,15 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut config = match &args.resume {
-        Some(dir) => args.settings.over(read_table(&dir.join("config.toml"))?)?,
-        None => args.settings.resolve()?,
+    let (mut config, own) = match &args.resume {
+        Some(dir) => {
+            let file = read_table(&dir.join("config.toml"))?;
+            let own = Config::resolve(file.clone(), Vec::new(), Vec::new())?;
+            let config = args.settings.over(file)?;
+            config.check_resumes(&own)?;
+            (config, Some(own))
+        }
+        None => (args.settings.resolve()?, None),
     };
     if let Some(dir) = &args.run {
         Run::check(dir, args.overwrite)?;
@@ -50,6 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // What the data decided is part of the resolved configuration.
     config.data.classes = dataset.is_classification().then_some(dataset.outputs);
     let setup = config.setup(dataset)?;
+    (config.train.batch, config.model.loss) = (Some(Batch::Size(setup.batch)), Some(setup.loss));
     let data = setup.dataset.clone();
     let (mut engine, reason) = config.engine(setup)?;
     let engine = engine.as_mut();
@@ -58,7 +65,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !args.quiet {
         describe(&config, engine, &format!("{device}: {reason}"));
     }
-    let checkpoint = args.resume.as_deref().map(|dir| Checkpoint::read(dir, engine)).transpose()?;
+    let mut checkpoint = args.resume.as_deref().map(|dir| Checkpoint::read(dir, engine)).transpose()?;
+    if let (Some(Checkpoint { progress, .. }), Some(own)) = (&mut checkpoint, &own) {
+        check_goes_on(progress, &config, own)?;
+    }
     let init_from = match &config.model.init_from {
         Some(path) if checkpoint.is_none() => {
             Some(thalweg::weights::read(path, engine.layout(), config.train.precision)?)
@@ -79,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // From here on nothing is wrong with the input.
     let mut run = match (&args.resume, &checkpoint) {
         (Some(dir), Some(Checkpoint { progress, .. })) => {
-            Run::resume(dir, progress, progress.epoch * trainer.steps_per_epoch(), &data)?
+            Run::resume(dir, &config, progress, progress.epoch * trainer.steps_per_epoch(), &data)?
         }
         _ => Run::create(args.run.as_deref(), args.overwrite, &config, &data)?,
     };
@@ -102,6 +112,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("\n{}\n\nWritten to {}", final_table(&data, &outcome, end), run.dir().display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to resume a run that has nothing left to do. One that ended early goes on if `[stop]` is another now.
+fn check_goes_on(progress: &mut Progress, config: &Config, own: &Config) -> anyhow::Result<()> {
+    if config.stop != own.stop {
+        progress.ended = None;
+    }
+    if let Some(ended) = progress.ended {
+        anyhow::bail!("--resume: expected a run that goes on, found one that ended {}", ended.describe());
+    }
+    let (epochs, done) = (config.train.epochs, progress.epoch);
+    anyhow::ensure!(epochs > done, "train.epochs: expected more than the {done} that the run has, found {epochs}");
+    Ok(())
 }
 
 /// What a run's epochs left.
@@ -145,7 +168,12 @@ fn epochs(
 ) -> (Outcome, thalweg::Result<()>) {
     let bar = if quiet { ProgressBar::hidden() } else { progress(trainer.steps()) };
     let mut outcome = match Outcome::so_far(run) {
-        Ok(outcome) => outcome,
+        Ok(mut outcome) => {
+            let epochs = trainer.progress().epoch;
+            outcome.last.epoch = epochs.saturating_sub(1);
+            outcome.last.steps = epochs * trainer.steps_per_epoch();
+            outcome
+        }
         Err(error) => return (Outcome::default(), Err(error)),
     };
     let replicas = config.train.replicas as f64;
@@ -189,7 +217,11 @@ fn epochs(
         outcome.last = epoch;
         let every = config.train.checkpoint_every;
         let progress = trainer.progress().clone();
+        // Not in the middle of an epoch, and not when the weights are no longer those that the steps led to.
+        let is_whole = progress.epoch > outcome.last.epoch;
+        let is_restored = trainer.ended().is_some() && config.stop.restore_best;
         if every > 0
+            && (is_whole && !is_restored)
             && (progress.epoch.is_multiple_of(every) || trainer.ended().is_some())
             && let Err(error) = Checkpoint::write(run.dir(), trainer.engine(), config.train.precision, &progress)
         {

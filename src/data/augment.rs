@@ -28,6 +28,9 @@ pub struct Augment {
     pub noise: f64,
 }
 
+/// From here on shares are all but equal.
+const MOST_MIXUP: f64 = 1000.0;
+
 /// Points of the quantile function that mixup's shares come from.
 pub(crate) const QUANTILES: usize = 257;
 
@@ -57,11 +60,13 @@ impl Augment {
                 ));
             }
         }
-        for (key, value) in [("mixup", self.mixup), ("noise", self.noise)] {
-            if !(value.is_finite() && value >= 0.0) {
-                let found = format!("expected a number of at least 0, found {value}");
-                return Err(Error::config(format!("augment.{key}"), found));
-            }
+        if !(0.0..=MOST_MIXUP).contains(&self.mixup) {
+            let found = format!("expected a number in [0, {MOST_MIXUP}], found {}", self.mixup);
+            return Err(Error::config("augment.mixup", found));
+        }
+        if !(self.noise.is_finite() && self.noise >= 0.0) {
+            let found = format!("expected a number of at least 0, found {}", self.noise);
+            return Err(Error::config("augment.noise", found));
         }
         Ok(())
     }

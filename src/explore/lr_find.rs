@@ -16,6 +16,8 @@ pub struct Range {
     pub to: f64,
     /// Updates.
     pub steps: usize,
+    /// The order of the samples.
+    pub order: Order,
 }
 
 /// One rate and the loss it led to.
@@ -62,7 +64,7 @@ const SKIPPED: f64 = 0.1;
 /// # Errors
 /// A range that is none; the device is lost.
 pub fn lr_find(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
-    let Range { from, to, steps } = range;
+    let Range { from, to, steps, .. } = range;
     if !(from > 0.0 && from < to && to.is_finite()) {
         let found = format!("expected rates 0 < from < to, found {from} and {to}");
         return Err(Error::config("from, to", found));
@@ -93,7 +95,7 @@ fn rate(range: Range, i: usize, n: usize) -> f64 {
 /// step and says whether to go on.
 fn run(
     engine: &mut dyn Engine,
-    steps: usize,
+    Range { steps, order, .. }: Range,
     lr: &dyn Fn(usize, usize) -> f64,
     each: &mut dyn FnMut(usize, &[f64]) -> bool,
 ) -> Result<()> {
@@ -103,7 +105,7 @@ fn run(
     let per_epoch = n / rows;
     for index in 0..steps {
         if index % per_epoch == 0 {
-            let order = Order::Shuffle.permutation(n, seed, (index / per_epoch) as u64);
+            let order = order.permutation(n, seed, (index / per_epoch) as u64);
             engine.set_order(&vec![order; replicas])?;
         }
         let rates = (0..replicas).map(|r| Rate { lr: lr(index, r), momentum }).collect();
@@ -136,7 +138,7 @@ impl Smooth {
 fn sweep(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
     let (mut points, mut diverged_at) = (Vec::new(), None);
     let (mut smooth, mut best) = (Smooth::default(), f64::INFINITY);
-    run(engine, range.steps, &|i, _| rate(range, i, range.steps), &mut |i, losses| {
+    run(engine, range, &|i, _| rate(range, i, range.steps), &mut |i, losses| {
         let (lr, loss) = (rate(range, i, range.steps), losses[0]);
         let smoothed = smooth.add(loss, SMOOTHING);
         let is_lost = smoothed.is_nan() || smoothed > LOST * best;
@@ -157,7 +159,7 @@ fn compare(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
     (1..replicas).try_for_each(|r| engine.set_weights(Slot::Live, r, &start))?;
     let mut smooth = vec![Smooth::default(); replicas];
     let (mut first, mut last) = (f64::NAN, vec![(f64::NAN, f64::NAN); replicas]);
-    run(engine, range.steps, &|_, r| rate(range, r, replicas), &mut |step, losses| {
+    run(engine, range, &|_, r| rate(range, r, replicas), &mut |step, losses| {
         if step == 0 {
             first = losses[0];
         }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::Init;
 use crate::schedule::Rate;
 use crate::stop::{Ended, Metric, Stop};
-use crate::train::{Plan, Trainer};
+use crate::train::{Plan, Trainer, initialize};
 
 /// The time of a step is the median of several turns, each at least so long.
 const LEAST_SECONDS: f64 = 0.1;
@@ -77,7 +77,7 @@ pub fn speed(engine: &mut dyn Engine, limits: &Limits) -> Result<Speed> {
 pub fn prepare(engine: &mut dyn Engine) -> Result<Vec<Step>> {
     // So small a rate that nothing diverges, however often it is taken.
     let rate = Rate { lr: 1e-6, momentum: engine.setup().optimizer.momentum() };
-    Trainer::new(engine, Plan::default())?.init(Init::Kaiming)?;
+    initialize(engine, Init::Kaiming)?;
     let setup = engine.setup();
     let (n, rows, replicas) = (setup.dataset.train.len(), setup.batch, setup.replicas);
     let orders = (0..replicas as u64).map(|r| Order::Shuffle.permutation(n, r, 0)).collect::<Vec<_>>();

@@ -113,11 +113,17 @@ pub struct ScheduleConfig {
     pub schedule: Schedule,
 }
 
+const BAD_UNIT: &str = "expected step or epoch";
+
 impl<'de> Deserialize<'de> for ScheduleConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let mut table = Table::deserialize(deserializer)?;
         let text = |error: toml::de::Error| de::Error::custom(error.message());
-        let unit = table.remove("unit").map_or(Ok(Unit::default()), |unit| unit.try_into().map_err(text))?;
+        let bad_unit = |unit| de::Error::custom(format!("{BAD_UNIT}, found {unit}"));
+        let unit = match table.remove("unit") {
+            Some(unit) => unit.clone().try_into().map_err(|_| bad_unit(unit))?,
+            None => Unit::default(),
+        };
         Ok(Self { unit, schedule: Value::Table(table).try_into().map_err(text)? })
     }
 }
@@ -343,6 +349,49 @@ impl Config {
     }
 }
 
+/// What may change when a run is resumed: how long it goes on, where, and what it writes.
+const RESUMABLE: [&str; 8] = [
+    "data.source",
+    "stop",
+    "train.epochs",
+    "train.device",
+    "train.memory",
+    "train.log_every",
+    "train.eval_every",
+    "train.checkpoint_every",
+];
+
+impl Config {
+    /// Refuses a configuration that a checkpoint of a run with the configuration `own` does not fit.
+    ///
+    /// # Errors
+    /// The first setting that differs and may not.
+    pub fn check_resumes(&self, own: &Self) -> Result<()> {
+        let table = |config: &Self| Table::try_from(config).map_err(|error| Error::config("config", error.to_string()));
+        match difference("", &table(own)?, &table(self)?) {
+            None => Ok(()),
+            Some((key, own, found)) => {
+                Err(Error::config(key, format!("expected {own}, as the run has, found {found}")))
+            }
+        }
+    }
+}
+
+/// The first key, not one of [`RESUMABLE`], whose values differ, and both of them.
+fn difference(prefix: &str, own: &Table, other: &Table) -> Option<(String, String, String)> {
+    let show = |value: Option<&Value>| value.map_or("nothing".into(), ToString::to_string);
+    let mut keys: Vec<&String> = own.keys().chain(other.keys()).collect();
+    keys.dedup();
+    keys.into_iter().find_map(|name| {
+        let key = format!("{prefix}{name}");
+        match (own.get(name), other.get(name)) {
+            _ if RESUMABLE.contains(&key.as_str()) => None,
+            (Some(Value::Table(own)), Some(Value::Table(other))) => difference(&format!("{key}."), own, other),
+            (own, other) => (own != other).then(|| (key, show(own), show(other))),
+        }
+    })
+}
+
 /// Reads one `--set TABLE.KEY=VALUE`; a value that is not TOML is taken for text, since shells eat quotes.
 ///
 /// # Errors
@@ -381,14 +430,14 @@ fn apply(table: &mut Table, key: &str, value: Value) -> Result<()> {
     Ok(())
 }
 
-/// Forgets what was set for an optimizer or schedule of another name, but for the learning rate.
+/// Forgets what was set for an optimizer or schedule of another name, but for the learning rate and the schedule's unit.
 fn rename(table: &mut Table, key: &str, name: &Value) {
     let section = key.split('.').next().unwrap_or_default();
     let default = Value::String(if section == "optimizer" { "adamw" } else { "constant" }.into());
     if let Some(Value::Table(inner)) = table.get_mut(section)
         && inner.get("name").unwrap_or(&default) != name
     {
-        inner.retain(|key, _| key == "lr");
+        inner.retain(|key, _| key == "lr" || key == "unit");
     }
 }
 
@@ -428,6 +477,9 @@ fn blame<T: DeserializeOwned>(section: &str, table: Table, error: &toml::de::Err
     });
     let without = || table.keys().find(|key| read(&|other| other != key.as_str()).is_ok());
     let text = error.message();
+    if text.starts_with(BAD_UNIT) {
+        return Error::config(format!("{section}.unit"), text);
+    }
     let (key, text) = if text.contains("unknown variant") && table.get("name").is_some_and(Value::is_str) {
         ("name", text.to_string())
     } else if let Some((key, text)) = errors.next() {

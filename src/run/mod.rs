@@ -73,6 +73,10 @@ impl Config {
         })
     }
 
+    fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::config("config", error.to_string()))
+    }
+
     /// What the trainer does.
     pub fn plan(&self) -> Plan {
         Plan {
@@ -135,9 +139,8 @@ impl Run {
     }
 
     fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<Self> {
-        let text = toml::to_string(config).map_err(|error| Error::config("config", error.to_string()))?;
         let write = |name: &str, text: String| fs::write(dir.join(name), text).map_err(Error::io(&dir.join(name)));
-        write("config.toml", text)?;
+        write("config.toml", config.to_toml()?)?;
         let Normalization { scale, shift } = &dataset.normalization;
         write("normalization.json", json!({ "scale": scale, "shift": shift }).to_string() + "\n")?;
         let open = |name: &str| {
@@ -152,7 +155,8 @@ impl Run {
     ///
     /// # Errors
     /// A file cannot be read or written.
-    pub fn resume(dir: &Path, progress: &Progress, steps: u64, dataset: &Dataset) -> Result<Self> {
+    pub fn resume(dir: &Path, config: &Config, progress: &Progress, steps: u64, dataset: &Dataset) -> Result<Self> {
+        weights::write_whole(&dir.join("config.toml"), config.to_toml()?.into_bytes())?;
         let open = |name: &str, key: &str, end: u64| -> Result<BufWriter<File>> {
             let path = dir.join(name);
             let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
@@ -161,7 +165,7 @@ impl Run {
                 line.is_some_and(|line| line[key].as_u64().is_some_and(|at| at < end))
             };
             let kept: String = text.lines().take_while(is_before).flat_map(|line| [line, "\n"]).collect();
-            fs::write(&path, kept).map_err(Error::io(&path))?;
+            weights::write_whole(&path, kept.into_bytes())?;
             File::options().append(true).open(&path).map(BufWriter::new).map_err(Error::io(&path))
         };
         let metrics = open("metrics.jsonl", "step", steps)?;
@@ -247,7 +251,8 @@ impl Run {
         self.epochs.flush().map_err(Error::io(&self.dir.join("epochs.jsonl")))
     }
 
-    /// Writes the weights of all replicas, those of `means`, and the summary.
+    /// Writes the weights of all replicas, those of `means`, and the summary. Means that are not finite, as those of a
+    /// diverged run may be, are left out.
     ///
     /// # Errors
     /// A file cannot be written, or the device is lost.
@@ -263,7 +268,12 @@ impl Run {
         for slot in means.iter().flat_map(|(_, slots)| slots).chain(&[Slot::Live]) {
             for r in 0..replicas {
                 let values = engine.weights(*slot, r)?;
-                weights::write(&weight_file(&self.dir, *slot, r, replicas), engine.layout(), &values, precision)?;
+                let path = weight_file(&self.dir, *slot, r, replicas);
+                if values.iter().all(|w| w.is_finite()) {
+                    weights::write(&path, engine.layout(), &values, precision)?;
+                } else if path.exists() {
+                    fs::remove_file(&path).map_err(Error::io(&path))?;
+                }
             }
         }
         let path = self.dir.join("summary.json");

@@ -76,14 +76,15 @@ impl Schedule {
                 fraction("base_momentum", *base_momentum).and(fraction("max_momentum", *max_momentum))
             }
             Self::OneCycle { .. } => self.check_one_cycle(steps),
-            Self::Plateau { factor, threshold, min_lr, .. } => {
+            Self::Plateau { factor, threshold, min_lr, eps, .. } => {
                 if !(0.0..1.0).contains(factor) {
                     return Err(Error::config(
                         "schedule.factor",
                         format!("expected a number in [0, 1), found {factor}"),
                     ));
                 }
-                at_least_zero("threshold", *threshold).and(at_least_zero("min_lr", *min_lr))
+                at_least_zero("threshold", *threshold)?;
+                at_least_zero("min_lr", *min_lr).and(at_least_zero("eps", *eps))
             }
             Self::Sequential { milestones, parts } => {
                 increasing(milestones)?;

@@ -362,9 +362,14 @@ impl Schedule {
 
     /// Whether a plateau is a part of it, so that it depends on more than the step.
     pub fn has_memory(&self) -> bool {
+        self.watches(Mode::Min) || self.watches(Mode::Max)
+    }
+
+    /// Whether a plateau of this mode is a part of it.
+    pub fn watches(&self, wanted: Mode) -> bool {
         match self {
-            Self::Plateau { .. } => true,
-            Self::Sequential { parts, .. } => parts.iter().any(Self::has_memory),
+            Self::Plateau { mode, .. } => *mode == wanted,
+            Self::Sequential { parts, .. } => parts.iter().any(|part| part.watches(wanted)),
             _ => false,
         }
     }
