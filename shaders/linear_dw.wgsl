@@ -37,7 +37,7 @@ struct Args {
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override LANES: u32 = 32u;
-const ROWS: u32 = 4u;
+const ROWS: u32 = 8u;
 const COLUMNS: u32 = 2u;
 
 @compute @workgroup_size(LANES)

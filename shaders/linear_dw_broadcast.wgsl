@@ -1,6 +1,6 @@
 // As linear_dw.wgsl, for devices with subgroups of eight invocations or more: of eight samples, each invocation loads one of
 // a, and hands it to the others, instead of all of them loading every sample. The sums have the same order, and so the
-// same bits.
+// same bits. On Mesa's software driver, 3072x128x512: 12 ms instead of 22, and 15 with 4 for ROWS.
 //
 // dW = aᵀ · dz,  db = Σ_rows dz, added to what is there from the step's earlier passes
 //
@@ -41,7 +41,7 @@ struct Args {
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override LANES: u32 = 32u;
-const ROWS: u32 = 4u;
+const ROWS: u32 = 8u;
 const COLUMNS: u32 = 2u;
 
 @compute @workgroup_size(LANES)

@@ -3,6 +3,8 @@
 //! A kernel has one name, in the table, as `shaders/NAME.wgsl`, as its twin `src/cpu/NAME.rs` and as the test that
 //! compares the two.
 
+use std::borrow::Cow;
+
 use bytemuck::{Pod, Zeroable};
 use wgpu::{BindGroupLayout, BindingType, BufferBindingType, ShaderStages};
 
@@ -34,6 +36,8 @@ pub struct Kernel {
     pub bindings: &'static [Binding],
     /// Whether its inner loop earns running without naga's checks.
     unchecked: bool,
+    /// Rows of a workgroup, in place of the shader's `ROWS`: an override cannot be the length of an array.
+    rows: Option<u32>,
 }
 
 macro_rules! kernels {
@@ -46,6 +50,7 @@ macro_rules! kernels {
                 source: include_str!(concat!("../../shaders/", stringify!($name), ".wgsl")),
                 bindings: &$bindings,
                 unchecked: $unchecked,
+                rows: None,
             };
         )*
         /// Every kernel.
@@ -177,7 +182,7 @@ pub const LANES: u32 = 64;
 /// Rows of a workgroup of `linear` and `linear_dx`; rows of vec4s of `linear_dw`; vec4 columns of an invocation.
 pub const ROWS: u32 = 16;
 /// Rows of vec4s of a workgroup of `linear_dw`.
-pub const DW_ROWS: u32 = 4;
+pub const DW_ROWS: u32 = 8;
 /// vec4s along the outputs of an invocation of `linear` and `linear_dw`.
 pub const COLUMNS: u32 = 2;
 /// vec4s along the outputs of a workgroup of `batch_norm` and `norm_dw`.
@@ -239,6 +244,23 @@ impl Kernel {
         *variant.filter(|kernel| kernel.runs_on(gpu)).unwrap_or(self)
     }
 
+    /// The same with so many rows to a workgroup.
+    pub(super) fn with_rows(self, rows: u32) -> Self {
+        Self { rows: Some(rows), ..self }
+    }
+
+    /// The shader's text, with the tile that was asked for.
+    fn text(&self) -> Cow<'static, str> {
+        let Some(rows) = self.rows else { return self.source.into() };
+        let mut text = String::new();
+        for line in self.source.lines() {
+            let is_rows = line.starts_with("const ROWS: u32 = ");
+            text += &if is_rows { format!("const ROWS: u32 = {rows}u;") } else { line.to_string() };
+            text.push('\n');
+        }
+        text.into()
+    }
+
     /// Compiles the entry point `main`, or the one named, with `constants` in place of the shader's defaults.
     pub(super) fn compile(
         &self,
@@ -248,10 +270,8 @@ impl Kernel {
         constants: &[(&str, f64)],
     ) -> Pipeline {
         let device = &gpu.device;
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(self.name),
-            source: wgpu::ShaderSource::Wgsl(self.source.into()),
-        };
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: Some(self.name), source: wgpu::ShaderSource::Wgsl(self.text()) };
         let module = if self.unchecked {
             // SAFETY: these kernels clamp every row and column they read to the last one of its matrix, and compare
             // every one they write with the matrix's end; their loops run over matrix dimensions, so they end.

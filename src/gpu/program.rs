@@ -15,6 +15,11 @@ use crate::model::{Layer, Layout, Norm, stride};
 use crate::noise;
 use crate::optimizer::Rule;
 
+/// Passes of fewer rows get workgroups of as many, and weight gradients in larger tiles, since their workgroups have little
+/// to do: at batch 1 `linear 0` of 3072-512-256-10 takes 0.9 ms instead of 4.1 on the software driver.
+const FEW_ROWS: u32 = 8;
+const FEW_DW_ROWS: u32 = 16;
+
 /// Workgroups along one dimension.
 #[derive(Clone, Copy)]
 enum Extent {
@@ -272,10 +277,8 @@ impl<'a> Builder<'a> {
             let plain = [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0)];
             let xhat = &b.xhat[l];
             let finish_of_linear = if xhat.is_some() { plain } else { finish };
-            let pipeline = self.compile(
-                &kernels::linear.variant_for(self.gpu),
-                &[&finish_of_linear[..], &[("LANES", self.lanes.into())]].concat(),
-            );
+            let (kernel, tile_rows) = self.product(kernels::linear, part.is_training());
+            let pipeline = self.compile(&kernel, &[&finish_of_linear[..], &[("LANES", self.lanes.into())]].concat());
             let (weight, bias) = (layer.weight as u32 / 4, layer.bias as u32 / 4);
             let args = kernels::LinearArgs {
                 inputs,
@@ -290,7 +293,7 @@ impl<'a> Builder<'a> {
                 kept,
             };
             let buffers = [params, &b.a[l], xhat.as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
-            let grid = self.grid(Extent::Fixed(outputs.div_ceil(self.lanes * COLUMNS)), Extent::Rows(ROWS));
+            let grid = self.grid(Extent::Fixed(outputs.div_ceil(self.lanes * COLUMNS)), Extent::Rows(tile_rows));
             ops.push(self.op(&pipeline, "linear", &args, &buffers, grid).of_layer(l));
             if let (Some(xhat), Some(inverse)) = (xhat, &b.inverse[l]) {
                 ops.push(self.norm(l, params, part, xhat, inverse).of_layer(l));
@@ -373,7 +376,12 @@ impl<'a> Builder<'a> {
     fn backward(&self) -> Vec<Op> {
         let (b, model) = (self.buffers, &self.setup.model);
         let lanes = ("LANES", f64::from(self.lanes));
-        let dw = self.compile(&kernels::linear_dw.variant_for(self.gpu), &[lanes]);
+        let (kernel, dw_rows) = if self.setup.most_in_pass() < FEW_ROWS as usize {
+            (kernels::linear_dw.with_rows(FEW_DW_ROWS), FEW_DW_ROWS)
+        } else {
+            (kernels::linear_dw.variant_for(self.gpu), DW_ROWS)
+        };
+        let dw = self.compile(&kernel, &[lanes]);
         let mut ops = Vec::new();
         for (l, layer) in self.layout.layers.iter().enumerate().rev() {
             if let (Some(xhat), Some(inverse)) = (&b.xhat[l], &b.inverse[l]) {
@@ -391,7 +399,7 @@ impl<'a> Builder<'a> {
                 dz_stride,
             };
             let x = Extent::Fixed(outputs.div_ceil(self.lanes * COLUMNS));
-            let grid = self.grid(x, Extent::Fixed(inputs.div_ceil(DW_ROWS)));
+            let grid = self.grid(x, Extent::Fixed(inputs.div_ceil(dw_rows)));
             ops.push(self.op(&dw, "linear_dw", &args, &[&b.a[l], &b.dz[l], &b.grads], grid).of_layer(l));
             if l > 0 {
                 let args = kernels::LinearDxArgs {
@@ -405,8 +413,9 @@ impl<'a> Builder<'a> {
                 let above = b.da.get(l + 1).and_then(Option::as_ref).filter(|_| model.is_residual(l));
                 let constants =
                     [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some())), lanes];
-                let dx = self.compile(&kernels::linear_dx.variant_for(self.gpu), &constants);
-                let grid = self.grid(Extent::Fixed(inputs.div_ceil(self.lanes)), Extent::Rows(ROWS));
+                let (kernel, tile_rows) = self.product(kernels::linear_dx, true);
+                let dx = self.compile(&kernel, &constants);
+                let grid = self.grid(Extent::Fixed(inputs.div_ceil(self.lanes)), Extent::Rows(tile_rows));
                 let above = above.unwrap_or(&b.unused[0]);
                 let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
                 let buffers = [&b.params, &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
@@ -514,6 +523,13 @@ impl<'a> Builder<'a> {
                 wgpu::BindGroupEntry { binding: 1, resource: self.buffers.coefficients.as_entire_binding() },
             ],
         })
+    }
+
+    /// The variant of `linear` or `linear_dx` for the rows that a pass has at most, and the rows of its workgroups. The sums
+    /// have the same order in all.
+    fn product(&self, kernel: Kernel, is_training: bool) -> (Kernel, u32) {
+        let rows = if is_training { self.setup.most_in_pass() } else { self.setup.room() } as u32;
+        if rows < FEW_ROWS { (kernel.with_rows(rows), rows) } else { (kernel.variant_for(self.gpu), ROWS) }
     }
 
     fn compile(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
