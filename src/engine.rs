@@ -426,7 +426,8 @@ pub trait Engine {
     /// The device is lost.
     fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()>;
 
-    /// Its buffers on the device.
+    /// Its buffers on the device; of the CPU engine, the vectors of its replicas, without what is small and without the
+    /// data set.
     fn memory(&self) -> Vec<Allocation>;
 
     /// Measures what its device can do at most; takes about a second.

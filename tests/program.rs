@@ -335,6 +335,44 @@ fn means_are_evaluated_and_saved() {
     assert!(dir.path().join("r/weights.ema.1.safetensors").exists());
 }
 
+/// A second is enough for each: what is measured is not looked at, but that it is there.
+#[test]
+fn the_benches_measure() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let object = |args: &[&str]| -> Value { serde_json::from_str(&ok(dir.path(), args)).unwrap() };
+    let common = ["--data", &data, "--device", "cpu", "--hidden", "8", "--json"];
+    let positive = |value: &Value| assert!(value.as_f64().unwrap() > 0.0, "{value}");
+
+    let batch =
+        ["bench", "batch", "--batches", "4..16", "--noise-scale", "--to", "0.6", "--batch", "16", "--svg", "b.svg"];
+    let found = object(&[&batch[..], &common, &["--lr", "0.05"]].concat());
+    let sizes: Vec<u64> = found["batches"].as_array().unwrap().iter().map(|b| b["batch"].as_u64().unwrap()).collect();
+    assert_eq!(sizes, [4, 8, 16]);
+    found["batches"].as_array().unwrap().iter().for_each(|b| positive(&b["samples_per_second"]));
+    assert!(found["recommendation"]["reason"].is_string() && found["reached"].as_array().unwrap().len() == 3);
+    assert!(std::fs::read_to_string(dir.path().join("b.svg")).unwrap().contains("samples a second"));
+
+    let population = ["bench", "population", "--counts", "1,3"];
+    assert_eq!(object(&[&population[..], &common].concat())["population"][1]["replicas"], 3);
+    assert!(fails(dir.path(), 2, &["bench", "batch", "--data", &data, "--batches", "0"]).contains("--batches"));
+    assert!(ok(dir.path(), &["train", "--data", &data, "--device", "cpu", "--dry-run"]).contains("params"));
+    assert!(!dir.path().join("runs").exists(), "a dry run leaves no folder");
+
+    if common::gpu().is_none() {
+        return;
+    }
+    positive(&object(&["bench", "adapter", "--json"])["limits"]["bandwidth"]);
+    let step = object(&["bench", "step", "--profile", "--data", &data, "--device", "gpu", "--json"]);
+    positive(&step["step"]["of_limit"]);
+    // A device without a clock has no profile.
+    for kernel in step["profile"].as_array().unwrap() {
+        assert!(kernel["name"].is_string() && kernel["seconds"].as_f64().unwrap() >= 0.0, "{kernel}");
+    }
+    let text = ok(dir.path(), &["train", "--data", &data, "--device", "gpu", "--dry-run"]);
+    assert!(text.contains("eval params") && text.contains("train records 0"), "{text}");
+}
+
 #[test]
 fn the_other_commands_print() {
     let dir = TempDir::new().unwrap();

@@ -215,7 +215,7 @@ fn speed_table(speeds: &[Speed], reached: &[Option<Reached>]) -> String {
             thousands(s.samples_per_second as u64),
             format!("{:.1}", s.flops / 1e9),
             percent(s.of_limit),
-            if s.bytes > 0 { format!("{:.1}", s.bytes as f64 / f64::from(1 << 20)) } else { "-".into() },
+            format!("{:.1}", s.bytes as f64 / f64::from(1 << 20)),
         ];
         match reached.get(i) {
             Some(Some(r)) => row.extend([r.epochs.to_string(), thousands(r.samples), format!("{:.1}", r.seconds)]),

@@ -29,6 +29,9 @@ pub struct Args {
     /// Go on with the run in this folder from its last checkpoint; flags override its configuration
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "run", "overwrite"])]
     resume: Option<PathBuf>,
+    /// Open the engine, print what it takes of the device's memory, buffer by buffer, and end
+    #[arg(long)]
+    dry_run: bool,
     /// Print the errors alone
     #[arg(long, short)]
     quiet: bool,
@@ -64,6 +67,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let device = engine.describe();
     if !args.quiet {
         describe(&config, engine, &format!("{device}: {reason}"));
+    }
+    if args.dry_run {
+        Trainer::new(engine, config.plan())?;
+        say!("{}", memory_table(engine));
+        return Ok(ExitCode::SUCCESS);
     }
     let mut checkpoint = args.resume.as_deref().map(|dir| Checkpoint::read(dir, engine)).transpose()?;
     if let (Some(Checkpoint { progress, .. }), Some(own)) = (&mut checkpoint, &own) {
@@ -112,6 +120,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("\n{}\n\nWritten to {}", final_table(&data, &outcome, end), run.dir().display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every buffer with its bytes, the largest first, and their sum.
+fn memory_table(engine: &dyn Engine) -> String {
+    let mut memory = engine.memory();
+    memory.sort_by_key(|buffer| std::cmp::Reverse(buffer.bytes));
+    let mut rows = vec![["buffer", "bytes"].map(String::from).to_vec()];
+    rows.extend(memory.iter().map(|buffer| vec![buffer.name.clone(), thousands(buffer.bytes)]));
+    rows.push(vec!["all".into(), thousands(memory.iter().map(|buffer| buffer.bytes).sum())]);
+    table(&rows)
 }
 
 /// Refuses to resume a run that has nothing left to do. One that ended early goes on if `[stop]` is another now.

@@ -146,7 +146,8 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn memory(&self) -> Vec<Allocation> {
-        Vec::new()
+        let all = |(name, bytes)| Allocation { name, bytes: (bytes * self.replicas.len()) as u64 };
+        self.replicas[0].memory().into_iter().map(all).collect()
     }
 
     fn limits(&mut self) -> Result<Limits> {

@@ -101,6 +101,27 @@ impl<T: Real> Replica<T> {
         })
     }
 
+    /// Names and bytes of its vectors, both copies included, which come with the first step.
+    pub fn memory(&self) -> Vec<(String, usize)> {
+        let mut memory = vec![("params".to_string(), self.params.len()), ("grads".into(), self.grads.len())];
+        memory.extend((0..Slot::COPIES).map(|i| (Slot::Copy(i).name(), self.params.len())));
+        memory.extend(self.kept.iter().map(|(slot, v)| (slot.name(), v.len())));
+        let layers = [
+            ("state", &self.state),
+            ("a", &self.a),
+            ("slope", &self.slope),
+            ("xhat", &self.xhat),
+            ("inverse", &self.inverse),
+            ("dz", &self.dz),
+            ("da", &self.da),
+        ];
+        for (name, vectors) in layers {
+            let some = vectors.iter().enumerate().filter(|(_, v)| !v.is_empty());
+            memory.extend(some.map(|(l, v)| (format!("{name} {l}"), v.len())));
+        }
+        memory.into_iter().map(|(name, values)| (name, values * size_of::<T>())).collect()
+    }
+
     /// The vector in `slot`; a copy never written is that of the live weights.
     ///
     /// # Errors

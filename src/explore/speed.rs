@@ -31,7 +31,7 @@ pub struct Speed {
     pub flops: f64,
     /// The least time that the device could take, over the time that it takes; see [`Limits::floor`].
     pub of_limit: f64,
-    /// Bytes of device memory; 0 for the CPU engine, which does not count them.
+    /// Bytes of the engine's memory.
     pub bytes: u64,
 }
 
