@@ -152,8 +152,39 @@ pub struct Take {
 #[derive(Clone, Debug, Default)]
 pub struct Sampler {
     average: Average,
-    swa: Vec<u64>,
-    snapshots: Vec<u64>,
+    swa: Samples,
+    snapshots: Samples,
+}
+
+/// The steps after which something samples.
+#[derive(Clone, Debug)]
+enum Samples {
+    /// `first`, `first + every` and so on, below `end`.
+    Every { first: u64, every: u64, end: u64 },
+    /// Increasing.
+    List(Vec<u64>),
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl Samples {
+    /// Number of samples after steps below `step`.
+    fn before(&self, step: u64) -> u64 {
+        match self {
+            Self::Every { first, every, end } => step.min(*end).saturating_sub(*first).div_ceil(*every),
+            Self::List(list) => list.partition_point(|&sample| sample < step) as u64,
+        }
+    }
+
+    /// The number of the sample after `step`, from 0, if there is one.
+    fn position(&self, step: u64) -> Option<u64> {
+        let n = self.before(step);
+        (self.before(step + 1) > n).then_some(n)
+    }
 }
 
 /// A run as schedules and averages see it.
@@ -167,17 +198,20 @@ pub struct Clock<'a> {
 }
 
 impl Sampling {
-    /// The steps, in order, after which the weights are sampled; `key` is the setting that an error names.
-    fn steps(&self, key: &str, clock: &Clock) -> Result<Vec<u64>> {
-        let steps: Vec<u64> = match self {
+    /// The steps after which the weights are sampled; `key` is the setting that an error names.
+    fn samples(&self, key: &str, clock: &Clock) -> Result<Samples> {
+        let samples = match self {
             Self::Every { every: 0, .. } => {
                 return Err(Error::config(format!("{key}.every"), "expected at least 1, found 0"));
             }
-            Self::Every { start, every, unit: Unit::Step } => (*start..clock.steps).step_by(*every as usize).collect(),
-            Self::Every { start, every, unit: Unit::Epoch } => {
-                let epochs = clock.steps / clock.per_epoch;
-                (*start..epochs).step_by(*every as usize).map(|epoch| (epoch + 1) * clock.per_epoch - 1).collect()
+            Self::Every { start, every, unit: Unit::Step } => {
+                Samples::Every { first: *start, every: *every, end: clock.steps }
             }
+            Self::Every { start, every, unit: Unit::Epoch } => Samples::Every {
+                first: start.saturating_add(1).saturating_mul(clock.per_epoch) - 1,
+                every: every.saturating_mul(clock.per_epoch),
+                end: clock.steps,
+            },
             Self::Listed { after_updates } => {
                 if !after_updates.is_sorted_by(|a, b| a < b) {
                     let found = format!("expected increasing steps, found {after_updates:?}");
@@ -187,7 +221,7 @@ impl Sampling {
                     let found = format!("expected steps below {} (train.epochs), found {late}", clock.steps);
                     return Err(Error::config(format!("{key}.after_updates"), found));
                 }
-                after_updates.clone()
+                Samples::List(after_updates.clone())
             }
             Self::Minima { start, .. } => {
                 let Some(lr) = clock.lr else {
@@ -195,10 +229,10 @@ impl Sampling {
                         "expected a schedule that is a function of the step, found one with a plateau (schedule)";
                     return Err(Error::config(key, found));
                 };
-                minima(clock.steps, lr).into_iter().filter(|step| step >= start).collect()
+                Samples::List(minima(clock.steps, lr).into_iter().filter(|step| step >= start).collect())
             }
         };
-        if steps.is_empty() {
+        if samples.before(clock.steps) == 0 {
             let found = match self {
                 Self::Minima { start, .. } => format!(
                     "expected a minimum of the schedule's rate from step {start} on (schedule), found none in {} steps",
@@ -211,7 +245,7 @@ impl Sampling {
             };
             return Err(Error::config(key, found));
         }
-        Ok(steps)
+        Ok(samples)
     }
 }
 
@@ -281,14 +315,14 @@ impl Average {
     pub fn sampler(&self, clock: &Clock) -> Result<Sampler> {
         let mut sampler = Sampler { average: self.clone(), ..Sampler::default() };
         if let Some(swa) = &self.swa {
-            sampler.swa = swa.steps("average.swa", clock)?;
+            sampler.swa = swa.samples("average.swa", clock)?;
         }
         if let Some(Snapshots { max, when }) = &self.snapshots {
             if !(1..=Slot::MOST_SNAPSHOTS).contains(max) {
                 let found = format!("expected 1 to {}, found {max}", Slot::MOST_SNAPSHOTS);
                 return Err(Error::config("average.snapshots.max", found));
             }
-            sampler.snapshots = when.steps("average.snapshots.when", clock)?;
+            sampler.snapshots = when.samples("average.snapshots.when", clock)?;
         }
         if let Some(ema) = &self.ema {
             ema.check(clock)?;
@@ -321,11 +355,12 @@ impl Average {
 impl Sampler {
     /// What the averages take after `step`, counted from 0.
     pub fn take(&self, step: u64) -> Take {
-        let swa = self.swa.binary_search(&step).map_or(0.0, |n| 1.0 / (n + 1) as f64);
-        let snapshot = self.average.snapshots.as_ref().and_then(|snapshots| {
-            let n = self.snapshots.binary_search(&step).ok()?;
-            Some(n % snapshots.max)
-        });
+        let swa = self.swa.position(step).map_or(0.0, |n| 1.0 / (n + 1) as f64);
+        let snapshot = self
+            .average
+            .snapshots
+            .as_ref()
+            .and_then(|snapshots| Some(self.snapshots.position(step)? as usize % snapshots.max));
         let lookahead = self.average.lookahead.filter(|l| (step + 1).is_multiple_of(l.every)).map_or(0.0, |l| l.alpha);
         Take { swa, ema: self.average.ema.map_or(0.0, |ema| ema.weight(step)), lookahead, snapshot }
     }
@@ -333,18 +368,17 @@ impl Sampler {
     /// What can be evaluated beside the weights after `steps` steps: its name, and the slots whose predictions are
     /// averaged.
     pub fn means(&self, steps: u64) -> Vec<(&'static str, Vec<Slot>)> {
-        let before = |list: &[u64]| list.iter().filter(|&&step| step < steps).count();
         let mut means = Vec::new();
-        if before(&self.swa) > 0 {
+        if self.swa.before(steps) > 0 {
             means.push(("swa", vec![Slot::Swa]));
         }
         if self.average.ema.is_some_and(|ema| ema.start < steps) {
             means.push(("ema", vec![Slot::Ema]));
         }
         if let Some(snapshots) = &self.average.snapshots
-            && before(&self.snapshots) > 0
+            && self.snapshots.before(steps) > 0
         {
-            let count = before(&self.snapshots).min(snapshots.max);
+            let count = snapshots.max.min(self.snapshots.before(steps) as usize);
             means.push(("snapshots", (0..count).map(Slot::Snapshot).collect()));
         }
         means
@@ -368,8 +402,12 @@ mod tests {
     fn epochs_are_sampled_after_their_last_step() {
         let clock = Clock { steps: 12, per_epoch: 3, lr: None };
         let every = Sampling::Every { start: 1, every: 2, unit: Unit::Epoch };
-        assert_eq!(every.steps("swa", &clock).unwrap(), [5, 11]);
-        assert!(Sampling::Every { start: 4, every: 1, unit: Unit::Epoch }.steps("swa", &clock).is_err());
-        assert!(at_minima().steps("swa", &clock).is_err());
+        let samples = every.samples("swa", &clock).unwrap();
+        assert_eq!(
+            (0..12).filter_map(|step| Some((step, samples.position(step)?))).collect::<Vec<_>>(),
+            [(5, 0), (11, 1)]
+        );
+        assert!(Sampling::Every { start: 4, every: 1, unit: Unit::Epoch }.samples("swa", &clock).is_err());
+        assert!(at_minima().samples("swa", &clock).is_err());
     }
 }

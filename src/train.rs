@@ -175,7 +175,8 @@ impl<'a> Trainer<'a> {
             let found = "expected min, since regression targets have no accuracy, found max";
             return Err(Error::config("schedule.mode", found));
         }
-        let Some(lowest) = self.plan.stop.min_lr else { return Ok(()) };
+        // A run so long is not looked through.
+        let Some(lowest) = self.plan.stop.min_lr.filter(|_| self.steps() < 10_000_000) else { return Ok(()) };
         let highest = (0..self.steps()).map(|step| self.rate(step, &Memory::default()).lr).fold(0.0, f64::max);
         if highest < lowest {
             let found =

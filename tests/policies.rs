@@ -21,6 +21,7 @@ use thalweg::gpu::{GpuEngine, Options};
 use thalweg::loss::Loss;
 use thalweg::model::{Init, Mlp, Norm};
 use thalweg::optimizer::Optimizer;
+use thalweg::run::Config;
 use thalweg::schedule::{Rate, Schedule};
 use thalweg::stop::Stop;
 use thalweg::train::{Plan, Trainer};
@@ -496,6 +497,17 @@ fn contradictions_are_refused_before_training() {
     both(&["--flip"], ["augment.flip", "table"]);
     both(&["--dropout", "1"], ["model.dropout", "[0, 1)"]);
     both(&["--mixup", "-1"], ["augment.mixup", "[0, 1000]"]);
+}
+
+/// The recipes that the README tells of are configurations.
+#[test]
+fn recipes_are_read() {
+    for name in ["fashion-mnist", "cifar10"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.toml"));
+        let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+        let config = Config::resolve(table, Vec::new(), Vec::new()).unwrap();
+        assert!(config.train.replicas == 4 && config.average.slots().len() == 7, "{name}: {config:?}");
+    }
 }
 
 /// A schedule that counts epochs stays the same within one.
