@@ -12,22 +12,37 @@ pub fn adam<T: Real>(
     w: &mut [T],
     m: &mut [T],
     v: &mut [T],
-    mut largest: Option<&mut [T]>,
+    largest: Option<&mut [T]>,
 ) {
     wide(|| {
-        for i in 0..w.len() {
-            let weight = w[i] * c.shrink;
-            let g = scale * g[i] + c.weight_decay * weight;
-            m[i] = c.momentum * m[i] + c.gain * g;
-            v[i] = c.decay * v[i] + c.fresh * g * g;
-            let second = match &mut largest {
-                Some(largest) => {
-                    largest[i] = largest[i].max(v[i]);
-                    largest[i]
+        let elements = w.iter_mut().zip(g).zip(m.iter_mut().zip(v.iter_mut()));
+        match largest {
+            None => {
+                for ((w, &g), (m, v)) in elements {
+                    moments(c, scale, g, w, m, v);
+                    step(c, *m, *v, w);
                 }
-                None => v[i],
-            };
-            w[i] = weight - c.step_size * m[i] / (second.sqrt() / c.correction + c.eps);
+            }
+            Some(largest) => {
+                for (((w, &g), (m, v)), largest) in elements.zip(largest) {
+                    moments(c, scale, g, w, m, v);
+                    *largest = largest.max(*v);
+                    step(c, *m, *largest, w);
+                }
+            }
         }
     });
+}
+
+#[inline(always)]
+fn moments<T: Real>(c: &Constants<T>, scale: T, g: T, w: &mut T, m: &mut T, v: &mut T) {
+    *w *= c.shrink;
+    let g = scale * g + c.weight_decay * *w;
+    *m = c.momentum * *m + c.gain * g;
+    *v = c.decay * *v + c.fresh * g * g;
+}
+
+#[inline(always)]
+fn step<T: Real>(c: &Constants<T>, first: T, second: T, w: &mut T) {
+    *w = *w - c.step_size * first / (second.sqrt() / c.correction + c.eps);
 }

@@ -11,21 +11,32 @@ pub fn rmsprop<T: Real>(
     w: &mut [T],
     v: &mut [T],
     b: &mut [T],
-    mut mean: Option<&mut [T]>,
+    mean: Option<&mut [T]>,
 ) {
     wide(|| {
-        for i in 0..w.len() {
-            let g = scale * g[i] + c.weight_decay * w[i];
-            v[i] = c.decay * v[i] + c.fresh * g * g;
-            let variance = match &mut mean {
-                Some(mean) => {
-                    mean[i] = c.decay * mean[i] + c.fresh * g;
-                    v[i] - mean[i] * mean[i]
+        let elements = w.iter_mut().zip(g).zip(v.iter_mut().zip(b.iter_mut()));
+        match mean {
+            None => {
+                for ((w, &g), (v, b)) in elements {
+                    let g = scale * g + c.weight_decay * *w;
+                    *v = c.decay * *v + c.fresh * g * g;
+                    step(c, g, *v, w, b);
                 }
-                None => v[i],
-            };
-            b[i] = c.momentum * b[i] + g / (variance.sqrt() + c.eps);
-            w[i] = w[i] - c.step_size * b[i];
+            }
+            Some(mean) => {
+                for (((w, &g), (v, b)), mean) in elements.zip(mean) {
+                    let g = scale * g + c.weight_decay * *w;
+                    *v = c.decay * *v + c.fresh * g * g;
+                    *mean = c.decay * *mean + c.fresh * g;
+                    step(c, g, *v - *mean * *mean, w, b);
+                }
+            }
         }
     });
+}
+
+#[inline(always)]
+fn step<T: Real>(c: &Constants<T>, g: T, variance: T, w: &mut T, b: &mut T) {
+    *b = c.momentum * *b + g / (variance.sqrt() + c.eps);
+    *w = *w - c.step_size * *b;
 }
