@@ -9,7 +9,6 @@ use std::panic::AssertUnwindSafe;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use thalweg::activation::Activation;
-use thalweg::data::Augment;
 use thalweg::gpu::adapter::Gpu;
 use thalweg::gpu::kernels::{LANES, ROWS};
 use thalweg::verify::Check;
@@ -83,16 +82,7 @@ fn gather() {
         pass([verify::gather(gpu, shape, true).unwrap(), verify::gather(gpu, shape, false).unwrap()]);
     });
     let Some(gpu) = common::gpu() else { return };
-    let none = Augment::default;
-    for augment in [
-        Augment { pad: 2, ..none() },
-        Augment { flip: true, ..none() },
-        Augment { cutout: 3, ..none() },
-        Augment { cutout: 7, pad: 7, ..none() },
-        Augment { mixup: 0.4, ..none() },
-        Augment { noise: 0.5, ..none() },
-        Augment { pad: 1, flip: true, cutout: 2, mixup: 1.0, noise: 0.1 },
-    ] {
+    for augment in verify::augmentations() {
         for bytes in [true, false] {
             pass(verify::gather_augmented(&gpu, &augment, bytes).unwrap());
         }

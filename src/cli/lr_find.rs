@@ -4,15 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
-use textplots::{Chart, Plot, Shape};
 use thalweg::average::Average;
 use thalweg::engine::{Setup, Slot};
 use thalweg::explore::{Probe, Range, lr_find};
 use thalweg::report::{Curve, Scale, curves};
 use thalweg::train::initialize;
 
-use super::say;
 use super::settings::Settings;
+use super::{chart, say};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -65,11 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     say!("device  {}: {reason}", engine.describe());
     if test.points.len() > 1 {
         let points: Vec<(f32, f32)> = test.points.iter().map(|p| (p.lr.log10() as f32, p.smoothed as f32)).collect();
-        let shape = Shape::Lines(&points);
-        let mut chart = Chart::new(140, 48, points[0].0, points[points.len() - 1].0);
-        let chart = chart.lineplot(&shape);
-        chart.axis();
-        chart.figures();
+        let chart = chart(&points, points[0].0..=points[points.len() - 1].0);
         say!("\nsmoothed loss by the learning rate's power of ten\n{chart}");
     }
     let show = |lr: Option<f64>| lr.map_or("none".into(), |lr| format!("{lr:.2e}"));

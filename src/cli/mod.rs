@@ -15,6 +15,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use textplots::{Chart, Plot, Shape};
 use thalweg::engine::Evaluation;
 use thalweg::{Error, run};
 
@@ -139,6 +140,16 @@ fn table(rows: &[Vec<String>]) -> String {
         cells.join("  ").trim_end().to_string()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A curve for the terminal, over the numbers of `range`.
+fn chart(points: &[(f32, f32)], range: std::ops::RangeInclusive<f32>) -> String {
+    let shape = Shape::Lines(points);
+    let mut chart = Chart::new(140, 48, *range.start(), *range.end());
+    let chart = chart.lineplot(&shape);
+    chart.axis();
+    chart.figures();
+    chart.to_string()
 }
 
 /// `1,234,567`.

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
-use textplots::{Chart, Plot, Shape};
 use thalweg::report::{Curve, Scale, curves};
 use thalweg::schedule::{Memory, Rate, Unit};
 
-use super::say;
 use super::settings::Settings;
+use super::{chart, say};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -80,11 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let exponent = if highest > 0.0 { highest.log10().floor() } else { 0.0 };
         let scaled = |lr: f64| (lr / 10f64.powf(exponent)) as f32;
         let points: Vec<(f32, f32)> = rates.iter().enumerate().map(|(i, r)| (i as f32, scaled(r.lr))).collect();
-        let shape = Shape::Lines(&points);
-        let mut chart = Chart::new(140, 48, 0.0, (args.steps - 1).max(1) as f32);
-        let chart = chart.lineplot(&shape);
-        chart.axis();
-        chart.figures();
+        let chart = chart(&points, 0.0..=(args.steps - 1).max(1) as f32);
         say!("\nlearning rate by {unit}, in 1e{exponent}\n{chart}");
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! The twin of `activate.wgsl`.
 
-use super::{Finish, Real, wide};
+use super::{Dropout, Finish, Real, wide};
 use crate::activation::Activation;
 
 /// `y = dropout(activation(n))`, plus `a` after a residual connection, and `slope = activation'(n)`, 0 where y is
@@ -15,7 +15,7 @@ pub fn activate<T: Real>(finish: &Finish, stride: usize, a: &[T], y: &mut [T], s
         other => apply(|z| other.value_and_slope(z), y, slope),
     }
     if let Some(dropout) = &finish.dropout {
-        let kept = T::of(dropout.kept());
+        let kept = T::of(Dropout::kept(dropout.rate));
         for (row, (y, slope)) in y.chunks_exact_mut(stride).zip(slope.chunks_exact_mut(stride)).enumerate() {
             for (column, (y, slope)) in y.chunks_exact_mut(4).zip(slope.chunks_exact_mut(4)).enumerate() {
                 for (i, is_kept) in dropout.keeps(row, column).into_iter().enumerate() {

@@ -124,8 +124,8 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
-        self.each(Part::Train, |replica, shared, _, r| {
-            let (loss, _) = replica.gradient(shared, step, r, Aim::Gradient);
+        self.each(Part::Train, |replica, shared, _, _| {
+            let (loss, _) = replica.gradient(shared, step, Aim::Gradient, None);
             (loss, replica.grads().iter().map(|g| g.to_f64()).collect())
         })
     }

@@ -102,8 +102,8 @@ impl Dropout {
     }
 
     /// What multiplies an output that is kept.
-    pub fn kept(&self) -> f64 {
-        1.0 / (1.0 - self.rate)
+    pub(crate) fn kept(rate: f64) -> f64 {
+        1.0 / (1.0 - rate)
     }
 
     /// Whether the outputs of vec4 `column` are kept in `row` of the pass.

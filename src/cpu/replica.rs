@@ -142,7 +142,12 @@ impl<T: Real> Replica<T> {
 
     /// One update.
     pub fn step(&mut self, shared: &Shared<T>, step: &Step, replica: usize) -> StepMetrics {
-        let (loss, correct) = self.gradient(shared, step, replica, Aim::Update);
+        let optimizer = &shared.setup.optimizer;
+        let constants = optimizer.coefficients(step.index + 1, step.rates[replica]).into();
+        // A weight's gradient is used up as it is made if nobody asks for its norm, or for a sum of several.
+        let is_fused = shared.setup.clip_norm.is_none() && step.rows <= shared.setup.most_in_pass();
+        let fused = is_fused.then_some((optimizer.rule(), &constants));
+        let (loss, correct) = self.gradient(shared, step, Aim::Update, fused);
         let mut scale = T::of(1.0);
         let mut grad_norm = None;
         if let Some(max_norm) = shared.setup.clip_norm {
@@ -150,24 +155,20 @@ impl<T: Real> Replica<T> {
             scale = clip;
             grad_norm = Some(norm.to_f64());
         }
-        let first = if self.is_fused(shared, step, Aim::Update) { shared.layout.weights } else { 0 };
-        self.update(shared, step, replica, scale, first);
+        self.update(shared, &constants, scale, if is_fused { shared.layout.weights } else { 0 });
         self.average(shared, step);
         StepMetrics { step: step.index, replica, loss, correct, grad_norm }
     }
 
-    /// Whether a weight's gradient is used up as it is made: nobody asks for it, for its norm, or for a sum of several.
-    fn is_fused(&self, shared: &Shared<T>, step: &Step, aim: Aim) -> bool {
-        aim == Aim::Update && shared.setup.clip_norm.is_none() && step.rows <= shared.setup.most_in_pass()
-    }
-
-    /// Leaves the gradient of the step's mean loss in `grads`, or has updated the weights if it is fused; returns that
-    /// loss and the number of right answers.
-    pub fn gradient(&mut self, shared: &Shared<T>, step: &Step, replica: usize, aim: Aim) -> (f64, u64) {
-        let fused = self.is_fused(shared, step, aim).then(|| {
-            let optimizer = &shared.setup.optimizer;
-            (optimizer.rule(), optimizer.coefficients(step.index + 1, step.rates[replica]).into())
-        });
+    /// Leaves the gradient of the step's mean loss in `grads`, or with `fused` has updated the weights; returns that loss
+    /// and the number of right answers.
+    pub fn gradient(
+        &mut self,
+        shared: &Shared<T>,
+        step: &Step,
+        aim: Aim,
+        fused: Option<(Rule, &Constants<T>)>,
+    ) -> (f64, u64) {
         let samples = &shared.setup.dataset.train;
         let mut sums = (0.0, 0);
         let order = std::mem::take(&mut self.order);
@@ -182,7 +183,7 @@ impl<T: Real> Replica<T> {
             let into = (&mut self.row_loss[..], &mut self.row_correct[..]);
             loss(shared, samples, shared.targets, order, mix, step.rows, z, dz, into);
             super::metrics(&self.row_loss[..order.len()], &self.row_correct[..order.len()], &mut sums);
-            self.backward(shared, order.len(), i > 0, fused.as_ref());
+            self.backward(shared, order.len(), i > 0, fused);
         }
         self.order = order;
         (sums.0 / step.rows as f64, sums.1)
@@ -302,7 +303,7 @@ impl<T: Real> Replica<T> {
     }
 
     /// With `fused`, the weights are updated too.
-    fn backward(&mut self, shared: &Shared<T>, rows: usize, accumulate: bool, fused: Option<&(Rule, Constants<T>)>) {
+    fn backward(&mut self, shared: &Shared<T>, rows: usize, accumulate: bool, fused: Option<(Rule, &Constants<T>)>) {
         let model = &shared.setup.model;
         for (l, layer) in shared.layout.layers.iter().enumerate().rev() {
             let (inputs, outputs) = (rows * stride(layer.inputs), rows * stride(layer.outputs));
@@ -335,7 +336,7 @@ impl<T: Real> Replica<T> {
             let scratch = &mut self.grads[layer.weights()];
             let update = |g: &[T], parts: &mut [&mut [T]]| {
                 if let [w, state @ ..] = parts {
-                    update(*rule, constants, T::of(1.0), g, w, state, usize::MAX);
+                    update(rule, constants, T::of(1.0), g, w, state, usize::MAX);
                 }
             };
             product::linear_dw_update(layer, a, dz, scratch, &mut vectors, &update, shared.parallel);
@@ -343,16 +344,15 @@ impl<T: Real> Replica<T> {
     }
 
     /// Updates the parameters from `first` on.
-    fn update(&mut self, shared: &Shared<T>, step: &Step, replica: usize, scale: T, first: usize) {
+    fn update(&mut self, shared: &Shared<T>, all: &Constants<T>, scale: T, first: usize) {
         let (setup, layout) = (shared.setup, shared.layout);
         let chunk = if shared.parallel { UPDATE_CHUNK } else { usize::MAX };
-        let all: Constants<T> = setup.optimizer.coefficients(step.index + 1, step.rates[replica]).into();
-        let without_decay = Constants { weight_decay: T::of(0.0), shrink: T::of(1.0), ..all };
+        let without_decay = Constants { weight_decay: T::of(0.0), shrink: T::of(1.0), ..*all };
         let decayed = setup.decayed(layout);
-        for (range, constants) in [(first..decayed, all), (decayed..layout.trained, without_decay)] {
+        for (range, constants) in [(first..decayed, all), (decayed..layout.trained, &without_decay)] {
             let (g, w) = (&self.grads[range.clone()], &mut self.params[range.clone()]);
             let mut state: Vec<&mut [T]> = self.state.iter_mut().map(|v| &mut v[range.clone()]).collect();
-            update(setup.optimizer.rule(), &constants, scale, g, w, &mut state, chunk);
+            update(setup.optimizer.rule(), constants, scale, g, w, &mut state, chunk);
         }
     }
 

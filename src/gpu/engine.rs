@@ -320,11 +320,11 @@ impl GpuEngine {
         Ok(read_words(&self.gpu, buffer, offset, bytes)?.into_iter().map(f32::from_bits).collect())
     }
 
-    fn load_for_evaluation(&self, slot: Slot) -> Result<()> {
+    /// Copies one buffer whole to another.
+    fn copy(&self, from: &Buffer, to: &Buffer) {
         let mut encoder = self.encoder();
-        encoder.copy_buffer_to_buffer(self.buffers.slot(slot)?, 0, &self.buffers.eval_params, 0, None);
+        encoder.copy_buffer_to_buffer(from, 0, to, 0, None);
         self.gpu.queue.submit([encoder.finish()]);
-        Ok(())
     }
 
     /// Evaluates the weights in `eval_params`, one member of an ensemble of `members`.
@@ -439,9 +439,7 @@ impl Engine for GpuEngine {
 
     fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()> {
         if from != to {
-            let mut encoder = self.encoder();
-            encoder.copy_buffer_to_buffer(self.buffers.slot(from)?, 0, self.buffers.slot(to)?, 0, None);
-            self.gpu.queue.submit([encoder.finish()]);
+            self.copy(self.buffers.slot(from)?, self.buffers.slot(to)?);
         }
         Ok(())
     }
@@ -507,7 +505,7 @@ impl Engine for GpuEngine {
             None => return Err(no_part(&self.setup, part)),
         };
         for (member, &slot) in slots.iter().enumerate() {
-            self.load_for_evaluation(slot)?;
+            self.copy(self.buffers.slot(slot)?, &self.buffers.eval_params);
             self.evaluate_member(part, samples, member, slots.len())?;
         }
         let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
@@ -520,15 +518,13 @@ impl Engine for GpuEngine {
         if self.setup.model.norm != Norm::Batch {
             return Ok(());
         }
-        self.load_for_evaluation(slot)?;
+        self.copy(self.buffers.slot(slot)?, &self.buffers.eval_params);
         let mut first = 0;
         for steps in steps.chunks(SLOTS) {
             self.submit(steps, Aim::Statistics(first))?;
             first += steps.len();
         }
-        let mut encoder = self.encoder();
-        encoder.copy_buffer_to_buffer(&self.buffers.eval_params, 0, self.buffers.slot(slot)?, 0, None);
-        self.gpu.queue.submit([encoder.finish()]);
+        self.copy(&self.buffers.eval_params, self.buffers.slot(slot)?);
         Ok(())
     }
 

@@ -268,7 +268,7 @@ impl<'a> Builder<'a> {
             let y_stride = self.rows_stride(layer.outputs);
             let dropout = if part.is_training() && model.is_hidden(l) { model.dropout } else { 0.0 };
             let (purpose, dropped) = (noise::DROPOUT + l as u32, Dropout::threshold(dropout));
-            let kept = (1.0 / (1.0 - dropout)) as f32;
+            let kept = Dropout::kept(dropout) as f32;
             let finish = [
                 ("ACTIVATION", f64::from(model.activation_after(l).code())),
                 ("RESIDUAL", f64::from(model.is_residual(l))),

@@ -71,7 +71,7 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> 
         y_stride: (shape.room() * outputs / 4) as u32,
         purpose: noise::DROPOUT + LAYER,
         dropped: Dropout::threshold(dropout),
-        kept: (1.0 / (1.0 - dropout)) as f32,
+        kept: Dropout::kept(dropout) as f32,
     };
     let residual = inputs == outputs;
     let constants = constants(activation, residual, dropout, PRODUCT_LANES);
@@ -118,7 +118,7 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
         y_stride: row_stride,
         purpose: noise::DROPOUT + LAYER,
         dropped: Dropout::threshold(dropout),
-        kept: (1.0 / (1.0 - dropout)) as f32,
+        kept: Dropout::kept(dropout) as f32,
     };
     let constants = constants(activation, true, dropout, LANES);
     let grid = [args.outputs.div_ceil(LANES), shape.rows as u32, shape.replicas as u32];

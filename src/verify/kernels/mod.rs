@@ -15,7 +15,7 @@ mod updates;
 pub use layers::{activate, linear, linear_dw, linear_dx};
 pub use losses::{ensemble, metrics, mse, softmax_cross_entropy};
 pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
-pub use samples::{gather, gather_augmented};
+pub use samples::{augmentations, gather, gather_augmented};
 pub use updates::{adam, average, grad_norm, lookahead, rmsprop, sgd};
 
 use super::{Check, EPS, uniform};
@@ -53,7 +53,7 @@ pub fn all(gpu: &Gpu) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for bytes in [true, false] {
         checks.push(gather(gpu, shape(2, 5, 67, 1), bytes)?);
-        for augment in samples::augmentations() {
+        for augment in augmentations() {
             checks.extend(gather_augmented(gpu, &augment, bytes)?);
         }
     }

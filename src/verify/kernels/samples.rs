@@ -86,13 +86,14 @@ pub fn gather(gpu: &Gpu, shape: Shape, bytes: bool) -> Result<Check> {
     Ok(Check::new(name, &floats(&x), &want, |x| 2.0 * EPS * (x.abs() + shift.abs())))
 }
 
-/// Each change by itself, and all together.
-pub(super) fn augmentations() -> [Augment; 6] {
+/// Each change by itself, as far as it may go, and all together.
+pub fn augmentations() -> [Augment; 7] {
     let none = Augment::default;
     [
         Augment { pad: 2, ..none() },
         Augment { flip: true, ..none() },
         Augment { cutout: 3, ..none() },
+        Augment { cutout: 7, pad: 7, ..none() },
         Augment { mixup: 0.4, ..none() },
         Augment { noise: 0.5, ..none() },
         Augment { pad: 1, flip: true, cutout: 2, mixup: 1.0, noise: 0.1 },
