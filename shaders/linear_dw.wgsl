@@ -1,6 +1,7 @@
-// dW = aᵀ · dz,  db = Σ_rows dz, added to what is there from the step's earlier passes
+// dW = aᵀ · dz,  db = Σ_rows dz, added to what is there from the step's earlier passes; with an UPDATE, the gradients are
+// not written, but used up where they are made
 //
-// a: (R, room, inputs), dz: (R, room, outputs), grads: (R, P), all in vec4s along the last axis.
+// a: (R, room, inputs), dz: (R, room, outputs), params: (R, P), all in vec4s along the last axis.
 //
 // One workgroup makes 4 * ROWS rows of dW (inputs) and LANES * COLUMNS vec4s of each (outputs), its lanes side by side
 // along the outputs. One invocation holds 4 * ROWS x COLUMNS vec4s in registers and reads ROWS vec4s of a and COLUMNS
@@ -20,23 +21,50 @@ struct Pass {
     members: u32,
 }
 
+struct Coefficients {
+    step_size: f32,
+    momentum: f32,
+    gain: f32,
+    decay: f32,
+    fresh: f32,
+    correction: f32,
+    eps: f32,
+    weight_decay: f32,
+    shrink: f32,
+    swa: f32,
+    ema: f32,
+    lookahead: f32,
+    statistics: f32,
+    seed: u32,
+    step: u32,
+}
+
 struct Args {
     inputs: u32,        // vec4s
     outputs: u32,       // vec4s
-    weight: u32,        // offset in grads, in vec4s
-    bias: u32,          // offset in grads, in vec4s
-    params_stride: u32, // vec4s of one replica's grads
+    weight: u32,        // offset in params, in vec4s
+    bias: u32,          // offset in params, in vec4s
+    params_stride: u32, // vec4s of one replica's params
     a_stride: u32,      // vec4s of one replica's a
     dz_stride: u32,     // vec4s of one replica's dz
+    decayed: u32,       // end of the params that the weight decay acts on, in vec4s
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;           // (R, room, inputs)
-@group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;          // (R, room, outputs)
-@group(0) @binding(3) var<storage, read_write> grads: array<vec4<f32>>; // (R, P)
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;            // (R, room, inputs)
+@group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;           // (R, room, outputs)
+@group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>; // (R, P); without an UPDATE, their gradient
+@group(0) @binding(4) var<storage, read_write> state0: array<vec4<f32>>; // (R, P), or one vec4 where it is not used
+@group(0) @binding(5) var<storage, read_write> state1: array<vec4<f32>>; // likewise
+@group(0) @binding(6) var<storage, read_write> state2: array<vec4<f32>>; // likewise
 @group(1) @binding(0) var<uniform> pass_: Pass;
+@group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override LANES: u32 = 32u;
+override UPDATE: u32 = 0u; // none, sgd, adam, rmsprop
+override NESTEROV: bool = false;
+override AMSGRAD: bool = false;
+override CENTERED: bool = false;
 const ROWS: u32 = 8u;
 const COLUMNS: u32 = 2u;
 
@@ -78,31 +106,93 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         }
     }
 
-    let base = r * args.params_stride;
+    let c = coefficients[pass_.slot * pass_.replicas + r];
     for (var j = 0u; j < COLUMNS; j++) {
         let output = first_column + j * LANES;
         if output < args.outputs {
             for (var i = 0u; i < ROWS; i++) {
                 let input = first_row + i;
                 if input < args.inputs {
-                    let at = base + args.weight + 4u * input * args.outputs + output;
-                    put(at, dw0[i][j]);
-                    put(at + args.outputs, dw1[i][j]);
-                    put(at + 2u * args.outputs, dw2[i][j]);
-                    put(at + 3u * args.outputs, dw3[i][j]);
+                    let at = args.weight + 4u * input * args.outputs + output;
+                    put(c, dw0[i][j], at, r);
+                    put(c, dw1[i][j], at + args.outputs, r);
+                    put(c, dw2[i][j], at + 2u * args.outputs, r);
+                    put(c, dw3[i][j], at + 3u * args.outputs, r);
                 }
             }
             if group.y == 0u {
-                put(base + args.bias + output, db[j]);
+                put(c, db[j], args.bias + output, r);
             }
         }
     }
 }
 
-fn put(at: u32, value: vec4<f32>) {
-    if pass_.accumulate == 0u {
-        grads[at] = value;
-    } else {
-        grads[at] += value;
+// Writes the gradient of vec4 `i` of replica `r`, or uses it up.
+fn put(coefficients_: Coefficients, gradient: vec4<f32>, i: u32, r: u32) {
+    let at = r * args.params_stride + i;
+    if UPDATE == 0u {
+        if pass_.accumulate == 0u {
+            params[at] = gradient;
+        } else {
+            params[at] += gradient;
+        }
+        return;
     }
+    var c = coefficients_;
+    if i >= args.decayed {
+        c.weight_decay = 0.0;
+        c.shrink = 1.0;
+    }
+    switch UPDATE {
+        case 1u: {
+            sgd(c, gradient, at);
+        }
+        case 2u: {
+            adam(c, gradient, at);
+        }
+        default: {
+            rmsprop(c, gradient, at);
+        }
+    }
+}
+
+// Updates vec4 `at` by its gradient.
+fn sgd(c: Coefficients, gradient: vec4<f32>, at: u32) {
+    let w = params[at];
+    let g = gradient + c.weight_decay * w;
+    let v = c.momentum * state0[at] + c.gain * g;
+    state0[at] = v;
+    params[at] = w - c.step_size * select(v, g + c.momentum * v, NESTEROV);
+}
+
+// Updates vec4 `at` by its gradient.
+fn adam(c: Coefficients, gradient: vec4<f32>, at: u32) {
+    let w = params[at] * c.shrink;
+    let g = gradient + c.weight_decay * w;
+    let m = c.momentum * state0[at] + c.gain * g;
+    var v = c.decay * state1[at] + c.fresh * g * g;
+    state0[at] = m;
+    state1[at] = v;
+    if AMSGRAD {
+        v = max(state2[at], v);
+        state2[at] = v;
+    }
+    params[at] = w - c.step_size * m / (sqrt(v) / c.correction + c.eps);
+}
+
+// Updates vec4 `at` by its gradient.
+fn rmsprop(c: Coefficients, gradient: vec4<f32>, at: u32) {
+    let w = params[at];
+    let g = gradient + c.weight_decay * w;
+    let v = c.decay * state0[at] + c.fresh * g * g;
+    state0[at] = v;
+    var variance = v;
+    if CENTERED {
+        let m = c.decay * state2[at] + c.fresh * g;
+        state2[at] = m;
+        variance = v - m * m;
+    }
+    let b = c.momentum * state1[at] + g / (sqrt(variance) + c.eps);
+    state1[at] = b;
+    params[at] = w - c.step_size * b;
 }

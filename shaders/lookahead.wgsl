@@ -36,7 +36,8 @@ struct Coefficients {
 
 struct Args {
     params: u32,  // vec4s of one replica's vectors
-    trained: u32, // vec4s of them that are trained
+    first: u32,   // the first of them that is updated
+    trained: u32, // end of those that are trained
     decayed: u32, // not used
 }
 
@@ -54,7 +55,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
     // Long vectors take several rows of workgroups.
-    let i = id.y * groups.x * LANES + id.x;
+    let i = args.first + id.y * groups.x * LANES + id.x;
     if i >= args.trained {
         return;
     }

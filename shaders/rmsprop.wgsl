@@ -37,17 +37,18 @@ struct Coefficients {
 
 struct Args {
     params: u32,  // vec4s of one replica's vectors
-    trained: u32, // vec4s of them that are trained
-    decayed: u32, // vec4s of them that the weight decay acts on
+    first: u32,   // the first of them that is updated
+    trained: u32, // end of those that are trained
+    decayed: u32, // end of those that the weight decay acts on
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> clip: array<f32>;               // (R): multiplies the gradient
 @group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;        // (R, P)
 @group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>; // (R, P)
-@group(0) @binding(4) var<storage, read_write> v: array<vec4<f32>>;      // (R, P)
-@group(0) @binding(5) var<storage, read_write> b: array<vec4<f32>>;      // (R, P)
-@group(0) @binding(6) var<storage, read_write> mean: array<vec4<f32>>;   // (R, P), or one vec4 unless CENTERED
+@group(0) @binding(4) var<storage, read_write> state0: array<vec4<f32>>; // v: (R, P)
+@group(0) @binding(5) var<storage, read_write> state1: array<vec4<f32>>; // b: (R, P)
+@group(0) @binding(6) var<storage, read_write> state2: array<vec4<f32>>; // m, centered: (R, P), or one vec4 unless CENTERED
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
@@ -60,25 +61,33 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
     // Long vectors take several rows of workgroups.
-    let i = id.y * groups.x * LANES + id.x;
+    let i = args.first + id.y * groups.x * LANES + id.x;
     if i >= args.trained {
         return;
     }
     let r = id.z;
-    let at = r * args.params + i;
-    let c = coefficients[pass_.slot * pass_.replicas + r];
-
-    let w = params[at];
-    let g = clip[r] * grads[at] + select(0.0, c.weight_decay, i < args.decayed) * w;
-    let square = c.decay * v[at] + c.fresh * g * g;
-    v[at] = square;
-    var variance = square;
-    if CENTERED {
-        let m = c.decay * mean[at] + c.fresh * g;
-        mean[at] = m;
-        variance = square - m * m;
+    var c = coefficients[pass_.slot * pass_.replicas + r];
+    if i >= args.decayed {
+        c.weight_decay = 0.0;
+        c.shrink = 1.0;
     }
-    let direction = c.momentum * b[at] + g / (sqrt(variance) + c.eps);
-    b[at] = direction;
-    params[at] = w - c.step_size * direction;
+    let at = r * args.params + i;
+    rmsprop(c, clip[r] * grads[at], at);
+}
+
+// Updates vec4 `at` by its gradient.
+fn rmsprop(c: Coefficients, gradient: vec4<f32>, at: u32) {
+    let w = params[at];
+    let g = gradient + c.weight_decay * w;
+    let v = c.decay * state0[at] + c.fresh * g * g;
+    state0[at] = v;
+    var variance = v;
+    if CENTERED {
+        let m = c.decay * state2[at] + c.fresh * g;
+        state2[at] = m;
+        variance = v - m * m;
+    }
+    let b = c.momentum * state1[at] + g / (sqrt(variance) + c.eps);
+    state1[at] = b;
+    params[at] = w - c.step_size * b;
 }

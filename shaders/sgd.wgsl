@@ -36,15 +36,16 @@ struct Coefficients {
 
 struct Args {
     params: u32,  // vec4s of one replica's vectors
-    trained: u32, // vec4s of them that are trained
-    decayed: u32, // vec4s of them that the weight decay acts on
+    first: u32,   // the first of them that is updated
+    trained: u32, // end of those that are trained
+    decayed: u32, // end of those that the weight decay acts on
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> clip: array<f32>;               // (R): multiplies the gradient
 @group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;        // (R, P)
 @group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>; // (R, P)
-@group(0) @binding(4) var<storage, read_write> v: array<vec4<f32>>;      // (R, P)
+@group(0) @binding(4) var<storage, read_write> state0: array<vec4<f32>>; // v: (R, P)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
@@ -57,17 +58,25 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
     // Long vectors take several rows of workgroups.
-    let i = id.y * groups.x * LANES + id.x;
+    let i = args.first + id.y * groups.x * LANES + id.x;
     if i >= args.trained {
         return;
     }
     let r = id.z;
+    var c = coefficients[pass_.slot * pass_.replicas + r];
+    if i >= args.decayed {
+        c.weight_decay = 0.0;
+        c.shrink = 1.0;
+    }
     let at = r * args.params + i;
-    let c = coefficients[pass_.slot * pass_.replicas + r];
+    sgd(c, clip[r] * grads[at], at);
+}
 
+// Updates vec4 `at` by its gradient.
+fn sgd(c: Coefficients, gradient: vec4<f32>, at: u32) {
     let w = params[at];
-    let g = clip[r] * grads[at] + select(0.0, c.weight_decay, i < args.decayed) * w;
-    let velocity = c.momentum * v[at] + c.gain * g;
-    v[at] = velocity;
-    params[at] = w - c.step_size * select(velocity, g + c.momentum * velocity, NESTEROV);
+    let g = gradient + c.weight_decay * w;
+    let v = c.momentum * state0[at] + c.gain * g;
+    state0[at] = v;
+    params[at] = w - c.step_size * select(v, g + c.momentum * v, NESTEROV);
 }

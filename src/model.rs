@@ -217,7 +217,7 @@ pub const fn stride(width: usize) -> usize {
 
 /// The offset of every tensor in one flat parameter vector, the same for both engines.
 ///
-/// First all weights, then all that a weight decay may leave out (biases, γ, β), last the statistics of batch
+/// First all weights, then all that a weight decay may leave out, biases before γ and β, last the statistics of batch
 /// normalisation, which no optimizer moves. A weight lies transposed, `(inputs, outputs)`: then the forward product and
 /// the weight gradient, the two largest, both run along contiguous outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,6 +226,8 @@ pub struct Layout {
     pub layers: Vec<Layer>,
     /// End of the weights.
     pub weights: usize,
+    /// End of the biases, and with them of the linear layers.
+    pub biases: usize,
     /// End of what is trained.
     pub trained: usize,
     /// Length of the parameter vector, padding included; a multiple of 4.
@@ -255,8 +257,11 @@ impl Layout {
             })
             .collect();
         let weights = take(0);
-        for (l, layer) in layers.iter_mut().enumerate() {
+        for layer in &mut layers {
             layer.bias = take(stride(layer.outputs));
+        }
+        let biases = take(0);
+        for (l, layer) in layers.iter_mut().enumerate() {
             if model.norm_after(l) != Norm::None {
                 layer.gamma = take(stride(layer.outputs));
                 layer.beta = take(stride(layer.outputs));
@@ -268,7 +273,7 @@ impl Layout {
                 layer.statistics = take(2 * stride(layer.outputs) + stride(1));
             }
         }
-        Self { layers, weights, trained, len: end, norm: model.norm }
+        Self { layers, weights, biases, trained, len: end, norm: model.norm }
     }
 
     /// Names and shapes of all tensors, in PyTorch's order, with the flat offset of each of their elements in

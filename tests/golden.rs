@@ -63,14 +63,10 @@ fn run_kernel(gpu: &Gpu, optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>]
         words.resize(words.len().next_multiple_of(4), 0);
         words
     };
-    let (kernel, flag, value) = match optimizer.rule() {
-        Rule::Sgd { nesterov } => (kernels::sgd, "NESTEROV", nesterov),
-        Rule::Adam { amsgrad } => (kernels::adam, "AMSGRAD", amsgrad),
-        Rule::Rmsprop { centered } => (kernels::rmsprop, "CENTERED", centered),
-    };
+    let kernels::Update { kernel, flag, .. } = kernels::update(optimizer.rule());
     let base = Rate { lr: optimizer.lr(), momentum: optimizer.momentum() };
     let params = start.len().div_ceil(4) as u32;
-    let args = kernels::UpdateArgs { params, trained: params, decayed: params };
+    let args = kernels::UpdateArgs { params, first: 0, trained: params, decayed: params };
     let mut buffers = vec![words(&[1.0]), Vec::new(), words(start)];
     buffers.resize(kernel.bindings.len() - 1, vec![0; words(start).len()]);
     let mut after = Vec::new();
@@ -79,7 +75,7 @@ fn run_kernel(gpu: &Gpu, optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>]
         let dispatch = Dispatch {
             kernel: &kernel,
             entry_point: "main",
-            constants: &[(flag, f64::from(value))],
+            constants: &[flag],
             args: bytemuck::bytes_of(&args),
             pass: kernels::Pass { replicas: 1, ..Default::default() },
             coefficients: &[optimizer.coefficients(t as u64 + 1, base).into()],

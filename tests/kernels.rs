@@ -159,7 +159,9 @@ fn linear_dx() {
 #[test]
 fn linear_dw() {
     over_shapes(|gpu, shape| {
-        pass([false, true].map(|f| verify::linear_dw(gpu, shape, f).unwrap()).concat());
+        pass([false, true].map(|f| verify::linear_dw(gpu, shape, f, None).unwrap()).concat());
+        let optimizers = verify::optimizers().into_iter();
+        pass(optimizers.flat_map(|optimizer| verify::linear_dw(gpu, shape, false, Some(optimizer)).unwrap()));
     });
 }
 

@@ -204,6 +204,13 @@ fn functions_of_one_name_are_alike() {
         assert_eq!(functions(kernels::linear, &finish), functions(kernel, &finish));
     }
     assert_eq!(functions(kernels::linear, &finish[1..3]), functions(kernels::gather, &finish[1..3]));
+    for kernel in [kernels::linear_dw, kernels::linear_dw_broadcast] {
+        for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
+            assert_eq!(functions(kernel, &[update.name]), functions(update, &[update.name]));
+        }
+    }
+    let put = |kernel| functions(kernel, &["put"]);
+    assert_eq!(put(kernels::linear_dw), put(kernels::linear_dw_broadcast));
 }
 
 /// A kernel has one name: as shader, as twin, in the table, and as the test that compares them.

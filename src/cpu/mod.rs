@@ -58,7 +58,7 @@ pub use softmax_cross_entropy::softmax_cross_entropy;
 
 use crate::activation::Activation;
 use crate::noise::{self, Key};
-use crate::optimizer::Coefficients;
+use crate::optimizer::{Coefficients, Rule};
 
 /// What a training step's forward pass has and an evaluation's has not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,6 +141,19 @@ impl<T: Real> From<Coefficients> for Constants<T> {
             weight_decay: T::of(c.weight_decay),
             shrink: T::of(c.shrink),
         }
+    }
+}
+
+/// One update of `w` by the twin of `rule`, which has so many vectors of `state`; the gradient is first multiplied with
+/// `scale`.
+pub fn update<T: Real>(rule: Rule, c: &Constants<T>, scale: T, g: &[T], w: &mut [T], state: &mut [&mut [T]]) {
+    match (rule, state) {
+        (Rule::Sgd { nesterov }, [v]) => sgd(c, nesterov, scale, g, w, v),
+        (Rule::Adam { .. }, [m, v]) => adam(c, scale, g, w, m, v, None),
+        (Rule::Adam { .. }, [m, v, largest]) => adam(c, scale, g, w, m, v, Some(largest)),
+        (Rule::Rmsprop { .. }, [v, b]) => rmsprop(c, scale, g, w, v, b, None),
+        (Rule::Rmsprop { .. }, [v, b, mean]) => rmsprop(c, scale, g, w, v, b, Some(mean)),
+        _ => unreachable!("a rule has its number of state vectors"),
     }
 }
 

@@ -434,12 +434,5 @@ fn update<T: Real>(rule: Rule, c: &Constants<T>, scale: T, g: &[T], w: &mut [T],
         );
         return;
     }
-    match (rule, state) {
-        (Rule::Sgd { nesterov }, [v]) => super::sgd(c, nesterov, scale, g, w, v),
-        (Rule::Adam { .. }, [m, v]) => super::adam(c, scale, g, w, m, v, None),
-        (Rule::Adam { .. }, [m, v, largest]) => super::adam(c, scale, g, w, m, v, Some(largest)),
-        (Rule::Rmsprop { .. }, [v, b]) => super::rmsprop(c, scale, g, w, v, b, None),
-        (Rule::Rmsprop { .. }, [v, b, mean]) => super::rmsprop(c, scale, g, w, v, b, Some(mean)),
-        _ => unreachable!("a rule has its number of state vectors"),
-    }
+    super::update(rule, c, scale, g, w, state);
 }

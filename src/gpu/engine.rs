@@ -7,9 +7,10 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder, MapMode, PollType, SubmissionIn
 
 use super::adapter::Gpu;
 use super::buffers::{self, Buffers, PASSES, Records, SLOTS, record_bytes};
+use super::builder::{Builder, PartBuffers, target_words};
 use super::kernels::{Coefficients, PASS_BYTES, Pass};
 use super::profile;
-use super::program::{After, Builder, EvalProgram, PartBuffers, TrainProgram, target_words};
+use super::program::{After, EvalProgram, TrainProgram};
 use crate::cpu::no_part;
 use crate::data::Part;
 use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, Setup, Slot, Step, StepMetrics, Timed};
@@ -238,12 +239,17 @@ impl GpuEngine {
                 self.train.statistics(&mut compute, at, pass.rows);
                 return Ok(());
             }
-            self.train.pass(&mut compute, at, pass.rows);
-            if !is_last || aim != Aim::Update {
-                return Ok(());
+            let is_only = pass.rows as usize == step.rows;
+            if aim == Aim::Update && is_only {
+                self.train.full_step(&mut compute, at, pass.rows);
+            } else {
+                self.train.gradient(&mut compute, at, pass.rows);
+                if !is_last || aim != Aim::Update {
+                    return Ok(());
+                }
+                self.train.update(&mut compute, at);
             }
             let take = step.take;
-            self.train.after(After::Update, &mut compute, at);
             let averages = [(After::Swa, take.swa), (After::Ema, take.ema), (After::Lookahead, take.lookahead)];
             for (average, _) in averages.into_iter().filter(|(_, weight)| *weight > 0.0) {
                 self.train.after(average, &mut compute, at);

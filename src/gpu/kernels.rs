@@ -9,6 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use wgpu::{BindGroupLayout, BindingType, BufferBindingType, ShaderStages};
 
 use super::adapter::Gpu;
+use crate::optimizer::Rule;
 
 /// How a kernel uses a binding of group 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,8 @@ kernels! {
     activate [A, R, W, W], false;
     linear_dx [A, R, R, R, R, W, W], true;
     linear_dx_broadcast [A, R, R, R, R, W, W], true;
-    linear_dw [A, R, R, W], true;
-    linear_dw_broadcast [A, R, R, W], true;
+    linear_dw [A, R, R, W, W, W, W], true;
+    linear_dw_broadcast [A, R, R, W, W, W, W], true;
     norm_dw [A, R, R, W], false;
     batch_norm_dx [A, R, R, R, R, W], false;
     layer_norm_dx [A, R, R, R, W], false;
@@ -98,6 +99,27 @@ impl From<crate::optimizer::Coefficients> for Coefficients {
             shrink: c.shrink as f32,
             ..Self::default()
         }
+    }
+}
+
+/// What carries out an optimizer's rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// By itself.
+    pub kernel: Kernel,
+    /// What is fixed in the rule, as a constant of the kernel and of `linear_dw`.
+    pub flag: (&'static str, f64),
+    /// Its number as `linear_dw`'s UPDATE.
+    pub code: f64,
+}
+
+/// What carries out `rule`.
+pub fn update(rule: Rule) -> Update {
+    let update = |kernel, name, flag, code| Update { kernel, flag: (name, f64::from(flag)), code };
+    match rule {
+        Rule::Sgd { nesterov } => update(sgd, "NESTEROV", nesterov, 1.0),
+        Rule::Adam { amsgrad } => update(adam, "AMSGRAD", amsgrad, 2.0),
+        Rule::Rmsprop { centered } => update(rmsprop, "CENTERED", centered, 3.0),
     }
 }
 
@@ -152,6 +174,7 @@ arguments! {
     /// Arguments of `linear_dw`.
     LinearDwArgs {
         inputs: u32, outputs: u32, weight: u32, bias: u32, params_stride: u32, a_stride: u32, dz_stride: u32,
+        decayed: u32,
     }
     /// Arguments of `softmax_cross_entropy` and of `mse`.
     LossArgs {
@@ -162,7 +185,7 @@ arguments! {
     /// Arguments of `grad_norm`.
     GradNormArgs { params: u32, max_norm: f32 }
     /// Arguments of `sgd`, `adam`, `rmsprop`, `average` and `lookahead`.
-    UpdateArgs { params: u32, trained: u32, decayed: u32 }
+    UpdateArgs { params: u32, first: u32, trained: u32, decayed: u32 }
     /// Group 1 of every kernel: which pass this is. It lies in a uniform with a dynamic offset, so that one submission
     /// holds many passes.
     Pass {

@@ -1,10 +1,11 @@
 //! The GPU engine: WGSL compute shaders through wgpu.
 //!
 //! [`adapter`] finds and opens an adapter, [`kernels`] is the table of shaders, `buffers` says what lies on the device,
-//! `program` is the step from top to bottom, and the engine hands steps to the device, many to a submission.
+//! `builder` makes the dispatches of a step from top to bottom, `program` holds them, and the engine hands steps to the device, many to a submission.
 
 pub mod adapter;
 mod buffers;
+mod builder;
 mod engine;
 pub mod kernels;
 mod limits;

@@ -55,7 +55,9 @@ pub(super) fn seconds(gpu: &Gpu, ops: usize, encode: impl Fn(usize, &mut wgpu::C
 pub(super) fn timed(setup: &Setup, layout: &Layout, op: &Op, rows: usize, seconds: f64) -> Timed {
     let replicas = setup.replicas as f64;
     let n = rows as f64 * replicas;
-    let params = layout.trained as f64 * replicas;
+    let state = setup.optimizer.state_vectors() as f64;
+    let first = if op.kernel != "grad_norm" && setup.clip_norm.is_none() { layout.biases } else { 0 };
+    let params = (layout.trained - first) as f64 * replicas;
     let x = stride(setup.model.inputs()) as f64;
     let layer = &layout.layers[op.layer.unwrap_or(layout.layers.len() - 1)];
     let (i, o) = (stride(layer.inputs) as f64, stride(layer.outputs) as f64);
@@ -68,7 +70,10 @@ pub(super) fn timed(setup: &Setup, layout: &Layout, op: &Op, rows: usize, second
         }
         "linear" => (2.0 * n * i * o, w + n * i + 2.0 * n * o),
         "linear_dx" => (2.0 * n * i * o, w + n * o + 2.0 * n * i),
-        "linear_dw" => (2.0 * n * i * o, w + n * i + n * o),
+        "linear_dw" => {
+            let (flops, written) = if op.updates { (6.0, 2.0 + 2.0 * state) } else { (0.0, 1.0) };
+            (2.0 * n * i * o + flops * w, written * w + n * i + n * o)
+        }
         "batch_norm" | "layer_norm" => (8.0 * n * o, 3.0 * n * o),
         "activate" => (n * o, 3.0 * n * o),
         "norm_dw" => (3.0 * n * o, 2.0 * n * o),
@@ -77,10 +82,7 @@ pub(super) fn timed(setup: &Setup, layout: &Layout, op: &Op, rows: usize, second
         "metrics" => (2.0 * n, 2.0 * n),
         "grad_norm" => (2.0 * params, params),
         // The optimizer: gradient, weight and state are read, weight and state written.
-        _ => {
-            let vectors = 1 + 2 + 2 * setup.optimizer.state_vectors();
-            (6.0 * params, params * vectors as f64)
-        }
+        _ => (6.0 * params, (3.0 + 2.0 * state) * params),
     };
     let name = op.layer.map_or(op.kernel.to_string(), |l| format!("{} {l}", op.kernel));
     Timed { name, seconds, flops, bytes: 4.0 * values }

@@ -2,9 +2,10 @@
 
 use bytemuck::bytes_of;
 
+use super::updates::rounded;
 use super::{Shape, UNTOUCHED, dispatch, floats, product_tolerance, words};
 use crate::activation::Activation;
-use crate::cpu::{self, Dropout, Finish};
+use crate::cpu::{self, Constants, Dropout, Finish};
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
@@ -14,6 +15,8 @@ use crate::gpu::kernels::{
 };
 use crate::model::stride;
 use crate::noise::{self, Key};
+use crate::optimizer::Optimizer;
+use crate::schedule::Rate;
 use crate::verify::{Check, EPS};
 
 /// Lanes of the products' workgroups, as small as any subgroup.
@@ -185,12 +188,16 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<Vec<Check>> 
     Ok(checks)
 }
 
+/// The gradient by itself, or with a rule what the rule makes of it: weights, biases and state.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Vec<Check>> {
+pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool, optimizer: Option<Optimizer>) -> Result<Vec<Check>> {
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
     let (a, dz) = (shape.activations(8, shape.inputs), shape.activations(9, shape.outputs));
-    let before = shape.weights(10);
+    // Second moments are not negative; a centered one, in state 0, lies above the square of the mean, in state 2.
+    let state = |i: u64, least: f64| shape.weights(40 + i).into_iter().map(|x| x.abs() + least).collect();
+    let before: [Vec<f64>; 4] = [shape.weights(10), state(0, 1.5), state(1, 0.5), state(2, 0.0)];
     let args = LinearDwArgs {
         inputs: inputs as u32 / 4,
         outputs: outputs as u32 / 4,
@@ -199,27 +206,75 @@ pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Vec<Check>
         params_stride: shape.params() as u32 / 4,
         a_stride: (shape.room() * inputs / 4) as u32,
         dz_stride: (shape.room() * outputs / 4) as u32,
+        // The bias has no part in the weight decay.
+        decayed: shape.layer().bias as u32 / 4,
     };
-    let constants = [("LANES", f64::from(PRODUCT_LANES))];
+    let mut constants = vec![("LANES", f64::from(PRODUCT_LANES))];
+    let mut coefficients = crate::optimizer::Coefficients::default();
+    if let Some(optimizer) = optimizer {
+        let update = kernels::update(optimizer.rule());
+        constants.extend([("UPDATE", update.code), update.flag]);
+        coefficients = rounded(optimizer.coefficients(3, Rate { lr: 0.1, momentum: optimizer.momentum() }));
+    }
     let grid = [
         (outputs as u32 / 4).div_ceil(PRODUCT_LANES * COLUMNS),
         (inputs as u32 / 4).div_ceil(DW_ROWS),
         shape.replicas as u32,
     ];
     let pass = Pass { accumulate: u32::from(accumulate), ..shape.pass() };
-    let buffers = [words(&a), words(&dz), words(&before)];
+    let mut buffers = vec![words(&a), words(&dz)];
+    buffers.extend(before.iter().map(|v| words(v)));
     let mut want = before;
-    for (r, grads) in want.chunks_exact_mut(shape.params()).enumerate() {
+    for r in 0..shape.replicas {
         let (a, dz) = (shape.rows_of(&a, r, shape.inputs), shape.rows_of(&dz, r, shape.outputs));
-        cpu::linear_dw(&shape.layer(), accumulate, a, dz, grads);
+        let all = r * shape.params()..(r + 1) * shape.params();
+        let [w, state @ ..] = &mut want;
+        let Some(optimizer) = optimizer else {
+            cpu::linear_dw(&shape.layer(), accumulate, a, dz, &mut w[all]);
+            continue;
+        };
+        let mut grads = vec![0.0; shape.params()];
+        cpu::linear_dw(&shape.layer(), false, a, dz, &mut grads);
+        let bias = shape.layer().bias;
+        for (range, decays) in [(0..bias, true), (bias..bias + outputs, false)] {
+            let at = all.start + range.start..all.start + range.end;
+            let mut parts: Vec<&mut [f64]> = state.iter_mut().map(|s| &mut s[at.clone()]).collect();
+            parts.truncate(optimizer.state_vectors());
+            let c: Constants<f64> = coefficients.into();
+            let c = if decays { c } else { Constants { weight_decay: 0.0, shrink: 1.0, ..c } };
+            cpu::update(optimizer.rule(), &c, 1.0, &grads[range], &mut w[at], &mut parts);
+        }
     }
     // Products of up to 1 make sums of √rows.
-    let tolerance = product_tolerance(shape.rows) * (shape.rows as f64).sqrt();
+    let product = product_tolerance(shape.rows) * (shape.rows as f64).sqrt();
+    // An update hands on the error δ of a gradient g: at most 3 δ to RMSprop's g / √(v − m²) with the variance above 0.4,
+    // less to what is multiplied with a rate, and 0.2 g δ <= δ (1 + v) to a second moment v. A dozen roundings come to it.
+    let bound = |x: f64| match optimizer {
+        None => product + EPS * x.abs(),
+        Some(_) => (4.0 * product + 12.0 * EPS) * (1.0 + x.abs()),
+    };
     let mut checks = Vec::new();
     for kernel in variants(gpu, &kernels::linear_dw) {
-        let got = dispatch(kernel, &constants, bytes_of(&args), pass, grid).run(gpu, &buffers)?;
-        let name = shape.name(kernel.name, if accumulate { " accumulated" } else { "" });
-        checks.push(Check::new(name, &floats(&got[2]), &want, |x| tolerance + EPS * x.abs()));
+        let dispatch = dispatch(kernel, &constants, bytes_of(&args), pass, grid);
+        let got =
+            Dispatch { coefficients: &vec![coefficients.into(); shape.replicas], ..dispatch }.run(gpu, &buffers)?;
+        let more =
+            optimizer.map_or(if accumulate { " accumulated" } else { "" }.into(), |o| format!(" {:?}", o.rule()));
+        let name = shape.name(kernel.name, &more.to_lowercase());
+        let got: Vec<f64> = got[2..].iter().flat_map(|b| floats(b)).collect();
+        checks.push(Check::new(name, &got, &want.concat(), bound));
     }
     Ok(checks)
+}
+
+/// An optimizer of every rule, with and without what is fixed in it.
+pub fn optimizers() -> Vec<Optimizer> {
+    let (lr, weight_decay, eps) = (0.1, 0.01, 1e-8);
+    let mut all = Vec::new();
+    for flag in [false, true] {
+        all.push(Optimizer::Sgd { lr, momentum: 0.9, dampening: 0.0, weight_decay, nesterov: flag });
+        all.push(Optimizer::Adamw { lr, betas: [0.9, 0.99], eps, weight_decay, amsgrad: flag });
+        all.push(Optimizer::Rmsprop { lr, alpha: 0.9, eps, weight_decay, momentum: 0.5, centered: flag });
+    }
+    all
 }

@@ -12,7 +12,7 @@ mod norms;
 mod samples;
 mod updates;
 
-pub use layers::{activate, linear, linear_dw, linear_dx};
+pub use layers::{activate, linear, linear_dw, linear_dx, optimizers};
 pub use losses::{ensemble, metrics, mse, softmax_cross_entropy};
 pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
 pub use samples::{augmentations, gather, gather_augmented};
@@ -65,8 +65,11 @@ pub fn all(gpu: &Gpu) -> Result<Vec<Check>> {
         checks.extend(linear(gpu, Shape { inputs: shape.outputs, ..shape }, Activation::Silu, 0.3)?);
         checks.extend(linear_dx(gpu, shape, false)?);
         checks.extend(linear_dx(gpu, shape, true)?);
-        checks.extend(linear_dw(gpu, shape, false)?);
-        checks.extend(linear_dw(gpu, shape, true)?);
+        checks.extend(linear_dw(gpu, shape, false, None)?);
+        checks.extend(linear_dw(gpu, shape, true, None)?);
+        for optimizer in optimizers() {
+            checks.extend(linear_dw(gpu, shape, false, Some(optimizer))?);
+        }
         checks.extend(norms::all(gpu, shape)?);
         for has_mixup in [false, true] {
             checks.extend(softmax_cross_entropy(gpu, shape, 0.1, has_mixup)?);

@@ -7,8 +7,8 @@ use crate::cpu::{self, Constants};
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{self, Coefficients, GradNormArgs, Kernel, LANES, PARTS, Pass, UpdateArgs};
-use crate::optimizer::{Optimizer, Rule};
+use crate::gpu::kernels::{self, Coefficients, GradNormArgs, LANES, PARTS, Pass, UpdateArgs};
+use crate::optimizer::Optimizer;
 use crate::schedule::Rate;
 use crate::verify::{Check, EPS, uniform};
 
@@ -38,15 +38,24 @@ pub fn grad_norm(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     Ok(Check::new(format!("grad_norm {replicas}x{n}"), &got, &want, |x| tolerance * x.abs()))
 }
 
+/// The coefficients as a kernel reads them: rounded to f32.
+pub(super) fn rounded(c: crate::optimizer::Coefficients) -> crate::optimizer::Coefficients {
+    crate::optimizer::Coefficients {
+        step_size: f64::from(c.step_size as f32),
+        momentum: f64::from(c.momentum as f32),
+        gain: f64::from(c.gain as f32),
+        decay: f64::from(c.decay as f32),
+        fresh: f64::from(c.fresh as f32),
+        correction: f64::from(c.correction as f32),
+        eps: f64::from(c.eps as f32),
+        weight_decay: f64::from(c.weight_decay as f32),
+        shrink: f64::from(c.shrink as f32),
+    }
+}
+
 /// Two updates from a state that is not 0; the second one's result, weights and state.
-fn update(
-    gpu: &Gpu,
-    kernel: &Kernel,
-    flag: (&str, f64),
-    optimizer: Optimizer,
-    n: usize,
-    replicas: usize,
-) -> Result<Check> {
+fn update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize) -> Result<Check> {
+    let kernels::Update { kernel, flag, .. } = kernels::update(optimizer.rule());
     let vectors = optimizer.state_vectors();
     let (grads, weights) = (uniform(17, n * replicas, 1.0), uniform(18, n * replicas, 1.0));
     // Second moments are not negative; a centered one, in state 0, lies above the square of the mean.
@@ -58,23 +67,11 @@ fn update(
         (0..replicas).map(|r| Rate { lr: 0.1 / (r + 1) as f64, momentum: optimizer.momentum() }).collect();
     let coefficients: Vec<_> = rates.iter().map(|&rate| optimizer.coefficients(3, rate)).collect();
     let on_gpu: Vec<Coefficients> = coefficients.iter().map(|&c| c.into()).collect();
-    // What the kernel reads is rounded to f32; the twin gets the rounded numbers too.
-    let rounded = |c: &crate::optimizer::Coefficients| crate::optimizer::Coefficients {
-        step_size: f64::from(c.step_size as f32),
-        momentum: f64::from(c.momentum as f32),
-        gain: f64::from(c.gain as f32),
-        decay: f64::from(c.decay as f32),
-        fresh: f64::from(c.fresh as f32),
-        correction: f64::from(c.correction as f32),
-        eps: f64::from(c.eps as f32),
-        weight_decay: f64::from(c.weight_decay as f32),
-        shrink: f64::from(c.shrink as f32),
-    };
     let clip: Vec<f64> = (0..replicas).map(|r| 1.0 / (1 << r) as f64).collect();
 
     // The weight decay acts on a half, and the last vec4 is not trained.
     let (decayed, trained) = (n / 8 * 4, if n > 4 { n - 4 } else { n });
-    let args = UpdateArgs { params: n as u32 / 4, trained: trained as u32 / 4, decayed: decayed as u32 / 4 };
+    let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: trained as u32 / 4, decayed: decayed as u32 / 4 };
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let groups = args.params.div_ceil(LANES);
     let constants = [flag, ("LANES", f64::from(LANES))];
@@ -83,25 +80,18 @@ fn update(
     buffers.resize(kernel.bindings.len() - 1, vec![0; 4]);
     // Two rows of workgroups, as a long vector has.
     let grid = [groups.div_ceil(2), 2, replicas as u32];
-    let dispatch = Dispatch { coefficients: &on_gpu, ..dispatch(kernel, &constants, bytes_of(&args), pass, grid) };
+    let dispatch = Dispatch { coefficients: &on_gpu, ..dispatch(&kernel, &constants, bytes_of(&args), pass, grid) };
     let buffers = dispatch.run(gpu, &buffers)?;
 
     let mut want = weights;
     for r in 0..replicas {
-        let all: Constants<f64> = rounded(&coefficients[r]).into();
+        let all: Constants<f64> = rounded(coefficients[r]).into();
         let without_decay = Constants { weight_decay: 0.0, shrink: 1.0, ..all };
         for (range, c) in [(0..decayed, all), (decayed..trained, without_decay)] {
             let at = r * n + range.start..r * n + range.end;
             let mut parts: Vec<&mut [f64]> = state.iter_mut().map(|s| &mut s[at.clone()]).collect();
             let (g, w) = (&grads[at.clone()], &mut want[at]);
-            match (optimizer.rule(), &mut parts[..]) {
-                (Rule::Sgd { nesterov }, [v]) => cpu::sgd(&c, nesterov, clip[r], g, w, v),
-                (Rule::Adam { .. }, [m, v]) => cpu::adam(&c, clip[r], g, w, m, v, None),
-                (Rule::Adam { .. }, [m, v, largest]) => cpu::adam(&c, clip[r], g, w, m, v, Some(largest)),
-                (Rule::Rmsprop { .. }, [v, b]) => cpu::rmsprop(&c, clip[r], g, w, v, b, None),
-                (Rule::Rmsprop { .. }, [v, b, mean]) => cpu::rmsprop(&c, clip[r], g, w, v, b, Some(mean)),
-                _ => unreachable!("a rule has its number of state vectors"),
-            }
+            cpu::update(optimizer.rule(), &c, clip[r], g, w, &mut parts);
         }
     }
     want.extend(state.concat());
@@ -129,7 +119,7 @@ pub fn average(gpu: &Gpu, n: usize, replicas: usize, ema: bool) -> Result<Check>
             }
         })
         .collect();
-    let args = UpdateArgs { params: n as u32 / 4, trained: n as u32 / 4, decayed: 0 };
+    let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: n as u32 / 4, decayed: 0 };
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let constants = [("EMA", f64::from(ema)), ("LANES", f64::from(LANES))];
     let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
@@ -147,21 +137,21 @@ pub fn average(gpu: &Gpu, n: usize, replicas: usize, ema: bool) -> Result<Check>
 /// The device is lost, or refuses the shader.
 pub fn sgd(gpu: &Gpu, n: usize, replicas: usize, nesterov: bool) -> Result<Check> {
     let optimizer = Optimizer::Sgd { lr: 0.1, momentum: 0.9, dampening: 0.1, weight_decay: 0.01, nesterov };
-    update(gpu, &kernels::sgd, ("NESTEROV", f64::from(nesterov)), optimizer, n, replicas)
+    update(gpu, optimizer, n, replicas)
 }
 
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn adam(gpu: &Gpu, n: usize, replicas: usize, amsgrad: bool) -> Result<Check> {
     let optimizer = Optimizer::Adamw { lr: 0.1, betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.01, amsgrad };
-    update(gpu, &kernels::adam, ("AMSGRAD", f64::from(amsgrad)), optimizer, n, replicas)
+    update(gpu, optimizer, n, replicas)
 }
 
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn rmsprop(gpu: &Gpu, n: usize, replicas: usize, centered: bool) -> Result<Check> {
     let optimizer = Optimizer::Rmsprop { lr: 0.1, alpha: 0.9, eps: 1e-8, weight_decay: 0.01, momentum: 0.5, centered };
-    update(gpu, &kernels::rmsprop, ("CENTERED", f64::from(centered)), optimizer, n, replicas)
+    update(gpu, optimizer, n, replicas)
 }
 
 /// # Errors
@@ -172,7 +162,7 @@ pub fn lookahead(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let coefficients: Vec<Coefficients> =
         (0..replicas).map(|r| Coefficients { lookahead: alpha(r) as f32, ..Default::default() }).collect();
     let trained = if n > 4 { n - 4 } else { n };
-    let args = UpdateArgs { params: n as u32 / 4, trained: trained as u32 / 4, decayed: 0 };
+    let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: trained as u32 / 4, decayed: 0 };
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
     let constants = [("LANES", f64::from(LANES))];
