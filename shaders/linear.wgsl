@@ -4,7 +4,8 @@
 //
 // One workgroup makes ROWS rows of y and LANES * COLUMNS vec4s of each, its lanes side by side along the outputs, so
 // that their loads of W are neighbours and their loads of a are all the same. One invocation holds ROWS x COLUMNS
-// vec4s in registers. y: its rows, z: its replica.
+// vec4s in registers. y: its rows, z: its replica. With SLICES, a workgroup has as many invocations for each lane, which
+// take a part of the sum each, so that a small y keeps a large device busy.
 
 struct Pass {
     first: u32,
@@ -59,13 +60,17 @@ struct Args {
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override LANES: u32 = 32u;
+override SLICES: u32 = 1u;
 override ACTIVATION: u32 = 0u; // identity, relu, gelu, gelu_tanh, silu, tanh
 override RESIDUAL: bool = false;
 override DROPOUT: bool = false;
 const ROWS: u32 = 16u;
 const COLUMNS: u32 = 2u;
 
-@compute @workgroup_size(LANES)
+// What all slices but the first summed up.
+var<workgroup> parts: array<vec4<f32>, LANES * ROWS * COLUMNS * (SLICES - 1u) + 1u>;
+
+@compute @workgroup_size(LANES, SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let first_row = group.y * ROWS;
     let first_column = group.x * LANES * COLUMNS + lane.x;
@@ -82,7 +87,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
 
     var z: array<array<vec4<f32>, COLUMNS>, ROWS>;
-    for (var k = 0u; k < args.inputs; k++) {
+    let slice = (args.inputs + SLICES - 1u) / SLICES;
+    let end = min((lane.y + 1u) * slice, args.inputs);
+    for (var k = lane.y * slice; k < end; k++) {
         var w0: array<vec4<f32>, COLUMNS>;
         var w1: array<vec4<f32>, COLUMNS>;
         var w2: array<vec4<f32>, COLUMNS>;
@@ -98,6 +105,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             let x = a[row_at[i] + k];
             for (var j = 0u; j < COLUMNS; j++) {
                 z[i][j] = fma(vec4(x.w), w3[j], fma(vec4(x.z), w2[j], fma(vec4(x.y), w1[j], fma(vec4(x.x), w0[j], z[i][j]))));
+            }
+        }
+    }
+
+    if SLICES > 1u {
+        if lane.y > 0u {
+            for (var i = 0u; i < ROWS; i++) {
+                for (var j = 0u; j < COLUMNS; j++) {
+                    parts[(((lane.y - 1u) * ROWS + i) * COLUMNS + j) * LANES + lane.x] = z[i][j];
+                }
+            }
+        }
+        workgroupBarrier();
+        if lane.y > 0u {
+            return;
+        }
+        for (var s = 0u; s < SLICES - 1u; s++) {
+            for (var i = 0u; i < ROWS; i++) {
+                for (var j = 0u; j < COLUMNS; j++) {
+                    z[i][j] += parts[((s * ROWS + i) * COLUMNS + j) * LANES + lane.x];
+                }
             }
         }
     }

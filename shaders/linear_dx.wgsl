@@ -6,7 +6,8 @@
 // dz: (R, room, outputs), W: (R, inputs, outputs), slope and dx: (R, room, inputs), all in vec4s along the last axis.
 //
 // One workgroup makes ROWS rows of dx and LANES vec4s of each, its lanes side by side along the inputs. One invocation
-// holds ROWS vec4s in registers and reads four rows of W for them. y: its rows, z: its replica.
+// holds ROWS vec4s in registers and reads four rows of W for them. y: its rows, z: its replica. SLICES are those of
+// linear.wgsl.
 
 struct Pass {
     first: u32,
@@ -40,11 +41,15 @@ struct Args {
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override LANES: u32 = 32u;
+override SLICES: u32 = 1u;
 override RESIDUAL: bool = false;
 override KEEP: bool = false;
 const ROWS: u32 = 16u;
 
-@compute @workgroup_size(LANES)
+// What all slices but the first summed up.
+var<workgroup> parts: array<vec4<f32>, LANES * ROWS * (SLICES - 1u) + 1u>;
+
+@compute @workgroup_size(LANES, SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let first_row = group.y * ROWS;
     let column = group.x * LANES + lane.x;
@@ -58,7 +63,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let w_at = r * args.params_stride + args.weight + 4u * min(column, args.inputs - 1u) * args.outputs;
 
     var sum: array<vec4<f32>, ROWS>;
-    for (var k = 0u; k < args.outputs; k++) {
+    let slice = (args.outputs + SLICES - 1u) / SLICES;
+    let end = min((lane.y + 1u) * slice, args.outputs);
+    for (var k = lane.y * slice; k < end; k++) {
         // Four rows of W, transposed: one vec4 along the inputs for each of four outputs.
         let w = transpose(mat4x4<f32>(
             params[w_at + k],
@@ -69,6 +76,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         for (var i = 0u; i < ROWS; i++) {
             let d = dz[row_at[i] + k];
             sum[i] = fma(vec4(d.w), w[3], fma(vec4(d.z), w[2], fma(vec4(d.y), w[1], fma(vec4(d.x), w[0], sum[i]))));
+        }
+    }
+
+    if SLICES > 1u {
+        if lane.y > 0u {
+            for (var i = 0u; i < ROWS; i++) {
+                parts[((lane.y - 1u) * ROWS + i) * LANES + lane.x] = sum[i];
+            }
+        }
+        workgroupBarrier();
+        if lane.y > 0u {
+            return;
+        }
+        for (var s = 0u; s < SLICES - 1u; s++) {
+            for (var i = 0u; i < ROWS; i++) {
+                sum[i] += parts[(s * ROWS + i) * LANES + lane.x];
+            }
         }
     }
 

@@ -68,35 +68,44 @@ impl Device {
     /// Opens the engine, and says in words why it is this one.
     ///
     /// # Errors
-    /// No such adapter; f64 on an adapter; what [`Setup::check`] refuses; [`Error::DeviceMemory`].
+    /// What [`find`](Self::find) refuses; f64 on an adapter; what [`Setup::check`] refuses; [`Error::DeviceMemory`].
     pub fn open(&self, precision: Precision, setup: Setup, options: Options) -> Result<(Box<dyn Engine>, String)> {
+        let (adapter, reason) = self.find(precision)?;
+        Ok((Self::build(adapter.map(|a| a.index), precision, setup, options)?, reason))
+    }
+
+    /// The adapter that is meant, or none for the CPU engine, and in words why.
+    ///
+    /// # Errors
+    /// No such adapter.
+    pub fn find(&self, precision: Precision) -> Result<(Option<adapter::Description>, String)> {
         let adapters = if matches!(self, Self::Cpu) { Vec::new() } else { adapter::list() };
         let (index, reason) = match self {
-            Self::Cpu => (None, "asked for".to_string()),
-            Self::Auto if precision == Precision::F64 => (None, "only the CPU engine has f64".into()),
+            Self::Cpu => (None, "asked for"),
+            Self::Auto if precision == Precision::F64 => (None, "only the CPU engine has f64"),
             Self::Auto => match adapters.iter().position(|a| a.hardware) {
-                Some(index) => (Some(index), "the first hardware GPU".into()),
-                None if adapters.is_empty() => (None, "no GPU found".into()),
-                None => (None, "no hardware GPU found, only software ones; --device gpu takes those".into()),
+                Some(index) => (Some(index), "the first hardware GPU"),
+                None if adapters.is_empty() => (None, "no GPU found"),
+                None => (None, "no hardware GPU found, only software ones; --device gpu takes those"),
             },
             Self::Gpu if adapters.is_empty() => {
                 return Err(Gpu::open_any().err().unwrap_or_else(|| Error::Device("no adapter found".into())));
             }
-            Self::Gpu if adapters[0].hardware => (Some(0), "the first hardware GPU".into()),
-            Self::Gpu => (Some(0), "a software adapter, for want of a GPU".into()),
+            Self::Gpu if adapters[0].hardware => (Some(0), "the first hardware GPU"),
+            Self::Gpu => (Some(0), "a software adapter, for want of a GPU"),
             Self::Index(_) | Self::Name(_) => {
-                if let index @ Some(_) = self.choose(&adapters) {
-                    return Self::build(index, precision, setup, options).map(|engine| (engine, "asked for".into()));
-                }
-                let names: Vec<String> = adapters.iter().map(|a| format!("{} ({})", a.index, a.name)).collect();
-                let list = if names.is_empty() { "none".to_string() } else { names.join(", ") };
-                return Err(Error::config(
-                    "train.device",
-                    format!("expected auto, cpu, gpu or an adapter of: {list}; found {:?}", self.to_string()),
-                ));
+                let Some(index) = self.choose(&adapters) else {
+                    let names: Vec<String> = adapters.iter().map(|a| format!("{} ({})", a.index, a.name)).collect();
+                    let list = if names.is_empty() { "none".to_string() } else { names.join(", ") };
+                    return Err(Error::config(
+                        "train.device",
+                        format!("expected auto, cpu, gpu or an adapter of: {list}; found {:?}", self.to_string()),
+                    ));
+                };
+                (Some(index), "asked for")
             }
         };
-        Self::build(index, precision, setup, options).map(|engine| (engine, reason))
+        Ok((index.map(|index| adapters[index].clone()), reason.to_string()))
     }
 
     /// The place in `adapters` of the one that a number or a name means.
@@ -109,7 +118,12 @@ impl Device {
     }
 
     /// The engine on the adapter at `index`, or on the CPU.
-    fn build(index: Option<usize>, precision: Precision, setup: Setup, options: Options) -> Result<Box<dyn Engine>> {
+    pub(crate) fn build(
+        index: Option<usize>,
+        precision: Precision,
+        setup: Setup,
+        options: Options,
+    ) -> Result<Box<dyn Engine>> {
         Ok(match (index, precision) {
             (None, Precision::F32) => Box::new(CpuEngine::<f32>::new(setup)?),
             (None, Precision::F64) => Box::new(CpuEngine::<f64>::new(setup)?),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::average::{Average, Take};
 use crate::data::{Augment, Dataset, Part};
 use crate::error::{Error, Result};
+use crate::gpu::forms::Forms;
 use crate::loss::Loss;
 use crate::model::{Layout, Mlp, NORM_MOMENTUM, Norm};
 use crate::optimizer::{Decay, Optimizer};
@@ -435,6 +436,12 @@ pub trait Engine {
     /// # Errors
     /// The device is lost.
     fn limits(&mut self) -> Result<Limits>;
+
+    /// The forms of its matrix products, which [`Options::forms`](crate::gpu::Options) replays bit for bit; none where there
+    /// is no choice.
+    fn forms(&self) -> Forms {
+        Forms::new()
+    }
 
     /// Dispatches of one step, clipping included and averages not; 0 where there is no such thing.
     fn dispatches(&self) -> usize;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use thalweg::activation::Activation;
 use thalweg::gpu::adapter::Gpu;
-use thalweg::gpu::kernels::{LANES, ROWS};
+use thalweg::gpu::kernels::{self, LANES, ROWS};
 use thalweg::verify::Check;
 use thalweg::verify::kernels::{self as verify, Shape};
 
@@ -92,13 +92,15 @@ fn gather() {
 #[test]
 fn linear() {
     over_shapes(|gpu, shape| {
-        pass(verify::linear(gpu, shape, Activation::ALL[shape.outputs % 6], 0.0).unwrap());
+        let forms = verify::plain_forms(gpu, &kernels::linear);
+        pass(verify::linear(gpu, shape, Activation::ALL[shape.outputs % 6], 0.0, &forms).unwrap());
     });
     let Some(gpu) = common::gpu() else { return };
     for activation in Activation::ALL {
         for (inputs, dropout) in [(30, 0.0), (21, 0.4)] {
             let shape = Shape { replicas: 2, rows: 17, inputs, outputs: 21 };
-            pass(verify::linear(&gpu, shape, activation, dropout).unwrap());
+            let forms = verify::plain_forms(&gpu, &kernels::linear);
+            pass(verify::linear(&gpu, shape, activation, dropout, &forms).unwrap());
         }
     }
 }
@@ -153,16 +155,32 @@ fn lookahead() {
 
 #[test]
 fn linear_dx() {
-    over_shapes(|gpu, shape| pass([false, true].map(|f| verify::linear_dx(gpu, shape, f).unwrap()).concat()));
+    over_shapes(|gpu, shape| {
+        let forms = verify::plain_forms(gpu, &kernels::linear_dx);
+        pass([false, true].map(|f| verify::linear_dx(gpu, shape, f, &forms).unwrap()).concat());
+    });
 }
 
 #[test]
 fn linear_dw() {
     over_shapes(|gpu, shape| {
-        pass([false, true].map(|f| verify::linear_dw(gpu, shape, f, None).unwrap()).concat());
-        let optimizers = verify::optimizers().into_iter();
-        pass(optimizers.flat_map(|optimizer| verify::linear_dw(gpu, shape, false, Some(optimizer)).unwrap()));
+        let forms = verify::plain_forms(gpu, &kernels::linear_dw);
+        pass([false, true].map(|f| verify::linear_dw(gpu, shape, f, None, &forms).unwrap()).concat());
+        let update = |optimizer| verify::linear_dw(gpu, shape, false, Some(optimizer), &forms).unwrap();
+        pass(verify::optimizers().into_iter().flat_map(update));
     });
+}
+
+/// What measuring may choose computes the same.
+#[test]
+fn every_form_of_the_products() {
+    let Some(gpu) = common::gpu() else { return };
+    let shape = |replicas, rows, inputs, outputs| Shape { replicas, rows, inputs, outputs };
+    for shape in
+        [shape(1, 1, 1, 1), shape(2, 1, 67, 33), shape(1, 7, 100, 70), shape(2, 33, 30, 65), shape(1, 64, 17, 9)]
+    {
+        pass(verify::every_form(&gpu, shape).unwrap());
+    }
 }
 
 #[test]

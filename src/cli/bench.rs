@@ -16,7 +16,7 @@ use thalweg::report::{Curve, Scale, curves};
 use thalweg::run::Config;
 
 use super::settings::Settings;
-use super::{say, table, thousands};
+use super::{measuring, say, table, thousands};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -145,7 +145,7 @@ fn limits_table(limits: &Limits) -> String {
 
 /// Opens the engine of `setup`, with words on it.
 fn open(config: &Config, setup: Setup) -> anyhow::Result<(Box<dyn Engine>, String)> {
-    let (engine, reason) = config.engine(setup)?;
+    let (engine, reason) = config.engine(setup, None, measuring)?;
     let words = format!("{}: {reason}", engine.describe());
     Ok((engine, words))
 }

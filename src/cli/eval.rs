@@ -10,7 +10,7 @@ use thalweg::run::{self, Config, weight_file};
 use toml::Value;
 
 use super::settings::read_table;
-use super::{EVALUATION_HEADER, evaluation_row, say, table};
+use super::{EVALUATION_HEADER, evaluation_row, measuring, say, table};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         config.train.batch.filter(|_| config.train.batch_of(dataset.train.len()) <= dataset.train.len());
     let setup = config.setup(dataset)?;
     let is_classification = setup.dataset.is_classification();
-    let (mut engine, reason) = config.engine(setup)?;
+    let (mut engine, reason) = config.engine(setup, None, measuring)?;
     let replicas = config.train.replicas;
     // What the run's averages left: those slots whose files are there.
     let kept: Vec<Slot> = engine

@@ -11,7 +11,7 @@ use thalweg::report::{Curve, Scale, curves};
 use thalweg::train::initialize;
 
 use super::settings::Settings;
-use super::{chart, say};
+use super::{chart, measuring, say};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.settings.resolve()?;
     // No average is needed, and no slot for the best weights.
     let setup = Setup { average: Average::default(), keep_best: false, ..config.setup(config.dataset()?)? };
-    let (mut engine, reason) = config.engine(setup)?;
+    let (mut engine, reason) = config.engine(setup, None, measuring)?;
     let engine = engine.as_mut();
     match &config.model.init_from {
         Some(path) => {

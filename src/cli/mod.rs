@@ -11,7 +11,7 @@ mod settings;
 mod train;
 mod verify;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +53,15 @@ enum Command {
 const FAILED: u8 = 1;
 /// Exit status for input that cannot be used.
 const BAD_INPUT: u8 = 2;
+
+/// Says on a terminal what is measured, in a line that the next one overwrites.
+fn measuring(product: &str) {
+    let mut terminal = std::io::stderr();
+    if terminal.is_terminal() {
+        let _ = write!(terminal, "\r\x1b[Kmeasuring {product}\r");
+        let _ = terminal.flush();
+    }
+}
 
 /// Runs the command and prints an error as one line.
 pub fn main() -> ExitCode {

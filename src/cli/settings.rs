@@ -138,6 +138,10 @@ pub struct Settings {
     /// Device memory that may be taken, as 512MiB; data that does not fit is streamed [default: all]
     #[arg(long, help_heading = "Run", value_name = "BYTES")]
     memory: Option<String>,
+    /// Do not choose the forms of the matrix products by measuring them, which takes a second or two when an adapter sees
+    /// a shape for the first time
+    #[arg(long, help_heading = "Run")]
+    no_tune: bool,
     /// Write every so many steps a line to metrics.jsonl, 0 for none [default: 10]
     #[arg(long, help_heading = "Run", value_name = "STEPS")]
     log_every: Option<i64>,
@@ -254,6 +258,9 @@ impl Settings {
         flags.extend(numbers.iter().filter_map(|(key, v)| v.map(|v| (*key, Value::Float(v)))));
         flags.extend(counts.iter().filter_map(|(key, v)| v.map(|v| (*key, Value::Integer(v)))));
         flags.extend(switches.iter().filter(|(_, v)| *v).map(|(key, _)| (*key, Value::Boolean(true))));
+        if self.no_tune {
+            flags.push(("train.tune", Value::Boolean(false)));
+        }
         if let Some(betas) = &self.betas {
             let numbers = list(betas, Value::Float);
             let numbers = numbers.filter(|n| n.len() == 2);

@@ -14,7 +14,7 @@ use thalweg::stop::Ended;
 use thalweg::train::{Epoch, Progress, Trainer};
 
 use super::settings::{Settings, read_table};
-use super::{EVALUATION_HEADER, evaluation_row, say, table, thousands};
+use super::{EVALUATION_HEADER, evaluation_row, measuring, say, table, thousands};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -61,7 +61,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let setup = config.setup(dataset)?;
     (config.train.batch, config.model.loss) = (Some(Batch::Size(setup.batch)), Some(setup.loss));
     let data = setup.dataset.clone();
-    let (mut engine, reason) = config.engine(setup)?;
+    // A resumed run goes on with the forms that it began with.
+    let recorded = args.resume.as_deref().map(run::forms).transpose()?;
+    let (mut engine, reason) = config.engine(setup, recorded, measuring)?;
     let engine = engine.as_mut();
 
     let device = engine.describe();
@@ -99,7 +101,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (Some(dir), Some(Checkpoint { progress, .. })) => {
             Run::resume(dir, &config, progress, progress.epoch * trainer.steps_per_epoch(), &data)?
         }
-        _ => Run::create(args.run.as_deref(), args.overwrite, &config, &data)?,
+        _ => {
+            let forms = trainer.engine().forms();
+            Run::create(args.run.as_deref(), args.overwrite, &config, &data, &forms)?
+        }
     };
     let (outcome, ended) = epochs(&config, &data, &mut trainer, &mut run, args.quiet);
     let diverged = match &ended {

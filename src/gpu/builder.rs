@@ -1,24 +1,23 @@
 //! Makes the dispatches of steps and evaluations: compiles kernels and binds buffers.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use bytemuck::Pod;
 use wgpu::util::DeviceExt;
 use wgpu::{BindGroup, Buffer, BufferUsages};
 
 use super::adapter::Gpu;
 use super::buffers::{Buffers, Records, record_bytes};
-use super::kernels::{self, COLUMNS, DW_ROWS, Kernel, LANES, NORM_COLUMNS, PARTS, Pipeline, ROWS};
+use super::forms::Forms;
+use super::kernels::{self, Kernel, LANES, NORM_COLUMNS, PARTS, Pipeline};
 use super::program::{After, EvalProgram, Extent, Op, TrainProgram};
-use crate::cpu::Dropout;
+use super::tune::Tuner;
 use crate::data::{Features, Targets};
 use crate::engine::{Setup, Slot};
+use crate::error::Result;
 use crate::loss::Loss;
 use crate::model::{Layer, Layout, Norm, stride};
-use crate::noise;
-
-/// Passes of fewer rows get workgroups of as many, and weight gradients in larger tiles, since their workgroups have little
-/// to do: at batch 1 `linear 0` of 3072-512-256-10 takes 0.9 ms instead of 4.1 on the software driver.
-const FEW_ROWS: u32 = 8;
-const FEW_DW_ROWS: u32 = 16;
 
 /// One part's samples on the device.
 pub(super) struct PartBuffers<'a> {
@@ -34,47 +33,63 @@ pub(super) struct PartBuffers<'a> {
 
 impl PartBuffers<'_> {
     /// Whether each replica takes samples of its own.
-    fn is_training(&self) -> bool {
+    pub fn is_training(&self) -> bool {
         self.order_stride != 0
     }
 }
 
 /// Makes the dispatches: compiles kernels and binds buffers.
 pub(super) struct Builder<'a> {
-    gpu: &'a Gpu,
-    setup: &'a Setup,
-    layout: &'a Layout,
-    buffers: &'a Buffers,
-    step_layout: wgpu::BindGroupLayout,
-    /// Lanes of the products' workgroups: a subgroup.
-    lanes: u32,
+    pub(super) gpu: &'a Gpu,
+    pub(super) setup: &'a Setup,
+    pub(super) layout: &'a Layout,
+    pub(super) buffers: &'a Buffers,
+    pub(super) step_layout: wgpu::BindGroupLayout,
+    /// A subgroup.
+    pub(super) lanes: u32,
+    pub(super) tuner: Tuner,
+    /// What was compiled, by kernel and constants: layers share it.
+    compiled: RefCell<HashMap<String, Pipeline>>,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(gpu: &'a Gpu, setup: &'a Setup, layout: &'a Layout, buffers: &'a Buffers) -> Self {
+    pub fn new(gpu: &'a Gpu, setup: &'a Setup, layout: &'a Layout, buffers: &'a Buffers, tuner: Tuner) -> Self {
         let lanes = gpu.description.subgroup[1].clamp(8, 64);
-        Self { gpu, setup, layout, buffers, step_layout: kernels::step_layout(gpu), lanes }
+        Self {
+            gpu,
+            setup,
+            layout,
+            buffers,
+            step_layout: kernels::step_layout(gpu),
+            lanes,
+            tuner,
+            compiled: RefCell::default(),
+        }
     }
 
-    pub fn train(&self, part: &PartBuffers) -> TrainProgram {
+    /// # Errors
+    /// The device is lost while it measures.
+    pub fn train(&self, part: &PartBuffers) -> Result<TrainProgram> {
+        self.choose_forms(part)?;
         let mut forward = self.gather(part);
-        forward.extend(self.forward(&self.buffers.params, part));
+        forward.extend(self.forward(&self.buffers.params, part)?);
         forward.extend(self.loss(part));
         let mut statistics = Vec::new();
         if self.setup.model.norm == Norm::Batch {
             statistics = self.gather(part);
-            statistics.extend(self.forward(&self.buffers.eval_params, part));
+            statistics.extend(self.forward(&self.buffers.eval_params, part)?);
         }
-        let backward = self.backward(false);
+        let backward = self.backward(false)?;
         let mut update = self.clip();
         update.push(self.update(0));
-        let fused = self.setup.clip_norm.is_none().then(|| {
-            let mut fused = self.backward(true);
+        let mut fused = None;
+        if self.is_fused() {
+            let mut ops = self.backward(true)?;
             if self.layout.biases < self.layout.trained {
-                fused.push(self.update(self.layout.biases));
+                ops.push(self.update(self.layout.biases));
             }
-            fused
-        });
+            fused = Some(ops);
+        }
         let mut after = Vec::new();
         for (slot, buffer) in &self.buffers.kept {
             match slot {
@@ -84,14 +99,16 @@ impl<'a> Builder<'a> {
                 _ => {}
             }
         }
-        TrainProgram { step: self.step(), forward, backward, update, fused, statistics, after }
+        Ok(TrainProgram { step: self.step(), forward, backward, update, fused, statistics, after })
     }
 
-    pub fn eval(&self, part: &PartBuffers) -> EvalProgram {
+    /// # Errors
+    /// The device is lost while it measures.
+    pub fn eval(&self, part: &PartBuffers) -> Result<EvalProgram> {
         let mut forward = self.gather(part);
-        forward.extend(self.forward(&self.buffers.eval_params, part));
+        forward.extend(self.forward(&self.buffers.eval_params, part)?);
         let ensemble = if self.setup.average.snapshots.is_some() { vec![self.ensemble(part)] } else { Vec::new() };
-        EvalProgram { step: self.step(), forward, ensemble, loss: self.loss(part) }
+        Ok(EvalProgram { step: self.step(), forward, ensemble, loss: self.loss(part) })
     }
 
     /// raw records -> x: (R or 1, room, width); one dispatch for each buffer of records, and under mixup two
@@ -149,58 +166,8 @@ impl<'a> Builder<'a> {
         ops
     }
 
-    /// a[l] -> a[l + 1], slope[l]: (R, room, outputs)
-    fn forward(&self, params: &Buffer, part: &PartBuffers) -> Vec<Op> {
-        let mut ops = Vec::new();
-        for (l, layer) in self.layout.layers.iter().enumerate() {
-            let (b, model) = (self.buffers, &self.setup.model);
-            let (inputs, outputs, params_stride) = self.dims(layer);
-            let shared_x = l == 0 && !part.is_training();
-            let a_stride = if shared_x { 0 } else { self.rows_stride(layer.inputs) };
-            let y_stride = self.rows_stride(layer.outputs);
-            let dropout = if part.is_training() && model.is_hidden(l) { model.dropout } else { 0.0 };
-            let (purpose, dropped) = (noise::DROPOUT + l as u32, Dropout::threshold(dropout));
-            let kept = Dropout::kept(dropout) as f32;
-            let finish = [
-                ("ACTIVATION", f64::from(model.activation_after(l).code())),
-                ("RESIDUAL", f64::from(model.is_residual(l))),
-                ("DROPOUT", f64::from(dropout > 0.0)),
-            ];
-            let plain = [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0)];
-            let xhat = &b.xhat[l];
-            let finish_of_linear = if xhat.is_some() { plain } else { finish };
-            let (kernel, tile_rows) = self.product(kernels::linear, part.is_training());
-            let pipeline = self.compile(&kernel, &[&finish_of_linear[..], &[("LANES", self.lanes.into())]].concat());
-            let (weight, bias) = (layer.weight as u32 / 4, layer.bias as u32 / 4);
-            let args = kernels::LinearArgs {
-                inputs,
-                outputs,
-                weight,
-                bias,
-                params_stride,
-                a_stride,
-                y_stride,
-                purpose,
-                dropped,
-                kept,
-            };
-            let buffers = [params, &b.a[l], xhat.as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
-            let grid = self.grid(Extent::Fixed(outputs.div_ceil(self.lanes * COLUMNS)), Extent::Rows(tile_rows));
-            ops.push(self.op(&pipeline, "linear", &args, &buffers, grid).of_layer(l));
-            if let (Some(xhat), Some(inverse)) = (xhat, &b.inverse[l]) {
-                ops.push(self.norm(l, params, part, xhat, inverse).of_layer(l));
-                let args = kernels::ActivateArgs { outputs, a_stride, y_stride, purpose, dropped, kept };
-                let pipeline = self.compile(&kernels::activate, &[&finish[..], &[("LANES", LANES.into())]].concat());
-                let a = if model.is_residual(l) { &b.a[l] } else { &b.unused[0] };
-                let grid = self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Rows(1));
-                ops.push(self.op(&pipeline, "activate", &args, &[a, &b.a[l + 1], &b.slope[l]], grid).of_layer(l));
-            }
-        }
-        ops
-    }
-
     /// z in xhat -> xhat, n in a[l + 1]: (R, room, outputs); inverse
-    fn norm(&self, l: usize, params: &Buffer, part: &PartBuffers, xhat: &Buffer, inverse: &Buffer) -> Op {
+    pub(super) fn norm(&self, l: usize, params: &Buffer, part: &PartBuffers, xhat: &Buffer, inverse: &Buffer) -> Op {
         let layer = &self.layout.layers[l];
         let (_, outputs, params_stride) = self.dims(layer);
         let (gamma, beta) = (layer.gamma as u32 / 4, layer.beta as u32 / 4);
@@ -264,69 +231,8 @@ impl<'a> Builder<'a> {
         self.op(&pipeline, "ensemble", &args, &[&b.a[self.setup.model.layers()], &b.mean], grid)
     }
 
-    /// dz[l] -> dz[l - 1]: (R, room, inputs); dz[l] -> dW, db of layer l in grads: (R, P), or used up in params and state
-    fn backward(&self, is_fused: bool) -> Vec<Op> {
-        let (b, model) = (self.buffers, &self.setup.model);
-        let lanes = ("LANES", f64::from(self.lanes));
-        let (kernel, dw_rows) = if self.setup.most_in_pass() < FEW_ROWS as usize {
-            (kernels::linear_dw.with_rows(FEW_DW_ROWS), FEW_DW_ROWS)
-        } else {
-            (kernels::linear_dw.variant_for(self.gpu), DW_ROWS)
-        };
-        let rule = kernels::update(self.setup.optimizer.rule());
-        let dw_constants = if is_fused { vec![lanes, ("UPDATE", rule.code), rule.flag] } else { vec![lanes] };
-        let dw = self.compile(&kernel, &dw_constants);
-        let mut dw_buffers = if is_fused { vec![&b.params] } else { vec![&b.grads] };
-        dw_buffers.extend(b.state.iter().filter(|_| is_fused));
-        dw_buffers.resize(kernel.bindings.len() - 3, &b.unused[1]);
-        let mut ops = Vec::new();
-        for (l, layer) in self.layout.layers.iter().enumerate().rev() {
-            if let (Some(xhat), Some(inverse)) = (&b.xhat[l], &b.inverse[l]) {
-                ops.extend(self.norm_backward(l, xhat, inverse).map(|op| op.of_layer(l)));
-            }
-            let (inputs, outputs, params_stride) = self.dims(layer);
-            let dz_stride = self.rows_stride(layer.outputs);
-            if l > 0 {
-                let args = kernels::LinearDxArgs {
-                    inputs,
-                    outputs,
-                    weight: layer.weight as u32 / 4,
-                    params_stride,
-                    dz_stride,
-                    dx_stride: self.rows_stride(layer.inputs),
-                };
-                let above = b.da.get(l + 1).and_then(Option::as_ref).filter(|_| model.is_residual(l));
-                let constants =
-                    [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some())), lanes];
-                let (kernel, tile_rows) = self.product(kernels::linear_dx, true);
-                let dx = self.compile(&kernel, &constants);
-                let grid = self.grid(Extent::Fixed(inputs.div_ceil(self.lanes)), Extent::Rows(tile_rows));
-                let above = above.unwrap_or(&b.unused[0]);
-                let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
-                let buffers = [&b.params, &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
-                ops.push(self.op(&dx, "linear_dx", &args, &buffers, grid).of_layer(l));
-            }
-            let args = kernels::LinearDwArgs {
-                inputs,
-                outputs,
-                weight: layer.weight as u32 / 4,
-                bias: layer.bias as u32 / 4,
-                params_stride,
-                a_stride: self.rows_stride(layer.inputs),
-                dz_stride,
-                decayed: self.setup.decayed(self.layout) as u32 / 4,
-            };
-            let x = Extent::Fixed(outputs.div_ceil(self.lanes * COLUMNS));
-            let grid = self.grid(x, Extent::Fixed(inputs.div_ceil(dw_rows)));
-            let buffers = [&[&b.a[l], &b.dz[l]], &dw_buffers[..]].concat();
-            let op = self.op(&dw, "linear_dw", &args, &buffers, grid);
-            ops.push(Op { updates: is_fused, ..op.of_layer(l) });
-        }
-        ops
-    }
-
     /// dn in dz[l] -> dγ, dβ in grads: (R, P); dn -> dz[l]: (R, room, outputs)
-    fn norm_backward(&self, l: usize, xhat: &Buffer, inverse: &Buffer) -> [Op; 2] {
+    pub(super) fn norm_backward(&self, l: usize, xhat: &Buffer, inverse: &Buffer) -> [Op; 2] {
         let (b, layer) = (self.buffers, &self.layout.layers[l]);
         let (_, outputs, params_stride) = self.dims(layer);
         let (gamma, beta) = (layer.gamma as u32 / 4, layer.beta as u32 / 4);
@@ -403,7 +309,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Group 1.
-    fn step(&self) -> BindGroup {
+    pub(super) fn step(&self) -> BindGroup {
         self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
             layout: &self.step_layout,
@@ -421,18 +327,22 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// The variant of `linear` or `linear_dx` for the rows that a pass has at most, and the rows of its workgroups. The sums
-    /// have the same order in all.
-    fn product(&self, kernel: Kernel, is_training: bool) -> (Kernel, u32) {
-        let rows = if is_training { self.setup.most_in_pass() } else { self.setup.room() } as u32;
-        if rows < FEW_ROWS { (kernel.with_rows(rows), rows) } else { (kernel.variant_for(self.gpu), ROWS) }
+    /// The forms of the products, once all programs are built. What measuring left in params and state is gone.
+    pub fn into_forms(self) -> Forms {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let b = self.buffers;
+        [&b.params, &b.grads].into_iter().chain(&b.state).for_each(|buffer| encoder.clear_buffer(buffer, 0, None));
+        self.gpu.queue.submit([encoder.finish()]);
+        self.tuner.used()
     }
 
-    fn compile(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
-        kernel.compile(self.gpu, &self.step_layout, "main", constants)
+    pub(super) fn compile(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
+        let key = format!("{} {:?} {constants:?}", kernel.name, kernel.tile);
+        let compile = || kernel.compile(self.gpu, &self.step_layout, "main", constants);
+        self.compiled.borrow_mut().entry(key).or_insert_with(compile).clone()
     }
 
-    fn op<T: Pod>(
+    pub(super) fn op<T: Pod>(
         &self,
         pipeline: &Pipeline,
         kernel: &'static str,
@@ -455,17 +365,17 @@ impl<'a> Builder<'a> {
         Op { kernel, layer: None, updates: false, pipeline: pipeline.pipeline.clone(), bindings, x, y, replicas }
     }
 
-    fn grid(&self, x: Extent, y: Extent) -> (Extent, Extent, u32) {
+    pub(super) fn grid(&self, x: Extent, y: Extent) -> (Extent, Extent, u32) {
         (x, y, self.setup.replicas as u32)
     }
 
     /// vec4s of an input row, of an output row, and of one replica's parameters.
-    fn dims(&self, layer: &Layer) -> (u32, u32, u32) {
+    pub(super) fn dims(&self, layer: &Layer) -> (u32, u32, u32) {
         (stride(layer.inputs) as u32 / 4, stride(layer.outputs) as u32 / 4, self.layout.len as u32 / 4)
     }
 
     /// vec4s of one replica's rows of `width`.
-    fn rows_stride(&self, width: usize) -> u32 {
+    pub(super) fn rows_stride(&self, width: usize) -> u32 {
         (self.setup.room() * stride(width) / 4) as u32
     }
 }

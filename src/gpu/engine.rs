@@ -8,9 +8,11 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder, MapMode, PollType, SubmissionIn
 use super::adapter::Gpu;
 use super::buffers::{self, Buffers, PASSES, Records, SLOTS, record_bytes};
 use super::builder::{Builder, PartBuffers, target_words};
+use super::forms::Forms;
 use super::kernels::{Coefficients, PASS_BYTES, Pass};
 use super::profile;
 use super::program::{After, EvalProgram, TrainProgram};
+use super::tune::{Measuring, Tuner};
 use crate::cpu::no_part;
 use crate::data::Part;
 use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, Setup, Slot, Step, StepMetrics, Timed};
@@ -18,13 +20,17 @@ use crate::error::{Error, Result};
 use crate::model::{Layout, Norm};
 
 /// How the engine uses its device.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Bytes of device memory that may be taken; the data set is streamed when it does not fit beside the rest.
     /// Default: what the device has.
     pub memory: Option<u64>,
     /// Bytes of the largest buffer of records, for tests. Default: the adapter's limit.
     pub record_buffer: Option<u64>,
+    /// Forms of the matrix products to use, measured before or replayed. Default: none.
+    pub forms: Forms,
+    /// Measures the products that `forms` lacks, in a second or two, and is told of each. Default: they get the built-in form.
+    pub measure: Option<Measuring>,
 }
 
 /// Submissions under way before the host waits for the oldest.
@@ -48,6 +54,7 @@ pub struct GpuEngine {
     pending: VecDeque<Pending>,
     spare: Vec<Buffer>,
     taken: Vec<Allocation>,
+    forms: Forms,
     gpu: Gpu,
 }
 
@@ -107,7 +114,8 @@ impl GpuEngine {
             Records::Resident(_) => None,
         };
 
-        let builder = Builder::new(&gpu, &setup, &layout, &buffers);
+        let tuner = Tuner::new(options.forms, options.measure);
+        let builder = Builder::new(&gpu, &setup, &layout, &buffers, tuner);
         let mut train = None;
         let mut eval = [const { None }; 3];
         for part in parts {
@@ -128,17 +136,33 @@ impl GpuEngine {
                 order_stride: 0,
                 samples: samples.len(),
             };
-            eval[part as usize] = Some(builder.eval(&part_buffers));
             if part == Part::Train {
                 let order_stride = samples.len() as u32;
-                train = Some(builder.train(&PartBuffers { order: &buffers.order, order_stride, ..part_buffers }));
+                train = Some(builder.train(&PartBuffers { order: &buffers.order, order_stride, ..part_buffers })?);
             }
+            eval[part as usize] = Some(builder.eval(&part_buffers)?);
         }
         let train = train.ok_or_else(|| no_part(&setup, Part::Train))?;
+        let forms = builder.into_forms();
         gpu.check()?;
         let seeds = (0..setup.replicas).map(|r| setup.noise_seed(r)).collect();
         let (orders, pending, spare) = (Vec::new(), VecDeque::new(), Vec::new());
-        Ok(Self { setup, layout, buffers, records, stream, train, eval, orders, seeds, pending, spare, taken, gpu })
+        Ok(Self {
+            setup,
+            layout,
+            buffers,
+            records,
+            stream,
+            train,
+            eval,
+            orders,
+            seeds,
+            pending,
+            spare,
+            taken,
+            forms,
+            gpu,
+        })
     }
 
     /// Whether the records stay on the host and are copied over before each submission.
@@ -540,6 +564,10 @@ impl Engine for GpuEngine {
 
     fn limits(&mut self) -> Result<Limits> {
         super::limits(&self.gpu)
+    }
+
+    fn forms(&self) -> Forms {
+        self.forms.clone()
     }
 
     fn dispatches(&self) -> usize {

@@ -37,8 +37,8 @@ pub struct Kernel {
     pub bindings: &'static [Binding],
     /// Whether its inner loop earns running without naga's checks.
     unchecked: bool,
-    /// Rows of a workgroup, in place of the shader's `ROWS`: an override cannot be the length of an array.
-    rows: Option<u32>,
+    /// Rows and columns in place of the shader's `ROWS` and `COLUMNS`: an override cannot be the length of an array.
+    pub(super) tile: Option<[u32; 2]>,
 }
 
 macro_rules! kernels {
@@ -51,7 +51,7 @@ macro_rules! kernels {
                 source: include_str!(concat!("../../shaders/", stringify!($name), ".wgsl")),
                 bindings: &$bindings,
                 unchecked: $unchecked,
-                rows: None,
+                tile: None,
             };
         )*
         /// Every kernel.
@@ -202,11 +202,11 @@ arguments! {
 
 /// Invocations of a workgroup in the kernels that take one element each.
 pub const LANES: u32 = 64;
-/// Rows of a workgroup of `linear` and `linear_dx`; rows of vec4s of `linear_dw`; vec4 columns of an invocation.
+/// Rows of a workgroup of `linear` and `linear_dx`, where a form asks for no other.
 pub const ROWS: u32 = 16;
-/// Rows of vec4s of a workgroup of `linear_dw`.
+/// Rows of vec4s of a workgroup of `linear_dw`, likewise.
 pub const DW_ROWS: u32 = 8;
-/// vec4s along the outputs of an invocation of `linear` and `linear_dw`.
+/// vec4s along the outputs of an invocation of `linear` and `linear_dw`, likewise.
 pub const COLUMNS: u32 = 2;
 /// vec4s along the outputs of a workgroup of `batch_norm` and `norm_dw`.
 pub const NORM_COLUMNS: u32 = 4;
@@ -253,32 +253,39 @@ impl Kernel {
         self.name.strip_suffix("_broadcast").unwrap_or(self.name)
     }
 
+    /// Its variant that hands rows round in subgroups, if there is one.
+    ///
+    /// Every load costs on a device without memory of its own for them; see `linear_broadcast.wgsl` for the measurement.
+    pub(super) fn broadcast(&self) -> Option<Self> {
+        ALL.iter().find(|kernel| kernel.base() == self.name && kernel.name != self.name).copied()
+    }
+
+    /// Whether the device can run that variant.
+    pub(super) fn can_broadcast(&self, gpu: &Gpu) -> bool {
+        self.broadcast().is_some_and(|variant| variant.runs_on(gpu))
+    }
+
     /// Whether the device can run it.
     pub fn runs_on(&self, gpu: &Gpu) -> bool {
         let has_subgroups = gpu.device.features().contains(wgpu::Features::SUBGROUP);
         self.base() == self.name || has_subgroups && gpu.description.subgroup[0] >= LEAST_SUBGROUP
     }
 
-    /// Its variant with broadcasts where the device can run that, else itself.
-    ///
-    /// Every load costs on a device without memory of its own for them; see `linear_broadcast.wgsl` for the measurement.
-    pub(super) fn variant_for(&self, gpu: &Gpu) -> Self {
-        let variant = ALL.iter().find(|kernel| kernel.base() == self.name && kernel.name != self.name);
-        *variant.filter(|kernel| kernel.runs_on(gpu)).unwrap_or(self)
-    }
-
-    /// The same with so many rows to a workgroup.
-    pub(super) fn with_rows(self, rows: u32) -> Self {
-        Self { rows: Some(rows), ..self }
+    /// The same with another tile; a shader without `COLUMNS` has one.
+    pub fn with_tile(self, rows: u32, columns: u32) -> Self {
+        Self { tile: Some([rows, columns]), ..self }
     }
 
     /// The shader's text, with the tile that was asked for.
     fn text(&self) -> Cow<'static, str> {
-        let Some(rows) = self.rows else { return self.source.into() };
+        let Some([rows, columns]) = self.tile else { return self.source.into() };
         let mut text = String::new();
         for line in self.source.lines() {
-            let is_rows = line.starts_with("const ROWS: u32 = ");
-            text += &if is_rows { format!("const ROWS: u32 = {rows}u;") } else { line.to_string() };
+            text += &match line.split_once(": u32 = ") {
+                Some(("const ROWS", _)) => format!("const ROWS: u32 = {rows}u;"),
+                Some(("const COLUMNS", _)) => format!("const COLUMNS: u32 = {columns}u;"),
+                _ => line.to_string(),
+            };
             text.push('\n');
         }
         text.into()

@@ -1,18 +1,23 @@
 //! The GPU engine: WGSL compute shaders through wgpu.
 //!
 //! [`adapter`] finds and opens an adapter, [`kernels`] is the table of shaders, `buffers` says what lies on the device,
-//! `builder` makes the dispatches of a step from top to bottom, `program` holds them, and the engine hands steps to the device, many to a submission.
+//! `builder` and `products` make the dispatches of a step from top to bottom, `program` holds them, [`forms`] and `tune`
+//! choose how the products are cut into workgroups, and the engine hands steps to the device, many to a submission.
 
 pub mod adapter;
 mod buffers;
 mod builder;
 mod engine;
+pub mod forms;
 pub mod kernels;
 mod limits;
+mod products;
 mod profile;
 mod program;
 mod single;
+mod tune;
 
 pub use engine::{GpuEngine, Options};
 pub use limits::{PROBES, Probe, limits};
 pub use single::Dispatch;
+pub use tune::Measuring;

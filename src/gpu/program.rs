@@ -41,7 +41,7 @@ impl Op {
     }
 
     /// Dispatches it for a pass of `rows` rows; `pass_at` is the offset of the pass in its uniform.
-    fn encode(&self, pass: &mut ComputePass, step: &BindGroup, pass_at: u32, rows: u32) {
+    pub fn encode(&self, pass: &mut ComputePass, step: &BindGroup, pass_at: u32, rows: u32) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.set_bind_group(1, step, &[pass_at]);

@@ -167,6 +167,8 @@ pub struct TrainConfig {
     /// Bytes of device memory that may be taken: a number, or text such as `"512MiB"`. Default: what there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
+    /// Chooses the forms of the matrix products by measuring them on the adapter, once. Default true.
+    pub tune: bool,
     /// Writes every so many steps a line to `metrics.jsonl`; 0 for none. Default 10.
     pub log_every: u64,
     /// Evaluates after every so many epochs, and after the last. Default 1.
@@ -189,6 +191,7 @@ impl Default for TrainConfig {
             precision: Precision::default(),
             device: "auto".into(),
             memory: None,
+            tune: true,
             log_every: 10,
             eval_every: 1,
             checkpoint_every: 1,
@@ -350,12 +353,13 @@ impl Config {
 }
 
 /// What may change when a run is resumed: how long it goes on, where, and what it writes.
-const RESUMABLE: [&str; 8] = [
+const RESUMABLE: [&str; 9] = [
     "data.source",
     "stop",
     "train.epochs",
     "train.device",
     "train.memory",
+    "train.tune",
     "train.log_every",
     "train.eval_every",
     "train.checkpoint_every",

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `config.toml` | every setting of the run, resolved |
 //! | `normalization.json` | `scale` and `shift` of each channel: the network sees `raw · scale + shift` |
+//! | `kernels.json` | the form of each matrix product, with which the run can be resumed bit for bit |
 //! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy` |
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
 //! | `summary.json` | the last evaluation, mean, deviation and each replica's; what ended the run |
@@ -13,6 +14,7 @@
 
 mod checkpoint;
 mod config;
+mod forms;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -25,13 +27,15 @@ use crate::data::{Dataset, Normalization, Source};
 use crate::device::{Device, Precision};
 use crate::engine::{Engine, Evaluation, Setup, Slot};
 use crate::error::{Error, Result};
-use crate::gpu::Options;
+use crate::gpu::forms::Forms;
+use crate::gpu::{Measuring, Options};
 use crate::model::Mlp;
 use crate::train::{Epoch, Mean, Plan, Progress, StepReport};
 use crate::weights;
 
 pub use checkpoint::Checkpoint;
 pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, ScheduleConfig, Setting, TrainConfig, setting};
+pub use forms::read as forms;
 
 impl Config {
     /// Loads, splits and normalises the data set.
@@ -92,11 +96,32 @@ impl Config {
 
     /// Opens the engine, and says in words why it is this one.
     ///
+    /// Its matrix products have the forms `recorded`; without a record, those that were once measured on the adapter, and
+    /// `measuring` is told of each that is measured now; without `train.tune`, the built-in ones.
+    ///
     /// # Errors
     /// What [`Device::open`] refuses.
-    pub fn engine(&self, setup: Setup) -> Result<(Box<dyn Engine>, String)> {
-        let options = Options { memory: self.train.memory.map(|bytes| bytes.0), ..Options::default() };
-        self.train.device.parse::<Device>()?.open(self.train.precision, setup, options)
+    pub fn engine(
+        &self,
+        setup: Setup,
+        recorded: Option<Forms>,
+        measuring: Measuring,
+    ) -> Result<(Box<dyn Engine>, String)> {
+        let (adapter, reason) = self.train.device.parse::<Device>()?.find(self.train.precision)?;
+        let mut options = Options { memory: self.train.memory.map(|bytes| bytes.0), ..Options::default() };
+        let cache = adapter.as_ref().filter(|_| self.train.tune && recorded.is_none()).map(|_| forms::Cache::read());
+        match (&adapter, &cache) {
+            (Some(adapter), Some(cache)) => {
+                options.forms = cache.forms(adapter);
+                options.measure = Some(measuring);
+            }
+            _ => options.forms = recorded.unwrap_or_default(),
+        }
+        let engine = Device::build(adapter.as_ref().map(|a| a.index), self.train.precision, setup, options)?;
+        if let (Some(adapter), Some(cache)) = (&adapter, cache) {
+            cache.add(adapter, engine.forms());
+        }
+        Ok((engine, reason))
     }
 }
 
@@ -110,16 +135,29 @@ pub struct Run {
 }
 
 /// The files that a run writes beside its weights.
-const FILES: [&str; 6] =
-    ["config.toml", "normalization.json", "metrics.jsonl", "epochs.jsonl", "summary.json", checkpoint::FILE];
+const FILES: [&str; 7] = [
+    "config.toml",
+    "normalization.json",
+    forms::FILE,
+    "metrics.jsonl",
+    "epochs.jsonl",
+    "summary.json",
+    checkpoint::FILE,
+];
 
 impl Run {
-    /// Makes the folder, `dir` or else the first free one of `runs/1`, `runs/2`, ..., and writes the configuration and
-    /// the normalisation. A folder that holds a run is refused unless `overwrite`.
+    /// Makes the folder, `dir` or else the first free one of `runs/1`, `runs/2`, ..., and writes the configuration,
+    /// the normalisation and the forms of the engine's products. A folder that holds a run is refused unless `overwrite`.
     ///
     /// # Errors
     /// The folder cannot be made or written, or holds a run; what was written then is removed.
-    pub fn create(dir: Option<&Path>, overwrite: bool, config: &Config, dataset: &Dataset) -> Result<Self> {
+    pub fn create(
+        dir: Option<&Path>,
+        overwrite: bool,
+        config: &Config,
+        dataset: &Dataset,
+        forms: &Forms,
+    ) -> Result<Self> {
         let dir = match dir {
             Some(dir) => {
                 Self::check(dir, overwrite)?;
@@ -131,18 +169,20 @@ impl Run {
         for path in run_files(&dir) {
             fs::remove_file(&path).map_err(Error::io(&path))?;
         }
-        Self::begin(&dir, config, dataset).inspect_err(|_| {
+        Self::begin(&dir, config, dataset, forms).inspect_err(|_| {
             // That the rest of a failed start cannot be removed either is less telling than why it failed.
             run_files(&dir).iter().for_each(|path| drop(fs::remove_file(path)));
             let _ = fs::remove_dir(&dir);
         })
     }
 
-    fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<Self> {
+    fn begin(dir: &Path, config: &Config, dataset: &Dataset, forms: &Forms) -> Result<Self> {
         let write = |name: &str, text: String| fs::write(dir.join(name), text).map_err(Error::io(&dir.join(name)));
         write("config.toml", config.to_toml()?)?;
         let Normalization { scale, shift } = &dataset.normalization;
         write("normalization.json", json!({ "scale": scale, "shift": shift }).to_string() + "\n")?;
+        let forms = serde_json::to_string_pretty(forms).map_err(|error| Error::config("kernels", error.to_string()))?;
+        write(forms::FILE, forms + "\n")?;
         let open = |name: &str| {
             let path = dir.join(name);
             File::create(&path).map(BufWriter::new).map_err(Error::io(&path))

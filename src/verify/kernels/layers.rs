@@ -9,9 +9,9 @@ use crate::cpu::{self, Constants, Dropout, Finish};
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
+use crate::gpu::forms::Form;
 use crate::gpu::kernels::{
-    self, ActivateArgs, COLUMNS, Coefficients, DW_ROWS, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass,
-    ROWS,
+    self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass,
 };
 use crate::model::stride;
 use crate::noise::{self, Key};
@@ -26,9 +26,20 @@ const LAYER: u32 = 2;
 const FIRST: u32 = 11;
 const STEP: u32 = 5;
 
-/// The kernel, and its variants that the device can run.
-fn variants(gpu: &Gpu, kernel: &Kernel) -> Vec<&'static Kernel> {
-    kernels::ALL.iter().filter(|k| k.base() == kernel.name && k.runs_on(gpu)).collect()
+/// How a form stands in the name of a check.
+fn named(base: &str, form: Form) -> String {
+    let Form { broadcast, rows, columns, lanes, slices } = form;
+    format!("{base}{} {rows}x{columns}x{lanes}x{slices}", if broadcast { "_broadcast" } else { "" })
+}
+
+/// The forms of `base` with the shader's own tile; lanes are as few as any subgroup's.
+pub fn plain_forms(gpu: &Gpu, base: &Kernel) -> Vec<Form> {
+    Form::plain(gpu, base, PRODUCT_LANES)
+}
+
+/// All forms of `base` that are tried on the device for passes of the shape's rows.
+pub fn all_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
+    Form::candidates(gpu, base, shape.rows as u32, PRODUCT_LANES)
 }
 
 fn pass(shape: Shape) -> Pass {
@@ -39,12 +50,11 @@ fn coefficients(shape: Shape) -> Vec<Coefficients> {
     (0..shape.replicas as u32).map(|seed| Coefficients { seed, step: STEP, ..Coefficients::default() }).collect()
 }
 
-fn constants(activation: Activation, residual: bool, dropout: f64, lanes: u32) -> [(&'static str, f64); 4] {
+fn constants(activation: Activation, residual: bool, dropout: f64) -> [(&'static str, f64); 3] {
     [
         ("ACTIVATION", f64::from(activation.code())),
         ("RESIDUAL", f64::from(residual)),
         ("DROPOUT", f64::from(dropout > 0.0)),
-        ("LANES", f64::from(lanes)),
     ]
 }
 
@@ -61,7 +71,7 @@ fn finish(activation: Activation, residual: bool, dropout: f64, r: usize) -> Fin
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> Result<Vec<Check>> {
+pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, forms: &[Form]) -> Result<Vec<Check>> {
     let (params, a) = (shape.weights(3), shape.activations(4, shape.inputs));
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
     let args = LinearArgs {
@@ -77,12 +87,7 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> 
         kept: Dropout::kept(dropout) as f32,
     };
     let residual = inputs == outputs;
-    let constants = constants(activation, residual, dropout, PRODUCT_LANES);
-    let grid = [
-        (outputs as u32 / 4).div_ceil(PRODUCT_LANES * COLUMNS),
-        (shape.rows as u32).div_ceil(ROWS),
-        shape.replicas as u32,
-    ];
+    let finish_constants = constants(activation, residual, dropout);
     let buffers = [words(&params), words(&a), shape.untouched(outputs), shape.untouched(outputs)];
     let coefficients = coefficients(shape);
     let mut slopes = Vec::new();
@@ -97,10 +102,16 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -> 
     // What is kept grows by 1 / (1 − dropout), and its error with it.
     let bound = move |x: f64| (1.2 * product_tolerance(shape.inputs) + EPS * (8.0 + 11.0 * x.abs())) / (1.0 - dropout);
     let mut checks = Vec::new();
-    for kernel in variants(gpu, &kernels::linear) {
-        let dispatch = dispatch(kernel, &constants, bytes_of(&args), pass(shape), grid);
+    for &form in forms {
+        let constants = [&finish_constants[..], &form.constants()].concat();
+        let columns = args.outputs.div_ceil(form.lanes * form.columns);
+        let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32];
+        let kernel = form.kernel(&kernels::linear);
+        let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
         let got = Dispatch { coefficients: &coefficients, ..dispatch }.run(gpu, &buffers)?;
-        let name = |what: &str| shape.name(kernel.name, &format!(" {activation:?} {dropout} {what}").to_lowercase());
+        let name = |what: &str| {
+            shape.name(&named("linear", form), &format!(" {activation:?} {dropout} {what}").to_lowercase())
+        };
         checks.push(Check::new(name("y"), &floats(&got[2]), &y, bound));
         checks.push(Check::new(name("slope"), &floats(&got[3]), &slope, bound));
     }
@@ -123,7 +134,7 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
         dropped: Dropout::threshold(dropout),
         kept: Dropout::kept(dropout) as f32,
     };
-    let constants = constants(activation, true, dropout, LANES);
+    let constants = [&constants(activation, true, dropout)[..], &[("LANES", f64::from(LANES))]].concat();
     let grid = [args.outputs.div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
     let kernel = dispatch(&kernels::activate, &constants, bytes_of(&args), pass(shape), grid);
     let coefficients = coefficients(shape);
@@ -146,7 +157,7 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
 
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<Vec<Check>> {
+pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Result<Vec<Check>> {
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
     let (params, dz) = (shape.weights(5), shape.activations(6, shape.outputs));
     let (slope, above) = (shape.activations(7, shape.inputs), shape.activations(28, shape.inputs));
@@ -159,8 +170,7 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<Vec<Check>> 
         dx_stride: (shape.room() * inputs / 4) as u32,
     };
     let flag = f64::from(residual);
-    let constants = [("LANES", f64::from(PRODUCT_LANES)), ("RESIDUAL", flag), ("KEEP", flag)];
-    let grid = [(inputs as u32 / 4).div_ceil(PRODUCT_LANES), (shape.rows as u32).div_ceil(ROWS), shape.replicas as u32];
+    let flags = [("RESIDUAL", flag), ("KEEP", flag)];
     let untouched = shape.untouched(inputs);
     let buffers = [words(&params), words(&dz), words(&slope), words(&above), untouched.clone(), untouched];
     let mut das = Vec::new();
@@ -178,10 +188,14 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<Vec<Check>> 
     let tolerance = scale * product_tolerance(shape.outputs);
     let more = if residual { " residual" } else { "" };
     let mut checks = Vec::new();
-    for kernel in variants(gpu, &kernels::linear_dx) {
-        let got = dispatch(kernel, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?;
+    for &form in forms {
+        let constants = [&flags[..], &form.constants()].concat();
+        let columns = args.inputs.div_ceil(form.lanes);
+        let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32];
+        let kernel = form.kernel(&kernels::linear_dx);
+        let got = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?;
         for (what, got, want) in [("dx", &got[4], &want), ("da", &got[5], &want_da)] {
-            let name = shape.name(kernel.name, &format!("{more} {what}"));
+            let name = shape.name(&named("linear_dx", form), &format!("{more} {what}"));
             checks.push(Check::new(name, &floats(got), want, |x| tolerance + EPS * x.abs()));
         }
     }
@@ -192,7 +206,13 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool) -> Result<Vec<Check>> 
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool, optimizer: Option<Optimizer>) -> Result<Vec<Check>> {
+pub fn linear_dw(
+    gpu: &Gpu,
+    shape: Shape,
+    accumulate: bool,
+    optimizer: Option<Optimizer>,
+    forms: &[Form],
+) -> Result<Vec<Check>> {
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
     let (a, dz) = (shape.activations(8, shape.inputs), shape.activations(9, shape.outputs));
     // Second moments are not negative; a centered one, in state 0, lies above the square of the mean, in state 2.
@@ -209,18 +229,13 @@ pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool, optimizer: Option<Op
         // The bias has no part in the weight decay.
         decayed: shape.layer().bias as u32 / 4,
     };
-    let mut constants = vec![("LANES", f64::from(PRODUCT_LANES))];
+    let mut rule = Vec::new();
     let mut coefficients = crate::optimizer::Coefficients::default();
     if let Some(optimizer) = optimizer {
         let update = kernels::update(optimizer.rule());
-        constants.extend([("UPDATE", update.code), update.flag]);
+        rule.extend([("UPDATE", update.code), update.flag]);
         coefficients = rounded(optimizer.coefficients(3, Rate { lr: 0.1, momentum: optimizer.momentum() }));
     }
-    let grid = [
-        (outputs as u32 / 4).div_ceil(PRODUCT_LANES * COLUMNS),
-        (inputs as u32 / 4).div_ceil(DW_ROWS),
-        shape.replicas as u32,
-    ];
     let pass = Pass { accumulate: u32::from(accumulate), ..shape.pass() };
     let mut buffers = vec![words(&a), words(&dz)];
     buffers.extend(before.iter().map(|v| words(v)));
@@ -254,13 +269,17 @@ pub fn linear_dw(gpu: &Gpu, shape: Shape, accumulate: bool, optimizer: Option<Op
         Some(_) => (4.0 * product + 12.0 * EPS) * (1.0 + x.abs()),
     };
     let mut checks = Vec::new();
-    for kernel in variants(gpu, &kernels::linear_dw) {
-        let dispatch = dispatch(kernel, &constants, bytes_of(&args), pass, grid);
+    for &form in forms {
+        let constants = [&rule[..], &form.constants()].concat();
+        let columns = args.outputs.div_ceil(form.lanes * form.columns);
+        let grid = [columns, args.inputs.div_ceil(form.rows), shape.replicas as u32];
+        let kernel = form.kernel(&kernels::linear_dw);
+        let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
         let got =
             Dispatch { coefficients: &vec![coefficients.into(); shape.replicas], ..dispatch }.run(gpu, &buffers)?;
         let more =
             optimizer.map_or(if accumulate { " accumulated" } else { "" }.into(), |o| format!(" {:?}", o.rule()));
-        let name = shape.name(kernel.name, &more.to_lowercase());
+        let name = shape.name(&named("linear_dw", form), &more.to_lowercase());
         let got: Vec<f64> = got[2..].iter().flat_map(|b| floats(b)).collect();
         checks.push(Check::new(name, &got, &want.concat(), bound));
     }

@@ -12,7 +12,7 @@ mod norms;
 mod samples;
 mod updates;
 
-pub use layers::{activate, linear, linear_dw, linear_dx, optimizers};
+pub use layers::{activate, all_forms, linear, linear_dw, linear_dx, optimizers, plain_forms};
 pub use losses::{ensemble, metrics, mse, softmax_cross_entropy};
 pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
 pub use samples::{augmentations, gather, gather_augmented};
@@ -23,7 +23,7 @@ use crate::activation::Activation;
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{Kernel, Pass};
+use crate::gpu::kernels::{self, Kernel, Pass};
 use crate::model::{Layer, stride};
 
 /// What every kernel is tried with.
@@ -58,18 +58,20 @@ pub fn all(gpu: &Gpu) -> Result<Vec<Check>> {
         }
     }
     for shape in [shape(1, 1, 3, 1), shape(2, 17, 33, 65), shape(1, 33, 130, 64)] {
+        let [of_linear, of_dx, of_dw] =
+            [kernels::linear, kernels::linear_dx, kernels::linear_dw].map(|k| plain_forms(gpu, &k));
         for activation in Activation::ALL {
-            checks.extend(linear(gpu, shape, activation, 0.0)?);
+            checks.extend(linear(gpu, shape, activation, 0.0, &of_linear)?);
             checks.extend(activate(gpu, shape, activation, 0.3)?);
         }
-        checks.extend(linear(gpu, Shape { inputs: shape.outputs, ..shape }, Activation::Silu, 0.3)?);
-        checks.extend(linear_dx(gpu, shape, false)?);
-        checks.extend(linear_dx(gpu, shape, true)?);
-        checks.extend(linear_dw(gpu, shape, false, None)?);
-        checks.extend(linear_dw(gpu, shape, true, None)?);
+        checks.extend(linear(gpu, Shape { inputs: shape.outputs, ..shape }, Activation::Silu, 0.3, &of_linear)?);
+        checks.extend(linear_dx(gpu, shape, false, &of_dx)?);
+        checks.extend(linear_dx(gpu, shape, true, &of_dx)?);
+        checks.extend(linear_dw(gpu, shape, true, None, &of_dw)?);
         for optimizer in optimizers() {
-            checks.extend(linear_dw(gpu, shape, false, Some(optimizer))?);
+            checks.extend(linear_dw(gpu, shape, false, Some(optimizer), &of_dw)?);
         }
+        checks.extend(every_form(gpu, shape)?);
         checks.extend(norms::all(gpu, shape)?);
         for has_mixup in [false, true] {
             checks.extend(softmax_cross_entropy(gpu, shape, 0.1, has_mixup)?);
@@ -87,6 +89,17 @@ pub fn all(gpu: &Gpu) -> Result<Vec<Check>> {
         }
         checks.push(lookahead(gpu, n, replicas)?);
     }
+    Ok(checks)
+}
+
+/// The matrix products in every form that is tried for passes of the shape's rows.
+///
+/// # Errors
+/// The device is lost, or refuses a shader.
+pub fn every_form(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
+    let mut checks = linear(gpu, shape, Activation::Relu, 0.0, &all_forms(gpu, &kernels::linear, shape))?;
+    checks.extend(linear_dx(gpu, shape, false, &all_forms(gpu, &kernels::linear_dx, shape))?);
+    checks.extend(linear_dw(gpu, shape, false, None, &all_forms(gpu, &kernels::linear_dw, shape))?);
     Ok(checks)
 }
 

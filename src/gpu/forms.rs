@@ -1,0 +1,124 @@
+//! The forms of a matrix product: how it is cut into workgroups. All compute the same, and with the same slices to the same
+//! bits; which is the fastest depends on the device and the shape, so it is measured there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::adapter::Gpu;
+use super::kernels::{self, Kernel};
+
+/// One form of `linear`, `linear_dx` or `linear_dw`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Form {
+    /// Whether rows are handed round in subgroups: `linear_broadcast` instead of `linear`.
+    pub broadcast: bool,
+    /// The shader's ROWS: rows of a workgroup; of `linear_dw`, rows of vec4s.
+    pub rows: u32,
+    /// The shader's COLUMNS: vec4s along the outputs of an invocation; `linear_dx` has always one.
+    pub columns: u32,
+    /// The shader's LANES: invocations side by side.
+    pub lanes: u32,
+    /// The shader's SLICES: parts that each sum is cut into, and invocations to a lane.
+    pub slices: u32,
+}
+
+/// A form, and how long it took.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The form.
+    #[serde(flatten)]
+    pub form: Form,
+    /// Time of one dispatch where the form was chosen by measuring; nothing where it is the built-in one.
+    pub microseconds: Option<f64>,
+}
+
+/// The chosen forms by kernel and shape, as `linear 128x3072x512`: rows, inputs, outputs.
+pub type Forms = BTreeMap<String, Choice>;
+
+/// WebGPU's core limits.
+const WORKGROUP_BYTES: u32 = 16 << 10;
+const INVOCATIONS: u32 = 256;
+
+impl Form {
+    /// The kernel that has this form of `base`.
+    pub(crate) fn kernel(&self, base: &Kernel) -> Kernel {
+        let variant = if self.broadcast { base.broadcast() } else { None };
+        variant.unwrap_or(*base).with_tile(self.rows, self.columns)
+    }
+
+    /// The kernel's constants.
+    pub(crate) fn constants(&self) -> Vec<(&'static str, f64)> {
+        let mut constants = vec![("LANES", f64::from(self.lanes))];
+        if self.slices > 1 {
+            constants.push(("SLICES", f64::from(self.slices)));
+        }
+        constants
+    }
+
+    /// The form for passes of `rows` rows where nothing was measured; `lanes` is a subgroup.
+    pub(super) fn built_in(gpu: &Gpu, base: &Kernel, rows: u32, lanes: u32) -> Self {
+        let is_dw = base.name == kernels::linear_dw.name;
+        let columns = if base.name == kernels::linear_dx.name { 1 } else { kernels::COLUMNS };
+        let few = Self { broadcast: false, rows: rows.min(kernels::ROWS), columns, lanes, slices: 1 };
+        match (rows < FEW_ROWS, is_dw) {
+            (true, true) => Self { rows: 1, ..few },
+            (true, false) => few,
+            (false, _) => {
+                let rows = if is_dw { kernels::DW_ROWS } else { kernels::ROWS };
+                Self { broadcast: base.can_broadcast(gpu), rows, ..few }
+            }
+        }
+    }
+
+    /// The form with the shader's own tile, and the same with rows handed round where the device can.
+    pub fn plain(gpu: &Gpu, base: &Kernel, lanes: u32) -> Vec<Self> {
+        let built_in = Self::built_in(gpu, base, FEW_ROWS, lanes);
+        let mut forms = vec![Self { broadcast: false, ..built_in }, built_in];
+        forms.dedup();
+        forms
+    }
+
+    /// The forms worth trying for passes of `rows` rows, the built-in one first; `lanes` is a subgroup.
+    pub fn candidates(gpu: &Gpu, base: &Kernel, rows: u32, lanes: u32) -> Vec<Self> {
+        let built_in = Self::built_in(gpu, base, rows, lanes);
+        let form = |rows, columns, lanes, slices| Self { broadcast: false, rows, columns, lanes, slices };
+        let mut all = vec![built_in];
+        let has_columns = base.name != kernels::linear_dx.name;
+        let columns = if has_columns { 2 } else { 1 };
+        if base.name == kernels::linear_dw.name {
+            all.extend([1, 2, 4].map(|rows| form(rows, 2, lanes, 1)));
+            all.push(form(2, 1, lanes, 1));
+            if base.can_broadcast(gpu) && rows >= FEW_ROWS {
+                all.push(Self { broadcast: true, ..form(4, 2, lanes, 1) });
+            }
+        } else {
+            let tile = |most: u32| rows.min(most);
+            all.extend([form(tile(4), 1, lanes, 8), form(tile(2), 1, 8, 16), form(tile(8), columns, lanes, 1)]);
+            if base.can_broadcast(gpu) && rows > FEW_ROWS {
+                all.push(Self { broadcast: true, ..form(8, columns, lanes, 1) });
+                if rows >= 32 {
+                    all.push(Self { broadcast: true, ..form(32, columns, lanes, 1) });
+                }
+            }
+        }
+        all.retain(Self::fits);
+        let mut kept: Vec<Self> = Vec::new();
+        for form in all {
+            if !kept.contains(&form) {
+                kept.push(form);
+            }
+        }
+        kept
+    }
+
+    /// Whether any device can run it.
+    fn fits(&self) -> bool {
+        let parts = self.lanes * self.rows * self.columns * (self.slices - 1);
+        16 * (parts + 1) <= WORKGROUP_BYTES && self.lanes * self.slices <= INVOCATIONS
+    }
+}
+
+/// Passes of fewer rows are not worth handing rows round: at batch 1 `linear 0` of 3072-512-256-10 takes 0.9 ms instead of
+/// 4.1 on the software driver.
+const FEW_ROWS: u32 = 8;

@@ -1,0 +1,214 @@
+//! The linear layers forward and backward, each product in the form that suits the device.
+
+use wgpu::Buffer;
+
+use super::builder::{Builder, PartBuffers};
+use super::forms::Form;
+use super::kernels::{self, Kernel, LANES};
+use super::program::{Extent, Op};
+use super::tune;
+use crate::cpu::Dropout;
+use crate::error::Result;
+use crate::model::Layer;
+use crate::noise;
+
+impl Builder<'_> {
+    /// Chooses the forms of the products of a step, those of the largest layers first, in case the time runs out.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn choose_forms(&self, part: &PartBuffers) -> Result<()> {
+        let mut layers: Vec<usize> = (0..self.layout.layers.len()).collect();
+        layers.sort_by_key(|&l| std::cmp::Reverse(self.layout.layers[l].weights().len()));
+        for l in layers {
+            self.linear(l, &self.buffers.params, part)?;
+            self.linear_dw(l, self.is_fused())?;
+            if l > 0 {
+                self.linear_dx(l)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// a[l] -> a[l + 1], slope[l]: (R, room, outputs)
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn forward(&self, params: &Buffer, part: &PartBuffers) -> Result<Vec<Op>> {
+        let mut ops = Vec::new();
+        for l in 0..self.layout.layers.len() {
+            ops.push(self.linear(l, params, part)?);
+            if let (Some(xhat), Some(inverse)) = (&self.buffers.xhat[l], &self.buffers.inverse[l]) {
+                ops.push(self.norm(l, params, part, xhat, inverse).of_layer(l));
+                ops.push(self.activate(l, part));
+            }
+        }
+        Ok(ops)
+    }
+
+    /// a[l] -> a[l + 1], slope[l], or xhat[l] where a normalisation follows: (R, room, outputs)
+    fn linear(&self, l: usize, params: &Buffer, part: &PartBuffers) -> Result<Op> {
+        let (b, layer) = (self.buffers, &self.layout.layers[l]);
+        let (inputs, outputs, params_stride) = self.dims(layer);
+        let kernels::ActivateArgs { a_stride, y_stride, purpose, dropped, kept, .. } = self.activate_args(l, part);
+        let (weight, bias) = (layer.weight as u32 / 4, layer.bias as u32 / 4);
+        let args = kernels::LinearArgs {
+            inputs,
+            outputs,
+            weight,
+            bias,
+            params_stride,
+            a_stride,
+            y_stride,
+            purpose,
+            dropped,
+            kept,
+        };
+        let finish = match b.xhat[l] {
+            Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0)],
+            None => self.finish(l, part),
+        };
+        let buffers = [params, &b.a[l], b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
+        let linear = |form: Form| {
+            let pipeline = self.compile(&form.kernel(&kernels::linear), &[&finish[..], &form.constants()].concat());
+            let x = Extent::Fixed(outputs.div_ceil(form.lanes * form.columns));
+            self.op(&pipeline, "linear", &args, &buffers, self.grid(x, Extent::Rows(form.rows))).of_layer(l)
+        };
+        let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
+        self.fastest(&kernels::linear, rows, layer, "", linear)
+    }
+
+    /// n in a[l + 1] -> a[l + 1], slope[l]: (R, room, outputs)
+    fn activate(&self, l: usize, part: &PartBuffers) -> Op {
+        let b = self.buffers;
+        let args = self.activate_args(l, part);
+        let constants = [&self.finish(l, part)[..], &[("LANES", LANES.into())]].concat();
+        let pipeline = self.compile(&kernels::activate, &constants);
+        let a = if self.setup.model.is_residual(l) { &b.a[l] } else { &b.unused[0] };
+        let grid = self.grid(Extent::Fixed(args.outputs.div_ceil(LANES)), Extent::Rows(1));
+        self.op(&pipeline, "activate", &args, &[a, &b.a[l + 1], &b.slope[l]], grid).of_layer(l)
+    }
+
+    fn activate_args(&self, l: usize, part: &PartBuffers) -> kernels::ActivateArgs {
+        let layer = &self.layout.layers[l];
+        let shared_x = l == 0 && !part.is_training();
+        let dropout = self.dropout(l, part);
+        kernels::ActivateArgs {
+            outputs: self.dims(layer).1,
+            a_stride: if shared_x { 0 } else { self.rows_stride(layer.inputs) },
+            y_stride: self.rows_stride(layer.outputs),
+            purpose: noise::DROPOUT + l as u32,
+            dropped: Dropout::threshold(dropout),
+            kept: Dropout::kept(dropout) as f32,
+        }
+    }
+
+    /// The constants of what becomes of a layer's `z`.
+    fn finish(&self, l: usize, part: &PartBuffers) -> [(&'static str, f64); 3] {
+        let model = &self.setup.model;
+        [
+            ("ACTIVATION", f64::from(model.activation_after(l).code())),
+            ("RESIDUAL", f64::from(model.is_residual(l))),
+            ("DROPOUT", f64::from(self.dropout(l, part) > 0.0)),
+        ]
+    }
+
+    fn dropout(&self, l: usize, part: &PartBuffers) -> f64 {
+        let model = &self.setup.model;
+        if part.is_training() && model.is_hidden(l) { model.dropout } else { 0.0 }
+    }
+
+    /// dz[l] -> dz[l - 1]: (R, room, inputs); dz[l] -> dW, db of layer l in grads: (R, P), or used up in params and state
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn backward(&self, is_fused: bool) -> Result<Vec<Op>> {
+        let mut ops = Vec::new();
+        for l in (0..self.layout.layers.len()).rev() {
+            if let (Some(xhat), Some(inverse)) = (&self.buffers.xhat[l], &self.buffers.inverse[l]) {
+                ops.extend(self.norm_backward(l, xhat, inverse).map(|op| op.of_layer(l)));
+            }
+            // First what reads the weights, then what may update them.
+            if l > 0 {
+                ops.push(self.linear_dx(l)?);
+            }
+            ops.push(self.linear_dw(l, is_fused)?);
+        }
+        Ok(ops)
+    }
+
+    fn linear_dx(&self, l: usize) -> Result<Op> {
+        let (b, layer) = (self.buffers, &self.layout.layers[l]);
+        let (inputs, outputs, params_stride) = self.dims(layer);
+        let args = kernels::LinearDxArgs {
+            inputs,
+            outputs,
+            weight: layer.weight as u32 / 4,
+            params_stride,
+            dz_stride: self.rows_stride(layer.outputs),
+            dx_stride: self.rows_stride(layer.inputs),
+        };
+        let above = b.da.get(l + 1).and_then(Option::as_ref).filter(|_| self.setup.model.is_residual(l));
+        let flags = [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some()))];
+        let above = above.unwrap_or(&b.unused[0]);
+        let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
+        let buffers = [&b.params, &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
+        let linear_dx = |form: Form| {
+            let pipeline = self.compile(&form.kernel(&kernels::linear_dx), &[&flags[..], &form.constants()].concat());
+            let grid = self.grid(Extent::Fixed(inputs.div_ceil(form.lanes)), Extent::Rows(form.rows));
+            self.op(&pipeline, "linear_dx", &args, &buffers, grid).of_layer(l)
+        };
+        self.fastest(&kernels::linear_dx, self.setup.most_in_pass(), layer, "", linear_dx)
+    }
+
+    fn linear_dw(&self, l: usize, is_fused: bool) -> Result<Op> {
+        let (b, layer) = (self.buffers, &self.layout.layers[l]);
+        let (inputs, outputs, params_stride) = self.dims(layer);
+        let args = kernels::LinearDwArgs {
+            inputs,
+            outputs,
+            weight: layer.weight as u32 / 4,
+            bias: layer.bias as u32 / 4,
+            params_stride,
+            a_stride: self.rows_stride(layer.inputs),
+            dz_stride: self.rows_stride(layer.outputs),
+            decayed: self.setup.decayed(self.layout) as u32 / 4,
+        };
+        let kernels::Update { kernel, flag, code } = kernels::update(self.setup.optimizer.rule());
+        let (rule, name) = if is_fused { (vec![("UPDATE", code), flag], kernel.name) } else { (Vec::new(), "") };
+        let mut buffers = vec![&b.a[l], &b.dz[l], if is_fused { &b.params } else { &b.grads }];
+        buffers.extend(b.state.iter().filter(|_| is_fused));
+        buffers.resize(kernels::linear_dw.bindings.len() - 1, &b.unused[1]);
+        let linear_dw = |form: Form| {
+            let pipeline = self.compile(&form.kernel(&kernels::linear_dw), &[&rule[..], &form.constants()].concat());
+            let x = Extent::Fixed(outputs.div_ceil(form.lanes * form.columns));
+            let grid = self.grid(x, Extent::Fixed(inputs.div_ceil(form.rows)));
+            Op { updates: is_fused, ..self.op(&pipeline, "linear_dw", &args, &buffers, grid).of_layer(l) }
+        };
+        self.fastest(&kernels::linear_dw, self.setup.most_in_pass(), layer, name, linear_dw)
+    }
+
+    /// The product that `make` makes, in the form known for its shape, or in the one that is measured to be the fastest.
+    fn fastest(&self, base: &Kernel, rows: usize, layer: &Layer, more: &str, make: impl Fn(Form) -> Op) -> Result<Op> {
+        let rows = rows as u32;
+        let key = format!("{} {rows}x{}x{} {more}", base.name, layer.inputs, layer.outputs);
+        let mut candidates = Form::candidates(self.gpu, base, rows, self.lanes);
+        if base.name == kernels::linear_dw.name && more.is_empty() && self.is_fused() {
+            // No step of the training needs it.
+            candidates.truncate(1);
+        }
+        let replicas = self.setup.replicas as u32;
+        let pass = kernels::Pass { rows, batch: rows, replicas, ..Default::default() };
+        self.gpu.queue.write_buffer(&self.buffers.passes, 0, bytemuck::bytes_of(&pass));
+        let step = self.step();
+        self.tuner.choose(key.trim().into(), &candidates, make, |op, dispatches| {
+            tune::seconds(self.gpu, op, &step, rows, dispatches)
+        })
+    }
+
+    /// Whether the steps use the weight gradient up as they make it: if nobody asks for its norm, or for a sum of several
+    /// passes.
+    pub fn is_fused(&self) -> bool {
+        self.setup.clip_norm.is_none() && self.setup.batch <= self.setup.most_in_pass()
+    }
+}

@@ -1,0 +1,118 @@
+//! Choosing the form of every matrix product by measuring it.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use wgpu::BindGroup;
+
+use super::adapter::Gpu;
+use super::forms::{Choice, Form, Forms};
+use super::program::Op;
+use crate::error::{Error, Result};
+
+/// All measurements of an engine together take about so long; what is left over then gets its built-in form.
+const BUDGET: Duration = Duration::from_secs(2);
+/// A turn lasts about so long, so that submitting it does not count.
+const TURN: f64 = 2e-3;
+const MOST_DISPATCHES: u32 = 32;
+/// Each form is timed so often; the best counts.
+const TURNS: usize = 2;
+/// A form that is so much slower than the best is timed once.
+const HOPELESS: f64 = 1.5;
+
+/// Is told the key of every product that is measured, before it is.
+pub type Measuring = fn(&str);
+
+/// The forms that are known, and those that an engine uses.
+pub(super) struct Tuner {
+    known: Forms,
+    used: RefCell<Forms>,
+    /// Nothing if forms that are not known are not to be measured.
+    progress: Option<Measuring>,
+    deadline: Instant,
+}
+
+impl Tuner {
+    pub fn new(known: Forms, progress: Option<Measuring>) -> Self {
+        let deadline = Instant::now() + BUDGET;
+        Self { known, used: RefCell::default(), progress, deadline }
+    }
+
+    /// What `make` makes in the known form for `key`, else in the fastest of `candidates`, else in the first of them; `time`
+    /// gives the seconds of so many dispatches.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn choose(
+        &self,
+        key: String,
+        candidates: &[Form],
+        make: impl Fn(Form) -> Op,
+        time: impl Fn(&Op, u32) -> Result<f64>,
+    ) -> Result<Op> {
+        let known = self.known.get(&key).or(self.used.borrow().get(&key)).copied();
+        let is_open = known.is_none() && candidates.len() > 1 && Instant::now() < self.deadline;
+        let (choice, op) = match self.progress.filter(|_| is_open) {
+            Some(progress) => {
+                progress(&key);
+                fastest(candidates, &make, time)?
+            }
+            None => {
+                let choice = known.unwrap_or(Choice { form: candidates[0], microseconds: None });
+                (choice, make(choice.form))
+            }
+        };
+        self.used.borrow_mut().insert(key, choice);
+        Ok(op)
+    }
+
+    /// The forms in use.
+    pub fn used(self) -> Forms {
+        self.used.into_inner()
+    }
+}
+
+fn fastest(
+    candidates: &[Form],
+    make: impl Fn(Form) -> Op,
+    time: impl Fn(&Op, u32) -> Result<f64>,
+) -> Result<(Choice, Op)> {
+    let mut best: Option<(f64, Form, Op)> = None;
+    for &form in candidates {
+        let op = make(form);
+        // The first dispatch compiles.
+        time(&op, 1)?;
+        let once = time(&op, 1)?;
+        let least = best.as_ref().map_or(f64::INFINITY, |(seconds, ..)| *seconds);
+        if once > HOPELESS * least + TURN / 4.0 {
+            continue;
+        }
+        let dispatches = ((TURN / once) as u32).clamp(1, MOST_DISPATCHES);
+        let mut seconds = f64::INFINITY;
+        for _ in 0..TURNS {
+            seconds = seconds.min(time(&op, dispatches)? / f64::from(dispatches));
+        }
+        if seconds < least {
+            best = Some((seconds, form, op));
+        }
+    }
+    let (seconds, form, op) = best.ok_or_else(|| Error::Device("no form of a product could be timed".into()))?;
+    Ok((Choice { form, microseconds: Some((seconds * 1e7).round() / 10.0) }, op))
+}
+
+/// Seconds from the submission of so many dispatches of `op`, for a pass of `rows` rows, to their end.
+pub(super) fn seconds(gpu: &Gpu, op: &Op, step: &BindGroup, rows: u32, dispatches: u32) -> Result<f64> {
+    let start = Instant::now();
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    {
+        let mut compute = encoder.begin_compute_pass(&Default::default());
+        for _ in 0..dispatches {
+            op.encode(&mut compute, step, 0, rows);
+        }
+    }
+    let submission = gpu.queue.submit([encoder.finish()]);
+    let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+    gpu.device.poll(poll).map_err(|error| Error::Device(error.to_string()))?;
+    gpu.check()?;
+    Ok(start.elapsed().as_secs_f64())
+}
