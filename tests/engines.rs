@@ -4,6 +4,8 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use thalweg::activation::Activation;
 use thalweg::average::{Average, Clock, Ema, Lookahead, Sampling, Snapshots};
@@ -346,5 +348,49 @@ fn too_little_memory_is_told_in_bytes() {
             assert!(error.to_string().contains(&binding.to_string()), "{error}")
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// Where nobody asks for the gradient, weights are updated as it is made: the same up to rounding as by clipping to a norm
+/// that no gradient reaches, and bit for bit for replicas. Measured forms are replayed bit for bit.
+#[test]
+fn fused_updates_and_measured_forms_train_the_same() {
+    static MEASURED: AtomicUsize = AtomicUsize::new(0);
+    let Some(gpu) = common::gpu() else { return };
+    drop(gpu);
+    for optimizer in [
+        Optimizer::Sgd { lr: 0.05, momentum: 0.9, dampening: 0.0, weight_decay: 1e-3, nesterov: true },
+        Optimizer::Adamw { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-3, weight_decay: 0.01, amsgrad: true },
+    ] {
+        let setup = |clip_norm, replicas, norm| {
+            let setup = setup(replicas, 64);
+            let model = Mlp { norm, ..setup.model.clone() };
+            Setup { model, optimizer, clip_norm, decay: Decay::Weights, ..setup }
+        };
+        let run = |setup, options| {
+            let mut engine = GpuEngine::new(common::gpu().unwrap(), setup, options).unwrap();
+            let trace = train(&mut engine);
+            (trace, engine.forms())
+        };
+        let (fused, built_in) = run(setup(None, 2, Norm::Layer), Options::default());
+        assert!(built_in.values().all(|choice| choice.microseconds.is_none()));
+        let (alone, _) = run(setup(None, 1, Norm::Layer), Options::default());
+        assert!(fused.replica(0) == alone, "{optimizer:?}: replicas change bits");
+        let (separate, _) = run(setup(Some(1e9), 2, Norm::Layer), Options::default());
+        // Twelve steps, each rounding weights below 2 and moving them by a few times the rate times the last place of a
+        // gradient: 12 · 2⁻²² and as much again, grown by the steps between.
+        let far = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let worst = far(&fused.weights[0][0], &separate.weights[0][0]);
+        assert!(worst < 3e-5, "{optimizer:?}: the fused update is off by {worst:e}");
+
+        let measure = Options { measure: Some(|_| _ = MEASURED.fetch_add(1, Relaxed)), ..Options::default() };
+        let (measured, forms) = run(setup(None, 2, Norm::None), measure.clone());
+        assert!(forms.values().any(|choice| choice.microseconds.is_some()), "nothing was measured");
+        let before = MEASURED.load(Relaxed);
+        assert!(before > 0);
+        let replay = Options { forms: forms.clone(), ..measure };
+        let (replayed, again) = run(setup(None, 2, Norm::None), replay);
+        assert!(measured == replayed, "{optimizer:?}: a recorded choice changes bits");
+        assert_eq!((again, MEASURED.load(Relaxed)), (forms, before), "what is known is not measured");
     }
 }

@@ -56,7 +56,8 @@ impl<T: Real> CpuEngine<T> {
             parallel: self.replicas.len() == 1,
         };
         Ok(match &mut self.replicas[..] {
-            [only] => vec![f(only, &shared, samples, 0)],
+            // Inside the pool, where sharing work costs least.
+            [only] => vec![rayon::scope(|_| f(only, &shared, samples, 0))],
             several => several.par_iter_mut().enumerate().map(|(r, replica)| f(replica, &shared, samples, r)).collect(),
         })
     }

@@ -1,6 +1,6 @@
 //! The twin of `linear_dx.wgsl`.
 
-use super::Real;
+use super::{Real, wide};
 use crate::model::{Layer, stride};
 
 /// `da = dz · W`, plus `above`, the gradient of the layer's output, if a residual connection hands it down; and
@@ -39,7 +39,9 @@ pub(super) fn pass_on<T: Real>(slope: &[T], above: Option<&[T]>, dx: &mut [T], d
     if let Some(da) = da {
         da.copy_from_slice(dx);
     }
-    for (dx, &slope) in dx.iter_mut().zip(slope) {
-        *dx *= slope;
-    }
+    wide(|| {
+        for (dx, &slope) in dx.iter_mut().zip(slope) {
+            *dx *= slope;
+        }
+    });
 }

@@ -1,8 +1,8 @@
 //! The CPU engine: the reference that everything is compared with, and the fallback where there is no GPU.
 //!
 //! Each file named like a shader is that shader's twin: its meaning in plain loops over slices, in either precision.
-//! The engine runs the twins, except that the three matrix products go through a library (`product.rs`), whose tests
-//! hold both together.
+//! The engine runs the twins, except that the three matrix products go through a library (`product.rs`) or, in small
+//! batches, through loops over vectors (`tiles.rs`); tests hold them together.
 
 mod activate;
 mod adam;
@@ -29,6 +29,7 @@ mod replica;
 mod rmsprop;
 mod sgd;
 mod softmax_cross_entropy;
+mod tiles;
 
 pub use activate::activate;
 pub use adam::adam;

@@ -3,6 +3,8 @@
 use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
+use pulp::Simd;
+
 /// `f32` or `f64`.
 pub trait Real:
     Copy
@@ -43,10 +45,26 @@ pub trait Real:
     fn erf(self) -> Self;
     /// The larger of two; the other one if one is NaN.
     fn max(self, other: Self) -> Self;
+
+    /// As many values as a register holds.
+    type Vector<S: Simd>: Copy;
+    /// Values of a vector.
+    fn lanes<S: Simd>() -> usize;
+    /// The same value in all lanes.
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
+    /// The first values of `from`, 0 where there are no more.
+    fn load<S: Simd>(simd: S, from: &[Self]) -> Self::Vector<S>;
+    /// The first lanes, as many as `to` takes.
+    fn store<S: Simd>(simd: S, to: &mut [Self], x: Self::Vector<S>);
+    /// `a b + c`, rounded once.
+    fn mul_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+    /// The sum of the lanes.
+    fn sum<S: Simd>(simd: S, x: Self::Vector<S>) -> Self;
 }
 
 macro_rules! real {
-    ($t:ident, $erf:path) => {
+    ($t:ident, $erf:path, $vector:ident, $lanes:ident, $splat:ident, $as_simd:ident, $as_mut_simd:ident,
+        $partial_load:ident, $partial_store:ident, $mul_add:ident, $sum:ident) => {
         impl Real for $t {
             const NAME: &'static str = stringify!($t);
             const LARGEST: f64 = $t::MAX as f64;
@@ -86,6 +104,40 @@ macro_rules! real {
             fn max(self, other: Self) -> Self {
                 $t::max(self, other)
             }
+
+            type Vector<S: Simd> = S::$vector;
+            #[inline(always)]
+            fn lanes<S: Simd>() -> usize {
+                S::$lanes
+            }
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, x: Self) -> S::$vector {
+                simd.$splat(x)
+            }
+            #[inline(always)]
+            fn load<S: Simd>(simd: S, from: &[Self]) -> S::$vector {
+                match S::$as_simd(from).0 {
+                    [first, ..] => *first,
+                    [] => simd.$partial_load(from),
+                }
+            }
+            #[inline(always)]
+            fn store<S: Simd>(simd: S, to: &mut [Self], x: S::$vector) {
+                if to.len() < S::$lanes {
+                    return simd.$partial_store(to, x);
+                }
+                if let [first, ..] = S::$as_mut_simd(to).0 {
+                    *first = x;
+                }
+            }
+            #[inline(always)]
+            fn mul_add<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
+                simd.$mul_add(a, b, c)
+            }
+            #[inline(always)]
+            fn sum<S: Simd>(simd: S, x: S::$vector) -> Self {
+                simd.$sum(x)
+            }
         }
     };
 }
@@ -97,5 +149,29 @@ pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-real!(f32, libm::erff);
-real!(f64, libm::erf);
+real!(
+    f32,
+    libm::erff,
+    f32s,
+    F32_LANES,
+    splat_f32s,
+    as_simd_f32s,
+    as_mut_simd_f32s,
+    partial_load_f32s,
+    partial_store_f32s,
+    mul_add_f32s,
+    reduce_sum_f32s
+);
+real!(
+    f64,
+    libm::erf,
+    f64s,
+    F64_LANES,
+    splat_f64s,
+    as_simd_f64s,
+    as_mut_simd_f64s,
+    partial_load_f64s,
+    partial_store_f64s,
+    mul_add_f64s,
+    reduce_sum_f64s
+);

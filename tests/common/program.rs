@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 pub fn thalweg(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-    command.args(args).current_dir(dir).output().unwrap()
+    // What is measured on the adapter stays with the test.
+    command.args(args).current_dir(dir).env("XDG_CACHE_HOME", dir).output().unwrap()
 }
 
 /// Runs and expects success; returns what was printed.
