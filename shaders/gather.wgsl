@@ -67,6 +67,7 @@ struct Args {
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override BYTES: bool = true;      // u8 features, four in a word; else f32
+override ALIGNED: bool = false; // four features next to each other are of one channel
 override STREAMED: bool = false;  // records lie in the order of the passes, not in the data set's
 override AUGMENT: bool = false;
 override MIXUP: bool = false;
@@ -133,6 +134,10 @@ fn features(record: u32, column: u32, key: vec2<u32>, position: u32) -> vec4<f32
         var raw = vec4<f32>();
         if BYTES {
             raw = vec4<f32>(unpack4xU8(records[record * args.record_words + column]));
+            if ALIGNED {
+                let channel = channels[4u * column / args.pixels];
+                return raw * channel.x + channel.y;
+            }
         }
         for (var i = 0u; i < 4u; i++) {
             let feature = 4u * column + i;

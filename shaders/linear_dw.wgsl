@@ -106,30 +106,39 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         }
     }
 
+    // Read once, since drivers read again what the stores below might have changed.
     let c = coefficients[pass_.slot * pass_.replicas + r];
+    var c_bias = c;
+    if args.bias >= args.decayed {
+        c_bias.weight_decay = 0.0;
+        c_bias.shrink = 1.0;
+    }
+    let weight = r * args.params_stride + args.weight;
+    let bias = r * args.params_stride + args.bias;
+    let inputs = args.inputs;
+    let outputs = args.outputs;
     for (var j = 0u; j < COLUMNS; j++) {
         let output = first_column + j * LANES;
-        if output < args.outputs {
+        if output < outputs {
             for (var i = 0u; i < ROWS; i++) {
                 let input = first_row + i;
-                if input < args.inputs {
-                    let at = args.weight + 4u * input * args.outputs + output;
-                    put(c, dw0[i][j], at, r);
-                    put(c, dw1[i][j], at + args.outputs, r);
-                    put(c, dw2[i][j], at + 2u * args.outputs, r);
-                    put(c, dw3[i][j], at + 3u * args.outputs, r);
+                if input < inputs {
+                    let at = weight + 4u * input * outputs + output;
+                    put(c, dw0[i][j], at);
+                    put(c, dw1[i][j], at + outputs);
+                    put(c, dw2[i][j], at + 2u * outputs);
+                    put(c, dw3[i][j], at + 3u * outputs);
                 }
             }
             if group.y == 0u {
-                put(c, db[j], args.bias + output, r);
+                put(c_bias, db[j], bias + output);
             }
         }
     }
 }
 
-// Writes the gradient of vec4 `i` of replica `r`, or uses it up.
-fn put(coefficients_: Coefficients, gradient: vec4<f32>, i: u32, r: u32) {
-    let at = r * args.params_stride + i;
+// Writes the gradient of vec4 `at`, or uses it up.
+fn put(c: Coefficients, gradient: vec4<f32>, at: u32) {
     if UPDATE == 0u {
         if pass_.accumulate == 0u {
             params[at] = gradient;
@@ -137,11 +146,6 @@ fn put(coefficients_: Coefficients, gradient: vec4<f32>, i: u32, r: u32) {
             params[at] += gradient;
         }
         return;
-    }
-    var c = coefficients_;
-    if i >= args.decayed {
-        c.weight_decay = 0.0;
-        c.shrink = 1.0;
     }
     switch UPDATE {
         case 1u: {

@@ -98,13 +98,11 @@ fn main(
     for (var sample = 0u; sample < pass_.rows; sample += 8u) {
         var d: array<array<vec4<f32>, COLUMNS>, 8>;
         for (var s = 0u; s < 8u; s++) {
-            if sample + s < pass_.rows {
-                for (var j = 0u; j < COLUMNS; j++) {
-                    d[s][j] = dz[column[j] + (sample + s) * args.outputs];
-                    db[j] += d[s][j];
-                }
-            } else {
-                d[s] = array<vec4<f32>, COLUMNS>();
+            let is_sample = sample + s < pass_.rows;
+            let at = min(sample + s, pass_.rows - 1u) * args.outputs;
+            for (var j = 0u; j < COLUMNS; j++) {
+                d[s][j] = select(vec4<f32>(), dz[column[j] + at], is_sample);
+                db[j] += d[s][j];
             }
         }
         let own_sample = min(sample + id % 8u, pass_.rows - 1u);
@@ -121,30 +119,39 @@ fn main(
         }
     }
 
+    // Read once, since drivers read again what the stores below might have changed.
     let c = coefficients[pass_.slot * pass_.replicas + r];
+    var c_bias = c;
+    if args.bias >= args.decayed {
+        c_bias.weight_decay = 0.0;
+        c_bias.shrink = 1.0;
+    }
+    let weight = r * args.params_stride + args.weight;
+    let bias = r * args.params_stride + args.bias;
+    let inputs = args.inputs;
+    let outputs = args.outputs;
     for (var j = 0u; j < COLUMNS; j++) {
         let output = first_column + j * LANES;
-        if output < args.outputs {
+        if output < outputs {
             for (var i = 0u; i < ROWS; i++) {
                 let input = first_row + i;
-                if input < args.inputs {
-                    let at = args.weight + 4u * input * args.outputs + output;
-                    put(c, sums[i].dw0[j], at, r);
-                    put(c, sums[i].dw1[j], at + args.outputs, r);
-                    put(c, sums[i].dw2[j], at + 2u * args.outputs, r);
-                    put(c, sums[i].dw3[j], at + 3u * args.outputs, r);
+                if input < inputs {
+                    let at = weight + 4u * input * outputs + output;
+                    put(c, sums[i].dw0[j], at);
+                    put(c, sums[i].dw1[j], at + outputs);
+                    put(c, sums[i].dw2[j], at + 2u * outputs);
+                    put(c, sums[i].dw3[j], at + 3u * outputs);
                 }
             }
             if group.y == 0u {
-                put(c, db[j], args.bias + output, r);
+                put(c_bias, db[j], bias + output);
             }
         }
     }
 }
 
-// Writes the gradient of vec4 `i` of replica `r`, or uses it up.
-fn put(coefficients_: Coefficients, gradient: vec4<f32>, i: u32, r: u32) {
-    let at = r * args.params_stride + i;
+// Writes the gradient of vec4 `at`, or uses it up.
+fn put(c: Coefficients, gradient: vec4<f32>, at: u32) {
     if UPDATE == 0u {
         if pass_.accumulate == 0u {
             params[at] = gradient;
@@ -152,11 +159,6 @@ fn put(coefficients_: Coefficients, gradient: vec4<f32>, i: u32, r: u32) {
             params[at] += gradient;
         }
         return;
-    }
-    var c = coefficients_;
-    if i >= args.decayed {
-        c.weight_decay = 0.0;
-        c.shrink = 1.0;
     }
     switch UPDATE {
         case 1u: {

@@ -125,6 +125,7 @@ impl<'a> Builder<'a> {
         let pipeline = |is_partner: bool| {
             let constants = [
                 ("BYTES", f64::from(bytes)),
+                ("ALIGNED", f64::from((dataset.shape[1] * dataset.shape[2]).is_multiple_of(4))),
                 ("STREAMED", f64::from(is_streamed)),
                 ("AUGMENT", f64::from(part.is_training() && !augment.is_none())),
                 ("MIXUP", f64::from(has_mixup)),

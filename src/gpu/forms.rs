@@ -90,7 +90,7 @@ impl Form {
             all.extend([1, 2, 4].map(|rows| form(rows, 2, lanes, 1)));
             all.push(form(2, 1, lanes, 1));
             if base.can_broadcast(gpu) && rows >= FEW_ROWS {
-                all.push(Self { broadcast: true, ..form(4, 2, lanes, 1) });
+                all.extend([4, 16].map(|rows| Self { broadcast: true, ..form(rows, 2, lanes, 1) }));
             }
         } else {
             let tile = |most: u32| rows.min(most);

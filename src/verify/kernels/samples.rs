@@ -68,7 +68,8 @@ pub fn gather(gpu: &Gpu, shape: Shape, bytes: bool) -> Result<Check> {
         ..GatherArgs::default()
     };
     let pass = Pass { first: 7, ..shape.pass() };
-    let constants = [("BYTES", f64::from(bytes)), ("LANES", f64::from(LANES))];
+    let aligned = f64::from(width.is_multiple_of(4));
+    let constants = [("BYTES", f64::from(bytes)), ("ALIGNED", aligned), ("LANES", f64::from(LANES))];
     let grid = [(columns as u32 / 4).div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
     let mut x = shape.untouched(columns);
     // The records lie in two buffers, as those of a large data set do.
