@@ -129,11 +129,11 @@ pub(super) fn linear_dw_update<T: Real>(
     } else {
         1
     };
-    // A thread's scratch holds the packed inputs of a block, and its gradient.
-    let has_room = tiles::ROWS * (samples + outputs) <= inputs / 2 * outputs;
-    let is_tiled = samples <= FEW_SAMPLES && has_room;
-    let rows = if is_tiled { tiles::ROWS } else { (BLOCK / outputs).max(1) };
-    let blocks = Blocks { a, dz, inputs, outputs, rows, is_tiled, update };
+    // What a tiled block needs of the scratch: its packed inputs, and its gradient.
+    let tile = tiles::ROWS * (samples + outputs);
+    let is_tiled = samples <= FEW_SAMPLES && tile <= scratch.len();
+    let (rows, room) = if is_tiled { (tiles::ROWS, tile) } else { ((BLOCK / outputs).max(1), 0) };
+    let blocks = Blocks { a, dz, inputs, outputs, rows, is_tiled, room, update };
     blocks.run(0..inputs, scratch, vectors, threads);
 }
 
@@ -146,6 +146,8 @@ struct Blocks<'a, T, F> {
     /// Rows of a block.
     rows: usize,
     is_tiled: bool,
+    /// Elements of a thread's scratch, at least.
+    room: usize,
     update: &'a F,
 }
 
@@ -154,7 +156,8 @@ impl<T: Real, F: Fn(&[T], &mut [&mut [T]]) + Sync> Blocks<'_, T, F> {
     /// `scratch` and `vectors` are those of the range.
     fn run(&self, range: Range<usize>, scratch: &mut [T], vectors: &mut [&mut [T]], threads: usize) {
         let half = (range.len() / 2).next_multiple_of(self.rows);
-        if threads > 1 && half < range.len() {
+        let has_room = |rows: usize| rows > 0 && rows * self.outputs >= self.room;
+        if threads > 1 && has_room(half) && has_room(range.len().saturating_sub(half)) {
             let (middle, at) = (range.start + half, half * self.outputs);
             let (scratch0, scratch1) = scratch.split_at_mut(at);
             let count = vectors.len();
@@ -258,7 +261,8 @@ fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, accumulate: bool, c: &mut [T], p
         if parallel && worth_a_thread(a.rows * a.columns * b.columns) {
             rayon::join(first, second);
         } else {
-            (first(), second());
+            first();
+            second();
         }
     } else {
         let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
@@ -374,16 +378,24 @@ mod tests {
     /// The blocks are those of the gradient, whichever thread takes them.
     #[test]
     fn blocks_are_those_of_the_gradient() {
-        for (rows, inputs, outputs) in [(1, 3, 5), (7, 700, 130), (8, 64, 64), (32, 513, 300), (600, 70, 50)] {
+        for (rows, inputs, outputs) in
+            [(1, 3, 5), (7, 700, 130), (8, 64, 64), (32, 513, 300), (500, 784, 10), (600, 70, 50)]
+        {
             let (k, n) = (stride(inputs), stride(outputs));
             let layer = Layer { inputs, outputs, bias: k * n, ..Layer::default() };
             let (a, dz): (Vec<f32>, Vec<f32>) = (random(2, rows * k), random(3, rows * n));
             let mut want = vec![0.0; k * n + n];
             linear_dw(&layer, false, &a, &dz, &mut want, false);
-            let updated = [false, true].map(|parallel| {
+            let many = rayon::ThreadPoolBuilder::new().num_threads(16).build().unwrap();
+            let updated = [None, Some(&many)].map(|pool| {
+                let parallel = pool.is_some();
                 let (mut w, mut scratch) = (vec![0.0; k * n], vec![9.0; k * n]);
                 let put = |g: &[f32], parts: &mut [&mut [f32]]| parts[0].copy_from_slice(g);
-                linear_dw_update(&layer, &a, &dz, &mut scratch, &mut [&mut w], &put, parallel);
+                let mut update = || linear_dw_update(&layer, &a, &dz, &mut scratch, &mut [&mut w], &put, parallel);
+                match pool {
+                    Some(pool) => pool.install(update),
+                    None => update(),
+                }
                 w
             });
             assert!(updated[0] == updated[1], "{rows}x{inputs}x{outputs}: threads change bits");

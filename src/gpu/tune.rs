@@ -50,7 +50,9 @@ impl Tuner {
         make: impl Fn(Form) -> Op,
         time: impl Fn(&Op, u32) -> Result<f64>,
     ) -> Result<Op> {
+        // A record may come from a file, and from another device.
         let known = self.known.get(&key).or(self.used.borrow().get(&key)).copied();
+        let known = known.filter(|choice| candidates.contains(&choice.form));
         let is_open = known.is_none() && candidates.len() > 1 && Instant::now() < self.deadline;
         let (choice, op) = match self.progress.filter(|_| is_open) {
             Some(progress) => {
