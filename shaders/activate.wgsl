@@ -44,9 +44,9 @@ struct Args {
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;           // (R or 1, room, outputs), read if RESIDUAL
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;     // (R, room, outputs)
-@group(0) @binding(3) var<storage, read_write> slope: array<vec4<f32>>; // (R, room, outputs)
+@group(0) @binding(1) var<storage, read> a: array<Stored>;              // (R or 1, room, outputs), read if RESIDUAL
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;        // (R, room, outputs)
+@group(0) @binding(3) var<storage, read_write> slope: array<Stored>;    // (R, room, outputs)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
@@ -64,17 +64,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let at = r * args.y_stride + row * args.outputs + output;
-    var result = activate(y[at]);
+    var result = activate(load(y[at]));
     if DROPOUT {
         let factor = dropout(r, row, output);
         result.value *= factor;
         result.slope *= factor;
     }
     if RESIDUAL {
-        result.value += a[r * args.a_stride + row * args.outputs + output];
+        result.value += load(a[r * args.a_stride + row * args.outputs + output]);
     }
-    y[at] = result.value;
-    slope[at] = result.slope;
+    y[at] = store(result.value);
+    slope[at] = store(result.slope);
 }
 
 // What multiplies four outputs of a row.
@@ -144,4 +144,14 @@ fn erf(z: vec4<f32>) -> vec4<f32> {
     let t = 1.0 / (1.0 + 0.3275911 * abs(z));
     let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
     return sign(z) * (1.0 - p * exp(-z * z));
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

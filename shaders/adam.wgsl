@@ -36,6 +36,14 @@ struct Coefficients {
     step: u32,
 }
 
+struct Scaling {
+    factor: f32, // of the step's gradients: 1 / loss, or 0 if they overflowed and the step is skipped
+    clip: f32,   // of the update's gradient
+    loss: f32,   // of the step's loss
+    next: f32,   // of the next step's loss
+    steps: u32,  // without an overflow since the factor of the loss changed
+}
+
 struct Args {
     params: u32,  // vec4s of one replica's vectors
     first: u32,   // the first of them that is updated
@@ -44,17 +52,20 @@ struct Args {
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> clip: array<f32>;               // (R): multiplies the gradient
-@group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;        // (R, P)
-@group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>; // (R, P)
-@group(0) @binding(4) var<storage, read_write> state0: array<vec4<f32>>; // m: (R, P)
-@group(0) @binding(5) var<storage, read_write> state1: array<vec4<f32>>; // v: (R, P)
-@group(0) @binding(6) var<storage, read_write> state2: array<vec4<f32>>; // largest v: (R, P), or one vec4 without AMSGRAD
+@group(0) @binding(1) var<storage, read> scaling: array<Scaling>;         // (R)
+@group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;         // (R, P)
+@group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>;  // (R, P)
+@group(0) @binding(4) var<storage, read_write> state: array<vec4<f32>>;   // (vectors, R, P): m, v and with AMSGRAD its largest, and the EMA
+@group(0) @binding(5) var<storage, read_write> working: array<Stored>;    // (R, P), if MIXED
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override AMSGRAD: bool = false;
+override EMA: u32 = 0u; // the vector of state that holds the mean; 0 for none
+override MIXED: bool = false;
 override LANES: u32 = 64u;
+
+var<private> vector: u32; // vec4s of one vector of state
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -67,26 +78,52 @@ fn main(
         return;
     }
     let r = id.z;
+    if MIXED && scaling[r].factor == 0.0 {
+        return;
+    }
+    vector = arrayLength(&params);
     var c = coefficients[pass_.slot * pass_.replicas + r];
     if i >= args.decayed {
         c.weight_decay = 0.0;
         c.shrink = 1.0;
     }
     let at = r * args.params + i;
-    adam(c, clip[r] * grads[at], at);
+    adam(c, scaling[r].clip * grads[at], at);
 }
 
 // Updates vec4 `at` by its gradient.
 fn adam(c: Coefficients, gradient: vec4<f32>, at: u32) {
     let w = params[at] * c.shrink;
     let g = gradient + c.weight_decay * w;
-    let m = c.momentum * state0[at] + c.gain * g;
-    var v = c.decay * state1[at] + c.fresh * g * g;
-    state0[at] = m;
-    state1[at] = v;
+    let m = c.momentum * state[at] + c.gain * g;
+    var v = c.decay * state[at + vector] + c.fresh * g * g;
+    state[at] = m;
+    state[at + vector] = v;
     if AMSGRAD {
-        v = max(state2[at], v);
-        state2[at] = v;
+        v = max(state[at + 2u * vector], v);
+        state[at + 2u * vector] = v;
     }
-    params[at] = w - c.step_size * m / (sqrt(v) / c.correction + c.eps);
+    keep(c, w - c.step_size * m / (sqrt(v) / c.correction + c.eps), at);
+}
+
+// Writes the new weights `at`, and what follows them.
+fn keep(c: Coefficients, w: vec4<f32>, at: u32) {
+    params[at] = w;
+    if MIXED {
+        working[at] = store(w);
+    }
+    if EMA > 0u && c.ema > 0.0 {
+        let mean_at = at + EMA * vector;
+        state[mean_at] += c.ema * (w - state[mean_at]);
+    }
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

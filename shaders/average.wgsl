@@ -1,6 +1,6 @@
 // mean ← mean + k (w − mean)
 //
-// k = 1 / (n + 1) for the sample n of SWA, 1 − decay for the EMA. One invocation takes one vec4 of one replica.
+// k = 1 / (n + 1) for the sample n of SWA. One invocation takes one vec4 of one replica.
 
 struct Pass {
     first: u32,
@@ -46,7 +46,6 @@ struct Args {
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
-override EMA: bool = false;
 override LANES: u32 = 64u;
 
 @compute @workgroup_size(LANES)
@@ -61,7 +60,6 @@ fn main(
     }
     let r = id.z;
     let at = r * args.params + i;
-    let c = coefficients[pass_.slot * pass_.replicas + r];
-    let k = select(c.swa, c.ema, EMA);
+    let k = coefficients[pass_.slot * pass_.replicas + r].swa;
     mean[at] += k * (params[at] - mean[at]);
 }

@@ -49,8 +49,8 @@ struct Args {
 
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read_write> params: array<vec4<f32>>;  // (R, P)
-@group(0) @binding(2) var<storage, read_write> xhat: array<vec4<f32>>;    // (R, room, outputs): z, then x̂
-@group(0) @binding(3) var<storage, read_write> n: array<vec4<f32>>;       // (R, room, outputs)
+@group(0) @binding(2) var<storage, read_write> xhat: array<Stored>;       // (R, room, outputs): z, then x̂
+@group(0) @binding(3) var<storage, read_write> n: array<Stored>;          // (R, room, outputs)
 @group(0) @binding(4) var<storage, read_write> inverse: array<vec4<f32>>; // (R, outputs): 1/√(variance + 1e-5)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
@@ -78,12 +78,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     if TRAINING {
         var sum = vec4<f32>();
         for (var row = lane.y; row < pass_.rows; row += ROW_LANES) {
-            sum += xhat[z_at + row * args.outputs];
+            sum += load(xhat[z_at + row * args.outputs]);
         }
         let batch_mean = reduce(lane.xy, sum) / rows;
         sum = vec4<f32>();
         for (var row = lane.y; row < pass_.rows; row += ROW_LANES) {
-            let d = xhat[z_at + row * args.outputs] - batch_mean;
+            let d = load(xhat[z_at + row * args.outputs]) - batch_mean;
             sum += d * d;
         }
         let batch_variance = reduce(lane.xy, sum) / rows;
@@ -112,9 +112,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     for (var row = lane.y; row < pass_.rows; row += ROW_LANES) {
         let at = z_at + row * args.outputs;
-        let normed = (xhat[at] - mean) * scale;
-        xhat[at] = normed;
-        n[at] = gamma * normed + beta;
+        let normed = (load(xhat[at]) - mean) * scale;
+        xhat[at] = store(normed);
+        n[at] = store(gamma * normed + beta);
     }
 }
 
@@ -130,4 +130,14 @@ fn reduce(lane: vec2<u32>, value: vec4<f32>) -> vec4<f32> {
     let total = partial[0][lane.x];
     workgroupBarrier();
     return total;
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

@@ -16,6 +16,14 @@ struct Pass {
     members: u32,
 }
 
+struct Scaling {
+    factor: f32, // of the step's gradients: 1 / loss, or 0 if they overflowed and the step is skipped
+    clip: f32,   // of the update's gradient
+    loss: f32,   // of the step's loss
+    next: f32,   // of the next step's loss
+    steps: u32,  // without an overflow since the factor of the loss changed
+}
+
 struct Args {
     outputs: u32,       // vec4s
     params_stride: u32, // vec4s of one replica's params and grads
@@ -27,9 +35,10 @@ struct Args {
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;   // (R, P)
 @group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;    // (R, P)
-@group(0) @binding(3) var<storage, read> xhat: array<vec4<f32>>;     // (R, room, outputs)
+@group(0) @binding(3) var<storage, read> xhat: array<Stored>;        // (R, room, outputs)
 @group(0) @binding(4) var<storage, read> inverse: array<vec4<f32>>;  // (R, outputs)
-@group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>; // (R, room, outputs): dn, then dz
+@group(0) @binding(5) var<storage, read> scaling: array<Scaling>;    // (R)
+@group(0) @binding(6) var<storage, read_write> dz: array<Stored>;    // (R, room, outputs): dn, then dz
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override LANES: u32 = 64u;
@@ -45,6 +54,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let at = r * args.z_stride + row * args.outputs + output;
     let params_at = r * args.params_stride + output;
     let gamma = params[params_at + args.gamma];
-    let means = (grads[params_at + args.beta] + xhat[at] * grads[params_at + args.gamma]) / f32(pass_.rows);
-    dz[at] = gamma * inverse[r * args.outputs + output] * (dz[at] - means);
+    let means = (grads[params_at + args.beta] + load(xhat[at]) * grads[params_at + args.gamma]) / f32(pass_.rows);
+    dz[at] = store(gamma * inverse[r * args.outputs + output] * (load(dz[at]) - scaling[r].loss * means));
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

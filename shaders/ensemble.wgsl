@@ -18,14 +18,14 @@ struct Pass {
 
 struct Args {
     outputs: u32,
-    row_stride: u32,  // f32s of a row of z and of mean
-    z_stride: u32,    // f32s of one replica's z
-    mean_stride: u32, // f32s of one replica's mean
+    columns: u32,     // vec4s of a row of z and of mean
+    z_stride: u32,    // vec4s of one replica's z
+    mean_stride: u32, // vec4s of one replica's mean
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read_write> z: array<f32>;    // (R, room, row_stride)
-@group(0) @binding(2) var<storage, read_write> mean: array<f32>; // (R, samples, row_stride)
+@group(0) @binding(1) var<storage, read_write> z: array<Stored>;       // (R, room, columns)
+@group(0) @binding(2) var<storage, read_write> mean: array<vec4<f32>>; // (R, samples, columns)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override SOFTMAX: bool = true;
@@ -38,31 +38,48 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if row >= pass_.rows {
         return;
     }
-    let at = r * args.z_stride + row * args.row_stride;
-    let mean_at = r * args.mean_stride + (pass_.first + row) * args.row_stride;
-    var top = z[at];
+    let at = r * args.z_stride + row * args.columns;
+    let mean_at = r * args.mean_stride + (pass_.first + row) * args.columns;
+    var top = load(z[at]).x;
     var sum = 0.0;
     if SOFTMAX {
-        for (var c = 1u; c < args.outputs; c++) {
-            top = max(top, z[at + c]);
+        for (var j = 0u; j < args.columns; j++) {
+            let most = select(vec4(top), load(z[at + j]), is_output(j));
+            top = max(max(max(most.x, most.y), max(most.z, most.w)), top);
         }
-        for (var c = 0u; c < args.outputs; c++) {
-            sum += exp(z[at + c] - top);
+        for (var j = 0u; j < args.columns; j++) {
+            sum += dot(select(vec4<f32>(), exp(load(z[at + j]) - top), is_output(j)), vec4(1.0));
         }
     }
-    for (var c = 0u; c < args.outputs; c++) {
-        var p = z[at + c];
+    for (var j = 0u; j < args.columns; j++) {
+        var p = load(z[at + j]);
         if SOFTMAX {
             p = exp(p - top) / sum;
         }
         p /= f32(pass_.members);
         if pass_.member > 0u {
-            p += mean[mean_at + c];
+            p += mean[mean_at + j];
         }
-        mean[mean_at + c] = p;
+        mean[mean_at + j] = select(mean[mean_at + j], p, is_output(j));
         if pass_.member + 1u == pass_.members {
             // The smallest normal f32: a probability of 0 is that of no class.
-            z[at + c] = select(p, log(max(p, 1.1754944e-38)), SOFTMAX);
+            let prediction = select(p, log(max(p, vec4(1.1754944e-38))), vec4(SOFTMAX));
+            z[at + j] = store(select(vec4<f32>(), prediction, is_output(j)));
         }
     }
+}
+
+// Which of four outputs are there.
+fn is_output(j: u32) -> vec4<bool> {
+    return 4u * j + vec4(0u, 1u, 2u, 3u) < vec4(args.outputs);
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

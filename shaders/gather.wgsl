@@ -61,7 +61,7 @@ struct Args {
 @group(0) @binding(2) var<storage, read> order: array<u32>;          // (R or 1, samples)
 @group(0) @binding(3) var<storage, read> channels: array<vec2<f32>>; // (channels): scale, shift
 @group(0) @binding(4) var<storage, read> quantiles: array<f32>;      // (QUANTILES) of mixup's share
-@group(0) @binding(5) var<storage, read_write> x: array<vec4<f32>>;  // (R or 1, room, columns)
+@group(0) @binding(5) var<storage, read_write> x: array<Stored>;     // (R or 1, room, columns)
 @group(0) @binding(6) var<storage, read_write> mix: array<vec2<u32>>; // (R, room): partner's sample, bits of the share
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
@@ -114,14 +114,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let value = features(record, column, vec2(key.seed, key.step), pass_.first + source);
     let at = r * args.x_stride + row * args.columns + column;
     if PARTNER {
-        x[at] += (1.0 - share) * value;
+        x[at] = store(load(x[at]) + (1.0 - share) * value);
         return;
     }
     var sum = share * value;
     if AUGMENT && args.noise > 0.0 {
         sum += args.noise * normal(hash(vec4(key.seed, key.step, pass_.first + row, NOISE << PURPOSE_BIT | column)), column);
     }
-    x[at] = sum;
+    x[at] = store(sum);
     if MIXUP && column == 0u {
         mix[r * args.room + row] = vec2(order[order_at + partner], bitcast<u32>(share));
     }
@@ -230,5 +230,15 @@ fn stir(key: vec4<u32>) -> vec4<u32> {
     v.y += v.z * v.x;
     v.z += v.x * v.y;
     v.w += v.y * v.z;
+    return v;
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
     return v;
 }

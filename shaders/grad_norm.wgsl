@@ -16,6 +16,14 @@ struct Pass {
     members: u32,
 }
 
+struct Scaling {
+    factor: f32, // of the step's gradients: 1 / loss, or 0 if they overflowed and the step is skipped
+    clip: f32,   // of the update's gradient
+    loss: f32,   // of the step's loss
+    next: f32,   // of the next step's loss
+    steps: u32,  // without an overflow since the factor of the loss changed
+}
+
 struct Args {
     params: u32,   // vec4s of one replica's grads
     max_norm: f32,
@@ -24,7 +32,7 @@ struct Args {
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> grads: array<vec4<f32>>;         // (R, P)
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>;         // (R, PARTS)
-@group(0) @binding(3) var<storage, read_write> clip: array<f32>;          // (R)
+@group(0) @binding(3) var<storage, read_write> scaling: array<Scaling>;   // (R)
 @group(0) @binding(4) var<storage, read_write> metrics: array<vec4<f32>>; // (slots, R)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
@@ -55,8 +63,8 @@ fn root(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     let norm = sqrt(reduce(lane.x, sum));
     if lane.x == 0u {
-        let scale = args.max_norm / (norm + 1e-6);
-        clip[r] = select(1.0, scale, scale < 1.0);
+        let clip = args.max_norm / (norm + 1e-6);
+        scaling[r].clip = select(1.0, clip, clip < 1.0);
         metrics[pass_.slot * pass_.replicas + r].z = norm;
     }
 }

@@ -27,8 +27,8 @@ struct Args {
 
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;     // (R, P)
-@group(0) @binding(2) var<storage, read_write> xhat: array<vec4<f32>>; // (R, room, outputs): z, then x̂
-@group(0) @binding(3) var<storage, read_write> n: array<vec4<f32>>;    // (R, room, outputs)
+@group(0) @binding(2) var<storage, read_write> xhat: array<Stored>;    // (R, room, outputs): z, then x̂
+@group(0) @binding(3) var<storage, read_write> n: array<Stored>;       // (R, room, outputs)
 @group(0) @binding(4) var<storage, read_write> inverse: array<f32>;    // (R, room): 1/√(variance + 1e-5)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
@@ -46,12 +46,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     // The padding of z is 0.
     var sum = vec4<f32>();
     for (var i = lane.x; i < args.outputs; i += LANES) {
-        sum += xhat[z_at + i];
+        sum += load(xhat[z_at + i]);
     }
     let mean = reduce(lane.x, sum) / width;
     sum = vec4<f32>();
     for (var i = lane.x; i < args.outputs; i += LANES) {
-        let d = xhat[z_at + i] - mean;
+        let d = load(xhat[z_at + i]) - mean;
         sum += select(vec4<f32>(), d * d, 4u * i + vec4(0u, 1u, 2u, 3u) < vec4(args.width));
     }
     let scale = 1.0 / sqrt(reduce(lane.x, sum) / width + 1e-5);
@@ -60,9 +60,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     for (var i = lane.x; i < args.outputs; i += LANES) {
         let is_output = 4u * i + vec4(0u, 1u, 2u, 3u) < vec4(args.width);
-        let normed = select(vec4<f32>(), (xhat[z_at + i] - mean) * scale, is_output);
-        xhat[z_at + i] = normed;
-        n[z_at + i] = params[params_at + args.gamma + i] * normed + params[params_at + args.beta + i];
+        let normed = select(vec4<f32>(), (load(xhat[z_at + i]) - mean) * scale, is_output);
+        xhat[z_at + i] = store(normed);
+        n[z_at + i] = store(params[params_at + args.gamma + i] * normed + params[params_at + args.beta + i]);
     }
 }
 
@@ -78,4 +78,14 @@ fn reduce(lane: u32, value: vec4<f32>) -> f32 {
     let total = partial[0];
     workgroupBarrier();
     return total;
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

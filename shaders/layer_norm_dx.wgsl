@@ -26,9 +26,9 @@ struct Args {
 
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;   // (R, P)
-@group(0) @binding(2) var<storage, read> xhat: array<vec4<f32>>;     // (R, room, outputs)
+@group(0) @binding(2) var<storage, read> xhat: array<Stored>;        // (R, room, outputs)
 @group(0) @binding(3) var<storage, read> inverse: array<f32>;        // (R, room)
-@group(0) @binding(4) var<storage, read_write> dz: array<vec4<f32>>; // (R, room, outputs): dn, then dz
+@group(0) @binding(4) var<storage, read_write> dz: array<Stored>;    // (R, room, outputs): dn, then dz
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 const LANES: u32 = 64u;
@@ -44,17 +44,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     var sum = vec4<f32>();
     var product = vec4<f32>();
     for (var i = lane.x; i < args.outputs; i += LANES) {
-        let g = params[gamma_at + i] * dz[z_at + i];
+        let g = params[gamma_at + i] * load(dz[z_at + i]);
         sum += g;
-        product += g * xhat[z_at + i];
+        product += g * load(xhat[z_at + i]);
     }
     let total = reduce(lane.x, vec2((sum.x + sum.y) + (sum.z + sum.w), (product.x + product.y) + (product.z + product.w)));
     let means = total / f32(args.width);
     let scale = inverse[r * args.room + row];
     for (var i = lane.x; i < args.outputs; i += LANES) {
         let is_output = 4u * i + vec4(0u, 1u, 2u, 3u) < vec4(args.width);
-        let value = (params[gamma_at + i] * dz[z_at + i] - means.x - xhat[z_at + i] * means.y) * scale;
-        dz[z_at + i] = select(vec4<f32>(), value, is_output);
+        let value = (params[gamma_at + i] * load(dz[z_at + i]) - means.x - load(xhat[z_at + i]) * means.y) * scale;
+        dz[z_at + i] = store(select(vec4<f32>(), value, is_output));
     }
 }
 
@@ -68,4 +68,14 @@ fn reduce(lane: u32, value: vec2<f32>) -> vec2<f32> {
         workgroupBarrier();
     }
     return partial[0];
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

@@ -52,10 +52,10 @@ struct Args {
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;      // (R, P)
-@group(0) @binding(2) var<storage, read> a: array<vec4<f32>>;           // (R or 1, room, inputs)
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;     // (R, room, outputs)
-@group(0) @binding(4) var<storage, read_write> slope: array<vec4<f32>>; // (R, room, outputs)
+@group(0) @binding(1) var<storage, read> params: array<Stored>;         // (R, P)
+@group(0) @binding(2) var<storage, read> a: array<Stored>;              // (R or 1, room, inputs)
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;        // (R, room, outputs)
+@group(0) @binding(4) var<storage, read_write> slope: array<Stored>;    // (R, room, outputs)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
@@ -96,13 +96,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         var w3: array<vec4<f32>, COLUMNS>;
         let k_at = 4u * k * args.outputs;
         for (var j = 0u; j < COLUMNS; j++) {
-            w0[j] = params[column[j] + k_at];
-            w1[j] = params[column[j] + k_at + args.outputs];
-            w2[j] = params[column[j] + k_at + 2u * args.outputs];
-            w3[j] = params[column[j] + k_at + 3u * args.outputs];
+            w0[j] = load(params[column[j] + k_at]);
+            w1[j] = load(params[column[j] + k_at + args.outputs]);
+            w2[j] = load(params[column[j] + k_at + 2u * args.outputs]);
+            w3[j] = load(params[column[j] + k_at + 3u * args.outputs]);
         }
         for (var i = 0u; i < ROWS; i++) {
-            let x = a[row_at[i] + k];
+            let x = load(a[row_at[i] + k]);
             for (var j = 0u; j < COLUMNS; j++) {
                 z[i][j] = fma(vec4(x.w), w3[j], fma(vec4(x.z), w2[j], fma(vec4(x.y), w1[j], fma(vec4(x.x), w0[j], z[i][j]))));
             }
@@ -133,7 +133,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     for (var j = 0u; j < COLUMNS; j++) {
         let output = first_column + j * LANES;
         if output < args.outputs {
-            let bias = params[r * args.params_stride + args.bias + output];
+            let bias = load(params[r * args.params_stride + args.bias + output]);
             for (var i = 0u; i < ROWS; i++) {
                 let row = first_row + i;
                 if row < pass_.rows {
@@ -145,10 +145,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
                         result.slope *= factor;
                     }
                     if RESIDUAL {
-                        result.value += a[row_at[i] + output];
+                        result.value += load(a[row_at[i] + output]);
                     }
-                    y[at] = result.value;
-                    slope[at] = result.slope;
+                    y[at] = store(result.value);
+                    slope[at] = store(result.slope);
                 }
             }
         }
@@ -222,4 +222,14 @@ fn erf(z: vec4<f32>) -> vec4<f32> {
     let t = 1.0 / (1.0 + 0.3275911 * abs(z));
     let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
     return sign(z) * (1.0 - p * exp(-z * z));
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

@@ -43,6 +43,14 @@ struct Coefficients {
     step: u32,
 }
 
+struct Scaling {
+    factor: f32, // of the step's gradients: 1 / loss, or 0 if they overflowed and the step is skipped
+    clip: f32,   // of the update's gradient
+    loss: f32,   // of the step's loss
+    next: f32,   // of the next step's loss
+    steps: u32,  // without an overflow since the factor of the loss changed
+}
+
 struct Args {
     inputs: u32,        // vec4s
     outputs: u32,       // vec4s
@@ -55,12 +63,12 @@ struct Args {
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;            // (R, room, inputs)
-@group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;           // (R, room, outputs)
-@group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>; // (R, P); without an UPDATE, their gradient
-@group(0) @binding(4) var<storage, read_write> state0: array<vec4<f32>>; // (R, P), or one vec4 where it is not used
-@group(0) @binding(5) var<storage, read_write> state1: array<vec4<f32>>; // likewise
-@group(0) @binding(6) var<storage, read_write> state2: array<vec4<f32>>; // likewise
+@group(0) @binding(1) var<storage, read> a: array<Stored>;               // (R, room, inputs)
+@group(0) @binding(2) var<storage, read> dz: array<Stored>;              // (R, room, outputs)
+@group(0) @binding(3) var<storage, read> scaling: array<Scaling>;        // (R)
+@group(0) @binding(4) var<storage, read_write> params: array<vec4<f32>>; // (R, P); without an UPDATE, their gradient
+@group(0) @binding(5) var<storage, read_write> state: array<vec4<f32>>;  // (vectors, R, P): the optimizer's, and the EMA
+@group(0) @binding(6) var<storage, read_write> working: array<Stored>;   // (R, P), if MIXED
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
@@ -69,8 +77,12 @@ override UPDATE: u32 = 0u; // none, sgd, adam, rmsprop
 override NESTEROV: bool = false;
 override AMSGRAD: bool = false;
 override CENTERED: bool = false;
+override EMA: u32 = 0u; // the vector of state that holds the mean; 0 for none
+override MIXED: bool = false;
 const ROWS: u32 = 8u;
 const COLUMNS: u32 = 2u;
+
+var<private> vector: u32; // vec4s of one vector of state
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -101,13 +113,13 @@ fn main(
             let is_sample = sample + s < pass_.rows;
             let at = min(sample + s, pass_.rows - 1u) * args.outputs;
             for (var j = 0u; j < COLUMNS; j++) {
-                d[s][j] = select(vec4<f32>(), dz[column[j] + at], is_sample);
+                d[s][j] = select(vec4<f32>(), load(dz[column[j] + at]), is_sample);
                 db[j] += d[s][j];
             }
         }
         let own_sample = min(sample + id % 8u, pass_.rows - 1u);
         for (var i = 0u; i < ROWS; i++) {
-            let own = a[row[i] + own_sample * args.inputs];
+            let own = load(a[row[i] + own_sample * args.inputs]);
             sums[i] = accumulate(sums[i], subgroupBroadcast(own, 0u), d[0]);
             sums[i] = accumulate(sums[i], subgroupBroadcast(own, 1u), d[1]);
             sums[i] = accumulate(sums[i], subgroupBroadcast(own, 2u), d[2]);
@@ -119,6 +131,11 @@ fn main(
         }
     }
 
+    let factor = scaling[r].factor;
+    if MIXED && UPDATE > 0u && factor == 0.0 {
+        return;
+    }
+    vector = arrayLength(&params);
     // Read once, since drivers read again what the stores below might have changed.
     let c = coefficients[pass_.slot * pass_.replicas + r];
     var c_bias = c;
@@ -137,14 +154,14 @@ fn main(
                 let input = first_row + i;
                 if input < inputs {
                     let at = weight + 4u * input * outputs + output;
-                    put(c, sums[i].dw0[j], at);
-                    put(c, sums[i].dw1[j], at + outputs);
-                    put(c, sums[i].dw2[j], at + 2u * outputs);
-                    put(c, sums[i].dw3[j], at + 3u * outputs);
+                    put(c, factor * sums[i].dw0[j], at);
+                    put(c, factor * sums[i].dw1[j], at + outputs);
+                    put(c, factor * sums[i].dw2[j], at + 2u * outputs);
+                    put(c, factor * sums[i].dw3[j], at + 3u * outputs);
                 }
             }
             if group.y == 0u {
-                put(c_bias, db[j], bias + output);
+                put(c_bias, factor * db[j], bias + output);
             }
         }
     }
@@ -177,41 +194,53 @@ fn put(c: Coefficients, gradient: vec4<f32>, at: u32) {
 fn sgd(c: Coefficients, gradient: vec4<f32>, at: u32) {
     let w = params[at];
     let g = gradient + c.weight_decay * w;
-    let v = c.momentum * state0[at] + c.gain * g;
-    state0[at] = v;
-    params[at] = w - c.step_size * select(v, g + c.momentum * v, NESTEROV);
+    let v = c.momentum * state[at] + c.gain * g;
+    state[at] = v;
+    keep(c, w - c.step_size * select(v, g + c.momentum * v, NESTEROV), at);
 }
 
 // Updates vec4 `at` by its gradient.
 fn adam(c: Coefficients, gradient: vec4<f32>, at: u32) {
     let w = params[at] * c.shrink;
     let g = gradient + c.weight_decay * w;
-    let m = c.momentum * state0[at] + c.gain * g;
-    var v = c.decay * state1[at] + c.fresh * g * g;
-    state0[at] = m;
-    state1[at] = v;
+    let m = c.momentum * state[at] + c.gain * g;
+    var v = c.decay * state[at + vector] + c.fresh * g * g;
+    state[at] = m;
+    state[at + vector] = v;
     if AMSGRAD {
-        v = max(state2[at], v);
-        state2[at] = v;
+        v = max(state[at + 2u * vector], v);
+        state[at + 2u * vector] = v;
     }
-    params[at] = w - c.step_size * m / (sqrt(v) / c.correction + c.eps);
+    keep(c, w - c.step_size * m / (sqrt(v) / c.correction + c.eps), at);
 }
 
 // Updates vec4 `at` by its gradient.
 fn rmsprop(c: Coefficients, gradient: vec4<f32>, at: u32) {
     let w = params[at];
     let g = gradient + c.weight_decay * w;
-    let v = c.decay * state0[at] + c.fresh * g * g;
-    state0[at] = v;
+    let v = c.decay * state[at] + c.fresh * g * g;
+    state[at] = v;
     var variance = v;
     if CENTERED {
-        let m = c.decay * state2[at] + c.fresh * g;
-        state2[at] = m;
+        let m = c.decay * state[at + 2u * vector] + c.fresh * g;
+        state[at + 2u * vector] = m;
         variance = v - m * m;
     }
-    let b = c.momentum * state1[at] + g / (sqrt(variance) + c.eps);
-    state1[at] = b;
-    params[at] = w - c.step_size * b;
+    let b = c.momentum * state[at + vector] + g / (sqrt(variance) + c.eps);
+    state[at + vector] = b;
+    keep(c, w - c.step_size * b, at);
+}
+
+// Writes the new weights `at`, and what follows them.
+fn keep(c: Coefficients, w: vec4<f32>, at: u32) {
+    params[at] = w;
+    if MIXED {
+        working[at] = store(w);
+    }
+    if EMA > 0u && c.ema > 0.0 {
+        let mean_at = at + EMA * vector;
+        state[mean_at] += c.ema * (w - state[mean_at]);
+    }
 }
 
 struct Sums {
@@ -230,4 +259,14 @@ fn accumulate(sums: Sums, x: vec4<f32>, d: array<vec4<f32>, COLUMNS>) -> Sums {
         sum.dw3[j] = fma(vec4(x.w), d[j], sum.dw3[j]);
     }
     return sum;
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

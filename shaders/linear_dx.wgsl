@@ -32,12 +32,12 @@ struct Args {
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;   // (R, P)
-@group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;       // (R, room, outputs)
-@group(0) @binding(3) var<storage, read> slope: array<vec4<f32>>;    // (R, room, inputs)
-@group(0) @binding(4) var<storage, read> above: array<vec4<f32>>;    // (R, room, inputs)
-@group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>; // (R, room, inputs)
-@group(0) @binding(6) var<storage, read_write> da: array<vec4<f32>>; // (R, room, inputs)
+@group(0) @binding(1) var<storage, read> params: array<Stored>;      // (R, P)
+@group(0) @binding(2) var<storage, read> dz: array<Stored>;          // (R, room, outputs)
+@group(0) @binding(3) var<storage, read> slope: array<Stored>;       // (R, room, inputs)
+@group(0) @binding(4) var<storage, read> above: array<Stored>;       // (R, room, inputs)
+@group(0) @binding(5) var<storage, read_write> dx: array<Stored>;    // (R, room, inputs)
+@group(0) @binding(6) var<storage, read_write> da: array<Stored>;    // (R, room, inputs)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override LANES: u32 = 32u;
@@ -68,13 +68,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     for (var k = lane.y * slice; k < end; k++) {
         // Four rows of W, transposed: one vec4 along the inputs for each of four outputs.
         let w = transpose(mat4x4<f32>(
-            params[w_at + k],
-            params[w_at + args.outputs + k],
-            params[w_at + 2u * args.outputs + k],
-            params[w_at + 3u * args.outputs + k],
+            load(params[w_at + k]),
+            load(params[w_at + args.outputs + k]),
+            load(params[w_at + 2u * args.outputs + k]),
+            load(params[w_at + 3u * args.outputs + k]),
         ));
         for (var i = 0u; i < ROWS; i++) {
-            let d = dz[row_at[i] + k];
+            let d = load(dz[row_at[i] + k]);
             sum[i] = fma(vec4(d.w), w[3], fma(vec4(d.z), w[2], fma(vec4(d.y), w[1], fma(vec4(d.x), w[0], sum[i]))));
         }
     }
@@ -102,13 +102,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             if row < pass_.rows {
                 let at = r * args.dx_stride + row * args.inputs + column;
                 if RESIDUAL {
-                    sum[i] += above[at];
+                    sum[i] += load(above[at]);
                 }
                 if KEEP {
-                    da[at] = sum[i];
+                    da[at] = store(sum[i]);
                 }
-                dx[at] = sum[i] * slope[at];
+                dx[at] = store(sum[i] * load(slope[at]));
             }
         }
     }
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

@@ -35,12 +35,12 @@ struct Args {
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;   // (R, P)
-@group(0) @binding(2) var<storage, read> dz: array<vec4<f32>>;       // (R, room, outputs)
-@group(0) @binding(3) var<storage, read> slope: array<vec4<f32>>;    // (R, room, inputs)
-@group(0) @binding(4) var<storage, read> above: array<vec4<f32>>;    // (R, room, inputs)
-@group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>; // (R, room, inputs)
-@group(0) @binding(6) var<storage, read_write> da: array<vec4<f32>>; // (R, room, inputs)
+@group(0) @binding(1) var<storage, read> params: array<Stored>;      // (R, P)
+@group(0) @binding(2) var<storage, read> dz: array<Stored>;          // (R, room, outputs)
+@group(0) @binding(3) var<storage, read> slope: array<Stored>;       // (R, room, inputs)
+@group(0) @binding(4) var<storage, read> above: array<Stored>;       // (R, room, inputs)
+@group(0) @binding(5) var<storage, read_write> dx: array<Stored>;    // (R, room, inputs)
+@group(0) @binding(6) var<storage, read_write> da: array<Stored>;    // (R, room, inputs)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override LANES: u32 = 32u;
@@ -71,13 +71,13 @@ fn main(
     for (var k = 0u; k < args.outputs; k++) {
         // Four rows of W, transposed: one vec4 along the inputs for each of four outputs.
         let w = transpose(mat4x4<f32>(
-            params[w_at + k],
-            params[w_at + args.outputs + k],
-            params[w_at + 2u * args.outputs + k],
-            params[w_at + 3u * args.outputs + k],
+            load(params[w_at + k]),
+            load(params[w_at + args.outputs + k]),
+            load(params[w_at + 2u * args.outputs + k]),
+            load(params[w_at + 3u * args.outputs + k]),
         ));
         for (var g = 0u; g < GROUPS; g++) {
-            let own = dz[row_at[g] + k];
+            let own = load(dz[row_at[g] + k]);
             sum[8u * g + 0u] = accumulate(sum[8u * g + 0u], subgroupBroadcast(own, 0u), w);
             sum[8u * g + 1u] = accumulate(sum[8u * g + 1u], subgroupBroadcast(own, 1u), w);
             sum[8u * g + 2u] = accumulate(sum[8u * g + 2u], subgroupBroadcast(own, 2u), w);
@@ -95,12 +95,12 @@ fn main(
             if row < pass_.rows {
                 let at = r * args.dx_stride + row * args.inputs + column;
                 if RESIDUAL {
-                    sum[i] += above[at];
+                    sum[i] += load(above[at]);
                 }
                 if KEEP {
-                    da[at] = sum[i];
+                    da[at] = store(sum[i]);
                 }
-                dx[at] = sum[i] * slope[at];
+                dx[at] = store(sum[i] * load(slope[at]));
             }
         }
     }
@@ -108,4 +108,14 @@ fn main(
 
 fn accumulate(sum: vec4<f32>, d: vec4<f32>, w: mat4x4<f32>) -> vec4<f32> {
     return fma(vec4(d.w), w[3], fma(vec4(d.z), w[2], fma(vec4(d.y), w[1], fma(vec4(d.x), w[0], sum))));
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

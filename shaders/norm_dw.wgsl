@@ -16,6 +16,14 @@ struct Pass {
     members: u32,
 }
 
+struct Scaling {
+    factor: f32, // of the step's gradients: 1 / loss, or 0 if they overflowed and the step is skipped
+    clip: f32,   // of the update's gradient
+    loss: f32,   // of the step's loss
+    next: f32,   // of the next step's loss
+    steps: u32,  // without an overflow since the factor of the loss changed
+}
+
 struct Args {
     outputs: u32,       // vec4s
     params_stride: u32, // vec4s of one replica's grads
@@ -25,9 +33,10 @@ struct Args {
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> xhat: array<vec4<f32>>;        // (R, room, outputs)
-@group(0) @binding(2) var<storage, read> dn: array<vec4<f32>>;          // (R, room, outputs)
-@group(0) @binding(3) var<storage, read_write> grads: array<vec4<f32>>; // (R, P)
+@group(0) @binding(1) var<storage, read> xhat: array<Stored>;           // (R, room, outputs)
+@group(0) @binding(2) var<storage, read> dn: array<Stored>;             // (R, room, outputs)
+@group(0) @binding(3) var<storage, read> scaling: array<Scaling>;       // (R)
+@group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>; // (R, P)
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 const COLUMNS: u32 = 4u;
@@ -46,8 +55,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     var sums = Sums();
     for (var row = lane.y; row < pass_.rows; row += ROW_LANES) {
         let at = r * args.z_stride + row * args.outputs + output;
-        sums.gamma += dn[at] * xhat[at];
-        sums.beta += dn[at];
+        let d = load(dn[at]);
+        sums.gamma += d * load(xhat[at]);
+        sums.beta += d;
     }
     partial[lane.y][lane.x] = sums;
     workgroupBarrier();
@@ -60,8 +70,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     if lane.y == 0u && column < args.outputs {
         let at = r * args.params_stride + output;
-        put(at + args.gamma, partial[0][lane.x].gamma);
-        put(at + args.beta, partial[0][lane.x].beta);
+        let factor = 1.0 / scaling[r].loss;
+        put(at + args.gamma, factor * partial[0][lane.x].gamma);
+        put(at + args.beta, factor * partial[0][lane.x].beta);
     }
 }
 
@@ -71,4 +82,14 @@ fn put(at: u32, value: vec4<f32>) {
     } else {
         grads[at] += value;
     }
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

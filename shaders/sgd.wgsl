@@ -34,6 +34,14 @@ struct Coefficients {
     step: u32,
 }
 
+struct Scaling {
+    factor: f32, // of the step's gradients: 1 / loss, or 0 if they overflowed and the step is skipped
+    clip: f32,   // of the update's gradient
+    loss: f32,   // of the step's loss
+    next: f32,   // of the next step's loss
+    steps: u32,  // without an overflow since the factor of the loss changed
+}
+
 struct Args {
     params: u32,  // vec4s of one replica's vectors
     first: u32,   // the first of them that is updated
@@ -42,15 +50,20 @@ struct Args {
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> clip: array<f32>;               // (R): multiplies the gradient
-@group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;        // (R, P)
-@group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>; // (R, P)
-@group(0) @binding(4) var<storage, read_write> state0: array<vec4<f32>>; // v: (R, P)
+@group(0) @binding(1) var<storage, read> scaling: array<Scaling>;         // (R)
+@group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;         // (R, P)
+@group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>;  // (R, P)
+@group(0) @binding(4) var<storage, read_write> state: array<vec4<f32>>;   // (vectors, R, P): v, and the EMA
+@group(0) @binding(5) var<storage, read_write> working: array<Stored>;    // (R, P), if MIXED
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override NESTEROV: bool = false;
+override EMA: u32 = 0u; // the vector of state that holds the mean; 0 for none
+override MIXED: bool = false;
 override LANES: u32 = 64u;
+
+var<private> vector: u32; // vec4s of one vector of state
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -63,20 +76,46 @@ fn main(
         return;
     }
     let r = id.z;
+    if MIXED && scaling[r].factor == 0.0 {
+        return;
+    }
+    vector = arrayLength(&params);
     var c = coefficients[pass_.slot * pass_.replicas + r];
     if i >= args.decayed {
         c.weight_decay = 0.0;
         c.shrink = 1.0;
     }
     let at = r * args.params + i;
-    sgd(c, clip[r] * grads[at], at);
+    sgd(c, scaling[r].clip * grads[at], at);
 }
 
 // Updates vec4 `at` by its gradient.
 fn sgd(c: Coefficients, gradient: vec4<f32>, at: u32) {
     let w = params[at];
     let g = gradient + c.weight_decay * w;
-    let v = c.momentum * state0[at] + c.gain * g;
-    state0[at] = v;
-    params[at] = w - c.step_size * select(v, g + c.momentum * v, NESTEROV);
+    let v = c.momentum * state[at] + c.gain * g;
+    state[at] = v;
+    keep(c, w - c.step_size * select(v, g + c.momentum * v, NESTEROV), at);
+}
+
+// Writes the new weights `at`, and what follows them.
+fn keep(c: Coefficients, w: vec4<f32>, at: u32) {
+    params[at] = w;
+    if MIXED {
+        working[at] = store(w);
+    }
+    if EMA > 0u && c.ema > 0.0 {
+        let mean_at = at + EMA * vector;
+        state[mean_at] += c.ema * (w - state[mean_at]);
+    }
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
 }

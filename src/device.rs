@@ -53,7 +53,7 @@ impl fmt::Display for Device {
     }
 }
 
-/// The precision of all values of an engine.
+/// The precision of an engine's values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -62,6 +62,9 @@ pub enum Precision {
     F32,
     /// Double precision; only the CPU engine has it.
     F64,
+    /// Half precision for activations, their gradients and a working copy of the weights, single precision for sums and the
+    /// weights themselves, with a dynamic loss scale ([`Setup::mixed`]); only the GPU engine has it.
+    Mixed,
 }
 
 impl Device {
@@ -127,10 +130,17 @@ impl Device {
         Ok(match (index, precision) {
             (None, Precision::F32) => Box::new(CpuEngine::<f32>::new(setup)?),
             (None, Precision::F64) => Box::new(CpuEngine::<f64>::new(setup)?),
+            (None, Precision::Mixed) => {
+                let found = "mixed needs a GPU: expected one, or --device gpu for a software adapter, found the CPU engine";
+                return Err(Error::config("train.precision", found));
+            }
             (Some(_), Precision::F64) => {
                 return Err(Error::config("train.precision", "f64 needs the CPU engine: expected device cpu or auto"));
             }
-            (Some(index), Precision::F32) => Box::new(GpuEngine::new(Gpu::open(index)?, setup, options)?),
+            (Some(index), Precision::F32 | Precision::Mixed) => {
+                let setup = Setup { mixed: precision == Precision::Mixed, ..setup };
+                Box::new(GpuEngine::new(Gpu::open(index)?, setup, options)?)
+            }
         })
     }
 }

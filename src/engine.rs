@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::average::{Average, Take};
 use crate::data::{Augment, Dataset, Part};
@@ -41,6 +41,9 @@ pub struct Setup {
     pub replicas: usize,
     /// Samples of the largest step.
     pub batch: usize,
+    /// Mixed precision: activations, their gradients and a working copy of the weights in halves (f16), sums and the
+    /// weights themselves in f32, and a dynamic loss scale (Micikevicius et al., 2018). Only the GPU engine has it.
+    pub mixed: bool,
     /// The data, shared between engines.
     pub dataset: Arc<Dataset>,
 }
@@ -76,6 +79,7 @@ impl Setup {
             seed: 0,
             replicas: 1,
             batch: dataset.train.len().min(128),
+            mixed: false,
             dataset,
         }
     }
@@ -159,8 +163,11 @@ impl Setup {
     pub fn step_bytes(&self, rows: usize) -> f64 {
         let widths = &self.model.widths;
         let activations: usize = widths[1..].iter().map(|w| 4 * w).sum::<usize>() + 2 * widths[0];
-        let vectors = 2 + 2 + 2 * self.optimizer.state_vectors();
-        4.0 * self.replicas as f64 * (rows * activations + vectors * self.model.parameters()) as f64
+        let state = 2 * self.optimizer.state_vectors();
+        // Bytes of an activation, and of all that is read and written of a parameter: in mixed precision the working
+        // copy is read twice and written once.
+        let (value, parameter) = if self.mixed { (2, 3 * 2 + 4 * (2 + state)) } else { (4, 4 * (4 + state)) };
+        self.replicas as f64 * (rows * activations * value + parameter * self.model.parameters()) as f64
     }
 
     /// All vectors as long as the parameters that outlive a step: what a checkpoint holds.
@@ -251,6 +258,18 @@ pub struct StepMetrics {
     pub correct: u64,
     /// Norm of the whole gradient before clipping; only when `clip_norm` is set.
     pub grad_norm: Option<f64>,
+    /// What the loss was multiplied by on its way to the gradients; only in mixed precision.
+    pub loss_scale: Option<f64>,
+}
+
+/// The dynamic loss scale of one replica, in mixed precision. It starts at 65536; a step whose gradients overflow is
+/// skipped and halves it, 2000 others in a row double it, as `torch.amp.GradScaler` does.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossScale {
+    /// Of the next step.
+    pub next: f32,
+    /// Steps without an overflow since it changed.
+    pub steps: u32,
 }
 
 /// What an evaluation tells about one replica.
@@ -426,6 +445,22 @@ pub trait Engine {
     /// # Errors
     /// The device is lost.
     fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()>;
+
+    /// The loss scale of each replica; none but in mixed precision.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn loss_scales(&mut self) -> Result<Vec<LossScale>> {
+        Ok(Vec::new())
+    }
+
+    /// Goes on with these; a full precision ignores them.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn set_loss_scales(&mut self, _scales: &[LossScale]) -> Result<()> {
+        Ok(())
+    }
 
     /// Its buffers on the device; of the CPU engine, the vectors of its replicas, without what is small and without the
     /// data set.

@@ -26,7 +26,7 @@ pub fn read(path: &Path, layout: &Layout, precision: Precision) -> Result<Vec<f6
                 Error::weights(path, format!("tensor {name:?}: expected F64, F32, F16, BF16 or I64, found {found}"))
             })?;
             let largest = match precision {
-                Precision::F32 => f64::from(f32::MAX),
+                Precision::F32 | Precision::Mixed => f64::from(f32::MAX),
                 Precision::F64 => f64::MAX,
             };
             if let Some(found) = values.iter().find(|v| v.is_nan() || v.abs() > largest) {
@@ -53,10 +53,10 @@ pub(crate) fn values(view: &TensorView) -> Option<Vec<f64>> {
     }
 }
 
-/// The bytes of values in `precision`.
+/// The bytes of values in `precision`; in the mixed one, weights are f32.
 pub(crate) fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
     match precision {
-        Precision::F32 => (Dtype::F32, values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect()),
+        Precision::F32 | Precision::Mixed => (Dtype::F32, values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect()),
         Precision::F64 => (Dtype::F64, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
     }
 }

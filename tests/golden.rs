@@ -67,8 +67,9 @@ fn run_kernel(gpu: &Gpu, optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>]
     let base = Rate { lr: optimizer.lr(), momentum: optimizer.momentum() };
     let params = start.len().div_ceil(4) as u32;
     let args = kernels::UpdateArgs { params, first: 0, trained: params, decayed: params };
-    let mut buffers = vec![words(&[1.0]), Vec::new(), words(start)];
-    buffers.resize(kernel.bindings.len() - 1, vec![0; words(start).len()]);
+    let scaling = bytemuck::cast_slice(&[kernels::Scaling::new(1.0)]).to_vec();
+    let state = vec![0; 3 * words(start).len()];
+    let mut buffers = vec![scaling, Vec::new(), words(start), state, vec![0; 4]];
     let mut after = Vec::new();
     for (t, g) in grads.iter().enumerate() {
         buffers[1] = words(g);

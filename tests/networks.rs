@@ -2,7 +2,7 @@
 
 mod common;
 
-use thalweg::verify::{Check, Precise, networks};
+use thalweg::verify::{Check, Mixed, Precise, networks};
 
 fn pass(checks: &[Check]) {
     assert!(checks.len() > 50, "only {} checks", checks.len());
@@ -19,4 +19,10 @@ fn the_cpu_in_f64_has_the_gradients_of_central_differences() {
 fn the_gpu_has_the_gradients_of_the_cpu_in_f64() {
     let Some(gpu) = common::gpu() else { return };
     pass(&networks(&gpu).unwrap());
+}
+
+#[test]
+fn mixed_precision_has_them_to_the_digits_of_halves() {
+    let Some(gpu) = common::gpu() else { return };
+    pass(&networks(&Mixed(&gpu)).unwrap());
 }

@@ -9,24 +9,36 @@ use naga::proc::{BoundsCheckPolicies, Layouter};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 use thalweg::gpu::PROBES;
-use thalweg::gpu::kernels::{self, ALL, Binding};
+use thalweg::gpu::kernels::{self, ALL, Binding, Stored};
 
 fn parse(kernel: &kernels::Kernel) -> (Module, ModuleInfo) {
-    let module = naga::front::wgsl::parse_str(kernel.source)
-        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(kernel.source, kernel.name)));
-    // Subgroups are asked for, f16 and the rest are not.
-    let capabilities = if kernel.base() == kernel.name { Capabilities::empty() } else { Capabilities::SUBGROUP };
+    let text = kernel.text();
+    let module = naga::front::wgsl::parse_str(&text)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(&text, kernel.name)));
+    // Packing halves is WebGPU's core; subgroups and f16 are asked for, the rest is not.
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    capabilities.set(Capabilities::SUBGROUP, kernel.base() != kernel.name);
+    capabilities.set(Capabilities::SHADER_FLOAT16, text.starts_with("enable f16;"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(ShaderStages::COMPUTE)
         .subgroup_operations(SubgroupOperationSet::all())
         .validate(&module)
-        .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(kernel.source)));
+        .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&text)));
     (module, info)
+}
+
+/// Every kernel, and those with rows in every memory that rows may lie in.
+fn all_memories() -> Vec<kernels::Kernel> {
+    let mut all = ALL.to_vec();
+    for kernel in ALL.iter().filter(|kernel| kernel.source.contains(Stored::F32.text())) {
+        all.extend([Stored::F16, Stored::Packed].map(|stored| kernel.with_stored(stored)));
+    }
+    all
 }
 
 #[test]
 fn all_translate_to_spirv_msl_and_hlsl() {
-    for kernel in ALL {
+    for kernel in &all_memories() {
         let (module, info) = parse(kernel);
         for entry in &module.entry_points {
             let name = format!("{}::{}", kernel.name, entry.name);
@@ -57,7 +69,8 @@ fn all_translate_to_spirv_msl_and_hlsl() {
             assert!(text.contains("kernel void"), "{name}: MSL has a kernel");
 
             let mut text = String::new();
-            let shader_model = hlsl::ShaderModel::V6_0;
+            // f16 came with 6.2.
+            let shader_model = hlsl::ShaderModel::V6_2;
             let options = hlsl::Options { fake_missing_bindings: true, shader_model, ..hlsl::Options::default() };
             hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
                 .write(&module, &info, None)
@@ -140,13 +153,14 @@ fn arguments_lie_as_the_shader_reads_them() {
         (kernels::ensemble, kernels::EnsembleArgs::FIELDS),
         (kernels::softmax_cross_entropy, kernels::LossArgs::FIELDS),
         (kernels::mse, kernels::LossArgs::FIELDS),
-        (kernels::metrics, kernels::MetricsArgs::FIELDS),
+        (kernels::loss_scale, kernels::LossScaleArgs::FIELDS),
         (kernels::grad_norm, kernels::GradNormArgs::FIELDS),
         (kernels::sgd, kernels::UpdateArgs::FIELDS),
         (kernels::adam, kernels::UpdateArgs::FIELDS),
         (kernels::rmsprop, kernels::UpdateArgs::FIELDS),
         (kernels::average, kernels::UpdateArgs::FIELDS),
         (kernels::lookahead, kernels::UpdateArgs::FIELDS),
+        (kernels::halve, kernels::UpdateArgs::FIELDS),
     ];
     assert_eq!(arguments.len(), ALL.len());
     for (kernel, fields) in arguments {
@@ -156,6 +170,10 @@ fn arguments_lie_as_the_shader_reads_them() {
         let (fields, size) = layout_of(kernel, "Pass").unwrap();
         assert_eq!(fields, owned(kernels::Pass::FIELDS), "{}: Pass", kernel.name);
         assert_eq!(size, size_of::<kernels::Pass>(), "{}: Pass", kernel.name);
+        if let Some((fields, size)) = layout_of(kernel, "Scaling") {
+            assert_eq!(fields, owned(kernels::Scaling::FIELDS), "{}: Scaling", kernel.name);
+            assert_eq!(size, size_of::<kernels::Scaling>(), "{}: Scaling", kernel.name);
+        }
         if let Some((fields, size)) = layout_of(kernel, "Coefficients") {
             assert_eq!(fields, owned(kernels::Coefficients::FIELDS), "{}: Coefficients", kernel.name);
             assert_eq!(size, size_of::<kernels::Coefficients>(), "{}: Coefficients", kernel.name);
@@ -209,8 +227,16 @@ fn functions_of_one_name_are_alike() {
             assert_eq!(functions(kernel, &[update.name]), functions(update, &[update.name]));
         }
     }
-    let put = |kernel| functions(kernel, &["put"]);
+    let put = |kernel| functions(kernel, &["put", "keep"]);
     assert_eq!(put(kernels::linear_dw), put(kernels::linear_dw_broadcast));
+    for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
+        assert_eq!(functions(kernels::linear_dw, &["keep"]), functions(update, &["keep"]));
+    }
+    assert_eq!(functions(kernels::mse, &["main"]), functions(kernels::softmax_cross_entropy, &["main"]));
+    // Whatever loads or stores rows does so as the other memories do.
+    for kernel in ALL.iter().filter(|kernel| kernel.source.contains("Stored")) {
+        assert!(kernel.source.contains(Stored::F32.text()), "{}", kernel.name);
+    }
 }
 
 /// A kernel has one name: as shader, as twin, in the table, and as the test that compares them.
@@ -220,7 +246,7 @@ fn a_kernel_has_one_name() {
     let files: BTreeSet<String> = std::fs::read_dir(root.join("shaders"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "probes")
+        .filter(|name| name != "probes" && name != "stored")
         .collect();
     let table: BTreeSet<String> = ALL.iter().map(|kernel| format!("{}.wgsl", kernel.name)).collect();
     assert_eq!(files, table);

@@ -1,4 +1,4 @@
-//! The twin of `metrics.wgsl`.
+//! The sums that the kernels of the losses leave in `metrics`.
 
 use super::Real;
 

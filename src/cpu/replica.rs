@@ -157,7 +157,7 @@ impl<T: Real> Replica<T> {
         }
         self.update(shared, &constants, scale, if is_fused { shared.layout.weights } else { 0 });
         self.average(shared, step);
-        StepMetrics { step: step.index, replica, loss, correct, grad_norm }
+        StepMetrics { step: step.index, replica, loss, correct, grad_norm, loss_scale: None }
     }
 
     /// Leaves the gradient of the step's mean loss in `grads`, or with `fused` has updated the weights; returns that loss

@@ -29,8 +29,13 @@ pub(super) struct Buffers {
     pub copies: Vec<Buffer>,
     /// Averages, snapshots and the best weights: those that are asked for.
     pub kept: Vec<(Slot, Buffer)>,
+    /// What the products read of the weights under mixed precision.
+    pub working: Buffer,
     pub grads: Buffer,
-    pub state: Vec<Buffer>,
+    /// (vectors, R, P): the optimizer's, and the EMA behind them.
+    pub state: Buffer,
+    /// (R): of the loss and the gradients.
+    pub scaling: Buffer,
     /// Stand where a kernel's bindings are not used: one that is read, and one that is written.
     pub unused: [Buffer; 2],
     pub order: Buffer,
@@ -40,7 +45,8 @@ pub(super) struct Buffers {
     /// Of each row, under mixup: the other sample, and the share of its own.
     pub mix: Buffer,
     /// `a[0]` is x; layer l reads `a[l]`, and makes `a[l + 1]` and `slope[l]`, by way of `xhat[l]` where there is a
-    /// normalisation; `da[l]` is the gradient of `a[l]`, where a residual connection needs it.
+    /// normalisation; `da[l]` is the gradient of `a[l]`, where a residual connection needs it. The last `dz` takes the
+    /// place of the last `a`, which nothing reads after the loss.
     pub a: Vec<Buffer>,
     pub slope: Vec<Buffer>,
     pub xhat: Vec<Option<Buffer>>,
@@ -49,10 +55,8 @@ pub(super) struct Buffers {
     pub da: Vec<Option<Buffer>>,
     /// The predictions of an ensemble.
     pub mean: Buffer,
-    pub row_sums: Buffer,
     pub metrics: Buffer,
     pub parts: Buffer,
-    pub clip: Buffer,
     pub passes: Buffer,
     pub coefficients: Buffer,
 }
@@ -70,7 +74,7 @@ impl Buffers {
         let layers = setup.model.layers();
         let is_planned = |name: &str| plan.iter().any(|a| a.name == name);
         let mut kept = Vec::new();
-        for slot in setup.kept() {
+        for slot in setup.kept().into_iter().filter(|slot| *slot != Slot::Ema) {
             kept.push((slot, allocate(&slot.name())?));
         }
         // One a layer, where the layer needs it.
@@ -82,17 +86,22 @@ impl Buffers {
         let mut each = |name: &str, range: std::ops::Range<usize>| -> Result<Vec<Buffer>> {
             range.map(|i| allocate(&format!("{name} {i}"))).collect()
         };
+        let a = each("a", 0..layers + 1)?;
+        let mut dz = each("dz", 0..layers - 1)?;
+        dz.push(a[layers].clone());
         let buffers = Self {
             kept,
             xhat,
             inverse,
             da,
             copies: each("copy", 0..Slot::COPIES)?,
-            state: each("state", 0..setup.optimizer.state_vectors())?,
-            a: each("a", 0..layers + 1)?,
             slope: each("slope", 0..layers)?,
-            dz: each("dz", 0..layers)?,
+            a,
+            dz,
             params: allocate("params")?,
+            working: allocate("working")?,
+            state: allocate("state")?,
+            scaling: allocate("scaling")?,
             eval_params: allocate("eval params")?,
             grads: allocate("grads")?,
             unused: [allocate("unused, read")?, allocate("unused, written")?],
@@ -101,10 +110,8 @@ impl Buffers {
             quantiles: allocate("quantiles")?,
             mix: allocate("mix")?,
             mean: allocate("mean")?,
-            row_sums: allocate("row sums")?,
             metrics: allocate("metrics")?,
             parts: allocate("parts")?,
-            clip: allocate("clip")?,
             passes: allocate("passes")?,
             coefficients: allocate("coefficients")?,
         };
@@ -113,21 +120,23 @@ impl Buffers {
         let channels: Vec<f32> =
             normalization.scale.iter().zip(&normalization.shift).flat_map(|(&a, &b)| [a as f32, b as f32]).collect();
         write(&buffers.channels, &channels);
-        write(&buffers.clip, &vec![1.0; setup.replicas]);
         write(&buffers.quantiles, &setup.augment.quantiles().into_iter().map(|q| q as f32).collect::<Vec<_>>());
         Ok(buffers)
     }
 
-    /// The vectors in `slot`.
+    /// The vectors in `slot`, all replicas one after the other: their buffer, and where in it they begin.
     ///
     /// # Errors
     /// One that is not asked for.
-    pub fn slot(&self, slot: Slot) -> Result<&Buffer> {
+    pub fn slot(&self, slot: Slot, setup: &Setup) -> Result<(&Buffer, u64)> {
+        let vectors = self.params.size();
+        let of_state = |i: usize| (&self.state, i as u64 * vectors);
         match slot {
-            Slot::Live => Ok(&self.params),
-            Slot::Copy(i) => Ok(&self.copies[i]),
-            Slot::State(i) => self.state.get(i).ok_or_else(|| slot.missing()),
-            _ => self.kept.iter().find(|(s, _)| *s == slot).map(|(_, b)| b).ok_or_else(|| slot.missing()),
+            Slot::Live => Ok((&self.params, 0)),
+            Slot::Copy(i) => Ok((&self.copies[i], 0)),
+            Slot::State(i) if i < setup.optimizer.state_vectors() => Ok(of_state(i)),
+            Slot::Ema if setup.average.ema.is_some() => Ok(of_state(setup.optimizer.state_vectors())),
+            _ => self.kept.iter().find(|(s, _)| *s == slot).map(|(_, b)| (b, 0)).ok_or_else(|| slot.missing()),
         }
     }
 }
@@ -136,20 +145,27 @@ impl Buffers {
 pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     let (replicas, room) = (setup.replicas as u64, setup.room() as u64);
     let vector = replicas * layout.len as u64 * 4;
-    let rows = |width: usize| replicas * room * stride(width) as u64 * 4;
+    // In halves, where precision is mixed.
+    let value = if setup.mixed { 2 } else { 4 };
+    let rows = |width: usize| replicas * room * stride(width) as u64 * value;
     let widths = &setup.model.widths;
     let mut plan = Vec::new();
     let mut add = |name: String, bytes: u64| plan.push(Allocation { name, bytes });
     for name in ["params", "eval params", "grads"] {
         add(name.into(), vector);
     }
-    setup.kept().into_iter().for_each(|slot| add(slot.name(), vector));
+    add("working".into(), if setup.mixed { vector / 2 } else { UNUSED_BYTES });
+    let in_state = |slot: &Slot| *slot == Slot::Ema;
+    setup.kept().into_iter().filter(|slot| !in_state(slot)).for_each(|slot| add(slot.name(), vector));
     (0..Slot::COPIES).for_each(|i| add(format!("copy {i}"), vector));
-    (0..setup.optimizer.state_vectors()).for_each(|i| add(format!("state {i}"), vector));
+    let vectors = setup.optimizer.state_vectors() + setup.kept().iter().filter(|slot| in_state(slot)).count();
+    add("state".into(), vectors as u64 * vector);
     for (l, &width) in widths.iter().enumerate() {
         add(format!("a {l}"), rows(width));
         if l > 0 {
             add(format!("slope {}", l - 1), rows(width));
+        }
+        if l > 0 && l + 1 < widths.len() {
             add(format!("dz {}", l - 1), rows(width));
         }
     }
@@ -175,10 +191,9 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("mean".into(), if_asked(setup.average.snapshots.is_some(), predictions));
     add("order".into(), replicas * setup.dataset.train.len() as u64 * 4);
     add("channels".into(), setup.dataset.shape[0] as u64 * 8);
-    add("row sums".into(), replicas * room * 8);
     add("metrics".into(), SLOTS as u64 * replicas * 16);
     add("parts".into(), replicas * u64::from(kernels::PARTS) * 4);
-    add("clip".into(), replicas * 4);
+    add("scaling".into(), replicas * size_of::<kernels::Scaling>() as u64);
     add("passes".into(), PASSES as u64 * PASS_BYTES);
     add("coefficients".into(), (SLOTS * size_of::<kernels::Coefficients>()) as u64 * replicas);
     plan

@@ -10,7 +10,7 @@ use wgpu::{BindGroup, Buffer, BufferUsages};
 use super::adapter::Gpu;
 use super::buffers::{Buffers, Records, record_bytes};
 use super::forms::Forms;
-use super::kernels::{self, Kernel, LANES, NORM_COLUMNS, PARTS, Pipeline};
+use super::kernels::{self, Kernel, LANES, NORM_COLUMNS, PARTS, Pipeline, Stored};
 use super::program::{After, EvalProgram, Extent, Op, TrainProgram};
 use super::tune::Tuner;
 use crate::data::{Features, Targets};
@@ -73,7 +73,7 @@ impl<'a> Builder<'a> {
         self.choose_forms(part)?;
         let mut forward = self.gather(part);
         forward.extend(self.forward(&self.buffers.params, part)?);
-        forward.extend(self.loss(part));
+        forward.push(self.loss(part));
         let mut statistics = Vec::new();
         if self.setup.model.norm == Norm::Batch {
             statistics = self.gather(part);
@@ -93,13 +93,14 @@ impl<'a> Builder<'a> {
         let mut after = Vec::new();
         for (slot, buffer) in &self.buffers.kept {
             match slot {
-                Slot::Swa => after.push((After::Swa, self.average(buffer, false))),
-                Slot::Ema => after.push((After::Ema, self.average(buffer, true))),
+                Slot::Swa => after.push((After::Swa, self.average(buffer))),
                 Slot::Slow => after.push((After::Lookahead, self.lookahead(buffer))),
                 _ => {}
             }
         }
-        Ok(TrainProgram { step: self.step(), forward, backward, update, fused, statistics, after })
+        let halve = |params| self.halve(params);
+        let halve = self.setup.mixed.then(|| [&self.buffers.params, &self.buffers.eval_params].map(halve));
+        Ok(TrainProgram { step: self.step(), forward, backward, update, fused, statistics, after, halve })
     }
 
     /// # Errors
@@ -132,7 +133,7 @@ impl<'a> Builder<'a> {
                 ("PARTNER", f64::from(is_partner)),
                 ("LANES", LANES.into()),
             ];
-            self.compile(&kernels::gather, &constants)
+            self.compile_rows(&kernels::gather, &constants)
         };
         let mut pipelines = vec![pipeline(false)];
         if has_mixup {
@@ -177,24 +178,24 @@ impl<'a> Builder<'a> {
         if self.setup.model.norm == Norm::Batch {
             let statistics = layer.statistics as u32 / 4;
             let args = kernels::BatchNormArgs { outputs, params_stride, gamma, beta, statistics, z_stride };
-            let pipeline = self.compile(&kernels::batch_norm, &[("TRAINING", f64::from(part.is_training()))]);
+            let pipeline = self.compile_rows(&kernels::batch_norm, &[("TRAINING", f64::from(part.is_training()))]);
             let grid = self.grid(Extent::Fixed(outputs.div_ceil(NORM_COLUMNS)), Extent::Fixed(1));
             return self.op(&pipeline, "batch_norm", &args, &buffers, grid);
         }
         let (width, room) = (layer.outputs as u32, self.setup.room() as u32);
         let args = kernels::LayerNormArgs { outputs, width, params_stride, gamma, beta, z_stride, room };
         let grid = self.grid(Extent::Rows(1), Extent::Fixed(1));
-        self.op(&self.compile(&kernels::layer_norm, &[]), "layer_norm", &args, &buffers, grid)
+        self.op(&self.compile_rows(&kernels::layer_norm, &[]), "layer_norm", &args, &buffers, grid)
     }
 
-    /// logits -> dz of the last layer: (R, room, outputs), a row of sums each; sums -> metrics: (slots, R)
-    fn loss(&self, part: &PartBuffers) -> [Op; 2] {
+    /// logits -> dz of the last layer: (R, room, outputs), both in its a; sums -> metrics: (slots, R)
+    fn loss(&self, part: &PartBuffers) -> Op {
         let (b, outputs) = (self.buffers, self.setup.model.outputs());
         let off = self.setup.label_smoothing / outputs as f64;
         let args = kernels::LossArgs {
             outputs: outputs as u32,
-            row_stride: stride(outputs) as u32,
-            z_stride: 4 * self.rows_stride(outputs),
+            columns: stride(outputs) as u32 / 4,
+            z_stride: self.rows_stride(outputs),
             order_stride: part.order_stride,
             room: self.setup.room() as u32,
             on: (1.0 - self.setup.label_smoothing + off) as f32,
@@ -204,17 +205,12 @@ impl<'a> Builder<'a> {
             Loss::CrossEntropy => &kernels::softmax_cross_entropy,
             Loss::Mse => &kernels::mse,
         };
-        let last = b.dz.len() - 1;
-        let buffers = [part.order, part.targets, &b.a[last + 1], &b.mix, &b.dz[last], &b.row_sums];
-        let grid = self.grid(Extent::Rows(LANES), Extent::Fixed(1));
+        let buffers = [part.order, part.targets, &b.mix, &b.scaling, &b.a[self.setup.model.layers()], &b.metrics];
         let has_mixup = part.is_training() && self.setup.augment.mixup > 0.0;
-        let pipeline = self.compile(kernel, &[("LANES", LANES.into()), ("MIXUP", f64::from(has_mixup))]);
-        let loss = self.op(&pipeline, kernel.name, &args, &buffers, grid);
-
-        let args = kernels::MetricsArgs { room: self.setup.room() as u32 };
+        let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
+        let constants = [("LANES", kernels::loss_lanes(rows).into()), ("MIXUP", f64::from(has_mixup))];
         let grid = self.grid(Extent::Fixed(1), Extent::Fixed(1));
-        let metrics = self.compile(&kernels::metrics, &[]);
-        [loss, self.op(&metrics, "metrics", &args, &[&b.row_sums, &b.metrics], grid)]
+        self.op(&self.compile_rows(kernel, &constants), kernel.name, &args, &buffers, grid)
     }
 
     /// logits -> mean: (R, samples, outputs) -> logits
@@ -222,12 +218,12 @@ impl<'a> Builder<'a> {
         let (b, outputs) = (self.buffers, self.setup.model.outputs());
         let args = kernels::EnsembleArgs {
             outputs: outputs as u32,
-            row_stride: stride(outputs) as u32,
-            z_stride: 4 * self.rows_stride(outputs),
-            mean_stride: (part.samples * stride(outputs)) as u32,
+            columns: stride(outputs) as u32 / 4,
+            z_stride: self.rows_stride(outputs),
+            mean_stride: (part.samples * stride(outputs)) as u32 / 4,
         };
         let softmax = f64::from(self.setup.loss == Loss::CrossEntropy);
-        let pipeline = self.compile(&kernels::ensemble, &[("SOFTMAX", softmax), ("LANES", LANES.into())]);
+        let pipeline = self.compile_rows(&kernels::ensemble, &[("SOFTMAX", softmax), ("LANES", LANES.into())]);
         let grid = self.grid(Extent::Rows(LANES), Extent::Fixed(1));
         self.op(&pipeline, "ensemble", &args, &[&b.a[self.setup.model.layers()], &b.mean], grid)
     }
@@ -240,18 +236,18 @@ impl<'a> Builder<'a> {
         let z_stride = self.rows_stride(layer.outputs);
         let args = kernels::NormArgs { outputs, params_stride, gamma, beta, z_stride };
         let grid = self.grid(Extent::Fixed(outputs.div_ceil(NORM_COLUMNS)), Extent::Fixed(1));
-        let pipeline = self.compile(&kernels::norm_dw, &[]);
-        let dw = self.op(&pipeline, "norm_dw", &args, &[xhat, &b.dz[l], &b.grads], grid);
+        let pipeline = self.compile_rows(&kernels::norm_dw, &[]);
+        let dw = self.op(&pipeline, "norm_dw", &args, &[xhat, &b.dz[l], &b.scaling, &b.grads], grid);
         if self.setup.model.norm == Norm::Batch {
-            let pipeline = self.compile(&kernels::batch_norm_dx, &[("LANES", LANES.into())]);
+            let pipeline = self.compile_rows(&kernels::batch_norm_dx, &[("LANES", LANES.into())]);
             let grid = self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Rows(1));
-            let buffers = [&b.params, &b.grads, xhat, inverse, &b.dz[l]];
+            let buffers = [&b.params, &b.grads, xhat, inverse, &b.scaling, &b.dz[l]];
             return [dw, self.op(&pipeline, "batch_norm_dx", &args, &buffers, grid)];
         }
         let (width, room) = (layer.outputs as u32, self.setup.room() as u32);
         let args = kernels::LayerNormDxArgs { outputs, width, params_stride, gamma, z_stride, room };
         let grid = self.grid(Extent::Rows(1), Extent::Fixed(1));
-        let pipeline = self.compile(&kernels::layer_norm_dx, &[]);
+        let pipeline = self.compile_rows(&kernels::layer_norm_dx, &[]);
         [dw, self.op(&pipeline, "layer_norm_dx", &args, &[&b.params, xhat, inverse, &b.dz[l]], grid)]
     }
 
@@ -264,7 +260,7 @@ impl<'a> Builder<'a> {
             .map(|(entry_point, groups)| {
                 let pipeline = kernels::grad_norm.compile(self.gpu, &self.step_layout, entry_point, &[]);
                 let grid = self.grid(Extent::Fixed(groups), Extent::Fixed(1));
-                self.op(&pipeline, "grad_norm", &args, &[&b.grads, &b.parts, &b.clip, &b.metrics], grid)
+                self.op(&pipeline, "grad_norm", &args, &[&b.grads, &b.parts, &b.scaling, &b.metrics], grid)
             })
             .into()
     }
@@ -273,16 +269,40 @@ impl<'a> Builder<'a> {
     fn update(&self, first: usize) -> Op {
         let b = self.buffers;
         let kernels::Update { kernel, flag, .. } = kernels::update(self.setup.optimizer.rule());
-        let pipeline = self.compile(&kernel, &[flag, ("LANES", LANES.into())]);
-        let mut buffers = vec![&b.clip, &b.grads, &b.params];
-        buffers.extend(&b.state);
-        buffers.resize(kernel.bindings.len() - 1, &b.unused[1]);
+        let constants = [&[flag, ("LANES", LANES.into())][..], &self.keep()].concat();
+        let pipeline = self.compile_rows(&kernel, &constants);
+        let buffers = [&b.scaling, &b.grads, &b.params, &b.state, &b.working];
         self.op(&pipeline, kernel.name, &self.update_args(first), &buffers, self.vector_grid(first))
     }
 
+    /// The constants of what follows new weights: where in state the EMA lies, and whether there is a working copy.
+    pub(super) fn keep(&self) -> [(&'static str, f64); 2] {
+        let ema = if self.setup.average.ema.is_some() { self.setup.optimizer.state_vectors() } else { 0 };
+        [("EMA", ema as f64), ("MIXED", f64::from(self.setup.mixed))]
+    }
+
+    /// dz of the lowest layer, scaling -> scaling: (R); nothing in full precision
+    pub(super) fn loss_scale(&self) -> Option<Op> {
+        let (b, width) = (self.buffers, self.layout.layers[0].outputs);
+        let args =
+            kernels::LossScaleArgs { columns: stride(width) as u32 / 4, dz_stride: self.rows_stride(width) };
+        let grid = self.grid(Extent::Fixed(1), Extent::Fixed(1));
+        let op = || {
+            let pipeline = self.compile_rows(&kernels::loss_scale, &[]);
+            self.op(&pipeline, "loss_scale", &args, &[&b.dz[0], &b.scaling], grid)
+        };
+        self.setup.mixed.then(op)
+    }
+
+    /// params -> working: (R, P)
+    fn halve(&self, params: &Buffer) -> Op {
+        let pipeline = self.compile_rows(&kernels::halve, &[("LANES", LANES.into())]);
+        self.op(&pipeline, "halve", &self.update_args(0), &[params, &self.buffers.working], self.vector_grid(0))
+    }
+
     /// params -> mean: (R, P)
-    fn average(&self, mean: &Buffer, ema: bool) -> Op {
-        let pipeline = self.compile(&kernels::average, &[("EMA", f64::from(ema)), ("LANES", LANES.into())]);
+    fn average(&self, mean: &Buffer) -> Op {
+        let pipeline = self.compile(&kernels::average, &[("LANES", LANES.into())]);
         self.op(&pipeline, "average", &self.update_args(0), &[&self.buffers.params, mean], self.vector_grid(0))
     }
 
@@ -332,15 +352,21 @@ impl<'a> Builder<'a> {
     pub fn into_forms(self) -> Forms {
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         let b = self.buffers;
-        [&b.params, &b.grads].into_iter().chain(&b.state).for_each(|buffer| encoder.clear_buffer(buffer, 0, None));
+        [&b.params, &b.grads, &b.state, &b.working].iter().for_each(|buffer| encoder.clear_buffer(buffer, 0, None));
         self.gpu.queue.submit([encoder.finish()]);
         self.tuner.used()
     }
 
     pub(super) fn compile(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
-        let key = format!("{} {:?} {constants:?}", kernel.name, kernel.tile);
+        let key = format!("{} {:?} {:?} {constants:?}", kernel.name, kernel.tile, kernel.stored);
         let compile = || kernel.compile(self.gpu, &self.step_layout, "main", constants);
         self.compiled.borrow_mut().entry(key).or_insert_with(compile).clone()
+    }
+
+    /// The same of a kernel that reads or writes rows or the working copy of the weights.
+    pub(super) fn compile_rows(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
+        let stored = if self.setup.mixed { Stored::half(self.gpu) } else { Stored::F32 };
+        self.compile(&kernel.with_stored(stored), constants)
     }
 
     pub(super) fn op<T: Pod>(

@@ -9,13 +9,13 @@ use super::adapter::Gpu;
 use super::buffers::{self, Buffers, PASSES, Records, SLOTS, record_bytes};
 use super::builder::{Builder, PartBuffers, target_words};
 use super::forms::Forms;
-use super::kernels::{Coefficients, PASS_BYTES, Pass};
+use super::kernels::{Coefficients, PASS_BYTES, Pass, Scaling};
 use super::profile;
 use super::program::{After, EvalProgram, TrainProgram};
 use super::tune::{Measuring, Tuner};
 use crate::cpu::no_part;
 use crate::data::Part;
-use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, Setup, Slot, Step, StepMetrics, Timed};
+use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, LossScale, Setup, Slot, Step, StepMetrics, Timed};
 use crate::error::{Error, Result};
 use crate::model::{Layout, Norm};
 
@@ -37,6 +37,10 @@ pub struct Options {
 const IN_FLIGHT: usize = 2;
 /// Operations in one submission, about: a slow GPU must answer before its driver loses patience.
 const SUBMISSION_FLOPS: f64 = 2e10;
+/// That of torch.amp.GradScaler.
+const FIRST_LOSS_SCALE: f32 = 65536.0;
+/// A gradient that is only looked at may overflow so often; each time the loss scale is halved.
+const MOST_OVERFLOWS: usize = 40;
 
 /// Trains on a GPU in `f32`.
 pub struct GpuEngine {
@@ -55,6 +59,8 @@ pub struct GpuEngine {
     spare: Vec<Buffer>,
     taken: Vec<Allocation>,
     forms: Forms,
+    /// Whether the working copy of the weights is that of the live ones.
+    is_halved: bool,
     gpu: Gpu,
 }
 
@@ -114,6 +120,8 @@ impl GpuEngine {
             Records::Resident(_) => None,
         };
 
+        let scaling = vec![Scaling::new(if setup.mixed { FIRST_LOSS_SCALE } else { 1.0 }); setup.replicas];
+        gpu.queue.write_buffer(&buffers.scaling, 0, bytemuck::cast_slice(&scaling));
         let tuner = Tuner::new(options.forms, options.measure);
         let builder = Builder::new(&gpu, &setup, &layout, &buffers, tuner);
         let mut train = None;
@@ -161,6 +169,7 @@ impl GpuEngine {
             spare,
             taken,
             forms,
+            is_halved: false,
             gpu,
         })
     }
@@ -219,6 +228,10 @@ impl GpuEngine {
     /// Encodes and submits `steps`, at most [`SLOTS`].
     fn submit(&mut self, steps: &[Step], aim: Aim) -> Result<()> {
         self.write_coefficients(steps, aim);
+        if !matches!(aim, Aim::Statistics(_)) && !self.is_halved {
+            self.halve(false);
+            self.is_halved = true;
+        }
         let mut passes = Vec::new();
         for (slot, step) in steps.iter().enumerate() {
             for (i, range) in step.passes(self.setup.most_in_pass()).enumerate() {
@@ -274,13 +287,17 @@ impl GpuEngine {
                 self.train.update(&mut compute, at);
             }
             let take = step.take;
-            let averages = [(After::Swa, take.swa), (After::Ema, take.ema), (After::Lookahead, take.lookahead)];
-            for (average, _) in averages.into_iter().filter(|(_, weight)| *weight > 0.0) {
-                self.train.after(average, &mut compute, at);
+            if take.swa > 0.0 {
+                self.train.after(After::Swa, &mut compute, at);
+            }
+            if take.lookahead > 0.0 {
+                self.train.after(After::Lookahead, &mut compute, at);
+                self.train.halve(false, &mut compute);
             }
         }
         if let Some(i) = step.take.snapshot {
-            encoder.copy_buffer_to_buffer(&self.buffers.params, 0, self.buffers.slot(Slot::Snapshot(i))?, 0, None);
+            let (snapshot, _) = self.buffers.slot(Slot::Snapshot(i), &self.setup)?;
+            encoder.copy_buffer_to_buffer(&self.buffers.params, 0, snapshot, 0, None);
         }
         Ok(())
     }
@@ -337,6 +354,7 @@ impl GpuEngine {
                         loss: f64::from(row[0]) / samples as f64,
                         correct: row[1] as u64,
                         grad_norm: self.setup.clip_norm.map(|_| f64::from(row[2])),
+                        loss_scale: self.setup.mixed.then(|| f64::from(row[3])),
                     });
                 }
             }
@@ -350,11 +368,36 @@ impl GpuEngine {
         Ok(read_words(&self.gpu, buffer, offset, bytes)?.into_iter().map(f32::from_bits).collect())
     }
 
-    /// Copies one buffer whole to another.
-    fn copy(&self, from: &Buffer, to: &Buffer) {
+    /// Copies the vectors of all replicas from one place to another.
+    fn copy(&self, (from, from_at): (&Buffer, u64), (to, to_at): (&Buffer, u64)) {
         let mut encoder = self.encoder();
-        encoder.copy_buffer_to_buffer(from, 0, to, 0, None);
+        encoder.copy_buffer_to_buffer(from, from_at, to, to_at, Some(self.buffers.params.size()));
         self.gpu.queue.submit([encoder.finish()]);
+    }
+
+    /// Puts the live weights, or those that are evaluated, where the products read them.
+    fn halve(&self, is_evaluated: bool) {
+        let mut encoder = self.encoder();
+        self.train.halve(is_evaluated, &mut encoder.begin_compute_pass(&Default::default()));
+        self.gpu.queue.submit([encoder.finish()]);
+    }
+
+    /// Puts the weights in `slot` where evaluations read them.
+    fn load(&mut self, slot: Slot) -> Result<()> {
+        self.copy(self.buffers.slot(slot, &self.setup)?, (&self.buffers.eval_params, 0));
+        self.halve(true);
+        self.is_halved = false;
+        Ok(())
+    }
+
+    /// Of each replica.
+    fn scaling(&self) -> Result<Vec<Scaling>> {
+        let words = read_words(&self.gpu, &self.buffers.scaling, 0, self.buffers.scaling.size())?;
+        Ok(bytemuck::cast_slice(&words).to_vec())
+    }
+
+    fn set_scaling(&self, scaling: &[Scaling]) {
+        self.gpu.queue.write_buffer(&self.buffers.scaling, 0, bytemuck::cast_slice(scaling));
     }
 
     /// Evaluates the weights in `eval_params`, one member of an ensemble of `members`.
@@ -456,20 +499,23 @@ impl Engine for GpuEngine {
 
     fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()> {
         let values: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
-        let offset = replica as u64 * self.vector_bytes();
-        self.gpu.queue.write_buffer(self.buffers.slot(slot)?, offset, bytemuck::cast_slice(&values));
+        let (buffer, at) = self.buffers.slot(slot, &self.setup)?;
+        self.gpu.queue.write_buffer(buffer, at + replica as u64 * self.vector_bytes(), bytemuck::cast_slice(&values));
+        self.is_halved &= slot != Slot::Live;
         Ok(())
     }
 
     fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
         let bytes = self.vector_bytes();
-        let values = self.read(self.buffers.slot(slot)?, replica as u64 * bytes, bytes)?;
+        let (buffer, at) = self.buffers.slot(slot, &self.setup)?;
+        let values = self.read(buffer, at + replica as u64 * bytes, bytes)?;
         Ok(values.into_iter().map(f64::from).collect())
     }
 
     fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()> {
         if from != to {
-            self.copy(self.buffers.slot(from)?, self.buffers.slot(to)?);
+            self.copy(self.buffers.slot(from, &self.setup)?, self.buffers.slot(to, &self.setup)?);
+            self.is_halved &= to != Slot::Live;
         }
         Ok(())
     }
@@ -514,12 +560,19 @@ impl Engine for GpuEngine {
     }
 
     fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
-        self.submit(std::slice::from_ref(step), Aim::Gradient)?;
-        self.read_metrics_later(std::slice::from_ref(step))?;
+        let before = self.scaling()?;
         let mut losses = Vec::new();
-        while let Some(metrics) = Some(self.oldest()?).filter(|m| !m.is_empty()) {
-            losses = metrics;
+        for _ in 0..MOST_OVERFLOWS {
+            self.submit(std::slice::from_ref(step), Aim::Gradient)?;
+            self.read_metrics_later(std::slice::from_ref(step))?;
+            while let Some(metrics) = Some(self.oldest()?).filter(|m| !m.is_empty()) {
+                losses = metrics;
+            }
+            if self.scaling()?.iter().all(|s| s.factor != 0.0) {
+                break;
+            }
         }
+        self.set_scaling(&before);
         let bytes = self.vector_bytes();
         (0..self.setup.replicas)
             .map(|r| {
@@ -535,7 +588,7 @@ impl Engine for GpuEngine {
             None => return Err(no_part(&self.setup, part)),
         };
         for (member, &slot) in slots.iter().enumerate() {
-            self.copy(self.buffers.slot(slot)?, &self.buffers.eval_params);
+            self.load(slot)?;
             self.evaluate_member(part, samples, member, slots.len())?;
         }
         let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
@@ -548,13 +601,26 @@ impl Engine for GpuEngine {
         if self.setup.model.norm != Norm::Batch {
             return Ok(());
         }
-        self.copy(self.buffers.slot(slot)?, &self.buffers.eval_params);
+        self.load(slot)?;
         let mut first = 0;
         for steps in steps.chunks(SLOTS) {
             self.submit(steps, Aim::Statistics(first))?;
             first += steps.len();
         }
-        self.copy(&self.buffers.eval_params, self.buffers.slot(slot)?);
+        self.copy((&self.buffers.eval_params, 0), self.buffers.slot(slot, &self.setup)?);
+        Ok(())
+    }
+
+    fn loss_scales(&mut self) -> Result<Vec<LossScale>> {
+        if !self.setup.mixed {
+            return Ok(Vec::new());
+        }
+        Ok(self.scaling()?.iter().map(|s| LossScale { next: s.next, steps: s.steps }).collect())
+    }
+
+    fn set_loss_scales(&mut self, scales: &[LossScale]) -> Result<()> {
+        let scaling = |s: &LossScale| Scaling { steps: s.steps, ..Scaling::new(s.next) };
+        self.set_scaling(&scales.iter().map(scaling).collect::<Vec<_>>());
         Ok(())
     }
 

@@ -39,6 +39,47 @@ pub struct Kernel {
     unchecked: bool,
     /// Rows and columns in place of the shader's `ROWS` and `COLUMNS`: an override cannot be the length of an array.
     pub(super) tile: Option<[u32; 2]>,
+    /// How rows and the weights that products read lie in memory.
+    pub(super) stored: Stored,
+}
+
+/// How four values of a row, or of the weights that the products read, lie in memory: the shaders' `Stored`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stored {
+    /// As they are computed.
+    #[default]
+    F32,
+    /// In half precision, by the device's own type.
+    F16,
+    /// In half precision, two in a word, for devices without it. The same bits.
+    Packed,
+}
+
+impl Stored {
+    /// That of half precision on the device.
+    pub fn half(gpu: &Gpu) -> Self {
+        if gpu.device.features().contains(wgpu::Features::SHADER_F16) { Self::F16 } else { Self::Packed }
+    }
+
+    /// Those that the device has.
+    pub fn all(gpu: &Gpu) -> Vec<Self> {
+        let has_f16 = Self::half(gpu) == Self::F16;
+        if has_f16 { vec![Self::F32, Self::F16, Self::Packed] } else { vec![Self::F32, Self::Packed] }
+    }
+
+    /// The part of a shader that says so: the alias, and how to load and store it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::F32 => include_str!("../../shaders/stored/f32.wgsl"),
+            Self::F16 => include_str!("../../shaders/stored/f16.wgsl"),
+            Self::Packed => include_str!("../../shaders/stored/packed.wgsl"),
+        }
+    }
+
+    /// Bytes of one value.
+    pub fn bytes(self) -> u64 {
+        if self == Self::F32 { 4 } else { 2 }
+    }
 }
 
 macro_rules! kernels {
@@ -52,6 +93,7 @@ macro_rules! kernels {
                 bindings: &$bindings,
                 unchecked: $unchecked,
                 tile: None,
+                stored: Stored::F32,
             };
         )*
         /// Every kernel.
@@ -68,21 +110,29 @@ kernels! {
     activate [A, R, W, W], false;
     linear_dx [A, R, R, R, R, W, W], true;
     linear_dx_broadcast [A, R, R, R, R, W, W], true;
-    linear_dw [A, R, R, W, W, W, W], true;
-    linear_dw_broadcast [A, R, R, W, W, W, W], true;
-    norm_dw [A, R, R, W], false;
-    batch_norm_dx [A, R, R, R, R, W], false;
+    linear_dw [A, R, R, R, W, W, W], true;
+    linear_dw_broadcast [A, R, R, R, W, W, W], true;
+    norm_dw [A, R, R, R, W], false;
+    batch_norm_dx [A, R, R, R, R, R, W], false;
     layer_norm_dx [A, R, R, R, W], false;
-    softmax_cross_entropy [A, R, R, R, R, W, W], false;
-    mse [A, R, R, R, R, W, W], false;
+    softmax_cross_entropy [A, R, R, R, W, W, W], false;
+    mse [A, R, R, R, W, W, W], false;
     ensemble [A, W, W], false;
-    metrics [A, R, W], false;
+    loss_scale [A, R, W], false;
     grad_norm [A, R, W, W, W], false;
-    sgd [A, R, R, W, W], false;
-    adam [A, R, R, W, W, W, W], false;
-    rmsprop [A, R, R, W, W, W, W], false;
+    sgd [A, R, R, W, W, W], false;
+    adam [A, R, R, W, W, W], false;
+    rmsprop [A, R, R, W, W, W], false;
     average [A, R, W], false;
     lookahead [A, W, W], false;
+    halve [A, R, W], false;
+}
+
+impl Scaling {
+    /// A loss scale of `loss`; 1 in full precision.
+    pub fn new(loss: f32) -> Self {
+        Self { factor: 1.0, clip: 1.0, loss, next: loss, steps: 0 }
+    }
 }
 
 impl From<crate::optimizer::Coefficients> for Coefficients {
@@ -166,7 +216,7 @@ arguments! {
     /// Arguments of `layer_norm_dx`.
     LayerNormDxArgs { outputs: u32, width: u32, params_stride: u32, gamma: u32, z_stride: u32, room: u32 }
     /// Arguments of `ensemble`.
-    EnsembleArgs { outputs: u32, row_stride: u32, z_stride: u32, mean_stride: u32 }
+    EnsembleArgs { outputs: u32, columns: u32, z_stride: u32, mean_stride: u32 }
     /// Arguments of `linear_dx`.
     LinearDxArgs {
         inputs: u32, outputs: u32, weight: u32, params_stride: u32, dz_stride: u32, dx_stride: u32,
@@ -178,13 +228,13 @@ arguments! {
     }
     /// Arguments of `softmax_cross_entropy` and of `mse`.
     LossArgs {
-        outputs: u32, row_stride: u32, z_stride: u32, order_stride: u32, room: u32, on: f32, off: f32,
+        outputs: u32, columns: u32, z_stride: u32, order_stride: u32, room: u32, on: f32, off: f32,
     }
-    /// Arguments of `metrics`.
-    MetricsArgs { room: u32 }
+    /// Arguments of `loss_scale`.
+    LossScaleArgs { columns: u32, dz_stride: u32 }
     /// Arguments of `grad_norm`.
     GradNormArgs { params: u32, max_norm: f32 }
-    /// Arguments of `sgd`, `adam`, `rmsprop`, `average` and `lookahead`.
+    /// Arguments of `sgd`, `adam`, `rmsprop`, `average`, `lookahead` and `halve`.
     UpdateArgs { params: u32, first: u32, trained: u32, decayed: u32 }
     /// Group 1 of every kernel: which pass this is. It lies in a uniform with a dynamic offset, so that one submission
     /// holds many passes.
@@ -192,6 +242,8 @@ arguments! {
         first: u32, rows: u32, batch: u32, slot: u32, accumulate: u32, streamed: u32, streamed_rows: u32,
         replicas: u32, member: u32, members: u32,
     }
+    /// What multiplies the loss and the gradients of one replica; the device changes it under mixed precision.
+    Scaling { factor: f32, clip: f32, loss: f32, next: f32, steps: u32 }
     /// What is fixed for one step and replica: [`crate::optimizer::Coefficients`] in f32, how much of the weights the
     /// averages take up, how much of the batch the running statistics do, and the key of the random numbers.
     Coefficients {
@@ -202,6 +254,13 @@ arguments! {
 
 /// Invocations of a workgroup in the kernels that take one element each.
 pub const LANES: u32 = 64;
+/// The most invocations of the one workgroup that makes a loss: WebGPU's core limit.
+const MOST_LOSS_LANES: u32 = 256;
+
+/// Invocations of the workgroup that makes the loss of so many rows.
+pub fn loss_lanes(rows: usize) -> u32 {
+    (rows as u32).next_power_of_two().clamp(LANES, MOST_LOSS_LANES)
+}
 /// Rows of a workgroup of `linear` and `linear_dx`, where a form asks for no other.
 pub const ROWS: u32 = 16;
 /// Rows of vec4s of a workgroup of `linear_dw`, likewise.
@@ -276,11 +335,23 @@ impl Kernel {
         Self { tile: Some([rows, columns]), ..self }
     }
 
-    /// The shader's text, with the tile that was asked for.
-    fn text(&self) -> Cow<'static, str> {
-        let Some([rows, columns]) = self.tile else { return self.source.into() };
+    /// The same with rows in other memory; a shader without `Stored` has none.
+    pub fn with_stored(self, stored: Stored) -> Self {
+        Self { stored, ..self }
+    }
+
+    /// The shader's text, with the memory and the tile that were asked for.
+    pub fn text(&self) -> Cow<'static, str> {
+        let source = match self.stored {
+            Stored::F32 => Cow::from(self.source),
+            stored => {
+                let enable = if stored == Stored::F16 { "enable f16;\n" } else { "" };
+                Cow::from(enable.to_string() + &self.source.replace(Stored::F32.text(), stored.text()))
+            }
+        };
+        let Some([rows, columns]) = self.tile else { return source };
         let mut text = String::new();
-        for line in self.source.lines() {
+        for line in source.lines() {
             text += &match line.split_once(": u32 = ") {
                 Some(("const ROWS", _)) => format!("const ROWS: u32 = {rows}u;"),
                 Some(("const COLUMNS", _)) => format!("const COLUMNS: u32 = {columns}u;"),

@@ -68,9 +68,10 @@ impl Builder<'_> {
             Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0)],
             None => self.finish(l, part),
         };
-        let buffers = [params, &b.a[l], b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
+        let weights = if self.setup.mixed { &b.working } else { params };
+        let buffers = [weights, &b.a[l], b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
         let linear = |form: Form| {
-            let pipeline = self.compile(&form.kernel(&kernels::linear), &[&finish[..], &form.constants()].concat());
+            let pipeline = self.compile_rows(&form.kernel(&kernels::linear), &[&finish[..], &form.constants()].concat());
             let x = Extent::Fixed(outputs.div_ceil(form.lanes * form.columns));
             self.op(&pipeline, "linear", &args, &buffers, self.grid(x, Extent::Rows(form.rows))).of_layer(l)
         };
@@ -83,7 +84,7 @@ impl Builder<'_> {
         let b = self.buffers;
         let args = self.activate_args(l, part);
         let constants = [&self.finish(l, part)[..], &[("LANES", LANES.into())]].concat();
-        let pipeline = self.compile(&kernels::activate, &constants);
+        let pipeline = self.compile_rows(&kernels::activate, &constants);
         let a = if self.setup.model.is_residual(l) { &b.a[l] } else { &b.unused[0] };
         let grid = self.grid(Extent::Fixed(args.outputs.div_ceil(LANES)), Extent::Rows(1));
         self.op(&pipeline, "activate", &args, &[a, &b.a[l + 1], &b.slope[l]], grid).of_layer(l)
@@ -118,20 +119,25 @@ impl Builder<'_> {
         if part.is_training() && model.is_hidden(l) { model.dropout } else { 0.0 }
     }
 
-    /// dz[l] -> dz[l - 1]: (R, room, inputs); dz[l] -> dW, db of layer l in grads: (R, P), or used up in params and state
+    /// dz[l] -> dz[l - 1]: (R, room, inputs), of every layer; then dz[l] -> dW, db of layer l in grads: (R, P), or used up in
+    /// params and state. In this order, since an update changes the weights that the former read, and under mixed
+    /// precision needs to know whether anything overflowed.
     ///
     /// # Errors
     /// The device is lost.
     pub fn backward(&self, is_fused: bool) -> Result<Vec<Op>> {
         let mut ops = Vec::new();
-        for l in (0..self.layout.layers.len()).rev() {
+        let layers = (0..self.layout.layers.len()).rev();
+        for l in layers.clone() {
             if let (Some(xhat), Some(inverse)) = (&self.buffers.xhat[l], &self.buffers.inverse[l]) {
                 ops.extend(self.norm_backward(l, xhat, inverse).map(|op| op.of_layer(l)));
             }
-            // First what reads the weights, then what may update them.
             if l > 0 {
                 ops.push(self.linear_dx(l)?);
             }
+        }
+        ops.extend(self.loss_scale());
+        for l in layers {
             ops.push(self.linear_dw(l, is_fused)?);
         }
         Ok(ops)
@@ -152,9 +158,10 @@ impl Builder<'_> {
         let flags = [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some()))];
         let above = above.unwrap_or(&b.unused[0]);
         let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
-        let buffers = [&b.params, &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
+        let weights = if self.setup.mixed { &b.working } else { &b.params };
+        let buffers = [weights, &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
         let linear_dx = |form: Form| {
-            let pipeline = self.compile(&form.kernel(&kernels::linear_dx), &[&flags[..], &form.constants()].concat());
+            let pipeline = self.compile_rows(&form.kernel(&kernels::linear_dx), &[&flags[..], &form.constants()].concat());
             let grid = self.grid(Extent::Fixed(inputs.div_ceil(form.lanes)), Extent::Rows(form.rows));
             self.op(&pipeline, "linear_dx", &args, &buffers, grid).of_layer(l)
         };
@@ -175,12 +182,15 @@ impl Builder<'_> {
             decayed: self.setup.decayed(self.layout) as u32 / 4,
         };
         let kernels::Update { kernel, flag, code } = kernels::update(self.setup.optimizer.rule());
-        let (rule, name) = if is_fused { (vec![("UPDATE", code), flag], kernel.name) } else { (Vec::new(), "") };
-        let mut buffers = vec![&b.a[l], &b.dz[l], if is_fused { &b.params } else { &b.grads }];
-        buffers.extend(b.state.iter().filter(|_| is_fused));
-        buffers.resize(kernels::linear_dw.bindings.len() - 1, &b.unused[1]);
+        let (rule, name) = if is_fused {
+            ([&[("UPDATE", code), flag][..], &self.keep()].concat(), kernel.name)
+        } else {
+            (Vec::new(), "")
+        };
+        let params = if is_fused { &b.params } else { &b.grads };
+        let buffers = [&b.a[l], &b.dz[l], &b.scaling, params, &b.state, &b.working];
         let linear_dw = |form: Form| {
-            let pipeline = self.compile(&form.kernel(&kernels::linear_dw), &[&rule[..], &form.constants()].concat());
+            let pipeline = self.compile_rows(&form.kernel(&kernels::linear_dw), &[&rule[..], &form.constants()].concat());
             let x = Extent::Fixed(outputs.div_ceil(form.lanes * form.columns));
             let grid = self.grid(x, Extent::Fixed(inputs.div_ceil(form.rows)));
             Op { updates: is_fused, ..self.op(&pipeline, "linear_dw", &args, &buffers, grid).of_layer(l) }
@@ -191,7 +201,8 @@ impl Builder<'_> {
     /// The product that `make` makes, in the form known for its shape, or in the one that is measured to be the fastest.
     fn fastest(&self, base: &Kernel, rows: usize, layer: &Layer, more: &str, make: impl Fn(Form) -> Op) -> Result<Op> {
         let rows = rows as u32;
-        let key = format!("{} {rows}x{}x{} {more}", base.name, layer.inputs, layer.outputs);
+        let mixed = if self.setup.mixed { " mixed" } else { "" };
+        let key = format!("{} {rows}x{}x{} {more}{mixed}", base.name, layer.inputs, layer.outputs);
         let mut candidates = Form::candidates(self.gpu, base, rows, self.lanes);
         if base.name == kernels::linear_dw.name && more.is_empty() && self.is_fused() {
             // No step of the training needs it.

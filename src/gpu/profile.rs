@@ -56,33 +56,35 @@ pub(super) fn timed(setup: &Setup, layout: &Layout, op: &Op, rows: usize, second
     let replicas = setup.replicas as f64;
     let n = rows as f64 * replicas;
     let state = setup.optimizer.state_vectors() as f64;
+    let update = 2.0 + 2.0 * state + if setup.mixed { 0.5 } else { 0.0 };
+    let row = if setup.mixed { 0.5 } else { 1.0 };
     let first = if op.kernel != "grad_norm" && setup.clip_norm.is_none() { layout.biases } else { 0 };
     let params = (layout.trained - first) as f64 * replicas;
     let x = stride(setup.model.inputs()) as f64;
     let layer = &layout.layers[op.layer.unwrap_or(layout.layers.len() - 1)];
     let (i, o) = (stride(layer.inputs) as f64, stride(layer.outputs) as f64);
     let w = i * o * replicas;
-    // Values of four bytes.
+    // Values of four bytes; those of rows, and of the weights that products read, may be halves.
     let (flops, values) = match op.kernel {
         "gather" => {
             let raw = if matches!(setup.dataset.train.features, Records::U8(_)) { 0.25 } else { 1.0 };
-            (2.0 * n * x, n * x * (1.0 + raw))
+            (2.0 * n * x, n * x * (row + raw))
         }
-        "linear" => (2.0 * n * i * o, w + n * i + 2.0 * n * o),
-        "linear_dx" => (2.0 * n * i * o, w + n * o + 2.0 * n * i),
+        "linear" => (2.0 * n * i * o, row * (w + n * i + 2.0 * n * o)),
+        "linear_dx" => (2.0 * n * i * o, row * (w + n * o + 2.0 * n * i)),
         "linear_dw" => {
-            let (flops, written) = if op.updates { (6.0, 2.0 + 2.0 * state) } else { (0.0, 1.0) };
-            (2.0 * n * i * o + flops * w, written * w + n * i + n * o)
+            let (flops, written) = if op.updates { (6.0, update) } else { (0.0, 1.0) };
+            (2.0 * n * i * o + flops * w, written * w + row * (n * i + n * o))
         }
-        "batch_norm" | "layer_norm" => (8.0 * n * o, 3.0 * n * o),
-        "activate" => (n * o, 3.0 * n * o),
-        "norm_dw" => (3.0 * n * o, 2.0 * n * o),
-        "batch_norm_dx" | "layer_norm_dx" => (8.0 * n * o, 3.0 * n * o),
-        "softmax_cross_entropy" | "mse" => (8.0 * n * o, 2.0 * n * o),
-        "metrics" => (2.0 * n, 2.0 * n),
+        "batch_norm" | "layer_norm" => (8.0 * n * o, row * 3.0 * n * o),
+        "activate" => (n * o, row * 3.0 * n * o),
+        "norm_dw" => (3.0 * n * o, row * 2.0 * n * o),
+        "batch_norm_dx" | "layer_norm_dx" => (8.0 * n * o, row * 3.0 * n * o),
+        "softmax_cross_entropy" | "mse" => (8.0 * n * o, row * 2.0 * n * o),
+        "loss_scale" => (0.0, row * n * stride(layout.layers[0].outputs) as f64),
         "grad_norm" => (2.0 * params, params),
         // The optimizer: gradient, weight and state are read, weight and state written.
-        _ => (6.0 * params, (3.0 + 2.0 * state) * params),
+        _ => (6.0 * params, (1.0 + update) * params),
     };
     let name = op.layer.map_or(op.kernel.to_string(), |l| format!("{} {l}", op.kernel));
     Timed { name, seconds, flops, bytes: 4.0 * values }

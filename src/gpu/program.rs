@@ -57,7 +57,6 @@ fn encode(ops: &[Op], pass: &mut ComputePass, step: &BindGroup, pass_at: u32, ro
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     Swa,
-    Ema,
     Lookahead,
 }
 
@@ -75,6 +74,8 @@ pub(super) struct TrainProgram {
     /// Gather and forward, with the weights that are evaluated: for new statistics of batch normalisation.
     pub statistics: Vec<Op>,
     pub after: Vec<(After, Op)>,
+    /// Live weights, and those that are evaluated, into what the products read, under mixed precision.
+    pub halve: Option<[Op; 2]>,
 }
 
 impl TrainProgram {
@@ -91,6 +92,13 @@ impl TrainProgram {
 
     pub fn update(&self, pass: &mut ComputePass, pass_at: u32) {
         encode(&self.update, pass, &self.step, pass_at, 0);
+    }
+
+    /// Puts the live weights, or those that are evaluated, where the products read them.
+    pub fn halve(&self, is_evaluated: bool, pass: &mut ComputePass) {
+        if let Some(ops) = &self.halve {
+            ops[usize::from(is_evaluated)].encode(pass, &self.step, 0, 0);
+        }
     }
 
     pub fn statistics(&self, pass: &mut ComputePass, pass_at: u32, rows: u32) {
@@ -121,7 +129,7 @@ pub(super) struct EvalProgram {
     pub step: BindGroup,
     pub forward: Vec<Op>,
     pub ensemble: Vec<Op>,
-    pub loss: [Op; 2],
+    pub loss: Op,
 }
 
 impl EvalProgram {
@@ -132,7 +140,7 @@ impl EvalProgram {
             encode(&self.ensemble, compute, &self.step, pass_at, pass.rows);
         }
         if pass.member + 1 >= pass.members {
-            encode(&self.loss, compute, &self.step, pass_at, pass.rows);
+            self.loss.encode(compute, &self.step, pass_at, pass.rows);
         }
     }
 }

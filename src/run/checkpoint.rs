@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{SafeTensors, TensorView};
 
 use crate::device::Precision;
-use crate::engine::{Engine, Slot};
+use crate::engine::{Engine, LossScale, Slot};
 use crate::error::{Error, Result};
 use crate::train::Progress;
 use crate::weights;
@@ -15,6 +15,8 @@ use crate::weights;
 pub(super) const FILE: &str = "checkpoint.safetensors";
 /// The key of the progress in the file's metadata.
 const PROGRESS: &str = "progress";
+/// That of the loss scales.
+const LOSS_SCALES: &str = "loss_scales";
 
 /// The engine's vectors, weights, optimizer state, averages and snapshots of every replica, and the trainer's progress.
 ///
@@ -23,6 +25,7 @@ pub struct Checkpoint {
     /// How far the run had come.
     pub progress: Progress,
     vectors: Vec<(Slot, usize, Vec<f64>)>,
+    loss_scales: Vec<LossScale>,
 }
 
 impl Checkpoint {
@@ -44,7 +47,8 @@ impl Checkpoint {
             .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|error| bad(error.to_string()))?;
         let progress = serde_json::to_string(progress).map_err(|error| bad(error.to_string()))?;
-        let metadata = HashMap::from([(PROGRESS.to_string(), progress)]);
+        let scales = serde_json::to_string(&engine.loss_scales()?).map_err(|error| bad(error.to_string()))?;
+        let metadata = HashMap::from([(PROGRESS.to_string(), progress), (LOSS_SCALES.to_string(), scales)]);
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| bad(error.to_string()))?;
         weights::write_whole(&path, bytes)
     }
@@ -59,9 +63,15 @@ impl Checkpoint {
         let bad = |found: String| Error::weights(&path, format!("expected a checkpoint of this run, found {found}"));
         let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(error.to_string()))?;
-        let progress = metadata.metadata().as_ref().and_then(|m| m.get(PROGRESS));
-        let progress = progress.ok_or_else(|| bad("none of its progress".into()))?;
+        let entry = |key: &str| metadata.metadata().as_ref().and_then(|m| m.get(key));
+        let progress = entry(PROGRESS).ok_or_else(|| bad("none of its progress".into()))?;
         let progress = serde_json::from_str(progress).map_err(|error| bad(error.to_string()))?;
+        let scales = entry(LOSS_SCALES).map_or("[]", String::as_str);
+        let loss_scales: Vec<LossScale> = serde_json::from_str(scales).map_err(|error| bad(error.to_string()))?;
+        let expected = if engine.setup().mixed { engine.setup().replicas } else { 0 };
+        if loss_scales.len() != expected {
+            return Err(bad(format!("{} loss scales, not {expected}", loss_scales.len())));
+        }
         let mut vectors = Vec::new();
         for (slot, r) in places(engine) {
             let name = name(slot, r);
@@ -71,14 +81,15 @@ impl Checkpoint {
             let found = || format!("vector {name:?} of {:?} values, not {len}", view.shape());
             vectors.push((slot, r, values.ok_or_else(|| bad(found()))?));
         }
-        Ok(Self { progress, vectors })
+        Ok(Self { progress, vectors, loss_scales })
     }
 
-    /// Puts the vectors where they were.
+    /// Puts the vectors and the loss scales where they were.
     ///
     /// # Errors
     /// The device is lost.
     pub fn restore(&self, engine: &mut dyn Engine) -> Result<()> {
+        engine.set_loss_scales(&self.loss_scales)?;
         self.vectors.iter().try_for_each(|(slot, r, values)| engine.set_weights(*slot, *r, values))
     }
 }

@@ -5,7 +5,7 @@
 pub mod kernels;
 mod networks;
 
-pub use networks::{Precise, networks};
+pub use networks::{Mixed, Precise, networks};
 
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
@@ -70,6 +70,7 @@ pub fn verify(gpu: Gpu) -> Result<Vec<Check>> {
     let mut checks = kernels::all(&gpu)?;
     checks.extend(networks(&Precise)?);
     checks.extend(networks(&gpu)?);
+    checks.extend(networks(&Mixed(&gpu))?);
     Ok(checks)
 }
 

@@ -21,6 +21,9 @@ const BATCH: usize = 37;
 const SAMPLES: usize = 50;
 const REPLICAS: usize = 2;
 
+/// The distance of 1 to the next half.
+const HALF_EPS: f64 = 9.765625e-4;
+
 /// Checks the gradient of every network against something more exact.
 pub trait Subject {
     /// One check a tensor.
@@ -169,14 +172,35 @@ impl Subject for Gpu {
     /// A gradient passes through three products forward and three backward; each adds 4√n ε relative to its largest
     /// values, with n at most 37. The sum, doubled for the activations' own error: 300 ε of the tensor's largest value.
     fn check(&self, name: &str, setup: &Setup) -> Result<Vec<Check>> {
-        let mut precise = CpuEngine::<f64>::new(setup.clone())?;
-        let step = prepare(&mut precise)?;
-        let want = precise.gradients(&step)?;
-        let gpu = Gpu::open(self.description.index)?;
-        let mut engine = GpuEngine::new(gpu, setup.clone(), Options::default())?;
-        prepare(&mut engine)?;
-        let got = engine.gradients(&step)?;
-        let tolerance = |want: &[f64]| 300.0 * EPS * want.iter().fold(0.0f64, |max, x| max.max(x.abs()));
-        Ok(compare(&format!("GPU vs CPU f64, {name}"), engine.layout(), &got, &want, tolerance))
+        against_cpu(self, &format!("GPU vs CPU f64, {name}"), setup, 300.0 * EPS)
     }
+}
+
+/// The GPU engine in mixed precision.
+pub struct Mixed<'a>(pub &'a Gpu);
+
+impl Subject for Mixed<'_> {
+    /// Through four layers, weights, activations and gradients are rounded to halves a dozen times, each by half of their ε
+    /// at most, and sums average most of it out; the normalisations' division may double what is left: 8 ε of halves. A ReLU
+    /// whose z lies within that of 0 may be on its other side, which changes the share of one sample in the batch: two such.
+    fn check(&self, name: &str, setup: &Setup) -> Result<Vec<Check>> {
+        let has_kink = setup.model.activation == Activation::Relu;
+        let relative = 8.0 * HALF_EPS + if has_kink { 2.0 / BATCH as f64 } else { 0.0 };
+        let setup = Setup { mixed: true, ..setup.clone() };
+        against_cpu(self.0, &format!("GPU mixed vs CPU f64, {name}"), &setup, relative)
+    }
+}
+
+/// Compares the gradients of the GPU engine with those of the CPU in f64; each may be off by `relative` of its tensor's
+/// largest value.
+fn against_cpu(gpu: &Gpu, name: &str, setup: &Setup, relative: f64) -> Result<Vec<Check>> {
+    let mut precise = CpuEngine::<f64>::new(Setup { mixed: false, ..setup.clone() })?;
+    let step = prepare(&mut precise)?;
+    let want = precise.gradients(&step)?;
+    let gpu = Gpu::open(gpu.description.index)?;
+    let mut engine = GpuEngine::new(gpu, setup.clone(), Options::default())?;
+    prepare(&mut engine)?;
+    let got = engine.gradients(&step)?;
+    let tolerance = |want: &[f64]| relative * want.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+    Ok(compare(name, engine.layout(), &got, &want, tolerance))
 }

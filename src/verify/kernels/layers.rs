@@ -11,7 +11,7 @@ use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::forms::Form;
 use crate::gpu::kernels::{
-    self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass,
+    self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, Scaling, Stored,
 };
 use crate::model::stride;
 use crate::noise::{self, Key};
@@ -25,6 +25,9 @@ const PRODUCT_LANES: u32 = 8;
 const LAYER: u32 = 2;
 const FIRST: u32 = 11;
 const STEP: u32 = 5;
+/// What the weight gradient is multiplied with, and how much of new weights the EMA takes.
+const LOSS_FACTOR: f64 = 0.25;
+const EMA: f64 = 0.25;
 
 /// How a form stands in the name of a check.
 fn named(base: &str, form: Form) -> String {
@@ -72,7 +75,7 @@ fn finish(activation: Activation, residual: bool, dropout: f64, r: usize) -> Fin
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, forms: &[Form]) -> Result<Vec<Check>> {
-    let (params, a) = (shape.weights(3), shape.activations(4, shape.inputs));
+    let (params, a) = (shape.rounded(shape.weights(3)), shape.activations(4, shape.inputs));
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
     let args = LinearArgs {
         inputs: inputs as u32 / 4,
@@ -88,7 +91,7 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
     };
     let residual = inputs == outputs;
     let finish_constants = constants(activation, residual, dropout);
-    let buffers = [words(&params), words(&a), shape.untouched(outputs), shape.untouched(outputs)];
+    let buffers = [shape.words(&params), shape.words(&a), shape.untouched(outputs), shape.untouched(outputs)];
     let coefficients = coefficients(shape);
     let mut slopes = Vec::new();
     let y = shape.expect(outputs, |r, y| {
@@ -100,20 +103,23 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
     });
     let slope = shape.expect(outputs, |r, slope| slope.copy_from_slice(&slopes[r]));
     // What is kept grows by 1 / (1 − dropout), and its error with it.
-    let bound = move |x: f64| (1.2 * product_tolerance(shape.inputs) + EPS * (8.0 + 11.0 * x.abs())) / (1.0 - dropout);
+    let bound = move |x: f64| {
+        let computed = (1.2 * product_tolerance(shape.inputs) + EPS * (8.0 + 11.0 * x.abs())) / (1.0 - dropout);
+        computed + shape.storing(x)
+    };
     let mut checks = Vec::new();
     for &form in forms {
         let constants = [&finish_constants[..], &form.constants()].concat();
         let columns = args.outputs.div_ceil(form.lanes * form.columns);
         let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32];
-        let kernel = form.kernel(&kernels::linear);
+        let kernel = shape.kernel(&form.kernel(&kernels::linear));
         let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
         let got = Dispatch { coefficients: &coefficients, ..dispatch }.run(gpu, &buffers)?;
         let name = |what: &str| {
             shape.name(&named("linear", form), &format!(" {activation:?} {dropout} {what}").to_lowercase())
         };
-        checks.push(Check::new(name("y"), &floats(&got[2]), &y, bound));
-        checks.push(Check::new(name("slope"), &floats(&got[3]), &slope, bound));
+        checks.push(Check::new(name("y"), &shape.floats(&got[2]), &y, bound));
+        checks.push(Check::new(name("slope"), &shape.floats(&got[3]), &slope, bound));
     }
     Ok(checks)
 }
@@ -136,10 +142,11 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
     };
     let constants = [&constants(activation, true, dropout)[..], &[("LANES", f64::from(LANES))]].concat();
     let grid = [args.outputs.div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
-    let kernel = dispatch(&kernels::activate, &constants, bytes_of(&args), pass(shape), grid);
+    let kernel = shape.kernel(&kernels::activate);
+    let kernel = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
     let coefficients = coefficients(shape);
     let got = Dispatch { coefficients: &coefficients, ..kernel }
-        .run(gpu, &[words(&a), words(&n), shape.untouched(outputs)])?;
+        .run(gpu, &[shape.words(&a), shape.words(&n), shape.untouched(outputs)])?;
 
     let (mut want_y, mut want_slope) = (n.clone(), vec![UNTOUCHED; n.len()]);
     for r in 0..shape.replicas {
@@ -147,11 +154,11 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
         let finish = finish(activation, true, dropout, r);
         cpu::activate(&finish, outputs, &a[rows.clone()], &mut want_y[rows.clone()], &mut want_slope[rows]);
     }
-    let bound = |x: f64| EPS * (8.0 + 11.0 * x.abs()) / (1.0 - dropout);
+    let bound = |x: f64| EPS * (8.0 + 11.0 * x.abs()) / (1.0 - dropout) + shape.storing(x);
     let name = |what: &str| shape.name("activate", &format!(" {activation:?} {what}").to_lowercase());
     Ok([
-        Check::new(name("y"), &floats(&got[1]), &want_y, bound),
-        Check::new(name("slope"), &floats(&got[2]), &want_slope, bound),
+        Check::new(name("y"), &shape.floats(&got[1]), &want_y, bound),
+        Check::new(name("slope"), &shape.floats(&got[2]), &want_slope, bound),
     ])
 }
 
@@ -159,7 +166,7 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
 /// The device is lost, or refuses the shader.
 pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Result<Vec<Check>> {
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
-    let (params, dz) = (shape.weights(5), shape.activations(6, shape.outputs));
+    let (params, dz) = (shape.rounded(shape.weights(5)), shape.activations(6, shape.outputs));
     let (slope, above) = (shape.activations(7, shape.inputs), shape.activations(28, shape.inputs));
     let args = LinearDxArgs {
         inputs: inputs as u32 / 4,
@@ -172,7 +179,8 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Res
     let flag = f64::from(residual);
     let flags = [("RESIDUAL", flag), ("KEEP", flag)];
     let untouched = shape.untouched(inputs);
-    let buffers = [words(&params), words(&dz), words(&slope), words(&above), untouched.clone(), untouched];
+    let [weights, dz_words, slope_words, above_words] = [&params, &dz, &slope, &above].map(|v| shape.words(v));
+    let buffers = [weights, dz_words, slope_words, above_words, untouched.clone(), untouched];
     let mut das = Vec::new();
     let want = shape.expect(inputs, |r, dx| {
         let params = &params[r * shape.params()..][..shape.params()];
@@ -192,17 +200,18 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Res
         let constants = [&flags[..], &form.constants()].concat();
         let columns = args.inputs.div_ceil(form.lanes);
         let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32];
-        let kernel = form.kernel(&kernels::linear_dx);
+        let kernel = shape.kernel(&form.kernel(&kernels::linear_dx));
         let got = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?;
         for (what, got, want) in [("dx", &got[4], &want), ("da", &got[5], &want_da)] {
             let name = shape.name(&named("linear_dx", form), &format!("{more} {what}"));
-            checks.push(Check::new(name, &floats(got), want, |x| tolerance + EPS * x.abs()));
+            checks.push(Check::new(name, &shape.floats(got), want, |x| tolerance + EPS * x.abs() + shape.storing(x)));
         }
     }
     Ok(checks)
 }
 
-/// The gradient by itself, or with a rule what the rule makes of it: weights, biases and state.
+/// The gradient by itself, or with a rule what the rule makes of it: weights, biases, state, the EMA behind it, and in
+/// halves the working copy.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -216,8 +225,11 @@ pub fn linear_dw(
     let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
     let (a, dz) = (shape.activations(8, shape.inputs), shape.activations(9, shape.outputs));
     // Second moments are not negative; a centered one, in state 0, lies above the square of the mean, in state 2.
-    let state = |i: u64, least: f64| shape.weights(40 + i).into_iter().map(|x| x.abs() + least).collect();
-    let before: [Vec<f64>; 4] = [shape.weights(10), state(0, 1.5), state(1, 0.5), state(2, 0.0)];
+    let state = |(i, least): (u64, f64)| shape.weights(40 + i).into_iter().map(|x| x.abs() + least).collect();
+    let vectors = optimizer.map_or(0, |o| o.state_vectors());
+    let mut state: Vec<Vec<f64>> = [(0, 1.5), (1, 0.5), (2, 0.0)].into_iter().take(vectors).map(state).collect();
+    state.push(shape.weights(43));
+    let mut w = shape.weights(10);
     let args = LinearDwArgs {
         inputs: inputs as u32 / 4,
         outputs: outputs as u32 / 4,
@@ -233,17 +245,25 @@ pub fn linear_dw(
     let mut coefficients = crate::optimizer::Coefficients::default();
     if let Some(optimizer) = optimizer {
         let update = kernels::update(optimizer.rule());
-        rule.extend([("UPDATE", update.code), update.flag]);
+        let mixed = f64::from(shape.stored != Stored::F32);
+        rule.extend([("UPDATE", update.code), update.flag, ("EMA", vectors as f64), ("MIXED", mixed)]);
         coefficients = rounded(optimizer.coefficients(3, Rate { lr: 0.1, momentum: optimizer.momentum() }));
     }
     let pass = Pass { accumulate: u32::from(accumulate), ..shape.pass() };
-    let mut buffers = vec![words(&a), words(&dz)];
-    buffers.extend(before.iter().map(|v| words(v)));
-    let mut want = before;
+    let scaling = vec![Scaling { factor: LOSS_FACTOR as f32, ..Scaling::new(1.0) }; shape.replicas];
+    let mut working = vec![UNTOUCHED; w.len()];
+    let buffers = [
+        shape.words(&a),
+        shape.words(&dz),
+        bytemuck::cast_slice(&scaling).to_vec(),
+        words(&w),
+        words(&state.concat()),
+        shape.words(&working),
+    ];
+    let dz: Vec<f64> = dz.iter().map(|d| d * LOSS_FACTOR).collect();
     for r in 0..shape.replicas {
         let (a, dz) = (shape.rows_of(&a, r, shape.inputs), shape.rows_of(&dz, r, shape.outputs));
         let all = r * shape.params()..(r + 1) * shape.params();
-        let [w, state @ ..] = &mut want;
         let Some(optimizer) = optimizer else {
             cpu::linear_dw(&shape.layer(), accumulate, a, dz, &mut w[all]);
             continue;
@@ -254,12 +274,17 @@ pub fn linear_dw(
         for (range, decays) in [(0..bias, true), (bias..bias + outputs, false)] {
             let at = all.start + range.start..all.start + range.end;
             let mut parts: Vec<&mut [f64]> = state.iter_mut().map(|s| &mut s[at.clone()]).collect();
-            parts.truncate(optimizer.state_vectors());
+            parts.truncate(vectors);
             let c: Constants<f64> = coefficients.into();
             let c = if decays { c } else { Constants { weight_decay: 0.0, shrink: 1.0, ..c } };
-            cpu::update(optimizer.rule(), &c, 1.0, &grads[range], &mut w[at], &mut parts);
+            cpu::update(optimizer.rule(), &c, 1.0, &grads[range], &mut w[at.clone()], &mut parts);
+            cpu::average(EMA, &w[at.clone()], &mut state[vectors][at.clone()]);
+            if shape.stored != Stored::F32 {
+                working[at.clone()].copy_from_slice(&w[at]);
+            }
         }
     }
+    let want = [w, state.concat()].concat();
     // Products of up to 1 make sums of √rows.
     let product = product_tolerance(shape.rows) * (shape.rows as f64).sqrt();
     // An update hands on the error δ of a gradient g: at most 3 δ to RMSprop's g / √(v − m²) with the variance above 0.4,
@@ -273,15 +298,17 @@ pub fn linear_dw(
         let constants = [&rule[..], &form.constants()].concat();
         let columns = args.outputs.div_ceil(form.lanes * form.columns);
         let grid = [columns, args.inputs.div_ceil(form.rows), shape.replicas as u32];
-        let kernel = form.kernel(&kernels::linear_dw);
+        let kernel = shape.kernel(&form.kernel(&kernels::linear_dw));
         let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
-        let got =
-            Dispatch { coefficients: &vec![coefficients.into(); shape.replicas], ..dispatch }.run(gpu, &buffers)?;
+        let of_step = Coefficients { ema: EMA as f32, ..coefficients.into() };
+        let got = Dispatch { coefficients: &vec![of_step; shape.replicas], ..dispatch }.run(gpu, &buffers)?;
         let more =
             optimizer.map_or(if accumulate { " accumulated" } else { "" }.into(), |o| format!(" {:?}", o.rule()));
         let name = shape.name(&named("linear_dw", form), &more.to_lowercase());
-        let got: Vec<f64> = got[2..].iter().flat_map(|b| floats(b)).collect();
-        checks.push(Check::new(name, &got, &want.concat(), bound));
+        let vectors: Vec<f64> = got[3..5].iter().flat_map(|b| floats(b)).collect();
+        checks.push(Check::new(name.clone(), &vectors, &want, bound));
+        let stored = |x: f64| bound(x) + shape.storing(x);
+        checks.push(Check::new(name + " working", &shape.floats(&got[5]), &working, stored));
     }
     Ok(checks)
 }

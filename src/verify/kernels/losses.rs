@@ -6,37 +6,52 @@ use super::{Shape, dispatch, floats, product_tolerance, words};
 use crate::cpu;
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{self, EnsembleArgs, Kernel, LANES, LossArgs, MetricsArgs, Pass};
+use crate::gpu::kernels::{
+    self, EnsembleArgs, Kernel, LANES, LossArgs, LossScaleArgs, Pass, Scaling, Stored, loss_lanes,
+};
 use crate::model::stride;
 use crate::rng::{Purpose, Stream};
 use crate::verify::{Check, EPS, uniform};
 
-/// What the two losses have in common: runs `kernel` and returns what it wrote to dz and to the rows' sums.
-fn loss(gpu: &Gpu, shape: Shape, kernel: &Kernel, smoothing: f64, case: &LossCase) -> Result<[Vec<f64>; 2]> {
-    let row_stride = stride(shape.outputs);
+/// What the two losses have in common: runs `kernel` and returns what it left in z's place, in the metrics and in the scaling.
+fn loss(gpu: &Gpu, shape: Shape, kernel: &Kernel, smoothing: f64, case: &LossCase) -> Result<Got> {
+    let columns = stride(shape.outputs) / 4;
     let off = smoothing / shape.outputs as f64;
     let args = LossArgs {
         outputs: shape.outputs as u32,
-        row_stride: row_stride as u32,
-        z_stride: (shape.room() * row_stride) as u32,
+        columns: columns as u32,
+        z_stride: (shape.room() * columns) as u32,
         order_stride: case.samples as u32,
         room: shape.room() as u32,
         on: (1.0 - smoothing + off) as f32,
         off: off as f32,
     };
-    let grid = [(shape.rows as u32).div_ceil(LANES), 1, shape.replicas as u32];
+    // The step's first pass takes the scale that the step before has left; the others go on with it.
+    let is_first = case.mix.is_empty();
+    let (loss, next) = if is_first { (77.0, case.scale) } else { (case.scale, 77.0) };
+    let scaling = vec![Scaling { loss: loss as f32, next: next as f32, ..Scaling::new(1.0) }; shape.replicas];
     let buffers = [
         case.order.clone(),
         case.targets.clone(),
-        words(&case.z),
         case.mix_words(shape),
-        shape.untouched(row_stride),
-        shape.untouched(2),
+        bytemuck::cast_slice(&scaling).to_vec(),
+        shape.words(&case.z),
+        words(&case.before),
     ];
-    let pass = Pass { first: 2, batch: case.batch as u32, ..shape.pass() };
-    let constants = [("LANES", LANES.into()), ("MIXUP", f64::from(!case.mix.is_empty()))];
-    let got = dispatch(kernel, &constants, bytes_of(&args), pass, grid).run(gpu, &buffers)?;
-    Ok([floats(&got[4]), floats(&got[5])])
+    let accumulate = u32::from(!is_first);
+    let pass = Pass { first: 2, slot: 1, batch: case.batch as u32, accumulate, ..shape.pass() };
+    let constants = [("LANES", loss_lanes(shape.rows).into()), ("MIXUP", f64::from(!is_first))];
+    let kernel = shape.kernel(kernel);
+    let got = dispatch(&kernel, &constants, bytes_of(&args), pass, [1, 1, shape.replicas as u32]).run(gpu, &buffers)?;
+    let scaling: &[Scaling] = bytemuck::cast_slice(&got[3]);
+    let scales = scaling.iter().map(|s| f64::from(s.loss)).collect();
+    Ok(Got { dz: shape.floats(&got[4]), metrics: floats(&got[5]), scales })
+}
+
+struct Got {
+    dz: Vec<f64>,
+    metrics: Vec<f64>,
+    scales: Vec<f64>,
 }
 
 struct LossCase {
@@ -47,6 +62,9 @@ struct LossCase {
     z: Vec<f64>,
     /// Of each replica's rows, with its spare ones; empty without mixup.
     mix: Vec<(u32, f64)>,
+    /// The metrics of two slots, and what multiplies the loss.
+    before: Vec<f64>,
+    scale: f64,
 }
 
 impl LossCase {
@@ -58,7 +76,9 @@ impl LossCase {
         let targets = targets(&mut stream, samples);
         let mut draw = || (stream.below(samples as u64) as u32, f64::from(stream.uniform() as f32));
         let mix = if has_mixup { (0..shape.replicas * shape.room()).map(|_| draw()).collect() } else { Vec::new() };
-        Self { samples, batch: shape.rows + 9, order, targets, z, mix }
+        let before = uniform(15, 2 * shape.replicas * 4, 1.0);
+        let scale = if shape.stored == Stored::F32 { 1.0 } else { 1024.0 };
+        Self { samples, batch: shape.rows + 9, order, targets, z, mix, before, scale }
     }
 
     fn mix_words(&self, shape: Shape) -> Vec<u32> {
@@ -79,29 +99,43 @@ impl LossCase {
     }
 }
 
-/// Compares dz, and the rows' losses and right answers.
+/// Compares dz, in z's place, and the metrics.
 fn loss_checks(
     shape: Shape,
     name: &str,
-    [dz, sums]: [Vec<f64>; 2],
-    tolerances: [f64; 2],
+    case: &LossCase,
+    got: Got,
+    [dz_tolerance, loss_tolerance]: [f64; 2],
     mut twin: impl FnMut(usize, &mut [f64], &mut [f64], &mut [bool]),
 ) -> [Check; 2] {
-    let mut rows = Vec::new();
-    let want_dz = shape.expect(stride(shape.outputs), |r, dz| {
+    let (width, scale) = (stride(shape.outputs), case.scale);
+    let (mut want_dz, mut want) = (case.z.clone(), case.before.clone());
+    for r in 0..shape.replicas {
+        let dz = &mut want_dz[r * shape.room() * width..][..shape.rows * width];
         let (mut loss, mut correct) = (vec![0.0; shape.rows], vec![false; shape.rows]);
         twin(r, dz, &mut loss, &mut correct);
-        rows.push((loss, correct));
-    });
-    let want_sums = shape.expect(2, |r, sums| {
-        for (i, sum) in sums.chunks_exact_mut(2).enumerate() {
-            sum.copy_from_slice(&[rows[r].0[i], f64::from(u8::from(rows[r].1[i]))]);
+        dz.iter_mut().for_each(|d| *d *= scale);
+        let mut sums = (0.0, 0);
+        cpu::metrics(&loss, &correct, &mut sums);
+        let of_slot = &mut want[(shape.replicas + r) * 4..][..4];
+        if case.mix.is_empty() {
+            of_slot.fill(0.0);
         }
-    });
-    let [dz_tolerance, loss_tolerance] = tolerances;
+        of_slot[0] += sums.0;
+        of_slot[1] += sums.1 as f64;
+        of_slot[2..].copy_from_slice(&[0.0, scale]);
+    }
+    want.extend(vec![scale; shape.replicas]);
+    let metrics = [got.metrics, got.scales].concat();
+    let rows = shape.rows as f64;
     [
-        Check::new(shape.name(name, " dz"), &dz, &want_dz, |x| dz_tolerance + 4.0 * EPS * x.abs()),
-        Check::new(shape.name(name, " loss"), &sums, &want_sums, |x| loss_tolerance + 4.0 * EPS * x.abs()),
+        Check::new(shape.name(name, " dz"), &got.dz, &want_dz, |x| {
+            scale * dz_tolerance + 4.0 * EPS * x.abs() + shape.storing(x)
+        }),
+        // A sum of so many losses is rounded as often.
+        Check::new(shape.name(name, " metrics"), &metrics, &want, |x| {
+            rows * loss_tolerance + (4.0 + rows.sqrt()) * EPS * x.abs()
+        }),
     ]
 }
 
@@ -115,7 +149,7 @@ pub fn softmax_cross_entropy(gpu: &Gpu, shape: Shape, smoothing: f64, has_mixup:
     let case = LossCase::new(shape, has_mixup, labels);
     let got = loss(gpu, shape, &kernels::softmax_cross_entropy, smoothing, &case)?;
     let tolerances = [2.0 * 20.0 * EPS / case.batch as f64, EPS * (20.0 + 4.0 + 8.0) + 4.8e-7];
-    Ok(loss_checks(shape, "softmax_cross_entropy", got, tolerances, |r, dz, loss, correct| {
+    Ok(loss_checks(shape, "softmax_cross_entropy", &case, got, tolerances, |r, dz, loss, correct| {
         let z = shape.rows_of(&case.z, r, shape.outputs);
         let order = case.order_of(shape, r);
         let (mix, labels) = (case.mix_of(shape, r), &case.targets);
@@ -132,39 +166,46 @@ pub fn mse(gpu: &Gpu, shape: Shape, has_mixup: bool) -> Result<[Check; 2]> {
     let case = LossCase::new(shape, has_mixup, |_, _| words(&targets));
     let got = loss(gpu, shape, &kernels::mse, 0.0, &case)?;
     let tolerances = [8.0 * EPS / case.batch as f64, 25.0 * product_tolerance(shape.outputs)];
-    Ok(loss_checks(shape, "mse", got, tolerances, |r, dz, loss, correct| {
+    Ok(loss_checks(shape, "mse", &case, got, tolerances, |r, dz, loss, correct| {
         let z = shape.rows_of(&case.z, r, shape.outputs);
         let (order, mix) = (case.order_of(shape, r), case.mix_of(shape, r));
         cpu::mse(shape.outputs, case.batch, order, mix, &targets, z, dz, loss, correct);
     }))
 }
 
+/// Rows that fit; then of the last replica one that does not: NaN, or an infinity in full precision too.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn metrics(gpu: &Gpu, shape: Shape) -> Result<Check> {
-    let mut sums = uniform(14, shape.replicas * shape.room() * 2, 1.0);
-    sums.iter_mut().skip(1).step_by(2).for_each(|c| *c = f64::from(u8::from(*c > 0.0)));
-    let before = uniform(15, 2 * shape.replicas * 4, 1.0);
-    let args = MetricsArgs { room: shape.room() as u32 };
-    let pass = Pass { slot: 1, accumulate: 1, ..shape.pass() };
-    let grid = [1, 1, shape.replicas as u32];
-    let buffers = [words(&sums), words(&before)];
-    let got = dispatch(&kernels::metrics, &[], bytes_of(&args), pass, grid).run(gpu, &buffers)?;
-    let mut want = before;
-    for r in 0..shape.replicas {
-        let rows = &sums[r * shape.room() * 2..][..shape.rows * 2];
-        let loss: Vec<f64> = rows.iter().step_by(2).copied().collect();
-        let correct: Vec<bool> = rows.iter().skip(1).step_by(2).map(|&c| c > 0.0).collect();
-        let mut total = (0.0, 0);
-        cpu::metrics(&loss, &correct, &mut total);
-        let at = (shape.replicas + r) * 4;
-        want[at] += total.0;
-        want[at + 1] += total.1 as f64;
-        want[at + 2..at + 4].fill(0.0);
+pub fn loss_scale(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
+    let width = stride(shape.outputs);
+    let args = LossScaleArgs { columns: width as u32 / 4, dz_stride: (shape.room() * width / 4) as u32 };
+    let mut dz = shape.activations(16, shape.outputs);
+    // What lies past the last row does not count.
+    dz[shape.rows * width..shape.room() * width].fill(f64::INFINITY);
+    let last = ((shape.replicas - 1) * shape.room() + shape.rows) * width - 1;
+    let kernel = shape.kernel(&kernels::loss_scale);
+    let mut checks = Vec::new();
+    for (bad, accumulate, steps) in [(0.0, 0, 3), (0.0, 0, cpu::STEPS - 1), (0.0, 1, 7), (f64::NAN, 0, 9), (-1e5, 1, 9)] {
+        dz[last] = if bad < 0.0 { f64::NEG_INFINITY } else { bad };
+        let before = Scaling { factor: 0.5, clip: 3.0, loss: 8.0, next: 16.0, steps };
+        let pass = Pass { accumulate, ..shape.pass() };
+        let buffers = [shape.words(&dz), bytemuck::cast_slice(&vec![before; shape.replicas]).to_vec()];
+        let got = dispatch(&kernel, &[], bytes_of(&args), pass, [1, 1, shape.replicas as u32]).run(gpu, &buffers)?;
+        let got: &[Scaling] = bytemuck::cast_slice(&got[1]);
+        let got: Vec<f64> = got
+            .iter()
+            .flat_map(|s| [s.factor, s.clip, s.loss, s.next].map(f64::from).into_iter().chain([f64::from(s.steps)]))
+            .collect();
+        let want = (0..shape.replicas).flat_map(|r| {
+            let mut s = cpu::Scaling { factor: 0.5, loss: 8.0, next: 16.0, steps };
+            cpu::loss_scale(shape.rows_of(&dz, r, shape.outputs), accumulate == 1, &mut s);
+            [s.factor, 3.0, s.loss, s.next, f64::from(s.steps)]
+        });
+        let name = shape.name("loss_scale", &format!(" {bad} {accumulate} {steps}"));
+        checks.push(Check::new(name, &got, &want.collect::<Vec<_>>(), |x| EPS * x.abs()));
     }
-    // Sums of rows values below 1.
-    let tolerance = (shape.rows as f64).sqrt() * product_tolerance(shape.rows);
-    Ok(Check::new(shape.name("metrics", ""), &floats(&got[1]), &want, |x| tolerance + EPS * x.abs()))
+    Ok(checks)
 }
 
 /// Three members, one after the other: the mean of their predictions, and what becomes of the last one's logits.
@@ -175,13 +216,13 @@ pub fn ensemble(gpu: &Gpu, shape: Shape, softmax: bool) -> Result<[Check; 2]> {
     let (row_stride, members, first) = (stride(shape.outputs), 3, 2);
     let args = EnsembleArgs {
         outputs: shape.outputs as u32,
-        row_stride: row_stride as u32,
-        z_stride: (shape.room() * row_stride) as u32,
-        mean_stride: ((first + shape.room()) * row_stride) as u32,
+        columns: row_stride as u32 / 4,
+        z_stride: (shape.room() * row_stride / 4) as u32,
+        mean_stride: ((first + shape.room()) * row_stride / 4) as u32,
     };
     let constants = [("SOFTMAX", f64::from(softmax)), ("LANES", f64::from(LANES))];
     let grid = [(shape.rows as u32).div_ceil(LANES), 1, shape.replicas as u32];
-    let of_replica = args.mean_stride as usize;
+    let of_replica = 4 * args.mean_stride as usize;
     let mut want_mean = uniform(41, shape.replicas * of_replica, 1.0);
     let mut mean = words(&want_mean);
     let (mut z, mut want_z) = (Vec::new(), Vec::new());
@@ -189,8 +230,8 @@ pub fn ensemble(gpu: &Gpu, shape: Shape, softmax: bool) -> Result<[Check; 2]> {
         want_z = shape.activations(42 + member as u64, shape.outputs).iter().map(|z| 4.0 * z).collect();
         let (member_word, members_word) = (member as u32, members as u32);
         let pass = Pass { first: first as u32, member: member_word, members: members_word, ..shape.pass() };
-        let kernel = dispatch(&kernels::ensemble, &constants, bytes_of(&args), pass, grid);
-        let mut got = kernel.run(gpu, &[words(&want_z), mean])?;
+        let kernel = shape.kernel(&kernels::ensemble);
+        let mut got = dispatch(&kernel, &constants, bytes_of(&args), pass, grid).run(gpu, &[shape.words(&want_z), mean])?;
         (mean, z) = (got.swap_remove(1), got.swap_remove(0));
         for r in 0..shape.replicas {
             let z = &mut want_z[r * shape.room() * row_stride..][..shape.rows * row_stride];
@@ -204,6 +245,8 @@ pub fn ensemble(gpu: &Gpu, shape: Shape, softmax: bool) -> Result<[Check; 2]> {
     let size = if softmax { 1e-6 } else { 4.0 };
     Ok([
         Check::new(name("mean"), &floats(&mean), &want_mean, |x| 24.0 * EPS * (x.abs() + size)),
-        Check::new(name("z"), &floats(&z), &want_z, |x| 32.0 * EPS * (1.0 + x.abs()) + 4.8e-7),
+        Check::new(name("z"), &shape.floats(&z), &want_z, |x| {
+            32.0 * EPS * (1.0 + x.abs()) + 4.8e-7 + shape.storing(x)
+        }),
     ])
 }

@@ -2,13 +2,13 @@
 
 use bytemuck::bytes_of;
 
-use super::{Shape, dispatch, floats, product_tolerance, words};
+use super::{Shape, UNTOUCHED, dispatch, floats, product_tolerance, words};
 use crate::cpu;
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::kernels::{
-    self, BatchNormArgs, Coefficients, LANES, LayerNormArgs, LayerNormDxArgs, NORM_COLUMNS, NormArgs, Pass,
+    self, BatchNormArgs, Coefficients, LANES, LayerNormArgs, LayerNormDxArgs, NORM_COLUMNS, NormArgs, Pass, Scaling,
 };
 use crate::model::stride;
 use crate::verify::{Check, EPS};
@@ -47,6 +47,13 @@ fn enough(shape: Shape) -> Shape {
     Shape { rows: shape.rows.max(3), outputs: shape.outputs.max(3), ..shape }
 }
 
+/// Of the loss whose gradients come down; a power of two, so that nothing is rounded by it.
+const LOSS_SCALE: f64 = 4.0;
+
+fn scaling(shape: Shape) -> Vec<u32> {
+    bytemuck::cast_slice(&vec![Scaling::new(LOSS_SCALE as f32); shape.replicas]).to_vec()
+}
+
 fn norm_args(shape: Shape) -> NormArgs {
     let (layer, outputs) = (shape.layer(), stride(shape.outputs));
     NormArgs {
@@ -73,10 +80,11 @@ pub fn batch_norm(gpu: &Gpu, shape: Shape, share: Option<f64>) -> Result<[Check;
     let constants = [("TRAINING", f64::from(share.is_some()))];
     let coefficients =
         vec![Coefficients { statistics: share.unwrap_or(0.0) as f32, ..Coefficients::default() }; shape.replicas];
-    let kernel = dispatch(&kernels::batch_norm, &constants, bytes_of(&args), shape.pass(), grid);
+    let kernel = shape.kernel(&kernels::batch_norm);
+    let kernel = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid);
     let inverse = vec![0; shape.replicas * outputs];
     let got = Dispatch { coefficients: &coefficients, ..kernel }
-        .run(gpu, &[words(&params), words(&z), shape.untouched(outputs), inverse])?;
+        .run(gpu, &[words(&params), shape.words(&z), shape.untouched(outputs), inverse])?;
 
     let (mut want_xhat, mut want_inverse) = (z, Vec::new());
     let share = share.map(|share| f64::from(share as f32));
@@ -89,11 +97,12 @@ pub fn batch_norm(gpu: &Gpu, shape: Shape, share: Option<f64>) -> Result<[Check;
     });
     // The inverse of an output that is padding is 1/√1e-5.
     let bound = normed_tolerance(shape.rows);
+    let stored = |x: f64| bound(x) + shape.storing(x);
     let name = |what: &str| shape.name("batch_norm", &format!(" {share:?} {what}").to_lowercase());
     Ok([
         Check::new(name("params"), &floats(&got[0]), &params, &bound),
-        Check::new(name("xhat"), &floats(&got[1]), &want_xhat, &bound),
-        Check::new(name("n"), &floats(&got[2]), &want_n, &bound),
+        Check::new(name("xhat"), &shape.floats(&got[1]), &want_xhat, stored),
+        Check::new(name("n"), &shape.floats(&got[2]), &want_n, stored),
         Check::new(name("inverse"), &floats(&got[3]), &want_inverse, &bound),
     ])
 }
@@ -110,8 +119,10 @@ pub fn layer_norm(gpu: &Gpu, shape: Shape) -> Result<[Check; 3]> {
     let (width, room) = (shape.outputs as u32, shape.room() as u32);
     let args = LayerNormArgs { outputs: outputs as u32 / 4, width, params_stride, gamma, beta, z_stride, room };
     let grid = [shape.rows as u32, 1, shape.replicas as u32];
-    let kernel = dispatch(&kernels::layer_norm, &[], bytes_of(&args), shape.pass(), grid);
-    let got = kernel.run(gpu, &[words(&params), words(&z), shape.untouched(outputs), shape.untouched(1)])?;
+    let kernel = shape.kernel(&kernels::layer_norm);
+    let kernel = dispatch(&kernel, &[], bytes_of(&args), shape.pass(), grid);
+    let inverse = words(&vec![UNTOUCHED; shape.replicas * shape.room()]);
+    let got = kernel.run(gpu, &[words(&params), shape.words(&z), shape.untouched(outputs), inverse])?;
 
     let (mut want_xhat, mut inverses) = (z, Vec::new());
     let want_n = shape.expect(outputs, |r, n| {
@@ -124,10 +135,11 @@ pub fn layer_norm(gpu: &Gpu, shape: Shape) -> Result<[Check; 3]> {
     // Three outputs may lie close together: the inverse multiplies what the sums have rounded once more.
     let largest = want_inverse.iter().fold(1.0f64, |max, x| max.max(x.abs()));
     let bound = |x: f64| largest * largest * normed_tolerance(shape.outputs)(x);
+    let stored = |x: f64| bound(x) + shape.storing(x);
     let name = |what: &str| shape.name("layer_norm", &format!(" {what}"));
     Ok([
-        Check::new(name("xhat"), &floats(&got[1]), &want_xhat, bound),
-        Check::new(name("n"), &floats(&got[2]), &want_n, bound),
+        Check::new(name("xhat"), &shape.floats(&got[1]), &want_xhat, stored),
+        Check::new(name("n"), &shape.floats(&got[2]), &want_n, stored),
         Check::new(name("inverse"), &floats(&got[3]), &want_inverse, bound),
     ])
 }
@@ -140,8 +152,10 @@ pub fn norm_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Check> {
     let mut want = shape.weights(55);
     let grid = [args.outputs.div_ceil(NORM_COLUMNS), 1, shape.replicas as u32];
     let pass = Pass { accumulate: u32::from(accumulate), ..shape.pass() };
-    let kernel = dispatch(&kernels::norm_dw, &[], bytes_of(&args), pass, grid);
-    let got = kernel.run(gpu, &[words(&xhat), words(&dn), words(&want)])?;
+    let kernel = shape.kernel(&kernels::norm_dw);
+    let kernel = dispatch(&kernel, &[], bytes_of(&args), pass, grid);
+    let got = kernel.run(gpu, &[shape.words(&xhat), shape.words(&dn), scaling(shape), words(&want)])?;
+    let dn: Vec<f64> = dn.iter().map(|d| d / LOSS_SCALE).collect();
     for (r, grads) in want.chunks_exact_mut(shape.params()).enumerate() {
         let (xhat, dn) = (shape.rows_of(&xhat, r, shape.outputs), shape.rows_of(&dn, r, shape.outputs));
         cpu::norm_dw(&shape.layer(), accumulate, xhat, dn, grads);
@@ -149,7 +163,7 @@ pub fn norm_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Check> {
     // Products of up to 1 make sums of √rows.
     let tolerance = product_tolerance(shape.rows) * (shape.rows as f64).sqrt();
     let name = shape.name("norm_dw", if accumulate { " accumulated" } else { "" });
-    Ok(Check::new(name, &floats(&got[2]), &want, |x| tolerance + EPS * x.abs()))
+    Ok(Check::new(name, &floats(&got[3]), &want, |x| tolerance + EPS * x.abs()))
 }
 
 /// # Errors
@@ -162,8 +176,11 @@ pub fn batch_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
         crate::verify::uniform(60, shape.replicas * outputs, 1.0).iter().map(|x| 1.0 + x.abs()).collect();
     let grid = [args.outputs.div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
     let constants = [("LANES", f64::from(LANES))];
-    let kernel = dispatch(&kernels::batch_norm_dx, &constants, bytes_of(&args), shape.pass(), grid);
-    let got = kernel.run(gpu, &[words(&params), words(&grads), words(&xhat), words(&inverse), words(&dz)])?;
+    let kernel = shape.kernel(&kernels::batch_norm_dx);
+    let kernel = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid);
+    let (rows, dn) = (shape.words(&xhat), shape.words(&dz));
+    let got = kernel.run(gpu, &[words(&params), words(&grads), rows, words(&inverse), scaling(shape), dn])?;
+    let grads: Vec<f64> = grads.iter().map(|g| g * LOSS_SCALE).collect();
     let mut want = dz;
     for r in 0..shape.replicas {
         let dz = &mut want[r * shape.room() * outputs..][..shape.rows * outputs];
@@ -173,7 +190,8 @@ pub fn batch_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
         cpu::batch_norm_dx(&shape.layer(), params, grads, xhat, inverse, dz);
     }
     // A handful of roundings of values below 4.
-    Ok(Check::new(shape.name("batch_norm_dx", ""), &floats(&got[4]), &want, |x| 8.0 * EPS * (1.0 + x.abs())))
+    let bound = |x: f64| 8.0 * EPS * (1.0 + x.abs()) + shape.storing(x);
+    Ok(Check::new(shape.name("batch_norm_dx", ""), &shape.floats(&got[5]), &want, bound))
 }
 
 /// # Errors
@@ -188,8 +206,9 @@ pub fn layer_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
     let inverse: Vec<f64> =
         crate::verify::uniform(64, shape.replicas * shape.room(), 1.0).iter().map(|x| 1.0 + x.abs()).collect();
     let grid = [shape.rows as u32, 1, shape.replicas as u32];
-    let kernel = dispatch(&kernels::layer_norm_dx, &[], bytes_of(&args), shape.pass(), grid);
-    let got = kernel.run(gpu, &[words(&params), words(&xhat), words(&inverse), words(&dz)])?;
+    let kernel = shape.kernel(&kernels::layer_norm_dx);
+    let kernel = dispatch(&kernel, &[], bytes_of(&args), shape.pass(), grid);
+    let got = kernel.run(gpu, &[words(&params), shape.words(&xhat), words(&inverse), shape.words(&dz)])?;
     let mut want = dz;
     for r in 0..shape.replicas {
         let dz = &mut want[r * shape.room() * outputs..][..shape.rows * outputs];
@@ -198,5 +217,6 @@ pub fn layer_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
     }
     // Means of values below 1, and a handful of roundings.
     let tolerance = product_tolerance(shape.outputs) + 8.0 * EPS;
-    Ok(Check::new(shape.name("layer_norm_dx", ""), &floats(&got[3]), &want, |x| tolerance * (1.0 + x.abs())))
+    let bound = |x: f64| tolerance * (1.0 + x.abs()) + shape.storing(x);
+    Ok(Check::new(shape.name("layer_norm_dx", ""), &shape.floats(&got[3]), &want, bound))
 }

@@ -2,13 +2,13 @@
 
 use bytemuck::bytes_of;
 
-use super::{Shape, dispatch, floats, words};
+use super::{Shape, dispatch, words};
 use crate::cpu::{self, Training};
 use crate::data::{Augment, Dataset, Features, Normalize, Samples, Targets};
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{self, Coefficients, GatherArgs, LANES, Pass};
+use crate::gpu::kernels::{self, Coefficients, GatherArgs, LANES, Pass, Stored};
 use crate::model::stride;
 use crate::noise::Key;
 use crate::rng::{Purpose, Stream};
@@ -77,14 +77,15 @@ pub fn gather(gpu: &Gpu, shape: Shape, bytes: bool) -> Result<Check> {
         let piece = records[first * record_words..][..count * record_words].to_vec();
         let buffers = [piece, order.clone(), words(&[scale, shift]), vec![0; 4], x, vec![0; 4]];
         let args = args(first, count);
-        x = dispatch(&kernels::gather, &constants, bytes_of(&args), pass, grid).run(gpu, &buffers)?.swap_remove(4);
+        x = dispatch(&shape.kernel(&kernels::gather), &constants, bytes_of(&args), pass, grid).run(gpu, &buffers)?.swap_remove(4);
     }
     let want = shape.expect(columns, |r, x| {
         cpu::gather(&data, &features, &order[r * n + 7..][..shape.rows], None, x, &mut []);
     });
     let name = shape.name("gather", if bytes { " u8" } else { " f32" });
     // Scale and shift are rounded to f32, and so is each result: the product is at most |x| + |shift|.
-    Ok(Check::new(name, &floats(&x), &want, |x| 2.0 * EPS * (x.abs() + shift.abs())))
+    let bound = |x: f64| 2.0 * EPS * (x.abs() + shift.abs()) + shape.storing(x);
+    Ok(Check::new(name, &shape.floats(&x), &want, bound))
 }
 
 /// Each change by itself, as far as it may go, and all together.
@@ -105,10 +106,10 @@ pub fn augmentations() -> [Augment; 7] {
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool) -> Result<[Check; 2]> {
+pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool, stored: Stored) -> Result<[Check; 2]> {
     let (n, image) = (29, [2, 5, 7]);
     let width: usize = image.iter().product();
-    let shape = Shape { replicas: 2, rows: 21, inputs: width, outputs: 1 };
+    let shape = Shape { replicas: 2, rows: 21, inputs: width, outputs: 1, stored };
     let mut stream = Stream::new(3, Purpose::Verify, 0);
     let features = features(&mut stream, n * width, bytes);
     let order: Vec<u32> = (0..shape.replicas * n).map(|_| stream.below(n as u64) as u32).collect();
@@ -128,7 +129,7 @@ pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool) -> Result<[Ch
         .map(|r| Coefficients { seed: key(r).seed, step: key(r).step, ..Coefficients::default() })
         .collect();
     let grid = [(columns as u32 / 4).div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
-    let (mut x, mut mix) = (shape.untouched(columns), shape.untouched(2));
+    let (mut x, mut mix) = (shape.untouched(columns), vec![0; shape.replicas * shape.room() * 2]);
     let partners: &[f64] = if has_mixup { &[0.0, 1.0] } else { &[0.0] };
     for (&partner, (start, count)) in partners.iter().flat_map(|p| [(0, 11), (11, n - 11)].map(|piece| (p, piece))) {
         let args = GatherArgs {
@@ -157,7 +158,8 @@ pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool) -> Result<[Ch
         let piece = records[start * record_words..][..count * record_words].to_vec();
         let table = if has_mixup { words(&quantiles) } else { vec![0; 4] };
         let buffers = [piece, order.clone(), words(&channels), table, x, mix];
-        let kernel = dispatch(&kernels::gather, &constants, bytes_of(&args), pass, grid);
+        let kernel = shape.kernel(&kernels::gather);
+        let kernel = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
         let mut got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &buffers)?;
         (mix, x) = (got.swap_remove(5), got.swap_remove(4));
     }
@@ -177,13 +179,15 @@ pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool) -> Result<[Ch
     if !has_mixup {
         (got_mix, want_mix) = (vec![0.0], vec![0.0]);
     }
-    let name = format!("gather {} {augment:?}", if bytes { "u8" } else { "f32" }).to_lowercase();
+    let name = format!("gather {stored:?} {} {augment:?}", if bytes { "u8" } else { "f32" }).to_lowercase();
     // As without changes; mixing rounds thrice, on values below 4. A normal deviate is a radius below 5.8 times a cosine
     // that WGSL wants within 2⁻¹¹, and near 0 the root of a logarithm within 2⁻²¹.
     let normal = augment.noise * (5.8 * 2f64.powi(-11) + 2f64.powf(-10.0));
-    let tolerance = move |x: f64| 4.0 * EPS * (4.0 + x.abs()) + normal;
+    // In halves, mixing stores twice, the first part of it alone.
+    let stores = 2.0 * (shape.storing(4.0) * f64::from(has_mixup));
+    let tolerance = move |x: f64| 4.0 * EPS * (4.0 + x.abs()) + normal + shape.storing(x) + stores;
     Ok([
-        Check::new(name.clone(), &floats(&x), &want, tolerance),
+        Check::new(name.clone(), &shape.floats(&x), &want, tolerance),
         Check::new(format!("{name} mix"), &got_mix, &want_mix, |_| 4.0 * EPS),
     ])
 }

@@ -1,16 +1,22 @@
 //! The kernels that change whole vectors of parameters.
 
 use bytemuck::bytes_of;
+use half::f16;
 
-use super::{dispatch, floats, product_tolerance, words};
+use super::{UNTOUCHED, dispatch, floats, halves, of_halves, product_tolerance, words};
 use crate::cpu::{self, Constants};
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{self, Coefficients, GradNormArgs, LANES, PARTS, Pass, UpdateArgs};
+use crate::gpu::kernels::{self, Coefficients, GradNormArgs, LANES, PARTS, Pass, Scaling, Stored, UpdateArgs};
 use crate::optimizer::Optimizer;
 use crate::schedule::Rate;
 use crate::verify::{Check, EPS, uniform};
+
+/// How much of new weights the EMA takes.
+const EMA: f64 = 0.25;
+/// Words of one replica's scaling.
+const SCALING_WORDS: usize = size_of::<Scaling>() / 4;
 
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -20,16 +26,16 @@ pub fn grad_norm(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let args = GradNormArgs { params: n as u32 / 4, max_norm: max_norm as f32 };
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let zeros = |n: usize| vec![0; n];
-    let mut buffers = vec![words(&grads), zeros(replicas * PARTS as usize), zeros(replicas), zeros(4 * replicas)];
+    let mut buffers = vec![words(&grads), zeros(replicas * PARTS as usize), zeros(SCALING_WORDS * replicas), zeros(4 * replicas)];
     for (entry_point, groups) in [("square", PARTS), ("root", 1)] {
         let grid = [groups, 1, replicas as u32];
         let first = dispatch(&kernels::grad_norm, &[], bytes_of(&args), pass, grid);
         buffers = Dispatch { entry_point, ..first }.run(gpu, &buffers)?;
     }
-    let (clip, metrics) = (floats(&buffers[2]), floats(&buffers[3]));
+    let (scaling, metrics): (&[Scaling], _) = (bytemuck::cast_slice(&buffers[2]), floats(&buffers[3]));
     let (mut got, mut want) = (Vec::new(), Vec::new());
     for r in 0..replicas {
-        got.extend([metrics[4 * r + 2], clip[r]]);
+        got.extend([metrics[4 * r + 2], f64::from(scaling[r].clip)]);
         let (norm, scale) = cpu::grad_norm(&grads[r * n..][..n], max_norm);
         want.extend([norm, scale]);
     }
@@ -53,103 +59,120 @@ pub(super) fn rounded(c: crate::optimizer::Coefficients) -> crate::optimizer::Co
     }
 }
 
-/// Two updates from a state that is not 0; the second one's result, weights and state.
-fn update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize) -> Result<Check> {
+/// The update alone; then with an EMA and a working copy in halves, which the last of several replicas skips.
+fn update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize) -> Result<Vec<Check>> {
+    Ok([one_update(gpu, optimizer, n, replicas, false)?, one_update(gpu, optimizer, n, replicas, true)?].concat())
+}
+
+/// An update from a state that is not 0: weights, state and, if mixed, the working copy.
+fn one_update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize, mixed: bool) -> Result<Vec<Check>> {
     let kernels::Update { kernel, flag, .. } = kernels::update(optimizer.rule());
     let vectors = optimizer.state_vectors();
     let (grads, weights) = (uniform(17, n * replicas, 1.0), uniform(18, n * replicas, 1.0));
     // Second moments are not negative; a centered one, in state 0, lies above the square of the mean.
     let least = |i: usize| if i == 0 { 0.5 } else { 0.1 };
-    let mut state: Vec<Vec<f64>> = (0..vectors)
+    let mut state: Vec<Vec<f64>> = (0..vectors + usize::from(mixed))
         .map(|i| uniform(19 + i as u64, n * replicas, 0.3).into_iter().map(|x| x.abs() + least(i)).collect())
         .collect();
     let rates: Vec<Rate> =
         (0..replicas).map(|r| Rate { lr: 0.1 / (r + 1) as f64, momentum: optimizer.momentum() }).collect();
     let coefficients: Vec<_> = rates.iter().map(|&rate| optimizer.coefficients(3, rate)).collect();
-    let on_gpu: Vec<Coefficients> = coefficients.iter().map(|&c| c.into()).collect();
-    let clip: Vec<f64> = (0..replicas).map(|r| 1.0 / (1 << r) as f64).collect();
+    let on_gpu: Vec<_> = coefficients.iter().map(|&c| Coefficients { ema: EMA as f32, ..c.into() }).collect();
+    let clip = |r: usize| 1.0 / (1 << r) as f64;
+    let is_skipped = |r: usize| mixed && r > 0 && r + 1 == replicas;
+    let scaling = |r| {
+        let factor = if is_skipped(r) { 0.0 } else { 1.0 };
+        Scaling { clip: clip(r) as f32, factor, ..Scaling::new(1.0) }
+    };
+    let scaling: Vec<Scaling> = (0..replicas).map(scaling).collect();
+    let mut working = if mixed { vec![UNTOUCHED; n * replicas] } else { vec![0.0; 8] };
 
     // The weight decay acts on a half, and the last vec4 is not trained.
     let (decayed, trained) = (n / 8 * 4, if n > 4 { n - 4 } else { n });
     let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: trained as u32 / 4, decayed: decayed as u32 / 4 };
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let groups = args.params.div_ceil(LANES);
-    let constants = [flag, ("LANES", f64::from(LANES))];
-    let mut buffers = vec![words(&clip), words(&grads), words(&weights)];
-    buffers.extend(state.iter().map(|s| words(s)));
-    buffers.resize(kernel.bindings.len() - 1, vec![0; 4]);
+    let ema = if mixed { vectors as f64 } else { 0.0 };
+    let constants = [flag, ("LANES", f64::from(LANES)), ("EMA", ema), ("MIXED", f64::from(mixed))];
+    let in_halves = bytemuck::pod_collect_to_vec(&halves(&working));
+    let scaling = bytemuck::cast_slice(&scaling).to_vec();
+    let buffers = [scaling, words(&grads), words(&weights), words(&state.concat()), in_halves];
+    let kernel = if mixed { kernel.with_stored(Stored::half(gpu)) } else { kernel };
     // Two rows of workgroups, as a long vector has.
     let grid = [groups.div_ceil(2), 2, replicas as u32];
     let dispatch = Dispatch { coefficients: &on_gpu, ..dispatch(&kernel, &constants, bytes_of(&args), pass, grid) };
     let buffers = dispatch.run(gpu, &buffers)?;
 
     let mut want = weights;
-    for r in 0..replicas {
+    for r in (0..replicas).filter(|&r| !is_skipped(r)) {
         let all: Constants<f64> = rounded(coefficients[r]).into();
         let without_decay = Constants { weight_decay: 0.0, shrink: 1.0, ..all };
         for (range, c) in [(0..decayed, all), (decayed..trained, without_decay)] {
             let at = r * n + range.start..r * n + range.end;
             let mut parts: Vec<&mut [f64]> = state.iter_mut().map(|s| &mut s[at.clone()]).collect();
-            let (g, w) = (&grads[at.clone()], &mut want[at]);
-            cpu::update(optimizer.rule(), &c, clip[r], g, w, &mut parts);
+            parts.truncate(vectors);
+            let (g, w) = (&grads[at.clone()], &mut want[at.clone()]);
+            cpu::update(optimizer.rule(), &c, clip(r), g, w, &mut parts);
+            if mixed {
+                cpu::average(EMA, &want[at.clone()], &mut state[vectors][at.clone()]);
+                working[at.clone()].copy_from_slice(&want[at]);
+            }
         }
     }
     want.extend(state.concat());
-    let got: Vec<f64> = buffers[2..3 + vectors].iter().flat_map(|b| floats(b)).collect();
-    let name =
-        format!("{} {replicas}x{n} {}", kernel.name, if flag.1 > 0.0 { flag.0.to_lowercase() } else { "plain".into() });
+    let got = [floats(&buffers[2]), floats(&buffers[3])].concat();
+    let flag_name = if flag.1 > 0.0 { flag.0.to_lowercase() } else { "plain".into() };
+    let name = format!("{} {replicas}x{n} {flag_name}{}", kernel.name, if mixed { " mixed" } else { "" });
     // A dozen roundings of values below 4; a centered variance, above 0.2 of a second moment below 1, loses a factor
     // of 5 to cancellation, and half of that survives the root.
     let units = if flag == ("CENTERED", 1.0) { 2.5 * 12.0 } else { 12.0 };
-    Ok(Check::new(name.trim(), &got, &want, |x| units * EPS * (1.0 + x.abs())))
+    let bound = |x: f64| units * EPS * (1.0 + x.abs());
+    let mut checks = vec![Check::new(name.clone(), &got, &want, bound)];
+    if mixed {
+        // Within one step of a half.
+        let in_half = |x: f64| bound(x) + 2f64.powi(-10) * x.abs() + 2f64.powi(-24);
+        checks.push(Check::new(name + " working", &of_halves(&buffers[4]), &working, in_half));
+    }
+    Ok(checks)
 }
 
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn average(gpu: &Gpu, n: usize, replicas: usize, ema: bool) -> Result<Check> {
+pub fn average(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let (weights, mut want) = (uniform(26, n * replicas, 1.0), uniform(27, n * replicas, 1.0));
     let k = |r: usize| 1.0 / (1 << (r + 1)) as f64;
-    let coefficients: Vec<Coefficients> = (0..replicas)
-        .map(|r| {
-            let k = k(r) as f32;
-            if ema {
-                Coefficients { ema: k, ..Default::default() }
-            } else {
-                Coefficients { swa: k, ..Default::default() }
-            }
-        })
-        .collect();
+    let coefficients: Vec<Coefficients> =
+        (0..replicas).map(|r| Coefficients { swa: k(r) as f32, ..Default::default() }).collect();
     let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: n as u32 / 4, decayed: 0 };
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
-    let constants = [("EMA", f64::from(ema)), ("LANES", f64::from(LANES))];
+    let constants = [("LANES", f64::from(LANES))];
     let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
     let kernel = dispatch(&kernels::average, &constants, bytes_of(&args), pass, grid);
     let got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &[words(&weights), words(&want)])?;
     for (r, mean) in want.chunks_exact_mut(n).enumerate() {
         cpu::average(k(r), &weights[r * n..][..n], mean);
     }
-    let name = format!("average {replicas}x{n} {}", if ema { "ema" } else { "swa" });
     // A difference, a product and a sum of values below 2.
-    Ok(Check::new(name, &floats(&got[1]), &want, |x| 2.0 * EPS * (1.0 + x.abs())))
+    Ok(Check::new(format!("average {replicas}x{n}"), &floats(&got[1]), &want, |x| 2.0 * EPS * (1.0 + x.abs())))
 }
 
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn sgd(gpu: &Gpu, n: usize, replicas: usize, nesterov: bool) -> Result<Check> {
+pub fn sgd(gpu: &Gpu, n: usize, replicas: usize, nesterov: bool) -> Result<Vec<Check>> {
     let optimizer = Optimizer::Sgd { lr: 0.1, momentum: 0.9, dampening: 0.1, weight_decay: 0.01, nesterov };
     update(gpu, optimizer, n, replicas)
 }
 
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn adam(gpu: &Gpu, n: usize, replicas: usize, amsgrad: bool) -> Result<Check> {
+pub fn adam(gpu: &Gpu, n: usize, replicas: usize, amsgrad: bool) -> Result<Vec<Check>> {
     let optimizer = Optimizer::Adamw { lr: 0.1, betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.01, amsgrad };
     update(gpu, optimizer, n, replicas)
 }
 
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn rmsprop(gpu: &Gpu, n: usize, replicas: usize, centered: bool) -> Result<Check> {
+pub fn rmsprop(gpu: &Gpu, n: usize, replicas: usize, centered: bool) -> Result<Vec<Check>> {
     let optimizer = Optimizer::Rmsprop { lr: 0.1, alpha: 0.9, eps: 1e-8, weight_decay: 0.01, momentum: 0.5, centered };
     update(gpu, optimizer, n, replicas)
 }
@@ -176,4 +199,37 @@ pub fn lookahead(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     weights.extend(slow);
     // A difference, a product and a sum of values below 2.
     Ok(Check::new(format!("lookahead {replicas}x{n}"), &got, &weights, |x| 2.0 * EPS * (1.0 + x.abs())))
+}
+
+/// Weights of which some do not fit into a half.
+///
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn halve(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
+    let mut weights = uniform(30, n * replicas, 1.0);
+    weights.iter_mut().step_by(7).for_each(|w| *w *= 1e5);
+    let trained = if n > 4 { n - 4 } else { n };
+    let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: trained as u32 / 4, decayed: 0 };
+    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
+    let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
+    let constants = [("LANES", f64::from(LANES))];
+    let mut got = Vec::new();
+    let stored: Vec<Stored> = Stored::all(gpu).into_iter().filter(|&s| s != Stored::F32).collect();
+    for &stored in &stored {
+        let kernel = kernels::halve.with_stored(stored);
+        let untouched = bytemuck::pod_collect_to_vec(&halves(&vec![UNTOUCHED; n * replicas]));
+        let halve = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
+        got.extend(of_halves(&halve.run(gpu, &[words(&weights), untouched])?[1]));
+    }
+    let mut want = vec![f16::from_f64(UNTOUCHED); n * replicas];
+    for r in 0..replicas {
+        let at = r * n..r * n + trained;
+        cpu::halve(&weights[at.clone()], &mut want[at]);
+    }
+    let want: Vec<f64> = want.iter().map(|h| h.to_f64()).collect();
+    // Infinity is compared as a number above all others.
+    let finite = |values: Vec<f64>| values.into_iter().map(|v| v.clamp(-1e6, 1e6)).collect::<Vec<_>>();
+    let (got, want) = (finite(got), finite(want.repeat(stored.len())));
+    // One step of a half, whichever way the device rounds.
+    Ok(Check::new(format!("halve {replicas}x{n}"), &got, &want, |x| 2f64.powi(-10) * x.abs() + 2f64.powi(-24)))
 }

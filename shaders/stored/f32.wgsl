@@ -1,0 +1,9 @@
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
+}
