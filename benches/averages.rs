@@ -3,34 +3,26 @@
 //! `cargo bench --bench averages`. Engines with and without averages take turns in one run, so that what else happens on
 //! the machine befalls both; each line is the median of the ratios, with the quarters of them.
 
-use std::sync::Arc;
+mod common;
+
 use std::time::Instant;
 
-use thalweg::activation::Activation;
+use common::{RATE, SAMPLES};
 use thalweg::average::{Average, Clock, Ema, Sampling};
 use thalweg::cpu::CpuEngine;
-use thalweg::data::{Dataset, Features, Normalize, Order, Samples, Targets};
+use thalweg::data::Order;
 use thalweg::engine::{Engine, Setup, Step};
 use thalweg::gpu::adapter::{self, Gpu};
 use thalweg::gpu::{GpuEngine, Options};
-use thalweg::model::Mlp;
-use thalweg::optimizer::Optimizer;
-use thalweg::schedule::{Rate, Unit};
+use thalweg::schedule::Unit;
 
-const SAMPLES: usize = 4096;
 const BATCH: usize = 128;
 /// Steps of a turn: so many as the averages take to come round.
 const STEPS: u64 = 32;
 const ROUNDS: usize = 60;
 
 fn setup(average: Average) -> Setup {
-    let pixels = (0..SAMPLES * 3072).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
-    let labels = (0..SAMPLES as u32).map(|i| i % 10).collect();
-    let train = Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) };
-    let dataset = Dataset::new("noise", [3, 32, 32], train, None).unwrap().normalize(Normalize::Channel);
-    let model = Mlp::new(3072, &[512, 256], 10, Activation::Relu).unwrap();
-    let optimizer = Optimizer::Sgd { lr: 1e-3, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false };
-    Setup { optimizer, batch: BATCH, average, ..Setup::new(model, Arc::new(dataset)) }
+    Setup { average, ..common::setup(3072, &[512, 256], BATCH) }
 }
 
 /// Seconds of one turn.
@@ -38,7 +30,7 @@ fn turn(engine: &mut dyn Engine) -> f64 {
     let sampler = engine.setup().average.sampler(&Clock { steps: STEPS, per_epoch: STEPS, lr: None }).unwrap();
     let steps: Vec<Step> = (0..STEPS)
         .map(|index| {
-            let rates = vec![Rate { lr: 1e-3, momentum: 0.9 }];
+            let rates = vec![RATE];
             Step { index, first: index as usize * BATCH, rows: BATCH, rates, take: sampler.take(index) }
         })
         .collect();

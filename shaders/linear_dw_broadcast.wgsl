@@ -149,20 +149,26 @@ fn main(
     let outputs = args.outputs;
     for (var j = 0u; j < COLUMNS; j++) {
         let output = first_column + j * LANES;
-        if output < outputs {
-            for (var i = 0u; i < ROWS; i++) {
-                let input = first_row + i;
-                if input < inputs {
-                    let at = weight + 4u * input * outputs + output;
-                    put(c, factor * sums[i].dw0[j], at);
-                    put(c, factor * sums[i].dw1[j], at + outputs);
-                    put(c, factor * sums[i].dw2[j], at + 2u * outputs);
-                    put(c, factor * sums[i].dw3[j], at + 3u * outputs);
-                }
+        if group.y == 0u && output < outputs {
+            put(c_bias, factor * db[j], bias + output);
+        }
+    }
+    // The rows move up to the first place one by one: unrolled, the updates of all are more code than drivers' processors
+    // keep at hand.
+    let last_row = min(first_row + ROWS, inputs);
+    for (var input = first_row; input < last_row; input++) {
+        for (var j = 0u; j < COLUMNS; j++) {
+            let output = first_column + j * LANES;
+            if output < outputs {
+                let at = weight + 4u * input * outputs + output;
+                put(c, factor * sums[0].dw0[j], at);
+                put(c, factor * sums[0].dw1[j], at + outputs);
+                put(c, factor * sums[0].dw2[j], at + 2u * outputs);
+                put(c, factor * sums[0].dw3[j], at + 3u * outputs);
             }
-            if group.y == 0u {
-                put(c_bias, factor * db[j], bias + output);
-            }
+        }
+        for (var i = 1u; i < ROWS; i++) {
+            sums[i - 1u] = sums[i];
         }
     }
 }

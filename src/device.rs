@@ -127,18 +127,14 @@ impl Device {
         setup: Setup,
         options: Options,
     ) -> Result<Box<dyn Engine>> {
+        let setup = Setup { mixed: precision == Precision::Mixed, ..setup };
         Ok(match (index, precision) {
-            (None, Precision::F32) => Box::new(CpuEngine::<f32>::new(setup)?),
+            (None, Precision::F32 | Precision::Mixed) => Box::new(CpuEngine::<f32>::new(setup)?),
             (None, Precision::F64) => Box::new(CpuEngine::<f64>::new(setup)?),
-            (None, Precision::Mixed) => {
-                let found = "mixed needs a GPU: expected one, or --device gpu for a software adapter, found the CPU engine";
-                return Err(Error::config("train.precision", found));
-            }
             (Some(_), Precision::F64) => {
                 return Err(Error::config("train.precision", "f64 needs the CPU engine: expected device cpu or auto"));
             }
             (Some(index), Precision::F32 | Precision::Mixed) => {
-                let setup = Setup { mixed: precision == Precision::Mixed, ..setup };
                 Box::new(GpuEngine::new(Gpu::open(index)?, setup, options)?)
             }
         })

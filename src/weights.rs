@@ -56,7 +56,9 @@ pub(crate) fn values(view: &TensorView) -> Option<Vec<f64>> {
 /// The bytes of values in `precision`; in the mixed one, weights are f32.
 pub(crate) fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
     match precision {
-        Precision::F32 | Precision::Mixed => (Dtype::F32, values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect()),
+        Precision::F32 | Precision::Mixed => {
+            (Dtype::F32, values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect())
+        }
         Precision::F64 => (Dtype::F64, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
     }
 }

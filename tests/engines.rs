@@ -139,9 +139,11 @@ fn gpu_replicas_equal_separate_runs() {
     }
     let gpu = || common::gpu().unwrap();
     let open = |setup| Box::new(GpuEngine::new(gpu(), setup, Options::default()).unwrap()) as Box<dyn Engine>;
-    replicas_equal_separate_runs(&open, &|setup| setup);
-    replicas_equal_separate_runs(&open, &|setup| rich(setup, Norm::Batch));
-    replicas_equal_separate_runs(&open, &|setup| rich(setup, Norm::Layer));
+    for mixed in [false, true] {
+        replicas_equal_separate_runs(&open, &|setup| Setup { mixed, ..setup });
+        replicas_equal_separate_runs(&open, &|setup| rich(Setup { mixed, ..setup }, Norm::Batch));
+        replicas_equal_separate_runs(&open, &|setup| rich(Setup { mixed, ..setup }, Norm::Layer));
+    }
 }
 
 /// One step of everything at once on both engines: what is random is the same.

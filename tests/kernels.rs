@@ -52,9 +52,8 @@ fn over_shapes(f: impl Fn(&Gpu, Shape)) {
     for &stored in &memories {
         shapes().into_iter().for_each(|shape| f(&gpu, Shape { stored, ..shape }));
     }
-    let any = (1usize..4, 1usize..70, 1usize..150, 1usize..100, proptest::sample::select(memories)).prop_map(
-        |(replicas, rows, inputs, outputs, stored)| Shape { replicas, rows, inputs, outputs, stored },
-    );
+    let any = (1usize..4, 1usize..70, 1usize..150, 1usize..100, proptest::sample::select(memories))
+        .prop_map(|(replicas, rows, inputs, outputs, stored)| Shape { replicas, rows, inputs, outputs, stored });
     let mut runner = TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
     runner
         .run(&any, |shape| {
@@ -236,7 +235,9 @@ fn adam() {
 
 #[test]
 fn rmsprop() {
-    over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::rmsprop(gpu, n, replicas, f).unwrap()).concat()));
+    over_lengths(|gpu, n, replicas| {
+        pass([false, true].map(|f| verify::rmsprop(gpu, n, replicas, f).unwrap()).concat())
+    });
 }
 
 /// A check that cannot fail checks nothing.

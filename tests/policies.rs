@@ -299,7 +299,7 @@ fn everything<'a>(data: &'a str, device: &'a str, epochs: &'a str) -> Vec<&'a st
 fn a_resumed_run_is_the_run() {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
-    for (device, precision) in [("cpu", "f32"), ("cpu", "f64"), ("gpu", "f32")] {
+    for (device, precision) in [("cpu", "f32"), ("cpu", "f64"), ("gpu", "f32"), ("gpu", "mixed")] {
         if device == "gpu" && common::gpu().is_none() {
             return;
         }

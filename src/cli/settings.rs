@@ -129,7 +129,7 @@ pub struct Settings {
     /// Scale gradients of a larger global norm down to it
     #[arg(long, help_heading = "Run", value_name = "NORM")]
     clip_norm: Option<f64>,
-    /// f32 (default) or f64; f64 is the CPU engine's
+    /// f32 (default), mixed (f16 activations, f32 weights; a GPU's) or f64 (the CPU engine's)
     #[arg(long, help_heading = "Run")]
     precision: Option<String>,
     /// auto (a hardware GPU, else the CPU; default), cpu, gpu, or an adapter's number or name

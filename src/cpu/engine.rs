@@ -29,6 +29,10 @@ impl<T: Real> CpuEngine<T> {
     /// A setup whose loss, model and data set do not go together.
     pub fn new(setup: Setup) -> Result<Self> {
         setup.check(T::LARGEST)?;
+        if setup.mixed {
+            let found = "mixed needs a GPU: expected one, or --device gpu for a software adapter, found the CPU engine";
+            return Err(Error::config("train.precision", found));
+        }
         let layout = Layout::new(&setup.model);
         let replicas = (0..setup.replicas).map(|r| Replica::new(&setup, &layout, r)).collect::<Result<_>>()?;
         let targets = [Part::Train, Part::Validation, Part::Test].map(|part| match setup.dataset.part(part) {

@@ -284,8 +284,7 @@ impl<'a> Builder<'a> {
     /// dz of the lowest layer, scaling -> scaling: (R); nothing in full precision
     pub(super) fn loss_scale(&self) -> Option<Op> {
         let (b, width) = (self.buffers, self.layout.layers[0].outputs);
-        let args =
-            kernels::LossScaleArgs { columns: stride(width) as u32 / 4, dz_stride: self.rows_stride(width) };
+        let args = kernels::LossScaleArgs { columns: stride(width) as u32 / 4, dz_stride: self.rows_stride(width) };
         let grid = self.grid(Extent::Fixed(1), Extent::Fixed(1));
         let op = || {
             let pipeline = self.compile_rows(&kernels::loss_scale, &[]);

@@ -71,7 +71,8 @@ impl Builder<'_> {
         let weights = if self.setup.mixed { &b.working } else { params };
         let buffers = [weights, &b.a[l], b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
         let linear = |form: Form| {
-            let pipeline = self.compile_rows(&form.kernel(&kernels::linear), &[&finish[..], &form.constants()].concat());
+            let pipeline =
+                self.compile_rows(&form.kernel(&kernels::linear), &[&finish[..], &form.constants()].concat());
             let x = Extent::Fixed(outputs.div_ceil(form.lanes * form.columns));
             self.op(&pipeline, "linear", &args, &buffers, self.grid(x, Extent::Rows(form.rows))).of_layer(l)
         };
@@ -161,7 +162,8 @@ impl Builder<'_> {
         let weights = if self.setup.mixed { &b.working } else { &b.params };
         let buffers = [weights, &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
         let linear_dx = |form: Form| {
-            let pipeline = self.compile_rows(&form.kernel(&kernels::linear_dx), &[&flags[..], &form.constants()].concat());
+            let pipeline =
+                self.compile_rows(&form.kernel(&kernels::linear_dx), &[&flags[..], &form.constants()].concat());
             let grid = self.grid(Extent::Fixed(inputs.div_ceil(form.lanes)), Extent::Rows(form.rows));
             self.op(&pipeline, "linear_dx", &args, &buffers, grid).of_layer(l)
         };
@@ -190,7 +192,8 @@ impl Builder<'_> {
         let params = if is_fused { &b.params } else { &b.grads };
         let buffers = [&b.a[l], &b.dz[l], &b.scaling, params, &b.state, &b.working];
         let linear_dw = |form: Form| {
-            let pipeline = self.compile_rows(&form.kernel(&kernels::linear_dw), &[&rule[..], &form.constants()].concat());
+            let pipeline =
+                self.compile_rows(&form.kernel(&kernels::linear_dw), &[&rule[..], &form.constants()].concat());
             let x = Extent::Fixed(outputs.div_ceil(form.lanes * form.columns));
             let grid = self.grid(x, Extent::Fixed(inputs.div_ceil(form.rows)));
             Op { updates: is_fused, ..self.op(&pipeline, "linear_dw", &args, &buffers, grid).of_layer(l) }

@@ -160,7 +160,7 @@ pub struct TrainConfig {
     /// Largest norm of the whole gradient. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Default `f32`.
+    /// `f32`, `f64` on the CPU engine, or `mixed` on a GPU. Default `f32`.
     pub precision: Precision,
     /// As [`Device`](crate::device::Device) reads it. Default `auto`.
     pub device: String,

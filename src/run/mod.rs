@@ -270,6 +270,9 @@ impl Run {
             let norms: Vec<f64> = all.iter().filter_map(|m| m.grad_norm).collect();
             line["grad_norm"] = number(mean(&norms));
         }
+        if all.iter().any(|m| m.loss_scale.is_some()) {
+            line["loss_scales"] = all.iter().filter_map(|m| m.loss_scale).collect();
+        }
         self.write("metrics.jsonl", &line)
     }
 

@@ -186,7 +186,8 @@ pub fn loss_scale(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
     let last = ((shape.replicas - 1) * shape.room() + shape.rows) * width - 1;
     let kernel = shape.kernel(&kernels::loss_scale);
     let mut checks = Vec::new();
-    for (bad, accumulate, steps) in [(0.0, 0, 3), (0.0, 0, cpu::STEPS - 1), (0.0, 1, 7), (f64::NAN, 0, 9), (-1e5, 1, 9)] {
+    for (bad, accumulate, steps) in [(0.0, 0, 3), (0.0, 0, cpu::STEPS - 1), (0.0, 1, 7), (f64::NAN, 0, 9), (-1e5, 1, 9)]
+    {
         dz[last] = if bad < 0.0 { f64::NEG_INFINITY } else { bad };
         let before = Scaling { factor: 0.5, clip: 3.0, loss: 8.0, next: 16.0, steps };
         let pass = Pass { accumulate, ..shape.pass() };
@@ -231,7 +232,8 @@ pub fn ensemble(gpu: &Gpu, shape: Shape, softmax: bool) -> Result<[Check; 2]> {
         let (member_word, members_word) = (member as u32, members as u32);
         let pass = Pass { first: first as u32, member: member_word, members: members_word, ..shape.pass() };
         let kernel = shape.kernel(&kernels::ensemble);
-        let mut got = dispatch(&kernel, &constants, bytes_of(&args), pass, grid).run(gpu, &[shape.words(&want_z), mean])?;
+        let mut got =
+            dispatch(&kernel, &constants, bytes_of(&args), pass, grid).run(gpu, &[shape.words(&want_z), mean])?;
         (mean, z) = (got.swap_remove(1), got.swap_remove(0));
         for r in 0..shape.replicas {
             let z = &mut want_z[r * shape.room() * row_stride..][..shape.rows * row_stride];
@@ -245,8 +247,6 @@ pub fn ensemble(gpu: &Gpu, shape: Shape, softmax: bool) -> Result<[Check; 2]> {
     let size = if softmax { 1e-6 } else { 4.0 };
     Ok([
         Check::new(name("mean"), &floats(&mean), &want_mean, |x| 24.0 * EPS * (x.abs() + size)),
-        Check::new(name("z"), &shape.floats(&z), &want_z, |x| {
-            32.0 * EPS * (1.0 + x.abs()) + 4.8e-7 + shape.storing(x)
-        }),
+        Check::new(name("z"), &shape.floats(&z), &want_z, |x| 32.0 * EPS * (1.0 + x.abs()) + 4.8e-7 + shape.storing(x)),
     ])
 }

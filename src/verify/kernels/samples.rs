@@ -77,7 +77,9 @@ pub fn gather(gpu: &Gpu, shape: Shape, bytes: bool) -> Result<Check> {
         let piece = records[first * record_words..][..count * record_words].to_vec();
         let buffers = [piece, order.clone(), words(&[scale, shift]), vec![0; 4], x, vec![0; 4]];
         let args = args(first, count);
-        x = dispatch(&shape.kernel(&kernels::gather), &constants, bytes_of(&args), pass, grid).run(gpu, &buffers)?.swap_remove(4);
+        x = dispatch(&shape.kernel(&kernels::gather), &constants, bytes_of(&args), pass, grid)
+            .run(gpu, &buffers)?
+            .swap_remove(4);
     }
     let want = shape.expect(columns, |r, x| {
         cpu::gather(&data, &features, &order[r * n + 7..][..shape.rows], None, x, &mut []);

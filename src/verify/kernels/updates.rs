@@ -26,7 +26,8 @@ pub fn grad_norm(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let args = GradNormArgs { params: n as u32 / 4, max_norm: max_norm as f32 };
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let zeros = |n: usize| vec![0; n];
-    let mut buffers = vec![words(&grads), zeros(replicas * PARTS as usize), zeros(SCALING_WORDS * replicas), zeros(4 * replicas)];
+    let mut buffers =
+        vec![words(&grads), zeros(replicas * PARTS as usize), zeros(SCALING_WORDS * replicas), zeros(4 * replicas)];
     for (entry_point, groups) in [("square", PARTS), ("root", 1)] {
         let grid = [groups, 1, replicas as u32];
         let first = dispatch(&kernels::grad_norm, &[], bytes_of(&args), pass, grid);

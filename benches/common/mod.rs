@@ -1,0 +1,34 @@
+//! What the benches measure: networks under SGD with momentum, on noise.
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+use std::sync::Arc;
+
+use thalweg::activation::Activation;
+use thalweg::data::{Dataset, Features, Normalize, Order, Samples, Targets};
+use thalweg::engine::{Engine, Setup, Slot, Step};
+use thalweg::model::{Init, Mlp};
+use thalweg::optimizer::Optimizer;
+use thalweg::schedule::Rate;
+
+pub const SAMPLES: usize = 4096;
+pub const RATE: Rate = Rate { lr: 1e-3, momentum: 0.9 };
+
+/// inputs-hidden-10 for steps of `batch` samples.
+pub fn setup(inputs: usize, hidden: &[usize], batch: usize) -> Setup {
+    let pixels = (0..SAMPLES * inputs).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
+    let labels = (0..SAMPLES as u32).map(|i| i % 10).collect();
+    let train = Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) };
+    let dataset = Dataset::new("noise", [1, 1, inputs], train, None).unwrap().normalize(Normalize::Channel);
+    let model = Mlp::new(inputs, hidden, 10, Activation::Relu).unwrap();
+    let optimizer =
+        Optimizer::Sgd { lr: RATE.lr, momentum: RATE.momentum, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    Setup { optimizer, batch, ..Setup::new(model, Arc::new(dataset)) }
+}
+
+/// Gives the engine weights and an order; returns the step of its first samples.
+pub fn begin(engine: &mut dyn Engine) -> Step {
+    let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
+    engine.set_weights(Slot::Live, 0, &weights).unwrap();
+    engine.set_order(&[Order::Sequential.permutation(SAMPLES, 0, 0)]).unwrap();
+    Step { rows: engine.setup().batch, rates: vec![RATE], ..Step::default() }
+}
