@@ -71,11 +71,25 @@ impl Served {
             Some(("untrained", why)) => return Err(Fault::DoesNotTrain(why.to_owned())),
             _ => return Err(Fault::Failed(format!("expected that it is ready, found {answer:?}"))),
         };
+        served.signal("-STOP");
         Ok(served)
     }
 
-    /// The seconds of so many steps.
+    /// The seconds of so many steps. Between its turns the process is stopped, since some peers are busy even when they have
+    /// nothing to do: burn's takes an eighth of a core.
     pub fn turn(&mut self, steps: usize) -> Result<f64, Fault> {
+        self.signal("-CONT");
+        let seconds = self.seconds(steps);
+        self.signal("-STOP");
+        seconds
+    }
+
+    /// Where there are no such signals, the process just goes on.
+    fn signal(&self, signal: &str) {
+        let _ = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+    }
+
+    fn seconds(&mut self, steps: usize) -> Result<f64, Fault> {
         if let Some(requests) = &mut self.requests {
             // If the process has ended, the answer below says why.
             let _ = writeln!(requests, "{steps}");
