@@ -251,6 +251,7 @@ def contenders(args):
         found["torch"] = lambda task: Torch(task, torch, device)
         found["torch-compile"] = lambda task: Torch(task, torch, device, compiled=True)
         if gpu:
+            found["thalweg-mixed"] = lambda task: Thalweg(task, args.program, "thalweg-mixed")
             found["torch-graph"] = lambda task: Torch(task, torch, device, graph=True)
             found["torch-graph-bf16"] = lambda task: Torch(task, torch, device, dtype=torch.bfloat16, graph=True)
             found["torch-f16"] = lambda task: Torch(task, torch, device, dtype=torch.float16)

@@ -16,7 +16,7 @@ Usage: peers [OPTIONS]
 
   --networks LIST   inputs of the networks to measure [default: 3072,784]
   --batches LIST    samples of a step [default: 1,8,32,128,512,2048]
-  --peers LIST      thalweg-gpu, burn-wgpu, meganeura, thalweg-cpu, burn-flex, candle-cpu [default: all]
+  --peers LIST      thalweg-gpu, thalweg-mixed, burn-wgpu, meganeura, thalweg-cpu, burn-flex, candle-cpu [default: all]
   --rounds N        turns of each peer [default: 5]
   --json FILE       also writes all numbers there; `-`: to the standard output, instead of the tables
   --help            prints this";
@@ -50,7 +50,7 @@ pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Task> {
     let mut options = Options {
         networks: NETWORKS.to_vec(),
         batches: vec![1, 8, 32, 128, 512, 2048],
-        peers: GROUPS.iter().flat_map(|group| group.peers).collect(),
+        peers: GROUPS.iter().flat_map(|group| group.peers).copied().collect(),
         rounds: 5,
         json: None,
     };
@@ -95,7 +95,7 @@ fn network(text: &str) -> Result<Network> {
 }
 
 fn peer(text: &str) -> Result<&'static str> {
-    let all: Vec<&str> = GROUPS.iter().flat_map(|group| group.peers).collect();
+    let all: Vec<&str> = GROUPS.iter().flat_map(|group| group.peers).copied().collect();
     let found = all.iter().find(|&&peer| peer == text).copied();
     found.with_context(|| format!("expected {}, found {text:?}", either(&all)))
 }

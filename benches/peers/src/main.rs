@@ -43,7 +43,7 @@ fn measure_all(options: &Options) -> Result<()> {
     let mut all = Vec::new();
     for &network in &options.networks {
         for group in GROUPS {
-            let peers: Vec<&str> = group.peers.into_iter().filter(|peer| options.peers.contains(peer)).collect();
+            let peers: Vec<&str> = group.peers.iter().copied().filter(|peer| options.peers.contains(peer)).collect();
             if peers.is_empty() {
                 continue;
             }

@@ -40,19 +40,20 @@ pub struct Group {
     /// Its name.
     pub device: &'static str,
     /// Its peers; the first is thalweg.
-    pub peers: [&'static str; 3],
+    pub peers: &'static [&'static str],
 }
 
 /// All of them.
 pub const GROUPS: [Group; 2] = [
-    Group { device: "gpu", peers: ["thalweg-gpu", "burn-wgpu", "meganeura"] },
-    Group { device: "cpu", peers: ["thalweg-cpu", "burn-flex", "candle-cpu"] },
+    Group { device: "gpu", peers: &["thalweg-gpu", "thalweg-mixed", "burn-wgpu", "meganeura"] },
+    Group { device: "cpu", peers: &["thalweg-cpu", "burn-flex", "candle-cpu"] },
 ];
 
 /// Builds a peer.
 pub fn open(name: &str, task: &Task) -> Result<Box<dyn Peer>> {
     Ok(match name {
-        "thalweg-gpu" => Box::new(Thalweg::gpu(task)?),
+        "thalweg-gpu" => Box::new(Thalweg::gpu(task, false)?),
+        "thalweg-mixed" => Box::new(Thalweg::gpu(task, true)?),
         "thalweg-cpu" => Box::new(Thalweg::cpu(task)?),
         "burn-wgpu" => Box::new(Burn::wgpu(task)),
         "burn-flex" => Box::new(Burn::flex(task)),

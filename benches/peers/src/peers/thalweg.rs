@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::Order;
-use thalweg::engine::{Engine, Slot, Step};
+use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::gpu::adapter::Gpu;
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::schedule::Rate;
@@ -29,17 +29,11 @@ impl Thalweg {
         Self::new(task, Box::new(CpuEngine::<f32>::new(task.setup())?), momentum)
     }
 
-    /// The GPU engine, on the first adapter.
-    pub fn gpu(task: &Task) -> Result<Self> {
-        Self::new(
-            task,
-            Box::new(GpuEngine::new(
-                Gpu::open_any()?,
-                task.setup(),
-                Options { measure: Some(|_| ()), ..Options::default() },
-            )?),
-            MOMENTUM,
-        )
+    /// The GPU engine, on the first adapter, in f32 or in mixed precision.
+    pub fn gpu(task: &Task, mixed: bool) -> Result<Self> {
+        let setup = Setup { mixed, ..task.setup() };
+        let options = Options { measure: Some(|_| ()), ..Options::default() };
+        Self::new(task, Box::new(GpuEngine::new(Gpu::open_any()?, setup, options)?), MOMENTUM)
     }
 
     fn new(task: &Task, mut engine: Box<dyn Engine>, momentum: f64) -> Result<Self> {
