@@ -56,7 +56,7 @@ pub use metrics::metrics;
 pub use mse::mse;
 pub use norm_dw::norm_dw;
 pub use real::Real;
-use real::wide;
+pub(crate) use real::wide;
 pub use rmsprop::rmsprop;
 pub use sgd::sgd;
 pub use softmax_cross_entropy::softmax_cross_entropy;

@@ -103,9 +103,12 @@ const FEW_SAMPLES: usize = 512;
 /// Multiply-adds that take the time of one weight's update, which waits for memory.
 const UPDATE_COST: usize = 8;
 
-/// Whether so many multiply-adds take longer than it takes to wake another thread, some 30 µs.
+/// Whether so many multiply-adds are worth another thread, which must be woken and then finds nothing in its cache.
+///
+/// On two cores of a Zen 4, a step of 784-256-128-10 at batch 1 takes 0.07 ms with 2²², 0.11 with 2²⁰; at batch 32, 0.36 with
+/// 2²² and 0.54 with 2²³.
 fn worth_a_thread(multiply_adds: usize) -> bool {
-    multiply_adds > 1 << 20
+    multiply_adds > 1 << 22
 }
 
 /// State vectors of an optimizer, and the weights.

@@ -145,7 +145,7 @@ macro_rules! real {
 /// Runs `work` with the widest vectors that this processor has; what it computes stays the same, since nothing is
 /// reordered or fused.
 #[inline(always)]
-pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 

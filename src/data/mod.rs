@@ -13,7 +13,7 @@ mod synthetic;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::Real;
+use crate::cpu::{Real, wide};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 
@@ -404,9 +404,12 @@ impl Dataset {
             let first = row * width + c * pixels;
             match features {
                 Features::U8(v) => {
-                    for (x, &raw) in x.iter_mut().zip(&v[first..]) {
-                        *x = T::of_u8(raw) * scale + shift;
-                    }
+                    let raw = &v[first..];
+                    wide(|| {
+                        for (x, &raw) in x.iter_mut().zip(raw) {
+                            *x = T::of_u8(raw) * scale + shift;
+                        }
+                    });
                 }
                 Features::F32(v) => {
                     for (x, &raw) in x.iter_mut().zip(&v[first..]) {

@@ -80,8 +80,10 @@ pub fn lr_find(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
             before.push((slot, r, engine.weights(slot, r)?));
         }
     }
+    let scales = engine.loss_scales()?;
     let result = if replicas == 1 { sweep(engine, range) } else { compare(engine, range) };
     engine.finish()?;
+    engine.set_loss_scales(&scales)?;
     before.iter().try_for_each(|(slot, r, values)| engine.set_weights(*slot, *r, values))?;
     result
 }

@@ -155,10 +155,9 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
         add(name.into(), vector);
     }
     add("working".into(), if setup.mixed { vector / 2 } else { UNUSED_BYTES });
-    let in_state = |slot: &Slot| *slot == Slot::Ema;
-    setup.kept().into_iter().filter(|slot| !in_state(slot)).for_each(|slot| add(slot.name(), vector));
+    setup.kept().into_iter().filter(|slot| *slot != Slot::Ema).for_each(|slot| add(slot.name(), vector));
     (0..Slot::COPIES).for_each(|i| add(format!("copy {i}"), vector));
-    let vectors = setup.optimizer.state_vectors() + setup.kept().iter().filter(|slot| in_state(slot)).count();
+    let vectors = setup.optimizer.state_vectors() + usize::from(setup.average.ema.is_some());
     add("state".into(), vectors as u64 * vector);
     for (l, &width) in widths.iter().enumerate() {
         add(format!("a {l}"), rows(width));

@@ -377,6 +377,9 @@ impl GpuEngine {
 
     /// Puts the live weights, or those that are evaluated, where the products read them.
     fn halve(&self, is_evaluated: bool) {
+        if !self.setup.mixed {
+            return;
+        }
         let mut encoder = self.encoder();
         self.train.halve(is_evaluated, &mut encoder.begin_compute_pass(&Default::default()));
         self.gpu.queue.submit([encoder.finish()]);
@@ -619,6 +622,9 @@ impl Engine for GpuEngine {
     }
 
     fn set_loss_scales(&mut self, scales: &[LossScale]) -> Result<()> {
+        if !self.setup.mixed {
+            return Ok(());
+        }
         let scaling = |s: &LossScale| Scaling { steps: s.steps, ..Scaling::new(s.next) };
         self.set_scaling(&scales.iter().map(scaling).collect::<Vec<_>>());
         Ok(())

@@ -33,7 +33,7 @@ pub struct Choice {
     pub microseconds: Option<f64>,
 }
 
-/// The chosen forms by kernel and shape, as `linear 128x3072x512`: rows, inputs, outputs.
+/// The chosen forms by kernel and shape, as `linear 128x3072x512`: rows, inputs, outputs; of a fused update with its rule, and in mixed precision with that word.
 pub type Forms = BTreeMap<String, Choice>;
 
 /// WebGPU's core limits.

@@ -1,5 +1,8 @@
 //! The table of kernels: every shader's source, its bindings, and the arguments it takes.
 //!
+//! Two parts of a shader's text are replaced before it is compiled, since an override constant cannot stand there: the
+//! tile, which is the length of arrays, and how rows lie in memory ([`Stored`]), which is a type.
+//!
 //! A kernel has one name, in the table, as `shaders/NAME.wgsl`, as its twin `src/cpu/NAME.rs` and as the test that
 //! compares the two.
 

@@ -204,8 +204,9 @@ impl Builder<'_> {
     /// The product that `make` makes, in the form known for its shape, or in the one that is measured to be the fastest.
     fn fastest(&self, base: &Kernel, rows: usize, layer: &Layer, more: &str, make: impl Fn(Form) -> Op) -> Result<Op> {
         let rows = rows as u32;
-        let mixed = if self.setup.mixed { " mixed" } else { "" };
-        let key = format!("{} {rows}x{}x{} {more}{mixed}", base.name, layer.inputs, layer.outputs);
+        let shape = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
+        let mixed = if self.setup.mixed { "mixed" } else { "" };
+        let key: Vec<&str> = [base.name, &shape, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
         let mut candidates = Form::candidates(self.gpu, base, rows, self.lanes);
         if base.name == kernels::linear_dw.name && more.is_empty() && self.is_fused() {
             // No step of the training needs it.
@@ -215,7 +216,7 @@ impl Builder<'_> {
         let pass = kernels::Pass { rows, batch: rows, replicas, ..Default::default() };
         self.gpu.queue.write_buffer(&self.buffers.passes, 0, bytemuck::bytes_of(&pass));
         let step = self.step();
-        self.tuner.choose(key.trim().into(), &candidates, make, |op, dispatches| {
+        self.tuner.choose(key.join(" "), &candidates, make, |op, dispatches| {
             tune::seconds(self.gpu, op, &step, rows, dispatches)
         })
     }
