@@ -6,6 +6,9 @@
 // that their loads of W are neighbours and their loads of a are all the same. One invocation holds ROWS x COLUMNS
 // vec4s in registers. y: its rows, z: its replica. With SLICES, a workgroup has as many invocations for each lane, which
 // take a part of the sum each, so that a small y keeps a large device busy.
+//
+// Not kept: loading each vec4 as two u64s, on Mesa's software driver, where every load costs: 1x3072x512 took 0.71 ms
+// instead of 0.80, and the step no less.
 
 struct Pass {
     first: u32,

@@ -153,8 +153,8 @@ fn main(
             put(c_bias, factor * db[j], bias + output);
         }
     }
-    // The rows move up to the first place one by one: unrolled, the updates of all are more code than drivers' processors
-    // keep at hand.
+    // The rows move up to the first place one by one, so that the update stands here once: on Mesa's software driver
+    // 3072x128x512 with SGD's takes 12 ms instead of 15 with the updates of all rows unrolled.
     let last_row = min(first_row + ROWS, inputs);
     for (var input = first_row; input < last_row; input++) {
         for (var j = 0u; j < COLUMNS; j++) {
