@@ -96,10 +96,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         column[j] = r * args.dz_stride + min(first_column + j * LANES, args.outputs - 1u);
     }
 
-    var dw0: array<array<vec4<f32>, COLUMNS>, ROWS>;
-    var dw1: array<array<vec4<f32>, COLUMNS>, ROWS>;
-    var dw2: array<array<vec4<f32>, COLUMNS>, ROWS>;
-    var dw3: array<array<vec4<f32>, COLUMNS>, ROWS>;
+    var sums: array<Sums, ROWS>;
     var db: array<vec4<f32>, COLUMNS>;
     for (var sample = 0u; sample < pass_.rows; sample++) {
         var d: array<vec4<f32>, COLUMNS>;
@@ -108,13 +105,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             db[j] += d[j];
         }
         for (var i = 0u; i < ROWS; i++) {
-            let x = load(a[row[i] + sample * args.inputs]);
-            for (var j = 0u; j < COLUMNS; j++) {
-                dw0[i][j] = fma(vec4(x.x), d[j], dw0[i][j]);
-                dw1[i][j] = fma(vec4(x.y), d[j], dw1[i][j]);
-                dw2[i][j] = fma(vec4(x.z), d[j], dw2[i][j]);
-                dw3[i][j] = fma(vec4(x.w), d[j], dw3[i][j]);
-            }
+            sums[i] = accumulate(sums[i], load(a[row[i] + sample * args.inputs]), d);
         }
     }
 
@@ -136,20 +127,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let outputs = args.outputs;
     for (var j = 0u; j < COLUMNS; j++) {
         let output = first_column + j * LANES;
-        if output < outputs {
-            for (var i = 0u; i < ROWS; i++) {
-                let input = first_row + i;
-                if input < inputs {
-                    let at = weight + 4u * input * outputs + output;
-                    put(c, factor * dw0[i][j], at);
-                    put(c, factor * dw1[i][j], at + outputs);
-                    put(c, factor * dw2[i][j], at + 2u * outputs);
-                    put(c, factor * dw3[i][j], at + 3u * outputs);
-                }
+        if group.y == 0u && output < outputs {
+            put(c_bias, factor * db[j], bias + output);
+        }
+    }
+    // The rows move up to the first place one by one, so that the update stands here once: on Mesa's software driver
+    // 3072x128x512 with SGD's takes 12 ms instead of 15 with the updates of all rows unrolled.
+    let last_row = min(first_row + ROWS, inputs);
+    for (var input = first_row; input < last_row; input++) {
+        for (var j = 0u; j < COLUMNS; j++) {
+            let output = first_column + j * LANES;
+            if output < outputs {
+                let at = weight + 4u * input * outputs + output;
+                put(c, factor * sums[0].dw0[j], at);
+                put(c, factor * sums[0].dw1[j], at + outputs);
+                put(c, factor * sums[0].dw2[j], at + 2u * outputs);
+                put(c, factor * sums[0].dw3[j], at + 3u * outputs);
             }
-            if group.y == 0u {
-                put(c_bias, factor * db[j], bias + output);
-            }
+        }
+        for (var i = 1u; i < ROWS; i++) {
+            sums[i - 1u] = sums[i];
         }
     }
 }
@@ -228,6 +225,24 @@ fn keep(c: Coefficients, w: vec4<f32>, at: u32) {
         let mean_at = at + EMA * vector;
         state[mean_at] += c.ema * (w - state[mean_at]);
     }
+}
+
+struct Sums {
+    dw0: array<vec4<f32>, COLUMNS>,
+    dw1: array<vec4<f32>, COLUMNS>,
+    dw2: array<vec4<f32>, COLUMNS>,
+    dw3: array<vec4<f32>, COLUMNS>,
+}
+
+fn accumulate(sums: Sums, x: vec4<f32>, d: array<vec4<f32>, COLUMNS>) -> Sums {
+    var sum = sums;
+    for (var j = 0u; j < COLUMNS; j++) {
+        sum.dw0[j] = fma(vec4(x.x), d[j], sum.dw0[j]);
+        sum.dw1[j] = fma(vec4(x.y), d[j], sum.dw1[j]);
+        sum.dw2[j] = fma(vec4(x.z), d[j], sum.dw2[j]);
+        sum.dw3[j] = fma(vec4(x.w), d[j], sum.dw3[j]);
+    }
+    return sum;
 }
 
 alias Stored = vec4<f32>;

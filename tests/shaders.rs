@@ -227,7 +227,7 @@ fn functions_of_one_name_are_alike() {
             assert_eq!(functions(kernel, &[update.name]), functions(update, &[update.name]));
         }
     }
-    let put = |kernel| functions(kernel, &["put", "keep"]);
+    let put = |kernel| functions(kernel, &["put", "keep", "accumulate"]);
     assert_eq!(put(kernels::linear_dw), put(kernels::linear_dw_broadcast));
     for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
         assert_eq!(functions(kernels::linear_dw, &["keep"]), functions(update, &["keep"]));
