@@ -321,6 +321,28 @@ fn a_resumed_run_is_the_run() {
     }
 }
 
+/// Its weights are f32, so that a machine without a GPU can evaluate them.
+#[test]
+fn a_run_in_mixed_precision_is_evaluated_anywhere() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    ok(dir.path(), &["train", "--data", &data, "--device", "gpu", "--precision", "mixed", "--run", "m", "--quiet"]);
+    assert!(lines(dir.path().join("m/metrics.jsonl"))[0]["loss_scales"][0] == 65536.0);
+    let loss = |device: &str| {
+        let json: Value = serde_json::from_str(&ok(dir.path(), &["eval", "m", "--device", device, "--json"])).unwrap();
+        json["train_loss"]["mean"].as_f64().unwrap_or_else(|| panic!("{json}"))
+    };
+    let (gpu, cpu) = (loss("gpu"), loss("cpu"));
+    // Halves have three digits, and the loss is a mean over many samples.
+    assert!((gpu - cpu).abs() < 2e-3 * cpu, "{gpu} and {cpu}");
+    assert!(
+        fails(dir.path(), 2, &["train", "--data", &data, "--device", "cpu", "--precision", "mixed"]).contains("GPU")
+    );
+}
+
 /// Killed while it runs, and resumed: the process leaves whole files, whenever it dies.
 #[test]
 fn a_killed_run_goes_on() {

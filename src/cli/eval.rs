@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use thalweg::data::Part;
+use thalweg::device::{Device, Precision};
 use thalweg::engine::Slot;
 use thalweg::run::{self, Config, weight_file};
 use toml::Value;
@@ -48,6 +49,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     );
     config.train.batch =
         config.train.batch.filter(|_| config.train.batch_of(dataset.train.len()) <= dataset.train.len());
+    // The weights of a run in mixed precision are f32, and without a GPU they are evaluated as such.
+    if config.train.precision == Precision::Mixed
+        && config.train.device.parse::<Device>()?.find(Precision::Mixed)?.0.is_none()
+    {
+        config.train.precision = Precision::F32;
+    }
     let setup = config.setup(dataset)?;
     let is_classification = setup.dataset.is_classification();
     let (mut engine, reason) = config.engine(setup, None, measuring)?;
