@@ -1,4 +1,4 @@
-// dz = γ / √(variance + 1e-5) · (dn − (dβ + x̂ ∘ dγ) / rows)
+// dz = γ / √(variance + 1e-5) · (dn − loss scale · (dβ + x̂ ∘ dγ) / rows)
 //
 // dn lies in dz's place; dγ and dβ are those of `norm_dw`. One invocation makes one vec4: x its column, y its row, z
 // its replica.

@@ -3,7 +3,7 @@
 // Dynamic loss scaling (Micikevicius et al., 2018), with the constants of torch.amp.GradScaler: a step whose gradients
 // do not all fit into half precision is skipped. What is infinite or NaN in a layer's dz makes that row of every lower
 // layer's so, since each is a product with W and a slope; so dz is that of the lowest layer, and a sum of products of
-// halves does not overflow in f32.
+// halves does not overflow in f32. Activations that overflow are another matter: the loss is not finite then.
 //
 // One workgroup looks through all rows of one replica. z: its replica.
 

@@ -1,4 +1,4 @@
-// dγ = Σ_rows dn ∘ x̂,  dβ = Σ_rows dn
+// dγ = Σ_rows dn ∘ x̂ / loss scale,  dβ = Σ_rows dn / loss scale
 //
 // Of either normalisation. One workgroup makes COLUMNS vec4s; invocation (c, i) of it takes every ROW_LANES-th row from
 // i on, and sums go pair by pair. z: its replica.

@@ -77,9 +77,6 @@ fn main(
         return;
     }
     let r = id.z;
-    if MIXED && scaling[r].factor == 0.0 {
-        return;
-    }
     vector = arrayLength(&params);
     var c = coefficients[pass_.slot * pass_.replicas + r];
     if i >= args.decayed {
@@ -87,6 +84,10 @@ fn main(
         c.shrink = 1.0;
     }
     let at = r * args.params + i;
+    if MIXED && scaling[r].factor == 0.0 {
+        average(c, params[at], at);
+        return;
+    }
     rmsprop(c, scaling[r].clip * grads[at], at);
 }
 
@@ -113,6 +114,11 @@ fn keep(c: Coefficients, w: vec4<f32>, at: u32) {
     if MIXED {
         working[at] = store(w);
     }
+    average(c, w, at);
+}
+
+// The EMA takes the weights `at`, of a step that is skipped too.
+fn average(c: Coefficients, w: vec4<f32>, at: u32) {
     if EMA > 0u && c.ema > 0.0 {
         let mean_at = at + EMA * vector;
         state[mean_at] += c.ema * (w - state[mean_at]);

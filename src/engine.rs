@@ -42,7 +42,8 @@ pub struct Setup {
     /// Samples of the largest step.
     pub batch: usize,
     /// Mixed precision: activations, their gradients and a working copy of the weights in halves (f16), sums and the
-    /// weights themselves in f32, and a dynamic loss scale (Micikevicius et al., 2018). Only the GPU engine has it.
+    /// weights themselves in f32, and a dynamic loss scale (Micikevicius et al., 2018). Only the GPU engine has it. A step
+    /// that is skipped since its gradients overflow counts as one: for the schedule, the averages and Adam's correction.
     pub mixed: bool,
     /// The data, shared between engines.
     pub dataset: Arc<Dataset>,
@@ -256,7 +257,7 @@ pub struct StepMetrics {
     pub loss: f64,
     /// Samples whose largest logit is that of the target's largest value.
     pub correct: u64,
-    /// Norm of the whole gradient before clipping; only when `clip_norm` is set.
+    /// Norm of the whole gradient before clipping; only when `clip_norm` is set, and not of a step that mixed precision skips.
     pub grad_norm: Option<f64>,
     /// What the loss was multiplied by on its way to the gradients; only in mixed precision.
     pub loss_scale: Option<f64>,

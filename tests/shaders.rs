@@ -70,7 +70,8 @@ fn all_translate_to_spirv_msl_and_hlsl() {
 
             let mut text = String::new();
             // f16 came with 6.2.
-            let shader_model = hlsl::ShaderModel::V6_2;
+            let has_f16 = kernel.text().starts_with("enable f16;");
+            let shader_model = if has_f16 { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V6_0 };
             let options = hlsl::Options { fake_missing_bindings: true, shader_model, ..hlsl::Options::default() };
             hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
                 .write(&module, &info, None)
@@ -227,10 +228,10 @@ fn functions_of_one_name_are_alike() {
             assert_eq!(functions(kernel, &[update.name]), functions(update, &[update.name]));
         }
     }
-    let put = |kernel| functions(kernel, &["put", "keep", "accumulate"]);
+    let put = |kernel| functions(kernel, &["put", "keep", "average", "accumulate"]);
     assert_eq!(put(kernels::linear_dw), put(kernels::linear_dw_broadcast));
     for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
-        assert_eq!(functions(kernels::linear_dw, &["keep"]), functions(update, &["keep"]));
+        assert_eq!(functions(kernels::linear_dw, &["keep", "average"]), functions(update, &["keep", "average"]));
     }
     assert_eq!(functions(kernels::mse, &["main"]), functions(kernels::softmax_cross_entropy, &["main"]));
     // Whatever loads or stores rows does so as the other memories do.

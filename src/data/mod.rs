@@ -395,6 +395,25 @@ impl Dataset {
         parts.into_iter().flatten().map(of).fold(0.0, f64::max)
     }
 
+    /// Refuses normalised features above `largest`.
+    ///
+    /// # Errors
+    /// The first feature that is.
+    pub(crate) fn check_normalized(&self, largest: f64) -> Result<()> {
+        let mut x = vec![0.0f64; self.width()];
+        for samples in [Some(&self.train), self.validation.as_ref(), self.test.as_ref()].into_iter().flatten() {
+            for row in 0..samples.len() {
+                self.read_row(&samples.features, row, &mut x);
+                if let Some(found) = x.iter().find(|x| x.abs() > largest) {
+                    let text =
+                        format!("expected normalised features up to {largest} in half precision, found {found:e}");
+                    return Err(Error::data(&self.name, text));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The normalised features of one sample of a part, the meaning of the `gather` kernel.
     pub(crate) fn read_row<T: Real>(&self, features: &Features, row: usize, x: &mut [T]) {
         let width = self.width();

@@ -27,7 +27,7 @@ pub(super) struct Buffers {
     /// The weights being evaluated.
     pub eval_params: Buffer,
     pub copies: Vec<Buffer>,
-    /// Averages, snapshots and the best weights: those that are asked for.
+    /// SWA, slow weights, snapshots and the best weights: those that are asked for.
     pub kept: Vec<(Slot, Buffer)>,
     /// What the products read of the weights under mixed precision.
     pub working: Buffer,

@@ -251,7 +251,7 @@ impl<'a> Builder<'a> {
         [dw, self.op(&pipeline, "layer_norm_dx", &args, &[&b.params, xhat, inverse, &b.dz[l]], grid)]
     }
 
-    /// grads -> clip: (R); nothing without a largest norm
+    /// grads -> norm in metrics, clip in scaling: (R); nothing without a largest norm
     fn clip(&self) -> Vec<Op> {
         let Some(max_norm) = self.setup.clip_norm else { return Vec::new() };
         let b = self.buffers;

@@ -42,7 +42,7 @@ const FIRST_LOSS_SCALE: f32 = 65536.0;
 /// A gradient that is only looked at may overflow so often; each time the loss scale is halved.
 const MOST_OVERFLOWS: usize = 40;
 
-/// Trains on a GPU in `f32`.
+/// Trains on a GPU, in f32 or in mixed precision ([`Setup::mixed`]).
 pub struct GpuEngine {
     setup: Setup,
     layout: Layout,
@@ -79,6 +79,9 @@ impl GpuEngine {
     /// A setup whose loss, model and data set do not go together; [`Error::DeviceMemory`].
     pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Self> {
         setup.check(f64::from(f32::MAX))?;
+        if setup.mixed {
+            setup.dataset.check_normalized(half::f16::MAX.to_f64())?;
+        }
         let layout = Layout::new(&setup.model);
         let dataset = setup.dataset.clone();
         let parts = [Part::Train, Part::Validation, Part::Test];
@@ -353,7 +356,12 @@ impl GpuEngine {
                         replica,
                         loss: f64::from(row[0]) / samples as f64,
                         correct: row[1] as u64,
-                        grad_norm: self.setup.clip_norm.map(|_| f64::from(row[2])),
+                        // That of gradients that overflowed is NaN.
+                        grad_norm: self
+                            .setup
+                            .clip_norm
+                            .map(|_| f64::from(row[2]))
+                            .filter(|norm| !(self.setup.mixed && norm.is_nan())),
                         loss_scale: self.setup.mixed.then(|| f64::from(row[3])),
                     });
                 }
@@ -575,7 +583,13 @@ impl Engine for GpuEngine {
                 break;
             }
         }
+        let overflows = self.scaling()?.iter().any(|s| s.factor == 0.0);
         self.set_scaling(&before);
+        if overflows {
+            return Err(Error::Device(
+                "the gradients do not fit into half precision at any loss scale; use f32".into(),
+            ));
+        }
         let bytes = self.vector_bytes();
         (0..self.setup.replicas)
             .map(|r| {
@@ -650,6 +664,8 @@ impl Engine for GpuEngine {
         if !profile::has_clock(&self.gpu) {
             return Ok(Vec::new());
         }
+        self.halve(false);
+        self.is_halved = true;
         // The first pass stands for all, if the step has several.
         let rows = step.rows.min(self.setup.most_in_pass());
         self.write_coefficients(std::slice::from_ref(step), Aim::Update);

@@ -54,7 +54,7 @@ pub enum Stored {
     F32,
     /// In half precision, by the device's own type.
     F16,
-    /// In half precision, two in a word, for devices without it. The same bits.
+    /// In half precision, two in a word, for devices without it.
     Packed,
 }
 
@@ -245,7 +245,8 @@ arguments! {
         first: u32, rows: u32, batch: u32, slot: u32, accumulate: u32, streamed: u32, streamed_rows: u32,
         replicas: u32, member: u32, members: u32,
     }
-    /// What multiplies the loss and the gradients of one replica; the device changes it under mixed precision.
+    /// What multiplies the loss and the gradients of one replica; the device changes `clip` where there is a largest norm, and
+    /// the rest in mixed precision.
     Scaling { factor: f32, clip: f32, loss: f32, next: f32, steps: u32 }
     /// What is fixed for one step and replica: [`crate::optimizer::Coefficients`] in f32, how much of the weights the
     /// averages take up, how much of the batch the running statistics do, and the key of the random numbers.

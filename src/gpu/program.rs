@@ -79,7 +79,7 @@ pub(super) struct TrainProgram {
 }
 
 impl TrainProgram {
-    /// A whole step of one pass, without averages.
+    /// A whole step of one pass, without SWA and lookahead.
     pub fn full_step(&self, pass: &mut ComputePass, pass_at: u32, rows: u32) {
         self.ops().into_iter().for_each(|op| op.encode(pass, &self.step, pass_at, rows));
     }
@@ -110,7 +110,7 @@ impl TrainProgram {
         ops.for_each(|(_, op)| op.encode(pass, &self.step, pass_at, 0));
     }
 
-    /// The dispatches of a step of one pass, without averages.
+    /// The dispatches of a step of one pass, without SWA and lookahead.
     pub fn ops(&self) -> Vec<&Op> {
         match &self.fused {
             Some(fused) => self.forward.iter().chain(fused).collect(),

@@ -266,8 +266,8 @@ impl Run {
                 line["accuracies"] = json!(accuracies);
             }
         }
-        if all[0].grad_norm.is_some() {
-            let norms: Vec<f64> = all.iter().filter_map(|m| m.grad_norm).collect();
+        let norms: Vec<f64> = all.iter().filter_map(|m| m.grad_norm).collect();
+        if !norms.is_empty() {
             line["grad_norm"] = number(mean(&norms));
         }
         if all.iter().any(|m| m.loss_scale.is_some()) {

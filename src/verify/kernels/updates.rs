@@ -60,7 +60,7 @@ pub(super) fn rounded(c: crate::optimizer::Coefficients) -> crate::optimizer::Co
     }
 }
 
-/// The update alone; then with an EMA and a working copy in halves, which the last of several replicas skips.
+/// The update alone; then with an EMA and a working copy in halves, whose last of several replicas skips all but the EMA.
 fn update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize) -> Result<Vec<Check>> {
     Ok([one_update(gpu, optimizer, n, replicas, false)?, one_update(gpu, optimizer, n, replicas, true)?].concat())
 }
@@ -105,6 +105,10 @@ fn one_update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize, mixed:
     let buffers = dispatch.run(gpu, &buffers)?;
 
     let mut want = weights;
+    for r in (0..replicas).filter(|&r| is_skipped(r)) {
+        let at = r * n..r * n + trained;
+        cpu::average(EMA, &want[at.clone()], &mut state[vectors][at]);
+    }
     for r in (0..replicas).filter(|&r| !is_skipped(r)) {
         let all: Constants<f64> = rounded(coefficients[r]).into();
         let without_decay = Constants { weight_decay: 0.0, shrink: 1.0, ..all };
