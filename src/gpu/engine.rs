@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
-use wgpu::{Buffer, BufferUsages, CommandEncoder, MapMode, PollType, SubmissionIndex};
+use wgpu::{Buffer, BufferUsages, CommandEncoder, SubmissionIndex};
 
 use super::adapter::Gpu;
 use super::buffers::{self, Buffers, PASSES, Records, SLOTS, record_bytes};
@@ -12,6 +11,7 @@ use super::forms::Forms;
 use super::kernels::{Coefficients, PASS_BYTES, Pass, Scaling};
 use super::profile;
 use super::program::{After, EvalProgram, TrainProgram};
+use super::readback::{self, Mapped, read_words};
 use super::tune::{Measuring, Tuner};
 use crate::cpu::no_part;
 use crate::data::Part;
@@ -68,7 +68,7 @@ pub struct GpuEngine {
 struct Pending {
     steps: Vec<(u64, usize)>,
     metrics: Buffer,
-    mapped: OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    mapped: Mapped,
     submission: SubmissionIndex,
 }
 
@@ -330,12 +330,12 @@ impl GpuEngine {
         let steps = steps.iter().map(|step| (step.index, step.rows)).collect();
         let metrics = match self.spare.pop() {
             Some(buffer) => buffer,
-            None => readable(&self.gpu, self.buffers.metrics.size()),
+            None => readback::readable(&self.gpu, self.buffers.metrics.size()),
         };
         let mut encoder = self.encoder();
         encoder.copy_buffer_to_buffer(&self.buffers.metrics, 0, &metrics, 0, self.buffers.metrics.size());
         let submission = self.gpu.queue.submit([encoder.finish()]);
-        let mapped = map(&metrics);
+        let mapped = readback::map(&metrics);
         self.pending.push_back(Pending { steps, metrics, mapped, submission });
         self.gpu.check()
     }
@@ -343,7 +343,7 @@ impl GpuEngine {
     /// Waits for the oldest submission.
     fn oldest(&mut self) -> Result<Vec<StepMetrics>> {
         let Some(pending) = self.pending.pop_front() else { return Ok(Vec::new()) };
-        wait(&self.gpu, &pending.submission, &pending.mapped)?;
+        readback::wait(&self.gpu, &pending.submission, &pending.mapped)?;
         let replicas = self.setup.replicas;
         let mut metrics = Vec::with_capacity(pending.steps.len() * replicas);
         {
@@ -447,50 +447,6 @@ impl GpuEngine {
 
     fn vector_bytes(&self) -> u64 {
         self.layout.len as u64 * 4
-    }
-}
-
-/// Copies a range of a buffer to the host and waits for it.
-pub(super) fn read_words(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u32>> {
-    let readback = readable(gpu, bytes);
-    let mut encoder = gpu.device.create_command_encoder(&Default::default());
-    encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);
-    let submission = gpu.queue.submit([encoder.finish()]);
-    wait(gpu, &submission, &map(&readback))?;
-    let view = readback.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
-    Ok(bytemuck::cast_slice(&view).to_vec())
-}
-
-fn readable(gpu: &Gpu, bytes: u64) -> Buffer {
-    gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("readback"),
-        size: bytes,
-        usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    })
-}
-
-fn map(buffer: &Buffer) -> OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>> {
-    let (sender, receiver) = oneshot_channel();
-    buffer.map_async(MapMode::Read, .., move |result| {
-        // The receiver is gone only if the engine is.
-        let _ = sender.send(result);
-    });
-    receiver
-}
-
-fn wait(
-    gpu: &Gpu,
-    submission: &SubmissionIndex,
-    mapped: &OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
-) -> Result<()> {
-    let poll = PollType::Wait { submission_index: Some(submission.clone()), timeout: None };
-    gpu.device.poll(poll).map_err(|error| Error::Device(error.to_string()))?;
-    gpu.check()?;
-    match pollster::block_on(mapped.receive()) {
-        Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(Error::Device(error.to_string())),
-        None => Err(Error::Device("a buffer was dropped before it was read".into())),
     }
 }
 

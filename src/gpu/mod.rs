@@ -2,7 +2,8 @@
 //!
 //! [`adapter`] finds and opens an adapter, [`kernels`] is the table of shaders, `buffers` says what lies on the device,
 //! `builder` and `products` make the dispatches of a step from top to bottom, `program` holds them, [`forms`] and `tune`
-//! choose how the products are cut into workgroups, and the engine hands steps to the device, many to a submission.
+//! choose how the products are cut into workgroups, and the engine hands steps to the device, many to a submission, and
+//! gets their metrics by `readback`.
 
 pub mod adapter;
 mod buffers;
@@ -14,6 +15,7 @@ mod limits;
 mod products;
 mod profile;
 mod program;
+mod readback;
 mod single;
 mod tune;
 

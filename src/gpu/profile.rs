@@ -3,8 +3,8 @@
 use wgpu::{BufferUsages, ComputePassDescriptor, ComputePassTimestampWrites, Features, QueryType};
 
 use super::adapter::Gpu;
-use super::engine::read_words;
 use super::program::Op;
+use super::readback::read_words;
 use crate::data::Features as Records;
 use crate::engine::{Setup, Timed};
 use crate::error::Result;

@@ -4,8 +4,8 @@ use wgpu::BufferUsages;
 use wgpu::util::DeviceExt;
 
 use super::adapter::Gpu;
-use super::engine::read_words;
 use super::kernels::{self, Coefficients, Kernel, Pass};
+use super::readback::read_words;
 use crate::error::Result;
 
 /// One dispatch of one kernel.
