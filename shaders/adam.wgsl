@@ -55,7 +55,7 @@ struct Args {
 @group(0) @binding(1) var<storage, read> scaling: array<Scaling>;         // (R)
 @group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;         // (R, P)
 @group(0) @binding(3) var<storage, read_write> params: array<vec4<f32>>;  // (R, P)
-@group(0) @binding(4) var<storage, read_write> state: array<vec4<f32>>;   // (vectors, R, P): m, v and with AMSGRAD its largest, and the EMA
+@group(0) @binding(4) var<storage, read_write> state: array<vec4<f32>>;   // (vectors, R, P): m, v, with AMSGRAD its largest, the EMA
 @group(0) @binding(5) var<storage, read_write> working: array<Stored>;    // (R, P), if MIXED
 @group(1) @binding(0) var<uniform> pass_: Pass;
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)

@@ -1,5 +1,7 @@
-// dW = factor · aᵀ · dz,  db = factor · Σ_rows dz, added to what is there from the step's earlier passes; with an UPDATE, the gradients are
-// not written, but used up where they are made
+// dW = factor · aᵀ · dz,  db = factor · Σ_rows dz
+//
+// Both are added to what is there from the step's earlier passes; with an UPDATE, they are not written, but used up where
+// they are made.
 //
 // a: (R, room, inputs), dz: (R, room, outputs), params: (R, P), all in vec4s along the last axis.
 //

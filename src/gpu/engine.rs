@@ -528,18 +528,18 @@ impl Engine for GpuEngine {
 
     fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
         let before = self.scaling()?;
-        let mut losses = Vec::new();
+        let (mut losses, mut overflows) = (Vec::new(), true);
         for _ in 0..MOST_OVERFLOWS {
             self.submit(std::slice::from_ref(step), Aim::Gradient)?;
             self.read_metrics_later(std::slice::from_ref(step))?;
             while let Some(metrics) = Some(self.oldest()?).filter(|m| !m.is_empty()) {
                 losses = metrics;
             }
-            if self.scaling()?.iter().all(|s| s.factor != 0.0) {
+            overflows = self.scaling()?.iter().any(|s| s.factor == 0.0);
+            if !overflows {
                 break;
             }
         }
-        let overflows = self.scaling()?.iter().any(|s| s.factor == 0.0);
         self.set_scaling(&before);
         if overflows {
             return Err(Error::Device(

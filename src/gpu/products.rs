@@ -68,8 +68,7 @@ impl Builder<'_> {
             Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0)],
             None => self.finish(l, part),
         };
-        let weights = if self.setup.mixed { &b.working } else { params };
-        let buffers = [weights, &b.a[l], b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
+        let buffers = [self.weights(params), &b.a[l], b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
         let linear = |form: Form| {
             let pipeline =
                 self.compile_rows(&form.kernel(&kernels::linear), &[&finish[..], &form.constants()].concat());
@@ -78,6 +77,11 @@ impl Builder<'_> {
         };
         let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
         self.fastest(&kernels::linear, rows, layer, "", linear)
+    }
+
+    /// What the products read of the weights in `params`.
+    fn weights<'b>(&'b self, params: &'b Buffer) -> &'b Buffer {
+        if self.setup.mixed { &self.buffers.working } else { params }
     }
 
     /// n in a[l + 1] -> a[l + 1], slope[l]: (R, room, outputs)
@@ -159,8 +163,7 @@ impl Builder<'_> {
         let flags = [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some()))];
         let above = above.unwrap_or(&b.unused[0]);
         let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
-        let weights = if self.setup.mixed { &b.working } else { &b.params };
-        let buffers = [weights, &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
+        let buffers = [self.weights(&b.params), &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
         let linear_dx = |form: Form| {
             let pipeline =
                 self.compile_rows(&form.kernel(&kernels::linear_dx), &[&flags[..], &form.constants()].concat());
