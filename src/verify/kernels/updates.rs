@@ -8,7 +8,7 @@ use crate::cpu::{self, Constants};
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{self, Coefficients, GradNormArgs, LANES, PARTS, Pass, Scaling, Stored, UpdateArgs};
+use crate::gpu::kernels::{self, Coefficients, GradNormArgs, Kernel, LANES, PARTS, Pass, Scaling, Stored, UpdateArgs};
 use crate::optimizer::Optimizer;
 use crate::schedule::Rate;
 use crate::verify::{Check, EPS, uniform};
@@ -141,6 +141,21 @@ fn one_update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize, mixed:
     Ok(checks)
 }
 
+/// Runs a kernel over vectors of `n` values, of which so many are trained, in two rows of workgroups, as long ones have.
+fn vectors(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    [n, trained, replicas]: [usize; 3],
+    coefficients: &[Coefficients],
+    buffers: &[Vec<u32>],
+) -> Result<Vec<Vec<u32>>> {
+    let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: trained as u32 / 4, decayed: 0 };
+    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
+    let constants = [("LANES", f64::from(LANES))];
+    let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
+    Dispatch { coefficients, ..dispatch(kernel, &constants, bytes_of(&args), pass, grid) }.run(gpu, buffers)
+}
+
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn average(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
@@ -148,12 +163,7 @@ pub fn average(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let k = |r: usize| 1.0 / (1 << (r + 1)) as f64;
     let coefficients: Vec<Coefficients> =
         (0..replicas).map(|r| Coefficients { swa: k(r) as f32, ..Default::default() }).collect();
-    let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: n as u32 / 4, decayed: 0 };
-    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
-    let constants = [("LANES", f64::from(LANES))];
-    let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
-    let kernel = dispatch(&kernels::average, &constants, bytes_of(&args), pass, grid);
-    let got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &[words(&weights), words(&want)])?;
+    let got = vectors(gpu, &kernels::average, [n, n, replicas], &coefficients, &[words(&weights), words(&want)])?;
     for (r, mean) in want.chunks_exact_mut(n).enumerate() {
         cpu::average(k(r), &weights[r * n..][..n], mean);
     }
@@ -190,12 +200,8 @@ pub fn lookahead(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let coefficients: Vec<Coefficients> =
         (0..replicas).map(|r| Coefficients { lookahead: alpha(r) as f32, ..Default::default() }).collect();
     let trained = if n > 4 { n - 4 } else { n };
-    let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: trained as u32 / 4, decayed: 0 };
-    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
-    let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
-    let constants = [("LANES", f64::from(LANES))];
-    let kernel = dispatch(&kernels::lookahead, &constants, bytes_of(&args), pass, grid);
-    let got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &[words(&weights), words(&slow)])?;
+    let sizes = [n, trained, replicas];
+    let got = vectors(gpu, &kernels::lookahead, sizes, &coefficients, &[words(&weights), words(&slow)])?;
     for r in 0..replicas {
         let at = r * n..r * n + trained;
         cpu::lookahead(alpha(r), &mut weights[at.clone()], &mut slow[at]);
@@ -214,17 +220,13 @@ pub fn halve(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let mut weights = uniform(30, n * replicas, 1.0);
     weights.iter_mut().step_by(7).for_each(|w| *w *= 1e5);
     let trained = if n > 4 { n - 4 } else { n };
-    let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: trained as u32 / 4, decayed: 0 };
-    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
-    let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
-    let constants = [("LANES", f64::from(LANES))];
     let mut got = Vec::new();
     let stored: Vec<Stored> = Stored::all(gpu).into_iter().filter(|&s| s != Stored::F32).collect();
     for &stored in &stored {
         let kernel = kernels::halve.with_stored(stored);
         let untouched = bytemuck::pod_collect_to_vec(&halves(&vec![UNTOUCHED; n * replicas]));
-        let halve = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
-        got.extend(of_halves(&halve.run(gpu, &[words(&weights), untouched])?[1]));
+        let buffers = vectors(gpu, &kernel, [n, trained, replicas], &[], &[words(&weights), untouched])?;
+        got.extend(of_halves(&buffers[1]));
     }
     let mut want = vec![f16::from_f64(UNTOUCHED); n * replicas];
     for r in 0..replicas {
