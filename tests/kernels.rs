@@ -93,14 +93,14 @@ fn gather() {
 #[test]
 fn linear() {
     over_shapes(|gpu, shape| {
-        let forms = verify::plain_forms(gpu, &kernels::linear);
+        let forms = verify::plain_forms(gpu, &kernels::linear, shape.stored);
         pass(verify::linear(gpu, shape, Activation::ALL[shape.outputs % 6], 0.0, &forms).unwrap());
     });
     let Some(gpu) = common::gpu() else { return };
     for activation in Activation::ALL {
         for (inputs, dropout) in [(30, 0.0), (21, 0.4)] {
             let shape = Shape { replicas: 2, rows: 17, inputs, outputs: 21, stored: Stored::F32 };
-            let forms = verify::plain_forms(&gpu, &kernels::linear);
+            let forms = verify::plain_forms(&gpu, &kernels::linear, shape.stored);
             pass(verify::linear(&gpu, shape, activation, dropout, &forms).unwrap());
         }
     }
@@ -162,7 +162,7 @@ fn halve() {
 #[test]
 fn linear_dx() {
     over_shapes(|gpu, shape| {
-        let forms = verify::plain_forms(gpu, &kernels::linear_dx);
+        let forms = verify::plain_forms(gpu, &kernels::linear_dx, shape.stored);
         pass([false, true].map(|f| verify::linear_dx(gpu, shape, f, &forms).unwrap()).concat());
     });
 }
@@ -170,7 +170,7 @@ fn linear_dx() {
 #[test]
 fn linear_dw() {
     over_shapes(|gpu, shape| {
-        let forms = verify::plain_forms(gpu, &kernels::linear_dw);
+        let forms = verify::plain_forms(gpu, &kernels::linear_dw, shape.stored);
         pass([false, true].map(|f| verify::linear_dw(gpu, shape, f, None, &forms).unwrap()).concat());
         let update = |optimizer| verify::linear_dw(gpu, shape, false, Some(optimizer), &forms).unwrap();
         // A driver compiles each for seconds: in halves, the shape chooses one.

@@ -9,6 +9,8 @@ use thalweg::average::{Average, Ema};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Normalize, Source};
 use thalweg::engine::{Engine, LossScale, Setup, Slot, Step};
+use thalweg::gpu::forms::{Choice, Form, Forms};
+use thalweg::gpu::kernels::{self, Stored};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
@@ -104,6 +106,48 @@ fn looking_at_a_gradient_leaves_the_scale_alone() {
     let (_, gradient) = engine.gradients(&steps(1, 1)[0]).unwrap().remove(0);
     assert!(gradient.iter().all(|g| g.is_finite()) && gradient.iter().any(|&g| g != 0.0));
     assert_eq!(engine.loss_scales().unwrap(), scales);
+}
+
+/// Products by cooperative matrices make the same gradients up to rounding, and the recorded choice trains bit for bit the
+/// same again.
+#[test]
+fn cooperative_matrices_train_the_same() {
+    let Some(gpu) = common::gpu() else { return };
+    if gpu.cooperative.is_none() {
+        eprintln!("SKIPPED: {} has no cooperative matrices of halves", gpu.description.name);
+        return;
+    }
+    // With clipping gradients are written, without it they are used up.
+    for clip_norm in [None, Some(1e6)] {
+        let run = |forms: Forms| {
+            let options = Options { forms, ..Options::default() };
+            let setup = Setup { clip_norm, ..setup(2) };
+            let mut engine = GpuEngine::new(common::gpu().unwrap(), setup, options).unwrap();
+            begin(&mut engine);
+            let gradient = engine.gradients(&steps(1, 2)[0]).unwrap().remove(0).1;
+            engine.run(&steps(6, 2)).unwrap();
+            engine.finish().unwrap();
+            (gradient, engine.weights(Slot::Live, 1).unwrap(), engine.forms())
+        };
+        let (gradient, weights, built_in) = run(Forms::new());
+        let cooperative = |key: &str| {
+            let base = kernels::ALL.iter().find(|kernel| key.split(' ').next() == Some(kernel.name)).unwrap();
+            Form::candidates(&gpu, base, 32, 8, Stored::F16).into_iter().find(Form::is_cooperative).unwrap()
+        };
+        let choice = |key: &String| Choice { form: cooperative(key), microseconds: Some(1.0) };
+        let recorded: Forms = built_in.keys().map(|key| (key.clone(), choice(key))).collect();
+        let (again, trained, used) = run(recorded.clone());
+        let of = |forms: &Forms| forms.values().filter(|choice| choice.form.is_cooperative()).count();
+        // Where updates are fused, the weight gradients by themselves have the built-in form.
+        let others = if clip_norm.is_none() { 2 } else { 0 };
+        assert_eq!(of(&used), used.len() - others, "{used:?}");
+        // As `verify` allows a network: eight units in the last of a half's 11 bits.
+        let largest = gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
+        let off = gradient.iter().zip(&again).fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));
+        assert!(off <= 8.0 * 2f64.powi(-11) * largest, "{off} of {largest}");
+        assert!(trained != weights, "sums in another order round otherwise");
+        assert!(run(recorded).1 == trained, "a recorded choice changes bits");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use naga::proc::{BoundsCheckPolicies, Layouter};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 use thalweg::gpu::PROBES;
+use thalweg::gpu::forms::{Form, Variant};
 use thalweg::gpu::kernels::{self, ALL, Binding, Stored};
 
 fn parse(kernel: &kernels::Kernel) -> (Module, ModuleInfo) {
@@ -19,6 +20,7 @@ fn parse(kernel: &kernels::Kernel) -> (Module, ModuleInfo) {
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(Capabilities::SUBGROUP, kernel.base() != kernel.name);
     capabilities.set(Capabilities::SHADER_FLOAT16, text.starts_with("enable f16;"));
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, is_cooperative(kernel));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(ShaderStages::COMPUTE)
         .subgroup_operations(SubgroupOperationSet::all())
@@ -27,11 +29,22 @@ fn parse(kernel: &kernels::Kernel) -> (Module, ModuleInfo) {
     (module, info)
 }
 
+/// Whether it multiplies cooperative matrices, which DX12 has not.
+fn is_cooperative(kernel: &kernels::Kernel) -> bool {
+    kernel.name.ends_with("_cooperative")
+}
+
 /// Every kernel, and those with rows in every memory that rows may lie in.
 fn all_memories() -> Vec<kernels::Kernel> {
     let mut all = ALL.to_vec();
     for kernel in ALL.iter().filter(|kernel| kernel.source.contains(Stored::F32.text())) {
         all.extend([Stored::F16, Stored::Packed].map(|stored| kernel.with_stored(stored)));
+    }
+    for base in [kernels::linear, kernels::linear_dx, kernels::linear_dw] {
+        let form = Form { variant: Variant::Cooperative(16), rows: 32, columns: 8, lanes: 32, slices: 2 };
+        let kernel = form.kernel(&base);
+        assert!(kernel.text().contains("coop_mat16x16"), "{}: fragments of 16 x 16", kernel.name);
+        all.push(kernel);
     }
     all
 }
@@ -68,6 +81,9 @@ fn all_translate_to_spirv_msl_and_hlsl() {
                 .unwrap_or_else(|error| panic!("{name}: MSL: {error}"));
             assert!(text.contains("kernel void"), "{name}: MSL has a kernel");
 
+            if is_cooperative(kernel) {
+                continue;
+            }
             let mut text = String::new();
             // f16 came with 6.2.
             let has_f16 = kernel.text().starts_with("enable f16;");
@@ -141,13 +157,16 @@ fn arguments_lie_as_the_shader_reads_them() {
         (kernels::gather, kernels::GatherArgs::FIELDS),
         (kernels::linear, kernels::LinearArgs::FIELDS),
         (kernels::linear_broadcast, kernels::LinearArgs::FIELDS),
+        (kernels::linear_cooperative, kernels::LinearArgs::FIELDS),
         (kernels::batch_norm, kernels::BatchNormArgs::FIELDS),
         (kernels::layer_norm, kernels::LayerNormArgs::FIELDS),
         (kernels::activate, kernels::ActivateArgs::FIELDS),
         (kernels::linear_dx, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dx_broadcast, kernels::LinearDxArgs::FIELDS),
+        (kernels::linear_dx_cooperative, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dw, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_broadcast, kernels::LinearDwArgs::FIELDS),
+        (kernels::linear_dw_cooperative, kernels::LinearDwArgs::FIELDS),
         (kernels::norm_dw, kernels::NormArgs::FIELDS),
         (kernels::batch_norm_dx, kernels::NormArgs::FIELDS),
         (kernels::layer_norm_dx, kernels::LayerNormDxArgs::FIELDS),
@@ -219,24 +238,31 @@ fn functions_of_one_name_are_alike() {
         names.iter().map(of).collect()
     };
     let finish = ["dropout", "hash", "stir", "activate", "tanh_", "erf"];
-    for kernel in [kernels::linear_broadcast, kernels::activate] {
+    for kernel in [kernels::linear_broadcast, kernels::linear_cooperative, kernels::activate] {
         assert_eq!(functions(kernels::linear, &finish), functions(kernel, &finish));
     }
     assert_eq!(functions(kernels::linear, &finish[1..3]), functions(kernels::gather, &finish[1..3]));
-    for kernel in [kernels::linear_dw, kernels::linear_dw_broadcast] {
+    for kernel in [kernels::linear_dw, kernels::linear_dw_broadcast, kernels::linear_dw_cooperative] {
         for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
             assert_eq!(functions(kernel, &[update.name]), functions(update, &[update.name]));
         }
     }
-    let put = |kernel| functions(kernel, &["put", "keep", "average", "accumulate"]);
+    let put = |kernel| functions(kernel, &["put", "keep", "average"]);
+    let accumulate = |kernel| functions(kernel, &["accumulate"]);
     assert_eq!(put(kernels::linear_dw), put(kernels::linear_dw_broadcast));
+    assert_eq!(put(kernels::linear_dw), put(kernels::linear_dw_cooperative));
+    assert_eq!(accumulate(kernels::linear_dw), accumulate(kernels::linear_dw_broadcast));
+    for kernel in [kernels::linear_dx_cooperative, kernels::linear_dw_cooperative] {
+        assert_eq!(functions(kernels::linear_cooperative, &["sum", "part"]), functions(kernel, &["sum", "part"]));
+    }
     for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
         assert_eq!(functions(kernels::linear_dw, &["keep", "average"]), functions(update, &["keep", "average"]));
     }
     assert_eq!(functions(kernels::mse, &["main"]), functions(kernels::softmax_cross_entropy, &["main"]));
     // Whatever loads or stores rows does so as the other memories do.
     for kernel in ALL.iter().filter(|kernel| kernel.source.contains("Stored")) {
-        assert!(kernel.source.contains(Stored::F32.text()), "{}", kernel.name);
+        let stored = if is_cooperative(kernel) { Stored::F16 } else { Stored::F32 };
+        assert!(kernel.source.contains(stored.text()), "{}", kernel.name);
     }
 }
 

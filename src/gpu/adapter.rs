@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use wgpu::{Adapter, DeviceType, Features, Limits};
+use wgpu::{Adapter, CooperativeScalarType, DeviceType, Features, Limits};
 
 use crate::error::{Error, Result};
 
@@ -75,10 +75,29 @@ fn describe(index: usize, adapter: &Adapter) -> Description {
     }
 }
 
+/// The fewest invocations of a subgroup that the variants with broadcasts work with.
+const LEAST_SUBGROUP: u32 = 8;
+
+/// Rows and columns of the matrices of halves that subgroups of the adapter multiply and sum up in f32, if they do: the
+/// larger of the sizes that WGSL has.
+fn cooperative(adapter: &Adapter) -> Option<u32> {
+    let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16 | Features::SUBGROUP;
+    if !adapter.features().contains(needed) {
+        return None;
+    }
+    let sizes = adapter.cooperative_matrix_properties().into_iter().filter(|p| {
+        let of_halves = p.ab_type == CooperativeScalarType::F16 && p.cr_type == CooperativeScalarType::F32;
+        of_halves && p.m_size == p.n_size && p.n_size == p.k_size
+    });
+    sizes.map(|p| p.m_size).filter(|size| [8, 16].contains(size)).max()
+}
+
 /// An opened device.
 pub struct Gpu {
     /// The adapter it belongs to.
     pub description: Description,
+    /// Rows and columns of the matrices of halves that its subgroups multiply and sum up in f32, if they do.
+    pub cooperative: Option<u32>,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     /// The first error that no call of ours waited for.
@@ -103,10 +122,24 @@ impl Gpu {
             ..Limits::default()
         };
         // Used where they are, and never needed.
-        let required_features =
+        let mut required_features =
             adapter.features() & (Features::TIMESTAMP_QUERY | Features::SHADER_F16 | Features::SUBGROUP);
+        let cooperative = cooperative(adapter);
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if cooperative.is_some() {
+            required_features |= Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            // SAFETY: what is experimental is used in the cooperative variants of the products alone, which are held to
+            // their twin on every device by `verify` and the tests, and only load and store workgroup memory by it.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let label = Some("thalweg");
-        let descriptor = wgpu::DeviceDescriptor { label, required_limits, required_features, ..Default::default() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label,
+            required_limits,
+            required_features,
+            experimental_features,
+            ..Default::default()
+        };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|error| Error::Device(format!("{} cannot be opened: {error}", description.name)))?;
 
@@ -123,7 +156,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| on_error(error.to_string())));
         device
             .set_device_lost_callback(move |reason, text| on_loss(format!("the device is lost ({reason:?}): {text}")));
-        Ok(Self { description, device, queue, fault })
+        Ok(Self { description, cooperative, device, queue, fault })
     }
 
     /// Opens the first adapter, hardware if there is any.
@@ -137,6 +170,11 @@ impl Gpu {
             ));
         }
         Self::open(0)
+    }
+
+    /// Whether subgroups are large enough for the variants that hand rows round in them.
+    pub(super) fn can_broadcast(&self) -> bool {
+        self.device.features().contains(Features::SUBGROUP) && self.description.subgroup[0] >= LEAST_SUBGROUP
     }
 
     /// Fails if the device reported an error since the last call.

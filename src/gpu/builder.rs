@@ -1,6 +1,6 @@
 //! Makes the dispatches of steps and evaluations: compiles kernels and binds buffers.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 
 use bytemuck::Pod;
@@ -50,6 +50,8 @@ pub(super) struct Builder<'a> {
     pub(super) tuner: Tuner,
     /// What was compiled, by kernel and constants: layers share it.
     compiled: RefCell<HashMap<String, Pipeline>>,
+    /// Whether the device's cooperative matrices were found to work; looked at where a product could use them.
+    pub(super) cooperative_works: OnceCell<bool>,
 }
 
 impl<'a> Builder<'a> {
@@ -64,6 +66,7 @@ impl<'a> Builder<'a> {
             lanes,
             tuner,
             compiled: RefCell::default(),
+            cooperative_works: OnceCell::new(),
         }
     }
 
@@ -357,15 +360,19 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn compile(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
-        let key = format!("{} {:?} {:?} {constants:?}", kernel.name, kernel.tile, kernel.stored);
+        let key = format!("{} {:?} {} {:?} {constants:?}", kernel.name, kernel.tile, kernel.side, kernel.stored);
         let compile = || kernel.compile(self.gpu, &self.step_layout, "main", constants);
         self.compiled.borrow_mut().entry(key).or_insert_with(compile).clone()
     }
 
     /// The same of a kernel that reads or writes rows or the working copy of the weights.
     pub(super) fn compile_rows(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
-        let stored = if self.setup.mixed { Stored::half(self.gpu) } else { Stored::F32 };
-        self.compile(&kernel.with_stored(stored), constants)
+        self.compile(&kernel.with_stored(self.stored()), constants)
+    }
+
+    /// How rows lie in memory.
+    pub(super) fn stored(&self) -> Stored {
+        if self.setup.mixed { Stored::half(self.gpu) } else { Stored::F32 }
     }
 
     pub(super) fn op<T: Pod>(

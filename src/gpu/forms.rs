@@ -6,21 +6,34 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Gpu;
-use super::kernels::{self, Kernel};
+use super::kernels::{self, Kernel, Stored};
 
 /// One form of `linear`, `linear_dx` or `linear_dw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Form {
-    /// Whether rows are handed round in subgroups: `linear_broadcast` instead of `linear`.
-    pub broadcast: bool,
+    /// The kernel's variant.
+    pub variant: Variant,
     /// The shader's ROWS: rows of a workgroup; of `linear_dw`, rows of vec4s.
     pub rows: u32,
-    /// The shader's COLUMNS: vec4s along the outputs of an invocation; `linear_dx` has always one.
+    /// The shader's COLUMNS: vec4s along the outputs of an invocation; `linear_dx` has always one. Of a cooperative
+    /// variant, those of a workgroup.
     pub columns: u32,
-    /// The shader's LANES: invocations side by side.
+    /// The shader's LANES: invocations side by side, or of a cooperative variant's subgroup.
     pub lanes: u32,
     /// The shader's SLICES: parts that each sum is cut into, and invocations to a lane.
     pub slices: u32,
+}
+
+/// How the invocations of a workgroup share what they load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Variant {
+    /// Each loads what it needs: `linear`.
+    Plain,
+    /// They hand rows round in subgroups: `linear_broadcast`.
+    Broadcast,
+    /// Subgroups multiply matrices of halves with so many rows and columns: `linear_cooperative`.
+    Cooperative(u32),
 }
 
 /// A form, and how long it took.
@@ -41,10 +54,14 @@ const WORKGROUP_BYTES: u32 = 16 << 10;
 const INVOCATIONS: u32 = 256;
 
 impl Form {
+    /// Whether it is of the cooperative variant.
+    pub fn is_cooperative(&self) -> bool {
+        matches!(self.variant, Variant::Cooperative(_))
+    }
+
     /// The kernel that has this form of `base`.
-    pub(crate) fn kernel(&self, base: &Kernel) -> Kernel {
-        let variant = if self.broadcast { base.broadcast() } else { None };
-        variant.unwrap_or(*base).with_tile(self.rows, self.columns)
+    pub fn kernel(&self, base: &Kernel) -> Kernel {
+        base.variant(self.variant).unwrap_or(*base).with_tile(self.rows, self.columns)
     }
 
     /// The kernel's constants.
@@ -56,53 +73,68 @@ impl Form {
         constants
     }
 
+    /// vec4s along the outputs of a workgroup; of `linear_dx`, along the inputs.
+    pub(crate) fn width(&self) -> u32 {
+        match self.variant {
+            Variant::Cooperative(_) => self.columns,
+            _ => self.lanes * self.columns,
+        }
+    }
+
     /// The form for passes of `rows` rows where nothing was measured; `lanes` is a subgroup.
     pub(super) fn built_in(gpu: &Gpu, base: &Kernel, rows: u32, lanes: u32) -> Self {
         let is_dw = base.name == kernels::linear_dw.name;
         let columns = if base.name == kernels::linear_dx.name { 1 } else { kernels::COLUMNS };
-        let few = Self { broadcast: false, rows: rows.min(kernels::ROWS), columns, lanes, slices: 1 };
+        let few = Self { variant: Variant::Plain, rows: rows.min(kernels::ROWS), columns, lanes, slices: 1 };
         match (rows < FEW_ROWS, is_dw) {
             (true, true) => Self { rows: 1, ..few },
             (true, false) => few,
             (false, _) => {
                 let rows = if is_dw { kernels::DW_ROWS } else { kernels::ROWS };
-                Self { broadcast: base.can_broadcast(gpu), rows, ..few }
+                let variant = if gpu.can_broadcast() { Variant::Broadcast } else { Variant::Plain };
+                Self { variant, rows, ..few }
             }
         }
     }
 
-    /// The form with the shader's own tile, and the same with rows handed round where the device can.
-    pub fn plain(gpu: &Gpu, base: &Kernel, lanes: u32) -> Vec<Self> {
+    /// One form of every variant that the device has, with the shader's own tile; `stored` is how rows lie in memory.
+    pub fn plain(gpu: &Gpu, base: &Kernel, lanes: u32, stored: Stored) -> Vec<Self> {
         let built_in = Self::built_in(gpu, base, FEW_ROWS, lanes);
-        let mut forms = vec![Self { broadcast: false, ..built_in }, built_in];
+        let mut forms = vec![Self { variant: Variant::Plain, ..built_in }, built_in];
         forms.dedup();
+        forms.extend(Self::cooperative(gpu, base, stored).first());
         forms
     }
 
-    /// The forms worth trying for passes of `rows` rows, the built-in one first; `lanes` is a subgroup.
-    pub fn candidates(gpu: &Gpu, base: &Kernel, rows: u32, lanes: u32) -> Vec<Self> {
+    /// The forms worth trying for passes of `rows` rows, the built-in one first; `lanes` is a subgroup, `stored` how rows lie
+    /// in memory.
+    pub fn candidates(gpu: &Gpu, base: &Kernel, rows: u32, lanes: u32, stored: Stored) -> Vec<Self> {
         let built_in = Self::built_in(gpu, base, rows, lanes);
-        let form = |rows, columns, lanes, slices| Self { broadcast: false, rows, columns, lanes, slices };
+        let form = |rows, columns, lanes, slices| Self { variant: Variant::Plain, rows, columns, lanes, slices };
+        let broadcast = |rows, columns| Self { variant: Variant::Broadcast, ..form(rows, columns, lanes, 1) };
         let mut all = vec![built_in];
         let has_columns = base.name != kernels::linear_dx.name;
         let columns = if has_columns { 2 } else { 1 };
         if base.name == kernels::linear_dw.name {
             all.extend([1, 2, 4].map(|rows| form(rows, 2, lanes, 1)));
             all.push(form(2, 1, lanes, 1));
-            if base.can_broadcast(gpu) && rows >= FEW_ROWS {
-                all.extend([4, 16].map(|rows| Self { broadcast: true, ..form(rows, 2, lanes, 1) }));
+            if gpu.can_broadcast() && rows >= FEW_ROWS {
+                all.extend([4, 16].map(|rows| broadcast(rows, 2)));
             }
         } else {
             let tile = |most: u32| rows.min(most);
             all.extend([form(tile(4), 1, lanes, 8), form(tile(2), 1, 8, 16), form(tile(8), columns, lanes, 1)]);
-            if base.can_broadcast(gpu) && rows > FEW_ROWS {
-                all.push(Self { broadcast: true, ..form(8, columns, lanes, 1) });
+            if gpu.can_broadcast() && rows > FEW_ROWS {
+                all.push(broadcast(8, columns));
                 if rows >= 32 {
-                    all.push(Self { broadcast: true, ..form(32, columns, lanes, 1) });
+                    all.push(broadcast(32, columns));
                 }
             }
         }
         all.retain(Self::fits);
+        if rows >= FEW_ROWS {
+            all.extend(Self::cooperative(gpu, base, stored));
+        }
         let mut kept: Vec<Self> = Vec::new();
         for form in all {
             if !kept.contains(&form) {
@@ -110,6 +142,26 @@ impl Form {
             }
         }
         kept
+    }
+
+    /// The forms of the cooperative variant; none for rows that are not halves of the device's own type, or where the
+    /// device has no such matrices.
+    fn cooperative(gpu: &Gpu, base: &Kernel, stored: Stored) -> Vec<Self> {
+        let Some(side) = gpu.cooperative.filter(|_| stored == Stored::F16) else { return Vec::new() };
+        let unit = if base.name == kernels::linear_dw.name { 4 } else { 1 };
+        let mut forms = Vec::new();
+        // Fragments of a subgroup, down and across, and subgroups: large tiles to load less, small ones with many slices
+        // for a small result.
+        for (down, across, slices) in [(2, 2, 2), (2, 4, 1), (2, 2, 1), (1, 2, 2), (1, 1, 4)] {
+            let (rows, columns, lanes) = (down * side / unit, across * side / 4, gpu.description.subgroup[1]);
+            // Two fragments deep, both factors' stages in halves, and the sums.
+            let bytes = slices * side * side * (4 * (down + across) + 4 * down * across);
+            let is_whole = lanes.is_multiple_of(columns);
+            if bytes <= WORKGROUP_BYTES && lanes * slices <= INVOCATIONS && is_whole {
+                forms.push(Self { variant: Variant::Cooperative(side), rows, columns, lanes, slices });
+            }
+        }
+        forms
     }
 
     /// Whether any device can run it.

@@ -1,7 +1,8 @@
 //! The table of kernels: every shader's source, its bindings, and the arguments it takes.
 //!
-//! Two parts of a shader's text are replaced before it is compiled, since an override constant cannot stand there: the
-//! tile, which is the length of arrays, and how rows lie in memory ([`Stored`]), which is a type.
+//! Some parts of a shader's text are replaced before it is compiled, since an override constant cannot stand there: the
+//! tile, which is the length of arrays, and how rows lie in memory ([`Stored`]) and the side of cooperative matrices, which
+//! are types.
 //!
 //! A kernel has one name, in the table, as `shaders/NAME.wgsl`, as its twin `src/cpu/NAME.rs` and as the test that
 //! compares the two.
@@ -12,6 +13,7 @@ use bytemuck::{Pod, Zeroable};
 use wgpu::{BindGroupLayout, BindingType, BufferBindingType, ShaderStages};
 
 use super::adapter::Gpu;
+use super::forms::Variant;
 use crate::optimizer::Rule;
 
 /// How a kernel uses a binding of group 0.
@@ -42,6 +44,8 @@ pub struct Kernel {
     unchecked: bool,
     /// Rows and columns in place of the shader's `ROWS` and `COLUMNS`: an override cannot be the length of an array.
     pub(super) tile: Option<[u32; 2]>,
+    /// Rows and columns of a cooperative variant's fragments, in place of the shader's 8.
+    pub(super) side: u32,
     /// How rows and the weights that products read lie in memory.
     pub(super) stored: Stored,
 }
@@ -96,6 +100,7 @@ macro_rules! kernels {
                 bindings: &$bindings,
                 unchecked: $unchecked,
                 tile: None,
+                side: SIDE,
                 stored: Stored::F32,
             };
         )*
@@ -108,13 +113,16 @@ kernels! {
     gather [A, R, R, R, R, W, W], false;
     linear [A, R, R, W, W], true;
     linear_broadcast [A, R, R, W, W], true;
+    linear_cooperative [A, R, R, W, W], true;
     batch_norm [A, W, W, W, W], false;
     layer_norm [A, R, W, W, W], false;
     activate [A, R, W, W], false;
     linear_dx [A, R, R, R, R, W, W], true;
     linear_dx_broadcast [A, R, R, R, R, W, W], true;
+    linear_dx_cooperative [A, R, R, R, R, W, W], true;
     linear_dw [A, R, R, R, W, W, W], true;
     linear_dw_broadcast [A, R, R, R, W, W, W], true;
+    linear_dw_cooperative [A, R, R, R, W, W, W], true;
     norm_dw [A, R, R, R, W], false;
     batch_norm_dx [A, R, R, R, R, R, W], false;
     layer_norm_dx [A, R, R, R, W], false;
@@ -306,32 +314,26 @@ fn entry(binding: usize, ty: BufferBindingType, has_dynamic_offset: bool) -> wgp
     }
 }
 
-/// The fewest invocations of a subgroup that the variants with broadcasts work with.
-const LEAST_SUBGROUP: u32 = 8;
+/// The SIDE that stands in the shaders.
+const SIDE: u32 = 8;
 
 impl Kernel {
-    /// The kernel of which this is a variant for some devices, or itself: `linear` of `linear_broadcast`. Both have one
+    /// The kernel of which this is a variant for some devices, or itself: `linear` of `linear_broadcast`. All have one
     /// twin, one test and one meaning.
     pub fn base(&self) -> &'static str {
-        self.name.strip_suffix("_broadcast").unwrap_or(self.name)
+        let suffix = ["_broadcast", "_cooperative"].into_iter().find_map(|suffix| self.name.strip_suffix(suffix));
+        suffix.unwrap_or(self.name)
     }
 
-    /// Its variant that hands rows round in subgroups, if there is one.
-    ///
-    /// Every load costs on a device without memory of its own for them; see `linear_broadcast.wgsl` for the measurement.
-    pub(super) fn broadcast(&self) -> Option<Self> {
-        ALL.iter().find(|kernel| kernel.base() == self.name && kernel.name != self.name).copied()
-    }
-
-    /// Whether the device can run that variant.
-    pub(super) fn can_broadcast(&self, gpu: &Gpu) -> bool {
-        self.broadcast().is_some_and(|variant| variant.runs_on(gpu))
-    }
-
-    /// Whether the device can run it.
-    pub fn runs_on(&self, gpu: &Gpu) -> bool {
-        let has_subgroups = gpu.device.features().contains(wgpu::Features::SUBGROUP);
-        self.base() == self.name || has_subgroups && gpu.description.subgroup[0] >= LEAST_SUBGROUP
+    /// A variant of it, if there is one.
+    pub(super) fn variant(&self, variant: Variant) -> Option<Self> {
+        let (suffix, side) = match variant {
+            Variant::Plain => return Some(*self),
+            Variant::Broadcast => ("_broadcast", SIDE),
+            Variant::Cooperative(side) => ("_cooperative", side),
+        };
+        let kernel = ALL.iter().find(|kernel| kernel.name.strip_suffix(suffix) == Some(self.name))?;
+        Some(Self { side, ..*kernel })
     }
 
     /// The same with another tile; a shader without `COLUMNS` has one.
@@ -349,16 +351,20 @@ impl Kernel {
         let source = match self.stored {
             Stored::F32 => Cow::from(self.source),
             stored => {
-                let enable = if stored == Stored::F16 { "enable f16;\n" } else { "" };
-                Cow::from(enable.to_string() + &self.source.replace(Stored::F32.text(), stored.text()))
+                let text = self.source.replace(Stored::F32.text(), stored.text());
+                let is_enabled = stored != Stored::F16 || text.starts_with("enable f16;");
+                Cow::from(if is_enabled { text } else { "enable f16;\n".to_string() + &text })
             }
         };
         let Some([rows, columns]) = self.tile else { return source };
+        let side = self.side;
+        let source = source.replace(&format!("coop_mat{SIDE}x{SIDE}"), &format!("coop_mat{side}x{side}"));
         let mut text = String::new();
         for line in source.lines() {
             text += &match line.split_once(": u32 = ") {
                 Some(("const ROWS", _)) => format!("const ROWS: u32 = {rows}u;"),
                 Some(("const COLUMNS", _)) => format!("const COLUMNS: u32 = {columns}u;"),
+                Some(("const SIDE", _)) => format!("const SIDE: u32 = {side}u;"),
                 _ => line.to_string(),
             };
             text.push('\n');

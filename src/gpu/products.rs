@@ -10,7 +10,7 @@ use super::tune;
 use crate::cpu::Dropout;
 use crate::error::Result;
 use crate::model::Layer;
-use crate::noise;
+use crate::{noise, verify};
 
 impl Builder<'_> {
     /// Chooses the forms of the products of a step, those of the largest layers first, in case the time runs out.
@@ -72,7 +72,7 @@ impl Builder<'_> {
         let linear = |form: Form| {
             let pipeline =
                 self.compile_rows(&form.kernel(&kernels::linear), &[&finish[..], &form.constants()].concat());
-            let x = Extent::Fixed(outputs.div_ceil(form.lanes * form.columns));
+            let x = Extent::Fixed(outputs.div_ceil(form.width()));
             self.op(&pipeline, "linear", &args, &buffers, self.grid(x, Extent::Rows(form.rows))).of_layer(l)
         };
         let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
@@ -167,7 +167,7 @@ impl Builder<'_> {
         let linear_dx = |form: Form| {
             let pipeline =
                 self.compile_rows(&form.kernel(&kernels::linear_dx), &[&flags[..], &form.constants()].concat());
-            let grid = self.grid(Extent::Fixed(inputs.div_ceil(form.lanes)), Extent::Rows(form.rows));
+            let grid = self.grid(Extent::Fixed(inputs.div_ceil(form.width())), Extent::Rows(form.rows));
             self.op(&pipeline, "linear_dx", &args, &buffers, grid).of_layer(l)
         };
         self.fastest(&kernels::linear_dx, self.setup.most_in_pass(), layer, "", linear_dx)
@@ -197,7 +197,7 @@ impl Builder<'_> {
         let linear_dw = |form: Form| {
             let pipeline =
                 self.compile_rows(&form.kernel(&kernels::linear_dw), &[&rule[..], &form.constants()].concat());
-            let x = Extent::Fixed(outputs.div_ceil(form.lanes * form.columns));
+            let x = Extent::Fixed(outputs.div_ceil(form.width()));
             let grid = self.grid(x, Extent::Fixed(inputs.div_ceil(form.rows)));
             Op { updates: is_fused, ..self.op(&pipeline, "linear_dw", &args, &buffers, grid).of_layer(l) }
         };
@@ -210,7 +210,10 @@ impl Builder<'_> {
         let shape = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
         let mixed = if self.setup.mixed { "mixed" } else { "" };
         let key: Vec<&str> = [base.name, &shape, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
-        let mut candidates = Form::candidates(self.gpu, base, rows, self.lanes);
+        let mut candidates = Form::candidates(self.gpu, base, rows, self.lanes, self.stored());
+        if candidates.iter().any(Form::is_cooperative) && !self.cooperative_works()? {
+            candidates.retain(|form| !form.is_cooperative());
+        }
         if base.name == kernels::linear_dw.name && more.is_empty() && self.is_fused() {
             // No step of the training needs it.
             candidates.truncate(1);
@@ -222,6 +225,16 @@ impl Builder<'_> {
         self.tuner.choose(key.join(" "), &candidates, make, |op, dispatches| {
             tune::seconds(self.gpu, op, &step, rows, dispatches)
         })
+    }
+
+    fn cooperative_works(&self) -> Result<bool> {
+        match self.cooperative_works.get() {
+            Some(&works) => Ok(works),
+            None => {
+                let works = verify::kernels::cooperative_works(self.gpu)?;
+                Ok(*self.cooperative_works.get_or_init(|| works))
+            }
+        }
     }
 
     /// Whether the steps use the weight gradient up as they make it: if nobody asks for its norm, or for a sum of several

@@ -9,7 +9,7 @@ use crate::cpu::{self, Constants, Dropout, Finish};
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::forms::Form;
+use crate::gpu::forms::{Form, Variant};
 use crate::gpu::kernels::{
     self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, Scaling, Stored,
 };
@@ -31,18 +31,23 @@ const EMA: f64 = 0.25;
 
 /// How a form stands in the name of a check.
 fn named(base: &str, form: Form) -> String {
-    let Form { broadcast, rows, columns, lanes, slices } = form;
-    format!("{base}{} {rows}x{columns}x{lanes}x{slices}", if broadcast { "_broadcast" } else { "" })
+    let Form { variant, rows, columns, lanes, slices } = form;
+    let suffix = match variant {
+        Variant::Plain => "",
+        Variant::Broadcast => "_broadcast",
+        Variant::Cooperative(_) => "_cooperative",
+    };
+    format!("{base}{suffix} {rows}x{columns}x{lanes}x{slices}")
 }
 
-/// The forms of `base` with the shader's own tile; lanes are as few as any subgroup's.
-pub fn plain_forms(gpu: &Gpu, base: &Kernel) -> Vec<Form> {
-    Form::plain(gpu, base, PRODUCT_LANES)
+/// A form of every variant of `base` for rows in this memory; lanes are as few as any subgroup's.
+pub fn plain_forms(gpu: &Gpu, base: &Kernel, stored: Stored) -> Vec<Form> {
+    Form::plain(gpu, base, PRODUCT_LANES, stored)
 }
 
 /// All forms of `base` that are tried on the device for passes of the shape's rows.
 pub fn all_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
-    Form::candidates(gpu, base, shape.rows as u32, PRODUCT_LANES)
+    Form::candidates(gpu, base, shape.rows as u32, PRODUCT_LANES, shape.stored)
 }
 
 fn pass(shape: Shape) -> Pass {
@@ -110,7 +115,7 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
     let mut checks = Vec::new();
     for &form in forms {
         let constants = [&finish_constants[..], &form.constants()].concat();
-        let columns = args.outputs.div_ceil(form.lanes * form.columns);
+        let columns = args.outputs.div_ceil(form.width());
         let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32];
         let kernel = shape.kernel(&form.kernel(&kernels::linear));
         let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
@@ -198,7 +203,7 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Res
     let mut checks = Vec::new();
     for &form in forms {
         let constants = [&flags[..], &form.constants()].concat();
-        let columns = args.inputs.div_ceil(form.lanes);
+        let columns = args.inputs.div_ceil(form.width());
         let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32];
         let kernel = shape.kernel(&form.kernel(&kernels::linear_dx));
         let got = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?;
@@ -296,7 +301,7 @@ pub fn linear_dw(
     let mut checks = Vec::new();
     for &form in forms {
         let constants = [&rule[..], &form.constants()].concat();
-        let columns = args.outputs.div_ceil(form.lanes * form.columns);
+        let columns = args.outputs.div_ceil(form.width());
         let grid = [columns, args.inputs.div_ceil(form.rows), shape.replicas as u32];
         let kernel = shape.kernel(&form.kernel(&kernels::linear_dw));
         let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);

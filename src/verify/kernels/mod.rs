@@ -26,6 +26,7 @@ use crate::cpu;
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
+use crate::gpu::forms::Form;
 use crate::gpu::kernels::{self, Kernel, Pass, Stored};
 use crate::model::{Layer, stride};
 
@@ -88,7 +89,7 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
     let is_whole = stored == Stored::F32;
     for &shape in if is_whole { &shapes[..] } else { &shapes[..1] } {
         let [of_linear, of_dx, of_dw] =
-            [kernels::linear, kernels::linear_dx, kernels::linear_dw].map(|k| plain_forms(gpu, &k));
+            [kernels::linear, kernels::linear_dx, kernels::linear_dw].map(|k| plain_forms(gpu, &k, stored));
         for activation in Activation::ALL {
             checks.extend(linear(gpu, shape, activation, 0.0, &of_linear)?);
             checks.extend(activate(gpu, shape, activation, 0.3)?);
@@ -104,7 +105,7 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
         for optimizer in tried {
             checks.extend(linear_dw(gpu, shape, false, Some(optimizer), &of_dw)?);
         }
-        if is_whole {
+        if is_whole || stored == Stored::F16 && gpu.cooperative.is_some() {
             checks.extend(every_form(gpu, shape)?);
         }
         checks.extend(norms::all(gpu, shape)?);
@@ -127,6 +128,25 @@ pub fn every_form(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
     checks.extend(linear_dx(gpu, shape, false, &all_forms(gpu, &kernels::linear_dx, shape))?);
     checks.extend(linear_dw(gpu, shape, false, None, &all_forms(gpu, &kernels::linear_dw, shape))?);
     Ok(checks)
+}
+
+/// Whether the cooperative variants compute what their twins do, on one shape that is a multiple of nothing. Their way to the
+/// device is new in every driver, so it is looked at before it is used.
+///
+/// # Errors
+/// The device is lost.
+pub fn cooperative_works(gpu: &Gpu) -> Result<bool> {
+    let shape = Shape { replicas: 2, rows: 17, inputs: 33, outputs: 65, stored: Stored::F16 };
+    let of = |base: &Kernel| {
+        let mut forms = all_forms(gpu, base, shape);
+        forms.retain(Form::is_cooperative);
+        forms.truncate(1);
+        forms
+    };
+    let mut checks = linear(gpu, shape, Activation::Relu, 0.0, &of(&kernels::linear))?;
+    checks.extend(linear_dx(gpu, shape, false, &of(&kernels::linear_dx))?);
+    checks.extend(linear_dw(gpu, shape, false, None, &of(&kernels::linear_dw))?);
+    Ok(!checks.is_empty() && checks.iter().all(Check::passed))
 }
 
 fn halves(values: &[f64]) -> Vec<f16> {

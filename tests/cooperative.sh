@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs the products that use cooperative matrices, where no adapter here has them: on Mesa's software driver, which has
+# them from version 26 on, out of a Debian of its own in a temporary folder. Needs root, debootstrap and half a gigabyte.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if cargo run --quiet -- devices | grep -q "cooperative matrices"; then
+    echo "An adapter has cooperative matrices: cargo test has run them."
+    exit 0
+fi
+debian=$(mktemp -d)
+trap 'rm -rf "$debian"' EXIT
+command -v debootstrap >/dev/null || apt-get install -y -qq debootstrap >/dev/null
+debootstrap --variant=minbase trixie "$debian" >"$debian.log" || { tail -5 "$debian.log" >&2; exit 3; }
+sources=$(cat "$debian/etc/apt/sources.list")
+echo "${sources/trixie/trixie-backports}" >>"$debian/etc/apt/sources.list"
+chroot "$debian" bash -euo pipefail -c "
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -t trixie-backports mesa-vulkan-drivers
+" >"$debian.log" 2>&1 || { tail -5 "$debian.log" >&2; exit 3; }
+
+cargo test --no-run --test kernels --test mixed 2>&1 | sed -n 's/.*Executable .*(\(.*\))$/\1/p' | while read -r binary; do
+    cp "$binary" "$debian/tmp/$(basename "${binary%-*}")"
+done
+cp target/debug/thalweg "$debian/tmp/"
+run() {
+    chroot "$debian" env THALWEG_REQUIRE_GPU=1 XDG_RUNTIME_DIR=/tmp "$@"
+}
+run /tmp/thalweg devices | tee /dev/stderr | grep -q "cooperative matrices"
+run /tmp/kernels every_form_of_the_products
+run /tmp/mixed cooperative_matrices_train_the_same
