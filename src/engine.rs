@@ -345,6 +345,8 @@ pub struct Limits {
     pub flops: f64,
     /// The same in f16, where the device has it.
     pub flops_f16: Option<f64>,
+    /// By cooperative matrices of halves, summed up in f32, where the device has them.
+    pub flops_cooperative: Option<f64>,
     /// Bytes a second of a copy, those read and those written.
     pub bandwidth: f64,
     /// Seconds of a dispatch that waits for the one before it.
@@ -355,9 +357,11 @@ pub struct Limits {
 
 impl Limits {
     /// The least seconds in which so much can be done: the larger of operations over peak and bytes over bandwidth, and
-    /// the dispatches.
-    pub fn floor(&self, flops: f64, bytes: f64, dispatches: usize) -> f64 {
-        (flops / self.flops).max(bytes / self.bandwidth) + dispatches as f64 * self.dispatch
+    /// the dispatches. The peak is that of f32, in which all sums are; in mixed precision that of cooperative matrices if it
+    /// is higher.
+    pub fn floor(&self, mixed: bool, flops: f64, bytes: f64, dispatches: usize) -> f64 {
+        let cooperative = self.flops_cooperative.filter(|_| mixed).unwrap_or(0.0);
+        (flops / self.flops.max(cooperative)).max(bytes / self.bandwidth) + dispatches as f64 * self.dispatch
     }
 }
 

@@ -103,7 +103,7 @@ fn probes_are_valid() {
     for probe in PROBES {
         let module = naga::front::wgsl::parse_str(probe.source)
             .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(probe.source, probe.name)));
-        Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16)
+        Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX)
             .validate(&module)
             .unwrap_or_else(|error| panic!("{}: {}", probe.name, error.emit_to_string(probe.source)));
     }

@@ -135,6 +135,8 @@ fn limits_table(limits: &Limits) -> String {
     let mut rows = vec![vec!["limit".into(), String::new(), String::new()]];
     rows.push(line("multiply-adds, f32", limits.flops / 1e9, "GFLOP/s"));
     rows.extend(limits.flops_f16.map(|flops| line("multiply-adds, f16", flops / 1e9, "GFLOP/s")));
+    let cooperative = limits.flops_cooperative;
+    rows.extend(cooperative.map(|flops| line("multiply-adds, cooperative matrices", flops / 1e9, "GFLOP/s")));
     rows.push(line("copy, read and written", limits.bandwidth / 1e9, "GB/s"));
     if limits.submission > 0.0 {
         rows.push(line("dispatch after dispatch", limits.dispatch * 1e6, "µs"));
@@ -171,16 +173,16 @@ fn bench_step(args: &StepArgs) -> anyhow::Result<()> {
     say!("{}", speed_table(std::slice::from_ref(&speed), &[]));
     if args.profile {
         anyhow::ensure!(!profile.is_empty(), "--profile: expected a device with a clock, found none on {device}");
-        say!("\n{}", profile_table(&profile, &limits));
+        say!("\n{}", profile_table(&profile, &limits, engine.setup().mixed));
     }
     Ok(())
 }
 
-fn profile_table(profile: &[Timed], limits: &Limits) -> String {
+fn profile_table(profile: &[Timed], limits: &Limits, mixed: bool) -> String {
     let mut rows = vec![["kernel", "µs", "share", "GFLOP/s", "GB/s", "of limit"].map(String::from).to_vec()];
     let total: f64 = profile.iter().map(|t| t.seconds).sum();
     let row = |name: &str, seconds: f64, flops: f64, bytes: f64, dispatches: usize| {
-        let of_limit = limits.floor(flops, bytes, dispatches) / seconds;
+        let of_limit = limits.floor(mixed, flops, bytes, dispatches) / seconds;
         vec![
             name.to_string(),
             format!("{:.1}", seconds * 1e6),

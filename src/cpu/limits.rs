@@ -52,6 +52,7 @@ pub fn limits() -> Limits {
     Limits {
         flops: 2.0 * (SIDE * SIDE * SIDE) as f64 / product,
         flops_f16: None,
+        flops_cooperative: None,
         bandwidth: 8.0 * VALUES as f64 / copy,
         dispatch: 0.0,
         submission: 0.0,

@@ -61,7 +61,7 @@ pub fn speed(engine: &mut dyn Engine, limits: &Limits) -> Result<Speed> {
     let (seconds, setup) = (seconds[TURNS / 2], engine.setup());
     let replicas = setup.replicas as f64;
     let flops = replicas * setup.model.step_flops(setup.batch);
-    let floor = limits.floor(flops, setup.step_bytes(setup.batch), engine.dispatches());
+    let floor = limits.floor(setup.mixed, flops, setup.step_bytes(setup.batch), engine.dispatches());
     Ok(Speed {
         batch: setup.batch,
         replicas: setup.replicas,

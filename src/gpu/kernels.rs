@@ -314,8 +314,18 @@ fn entry(binding: usize, ty: BufferBindingType, has_dynamic_offset: bool) -> wgp
     }
 }
 
-/// The SIDE that stands in the shaders.
-const SIDE: u32 = 8;
+/// The rows and columns of cooperative matrices in the shaders.
+pub(super) const SIDE: u32 = 8;
+
+/// The text with cooperative matrices of `side` rows and columns.
+pub(super) fn with_side(source: Cow<'static, str>, side: u32) -> Cow<'static, str> {
+    if side == SIDE {
+        return source;
+    }
+    let (type_, constant) = (format!("coop_mat{SIDE}x{SIDE}"), format!("const SIDE: u32 = {SIDE}u;"));
+    let text = source.replace(&type_, &format!("coop_mat{side}x{side}"));
+    text.replace(&constant, &format!("const SIDE: u32 = {side}u;")).into()
+}
 
 impl Kernel {
     /// The kernel of which this is a variant for some devices, or itself: `linear` of `linear_broadcast`. All have one
@@ -357,14 +367,12 @@ impl Kernel {
             }
         };
         let Some([rows, columns]) = self.tile else { return source };
-        let side = self.side;
-        let source = source.replace(&format!("coop_mat{SIDE}x{SIDE}"), &format!("coop_mat{side}x{side}"));
+        let source = with_side(source, self.side);
         let mut text = String::new();
         for line in source.lines() {
             text += &match line.split_once(": u32 = ") {
                 Some(("const ROWS", _)) => format!("const ROWS: u32 = {rows}u;"),
                 Some(("const COLUMNS", _)) => format!("const COLUMNS: u32 = {columns}u;"),
-                Some(("const SIDE", _)) => format!("const SIDE: u32 = {side}u;"),
                 _ => line.to_string(),
             };
             text.push('\n');

@@ -6,6 +6,7 @@ use wgpu::util::DeviceExt;
 use wgpu::{Buffer, BufferUsages, ComputePipeline, Features};
 
 use super::adapter::Gpu;
+use super::kernels::{SIDE, with_side};
 use crate::engine::Limits;
 use crate::error::{Error, Result};
 
@@ -30,6 +31,7 @@ macro_rules! probes {
 probes! {
     MULTIPLY_ADD "multiply_add",
     MULTIPLY_ADD_F16 "multiply_add_f16",
+    MULTIPLY_ADD_COOPERATIVE "multiply_add_cooperative",
     COPY "copy",
     NOTHING "nothing",
 }
@@ -38,6 +40,8 @@ probes! {
 const LANES: u64 = 64;
 /// Operations of one round of an invocation: eight vec4s, each multiplied and added to.
 const ROUND_FLOPS: f64 = 8.0 * 4.0 * 2.0;
+/// Products of one round of a subgroup.
+const ROUND_PRODUCTS: f64 = 8.0;
 /// Bytes of each of the two buffers of a copy: far more than caches hold.
 const COPY_BYTES: u64 = 64 << 20;
 /// Dispatches that wait for each other.
@@ -57,7 +61,7 @@ struct Ready<'a> {
 impl<'a> Ready<'a> {
     fn new(gpu: &'a Gpu, probe: Probe, rounds: Option<u32>, buffers: &[&Buffer]) -> Self {
         let device = &gpu.device;
-        let source = wgpu::ShaderSource::Wgsl(probe.source.into());
+        let source = wgpu::ShaderSource::Wgsl(with_side(probe.source.into(), gpu.cooperative.unwrap_or(SIDE)));
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(probe.name), source });
         let constants: Vec<(&str, f64)> = rounds.map(|rounds| ("ROUNDS", f64::from(rounds))).into_iter().collect();
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -122,10 +126,14 @@ pub fn limits(gpu: &Gpu) -> Result<Limits> {
     };
     let groups = 4096;
     let small = buffer(u64::from(groups) * LANES * 16)?;
-    let rounds = 512;
-    let flops = |probe| -> Result<f64> {
+    // Of each invocation in `rounds` rounds.
+    let flops = |probe, rounds: u32, of_round: f64| -> Result<f64> {
         let seconds = Ready::new(gpu, probe, Some(rounds), &[&small]).best([groups, 1])?;
-        Ok(f64::from(groups) * LANES as f64 * f64::from(rounds) * ROUND_FLOPS / seconds)
+        Ok(f64::from(groups) * LANES as f64 * f64::from(rounds) * of_round / seconds)
+    };
+    let cooperative = |side: u32| {
+        let product = 2.0 * f64::from(side).powi(3);
+        flops(MULTIPLY_ADD_COOPERATIVE, 64, ROUND_PRODUCTS * product / f64::from(gpu.description.subgroup[1]))
     };
     let (from, to) = (buffer(COPY_BYTES)?, buffer(COPY_BYTES)?);
     let vec4s = from.size() / 16;
@@ -146,8 +154,9 @@ pub fn limits(gpu: &Gpu) -> Result<Limits> {
     }
     let has_f16 = gpu.device.features().contains(Features::SHADER_F16);
     Ok(Limits {
-        flops: flops(MULTIPLY_ADD)?,
-        flops_f16: if has_f16 { Some(flops(MULTIPLY_ADD_F16)?) } else { None },
+        flops: flops(MULTIPLY_ADD, 512, ROUND_FLOPS)?,
+        flops_f16: if has_f16 { Some(flops(MULTIPLY_ADD_F16, 512, ROUND_FLOPS)?) } else { None },
+        flops_cooperative: gpu.cooperative.map(cooperative).transpose()?,
         bandwidth: 2.0 * from.size() as f64 / copy,
         dispatch: (chain - submission).max(0.0) / f64::from(CHAIN - 1),
         submission,
