@@ -186,9 +186,17 @@ fn every_form_of_the_products() {
     let Some(gpu) = common::gpu() else { return };
     let shape = |replicas, rows, inputs, outputs| Shape { replicas, rows, inputs, outputs, stored: Stored::F32 };
     for stored in Stored::all(&gpu) {
-        for shape in
-            [shape(1, 1, 1, 1), shape(2, 1, 67, 33), shape(1, 7, 100, 70), shape(2, 33, 30, 65), shape(1, 64, 17, 9)]
-        {
+        for shape in [
+            shape(1, 1, 1, 1),
+            shape(2, 1, 67, 33),
+            shape(1, 7, 100, 70),
+            shape(2, 33, 30, 65),
+            shape(1, 64, 17, 9),
+            // Long sums, forward and back, which may be split.
+            shape(2, 5, 300, 21),
+            shape(2, 5, 21, 300),
+            shape(1, 1, 259, 259),
+        ] {
             pass(verify::every_form(&gpu, Shape { stored, ..shape }).unwrap());
         }
     }

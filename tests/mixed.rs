@@ -9,7 +9,7 @@ use thalweg::average::{Average, Ema};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Normalize, Source};
 use thalweg::engine::{Engine, LossScale, Setup, Slot, Step};
-use thalweg::gpu::forms::{Choice, Form, Forms};
+use thalweg::gpu::forms::{Choice, Form, Forms, Shape};
 use thalweg::gpu::kernels::{self, Stored};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::{Init, Mlp};
@@ -130,9 +130,10 @@ fn cooperative_matrices_train_the_same() {
             (gradient, engine.weights(Slot::Live, 1).unwrap(), engine.forms())
         };
         let (gradient, weights, built_in) = run(Forms::new());
+        let shape = Shape { replicas: 2, rows: 32, inputs: 9, outputs: 9, stored: Stored::F16 };
         let cooperative = |key: &str| {
             let base = kernels::ALL.iter().find(|kernel| key.split(' ').next() == Some(kernel.name)).unwrap();
-            Form::candidates(&gpu, base, 32, 8, Stored::F16).into_iter().find(Form::is_cooperative).unwrap()
+            Form::candidates(&gpu, base, shape, 8).into_iter().find(Form::is_cooperative).unwrap()
         };
         let choice = |key: &String| Choice { form: cooperative(key), microseconds: Some(1.0) };
         let recorded: Forms = built_in.keys().map(|key| (key.clone(), choice(key))).collect();

@@ -41,7 +41,7 @@ fn all_memories() -> Vec<kernels::Kernel> {
         all.extend([Stored::F16, Stored::Packed].map(|stored| kernel.with_stored(stored)));
     }
     for base in [kernels::linear, kernels::linear_dx, kernels::linear_dw] {
-        let form = Form { variant: Variant::Cooperative(16), rows: 32, columns: 8, lanes: 32, slices: 2 };
+        let form = Form { variant: Variant::Cooperative(16), rows: 32, columns: 8, lanes: 32, slices: 2, parts: 1 };
         let kernel = form.kernel(&base);
         assert!(kernel.text().contains("coop_mat16x16"), "{}: fragments of 16 x 16", kernel.name);
         all.push(kernel);
@@ -158,12 +158,16 @@ fn arguments_lie_as_the_shader_reads_them() {
         (kernels::linear, kernels::LinearArgs::FIELDS),
         (kernels::linear_broadcast, kernels::LinearArgs::FIELDS),
         (kernels::linear_cooperative, kernels::LinearArgs::FIELDS),
+        (kernels::linear_split, kernels::LinearArgs::FIELDS),
+        (kernels::linear_sum, kernels::LinearArgs::FIELDS),
         (kernels::batch_norm, kernels::BatchNormArgs::FIELDS),
         (kernels::layer_norm, kernels::LayerNormArgs::FIELDS),
         (kernels::activate, kernels::ActivateArgs::FIELDS),
         (kernels::linear_dx, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dx_broadcast, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dx_cooperative, kernels::LinearDxArgs::FIELDS),
+        (kernels::linear_dx_split, kernels::LinearDxArgs::FIELDS),
+        (kernels::linear_dx_sum, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dw, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_broadcast, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_cooperative, kernels::LinearDwArgs::FIELDS),
@@ -209,11 +213,11 @@ fn tiles_are_those_of_the_shaders() {
         let text = &kernel.source[start..];
         text[text.find("= ").unwrap() + 2..text.find("u;").unwrap()].parse().unwrap()
     };
-    for kernel in [kernels::linear, kernels::linear_broadcast] {
+    for kernel in [kernels::linear, kernels::linear_broadcast, kernels::linear_split] {
         assert_eq!(constant(kernel, "ROWS"), kernels::ROWS);
         assert_eq!(constant(kernel, "COLUMNS"), kernels::COLUMNS);
     }
-    for kernel in [kernels::linear_dx, kernels::linear_dx_broadcast] {
+    for kernel in [kernels::linear_dx, kernels::linear_dx_broadcast, kernels::linear_dx_split] {
         assert_eq!(constant(kernel, "ROWS"), kernels::ROWS);
     }
     for kernel in [kernels::linear_dw, kernels::linear_dw_broadcast] {
@@ -238,7 +242,7 @@ fn functions_of_one_name_are_alike() {
         names.iter().map(of).collect()
     };
     let finish = ["dropout", "hash", "stir", "activate", "tanh_", "erf"];
-    for kernel in [kernels::linear_broadcast, kernels::linear_cooperative, kernels::activate] {
+    for kernel in [kernels::linear_broadcast, kernels::linear_cooperative, kernels::linear_sum, kernels::activate] {
         assert_eq!(functions(kernels::linear, &finish), functions(kernel, &finish));
     }
     assert_eq!(functions(kernels::linear, &finish[1..3]), functions(kernels::gather, &finish[1..3]));

@@ -3,7 +3,8 @@
 use wgpu::{Buffer, BufferUsages};
 
 use super::adapter::Gpu;
-use super::kernels::{self, PASS_BYTES};
+use super::forms::{SPLIT_BYTES, Shape, can_split};
+use super::kernels::{self, PASS_BYTES, Stored};
 use crate::data::{Dataset, Features, Part, QUANTILES, Samples};
 use crate::engine::{Allocation, Setup, Slot};
 use crate::error::{Error, Result};
@@ -57,6 +58,8 @@ pub(super) struct Buffers {
     pub mean: Buffer,
     pub metrics: Buffer,
     pub parts: Buffer,
+    /// (PARTS, R, rows, width): of a product whose sums are split.
+    pub split: Buffer,
     pub passes: Buffer,
     pub coefficients: Buffer,
 }
@@ -112,6 +115,7 @@ impl Buffers {
             mean: allocate("mean")?,
             metrics: allocate("metrics")?,
             parts: allocate("parts")?,
+            split: allocate("split")?,
             passes: allocate("passes")?,
             coefficients: allocate("coefficients")?,
         };
@@ -192,10 +196,26 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("channels".into(), setup.dataset.shape[0] as u64 * 8);
     add("metrics".into(), SLOTS as u64 * replicas * 16);
     add("parts".into(), replicas * u64::from(kernels::PARTS) * 4);
+    let can_split =
+        shapes(setup).any(|shape| [kernels::linear, kernels::linear_dx].iter().any(|k| can_split(k, shape)));
+    add("split".into(), if_asked(can_split, SPLIT_BYTES));
     add("scaling".into(), replicas * size_of::<kernels::Scaling>() as u64);
     add("passes".into(), PASSES as u64 * PASS_BYTES);
     add("coefficients".into(), (SLOTS * size_of::<kernels::Coefficients>()) as u64 * replicas);
     plan
+}
+
+/// The shapes of the products of training and of evaluation.
+fn shapes(setup: &Setup) -> impl Iterator<Item = Shape> {
+    let widths = &setup.model.widths;
+    let of = move |(l, rows)| Shape {
+        replicas: setup.replicas,
+        rows,
+        inputs: widths[l],
+        outputs: widths[l + 1],
+        stored: Stored::F32,
+    };
+    (0..setup.model.layers()).flat_map(|l| [(l, setup.most_in_pass()), (l, setup.room())]).map(of)
 }
 
 /// A zeroed buffer that can be copied from and to.

@@ -395,7 +395,17 @@ impl<'a> Builder<'a> {
             .collect();
         let descriptor = wgpu::BindGroupDescriptor { label: Some(kernel), layout: &pipeline.layout, entries: &entries };
         let bindings = self.gpu.device.create_bind_group(&descriptor);
-        Op { kernel, layer: None, updates: false, pipeline: pipeline.pipeline.clone(), bindings, x, y, replicas }
+        Op {
+            kernel,
+            layer: None,
+            updates: false,
+            pipeline: pipeline.pipeline.clone(),
+            bindings,
+            x,
+            y,
+            replicas,
+            then: None,
+        }
     }
 
     pub(super) fn grid(&self, x: Extent, y: Extent) -> (Extent, Extent, u32) {

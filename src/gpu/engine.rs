@@ -613,7 +613,7 @@ impl Engine for GpuEngine {
     }
 
     fn dispatches(&self) -> usize {
-        self.train.ops().len()
+        self.train.ops().into_iter().map(|op| op.dispatches()).sum()
     }
 
     fn profile(&mut self, step: &Step) -> Result<Vec<Timed>> {

@@ -22,6 +22,8 @@ pub struct Form {
     pub lanes: u32,
     /// The shader's SLICES: parts that each sum is cut into, and invocations to a lane.
     pub slices: u32,
+    /// The shader's PARTS: parts that each sum is cut into, and workgroups to a tile; 1 but for a split variant.
+    pub parts: u32,
 }
 
 /// How the invocations of a workgroup share what they load.
@@ -34,6 +36,23 @@ pub enum Variant {
     Broadcast,
     /// Subgroups multiply matrices of halves with so many rows and columns: `linear_cooperative`.
     Cooperative(u32),
+    /// As plain, with several workgroups to a sum: `linear_split`, and `linear_sum` as a second pass.
+    Split,
+}
+
+/// A product's sizes, and those of any kernel that is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Models side by side.
+    pub replicas: usize,
+    /// Samples of the pass.
+    pub rows: usize,
+    /// Inputs of the layer, or features of a sample.
+    pub inputs: usize,
+    /// Outputs of the layer, or classes.
+    pub outputs: usize,
+    /// How rows, and the weights that products read, lie in memory.
+    pub stored: Stored,
 }
 
 /// A form, and how long it took.
@@ -53,6 +72,22 @@ pub type Forms = BTreeMap<String, Choice>;
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const INVOCATIONS: u32 = 256;
 
+/// The most vec4s of a result, of all replicas, that workgroups may sum up parts of: more of them keep a device busy.
+const SPLIT_VEC4S: usize = 2048;
+/// The fewest vec4s of a sum that is split.
+const SPLIT_TERMS: usize = 64;
+/// The most parts.
+const MOST_PARTS: u32 = 16;
+/// Bytes of the buffer that holds the parts.
+pub(super) const SPLIT_BYTES: u64 = MOST_PARTS as u64 * SPLIT_VEC4S as u64 * 16;
+
+/// Whether the sums of `base`, one of `linear` and `linear_dx`, are few and long enough to be split.
+pub(super) fn can_split(base: &Kernel, shape: Shape) -> bool {
+    let is_dx = base.name == kernels::linear_dx.name;
+    let (terms, width) = if is_dx { (shape.outputs, shape.inputs) } else { (shape.inputs, shape.outputs) };
+    shape.replicas * shape.rows * width.div_ceil(4) <= SPLIT_VEC4S && terms.div_ceil(4) >= SPLIT_TERMS
+}
+
 impl Form {
     /// Whether it is of the cooperative variant.
     pub fn is_cooperative(&self) -> bool {
@@ -70,6 +105,9 @@ impl Form {
         if self.slices > 1 {
             constants.push(("SLICES", f64::from(self.slices)));
         }
+        if self.parts > 1 {
+            constants.push(("PARTS", f64::from(self.parts)));
+        }
         constants
     }
 
@@ -85,7 +123,7 @@ impl Form {
     pub(super) fn built_in(gpu: &Gpu, base: &Kernel, rows: u32, lanes: u32) -> Self {
         let is_dw = base.name == kernels::linear_dw.name;
         let columns = if base.name == kernels::linear_dx.name { 1 } else { kernels::COLUMNS };
-        let few = Self { variant: Variant::Plain, rows: rows.min(kernels::ROWS), columns, lanes, slices: 1 };
+        let few = Self { variant: Variant::Plain, rows: rows.min(kernels::ROWS), columns, lanes, slices: 1, parts: 1 };
         match (rows < FEW_ROWS, is_dw) {
             (true, true) => Self { rows: 1, ..few },
             (true, false) => few,
@@ -97,7 +135,8 @@ impl Form {
         }
     }
 
-    /// One form of every variant that the device has, with the shader's own tile; `stored` is how rows lie in memory.
+    /// One form of every variant that any shape has on the device, with the shader's own tile; `stored` is how rows lie in
+    /// memory.
     pub fn plain(gpu: &Gpu, base: &Kernel, lanes: u32, stored: Stored) -> Vec<Self> {
         let built_in = Self::built_in(gpu, base, FEW_ROWS, lanes);
         let mut forms = vec![Self { variant: Variant::Plain, ..built_in }, built_in];
@@ -106,11 +145,12 @@ impl Form {
         forms
     }
 
-    /// The forms worth trying for passes of `rows` rows, the built-in one first; `lanes` is a subgroup, `stored` how rows lie
-    /// in memory.
-    pub fn candidates(gpu: &Gpu, base: &Kernel, rows: u32, lanes: u32, stored: Stored) -> Vec<Self> {
+    /// The forms worth trying for products of `shape`, the built-in one first; `lanes` is a subgroup.
+    pub fn candidates(gpu: &Gpu, base: &Kernel, shape: Shape, lanes: u32) -> Vec<Self> {
+        let rows = shape.rows as u32;
         let built_in = Self::built_in(gpu, base, rows, lanes);
-        let form = |rows, columns, lanes, slices| Self { variant: Variant::Plain, rows, columns, lanes, slices };
+        let form =
+            |rows, columns, lanes, slices| Self { variant: Variant::Plain, rows, columns, lanes, slices, parts: 1 };
         let broadcast = |rows, columns| Self { variant: Variant::Broadcast, ..form(rows, columns, lanes, 1) };
         let mut all = vec![built_in];
         let has_columns = base.name != kernels::linear_dx.name;
@@ -124,6 +164,10 @@ impl Form {
         } else {
             let tile = |most: u32| rows.min(most);
             all.extend([form(tile(4), 1, lanes, 8), form(tile(2), 1, 8, 16), form(tile(8), columns, lanes, 1)]);
+            if can_split(base, shape) {
+                let split = |parts, of| Self { variant: Variant::Split, parts, ..of };
+                all.extend([split(8, form(tile(4), 1, lanes, 8)), split(MOST_PARTS, form(tile(4), columns, lanes, 1))]);
+            }
             if gpu.can_broadcast() && rows > FEW_ROWS {
                 all.push(broadcast(8, columns));
                 if rows >= 32 {
@@ -133,7 +177,7 @@ impl Form {
         }
         all.retain(Self::fits);
         if rows >= FEW_ROWS {
-            all.extend(Self::cooperative(gpu, base, stored));
+            all.extend(Self::cooperative(gpu, base, shape.stored));
         }
         let mut kept: Vec<Self> = Vec::new();
         for form in all {
@@ -158,7 +202,7 @@ impl Form {
             let bytes = slices * side * side * (4 * (down + across) + 4 * down * across);
             let is_whole = lanes.is_multiple_of(columns);
             if bytes <= WORKGROUP_BYTES && lanes * slices <= INVOCATIONS && is_whole {
-                forms.push(Self { variant: Variant::Cooperative(side), rows, columns, lanes, slices });
+                forms.push(Self { variant: Variant::Cooperative(side), rows, columns, lanes, slices, parts: 1 });
             }
         }
         forms

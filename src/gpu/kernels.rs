@@ -114,12 +114,16 @@ kernels! {
     linear [A, R, R, W, W], true;
     linear_broadcast [A, R, R, W, W], true;
     linear_cooperative [A, R, R, W, W], true;
+    linear_split [A, R, R, W], true;
+    linear_sum [A, R, R, R, W, W], false;
     batch_norm [A, W, W, W, W], false;
     layer_norm [A, R, W, W, W], false;
     activate [A, R, W, W], false;
     linear_dx [A, R, R, R, R, W, W], true;
     linear_dx_broadcast [A, R, R, R, R, W, W], true;
     linear_dx_cooperative [A, R, R, R, R, W, W], true;
+    linear_dx_split [A, R, R, W], true;
+    linear_dx_sum [A, R, R, R, W, W], false;
     linear_dw [A, R, R, R, W, W, W], true;
     linear_dw_broadcast [A, R, R, R, W, W, W], true;
     linear_dw_cooperative [A, R, R, R, W, W, W], true;
@@ -331,8 +335,8 @@ impl Kernel {
     /// The kernel of which this is a variant for some devices, or itself: `linear` of `linear_broadcast`. All have one
     /// twin, one test and one meaning.
     pub fn base(&self) -> &'static str {
-        let suffix = ["_broadcast", "_cooperative"].into_iter().find_map(|suffix| self.name.strip_suffix(suffix));
-        suffix.unwrap_or(self.name)
+        let suffixes = ["_broadcast", "_cooperative", "_split", "_sum"];
+        suffixes.into_iter().find_map(|suffix| self.name.strip_suffix(suffix)).unwrap_or(self.name)
     }
 
     /// A variant of it, if there is one.
@@ -341,6 +345,7 @@ impl Kernel {
             Variant::Plain => return Some(*self),
             Variant::Broadcast => ("_broadcast", SIDE),
             Variant::Cooperative(side) => ("_cooperative", side),
+            Variant::Split => ("_split", SIDE),
         };
         let kernel = ALL.iter().find(|kernel| kernel.name.strip_suffix(suffix) == Some(self.name))?;
         Some(Self { side, ..*kernel })

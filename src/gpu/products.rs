@@ -3,7 +3,7 @@
 use wgpu::Buffer;
 
 use super::builder::{Builder, PartBuffers};
-use super::forms::Form;
+use super::forms::{Form, Shape, Variant};
 use super::kernels::{self, Kernel, LANES};
 use super::program::{Extent, Op};
 use super::tune;
@@ -70,10 +70,19 @@ impl Builder<'_> {
         };
         let buffers = [self.weights(params), &b.a[l], b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
         let linear = |form: Form| {
+            let grid = self.tiles(form, outputs);
+            if form.variant == Variant::Split {
+                let [weights, a, y, slope] = buffers;
+                let pipeline = self.compile_rows(&form.kernel(&kernels::linear), &form.constants());
+                let first = self.op(&pipeline, "linear", &args, &[weights, a, &b.split], grid);
+                let pipeline = self.compile_rows(&kernels::linear_sum, &of_sum(form, &finish));
+                let buffers = [weights, a, &b.split, y, slope];
+                let second = self.op(&pipeline, "linear", &args, &buffers, self.vec4s(outputs));
+                return Op { then: Some(Box::new(second)), ..first.of_layer(l) };
+            }
             let pipeline =
                 self.compile_rows(&form.kernel(&kernels::linear), &[&finish[..], &form.constants()].concat());
-            let x = Extent::Fixed(outputs.div_ceil(form.width()));
-            self.op(&pipeline, "linear", &args, &buffers, self.grid(x, Extent::Rows(form.rows))).of_layer(l)
+            self.op(&pipeline, "linear", &args, &buffers, grid).of_layer(l)
         };
         let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
         self.fastest(&kernels::linear, rows, layer, "", linear)
@@ -91,8 +100,7 @@ impl Builder<'_> {
         let constants = [&self.finish(l, part)[..], &[("LANES", LANES.into())]].concat();
         let pipeline = self.compile_rows(&kernels::activate, &constants);
         let a = if self.setup.model.is_residual(l) { &b.a[l] } else { &b.unused[0] };
-        let grid = self.grid(Extent::Fixed(args.outputs.div_ceil(LANES)), Extent::Rows(1));
-        self.op(&pipeline, "activate", &args, &[a, &b.a[l + 1], &b.slope[l]], grid).of_layer(l)
+        self.op(&pipeline, "activate", &args, &[a, &b.a[l + 1], &b.slope[l]], self.vec4s(args.outputs)).of_layer(l)
     }
 
     fn activate_args(&self, l: usize, part: &PartBuffers) -> kernels::ActivateArgs {
@@ -165,9 +173,18 @@ impl Builder<'_> {
         let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
         let buffers = [self.weights(&b.params), &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
         let linear_dx = |form: Form| {
+            let grid = self.tiles(form, inputs);
+            if form.variant == Variant::Split {
+                let [weights, dz, slope, above, dx, da] = buffers;
+                let pipeline = self.compile_rows(&form.kernel(&kernels::linear_dx), &form.constants());
+                let first = self.op(&pipeline, "linear_dx", &args, &[weights, dz, &b.split], grid);
+                let pipeline = self.compile_rows(&kernels::linear_dx_sum, &of_sum(form, &flags));
+                let buffers = [&b.split, slope, above, dx, da];
+                let second = self.op(&pipeline, "linear_dx", &args, &buffers, self.vec4s(inputs));
+                return Op { then: Some(Box::new(second)), ..first.of_layer(l) };
+            }
             let pipeline =
                 self.compile_rows(&form.kernel(&kernels::linear_dx), &[&flags[..], &form.constants()].concat());
-            let grid = self.grid(Extent::Fixed(inputs.div_ceil(form.width())), Extent::Rows(form.rows));
             self.op(&pipeline, "linear_dx", &args, &buffers, grid).of_layer(l)
         };
         self.fastest(&kernels::linear_dx, self.setup.most_in_pass(), layer, "", linear_dx)
@@ -204,13 +221,25 @@ impl Builder<'_> {
         self.fastest(&kernels::linear_dw, self.setup.most_in_pass(), layer, name, linear_dw)
     }
 
+    /// The workgroups of a product whose result has rows of `columns` vec4s.
+    fn tiles(&self, form: Form, columns: u32) -> (Extent, Extent, u32) {
+        let (x, y, replicas) = self.grid(Extent::Fixed(columns.div_ceil(form.width())), Extent::Rows(form.rows));
+        (x, y, replicas * form.parts)
+    }
+
+    /// One invocation to each of `columns` vec4s of a row.
+    fn vec4s(&self, columns: u32) -> (Extent, Extent, u32) {
+        self.grid(Extent::Fixed(columns.div_ceil(LANES)), Extent::Rows(1))
+    }
+
     /// The product that `make` makes, in the form known for its shape, or in the one that is measured to be the fastest.
     fn fastest(&self, base: &Kernel, rows: usize, layer: &Layer, more: &str, make: impl Fn(Form) -> Op) -> Result<Op> {
-        let rows = rows as u32;
-        let shape = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
+        let sizes = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
         let mixed = if self.setup.mixed { "mixed" } else { "" };
-        let key: Vec<&str> = [base.name, &shape, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
-        let mut candidates = Form::candidates(self.gpu, base, rows, self.lanes, self.stored());
+        let key: Vec<&str> = [base.name, &sizes, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
+        let (replicas, stored) = (self.setup.replicas, self.stored());
+        let shape = Shape { replicas, rows, inputs: layer.inputs, outputs: layer.outputs, stored };
+        let mut candidates = Form::candidates(self.gpu, base, shape, self.lanes);
         if candidates.iter().any(Form::is_cooperative) && !self.cooperative_works()? {
             candidates.retain(|form| !form.is_cooperative());
         }
@@ -218,8 +247,8 @@ impl Builder<'_> {
             // No step of the training needs it.
             candidates.truncate(1);
         }
-        let replicas = self.setup.replicas as u32;
-        let pass = kernels::Pass { rows, batch: rows, replicas, ..Default::default() };
+        let rows = rows as u32;
+        let pass = kernels::Pass { rows, batch: rows, replicas: replicas as u32, ..Default::default() };
         self.gpu.queue.write_buffer(&self.buffers.passes, 0, bytemuck::bytes_of(&pass));
         let step = self.step();
         self.tuner.choose(key.join(" "), &candidates, make, |op, dispatches| {
@@ -242,4 +271,9 @@ impl Builder<'_> {
     pub fn is_fused(&self) -> bool {
         self.setup.clip_norm.is_none() && self.setup.batch <= self.setup.most_in_pass()
     }
+}
+
+/// The constants of the second pass of a split product, with those of what becomes of its sums.
+fn of_sum(form: Form, finish: &[(&'static str, f64)]) -> Vec<(&'static str, f64)> {
+    [finish, &[("LANES", f64::from(LANES)), ("PARTS", f64::from(form.parts))]].concat()
 }

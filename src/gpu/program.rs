@@ -33,11 +33,18 @@ pub(super) struct Op {
     pub x: Extent,
     pub y: Extent,
     pub replicas: u32,
+    /// What always follows it.
+    pub then: Option<Box<Op>>,
 }
 
 impl Op {
     pub fn of_layer(self, l: usize) -> Self {
         Self { layer: Some(l), ..self }
+    }
+
+    /// It and what always follows it.
+    pub fn dispatches(&self) -> usize {
+        1 + self.then.as_ref().map_or(0, |then| then.dispatches())
     }
 
     /// Dispatches it for a pass of `rows` rows; `pass_at` is the offset of the pass in its uniform.
@@ -46,6 +53,9 @@ impl Op {
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.set_bind_group(1, step, &[pass_at]);
         pass.dispatch_workgroups(self.x.groups(rows), self.y.groups(rows), self.replicas);
+        if let Some(then) = &self.then {
+            then.encode(pass, step, pass_at, rows);
+        }
     }
 }
 

@@ -31,13 +31,14 @@ const EMA: f64 = 0.25;
 
 /// How a form stands in the name of a check.
 fn named(base: &str, form: Form) -> String {
-    let Form { variant, rows, columns, lanes, slices } = form;
+    let Form { variant, rows, columns, lanes, slices, parts } = form;
     let suffix = match variant {
         Variant::Plain => "",
         Variant::Broadcast => "_broadcast",
         Variant::Cooperative(_) => "_cooperative",
+        Variant::Split => "_split",
     };
-    format!("{base}{suffix} {rows}x{columns}x{lanes}x{slices}")
+    format!("{base}{suffix} {rows}x{columns}x{lanes}x{slices}x{parts}")
 }
 
 /// A form of every variant of `base` for rows in this memory; lanes are as few as any subgroup's.
@@ -47,7 +48,23 @@ pub fn plain_forms(gpu: &Gpu, base: &Kernel, stored: Stored) -> Vec<Form> {
 
 /// All forms of `base` that are tried on the device for passes of the shape's rows.
 pub fn all_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
-    Form::candidates(gpu, base, shape.rows as u32, PRODUCT_LANES, shape.stored)
+    Form::candidates(gpu, base, shape, PRODUCT_LANES)
+}
+
+/// The buffer that a split form's first pass writes, of results with rows of `width` values.
+fn parts(shape: Shape, form: Form, width: usize) -> Vec<u32> {
+    words(&vec![UNTOUCHED; form.parts as usize * shape.replicas * shape.rows * width])
+}
+
+/// Constants and grid of a split form's second pass, of results with rows of `columns` vec4s.
+fn second_pass<'a>(
+    shape: Shape,
+    form: Form,
+    columns: u32,
+    finish: &[(&'a str, f64)],
+) -> (Vec<(&'a str, f64)>, [u32; 3]) {
+    let constants = [finish, &[("LANES", f64::from(LANES)), ("PARTS", f64::from(form.parts))]].concat();
+    (constants, [columns.div_ceil(LANES), shape.rows as u32, shape.replicas as u32])
 }
 
 fn pass(shape: Shape) -> Pass {
@@ -116,10 +133,23 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
     for &form in forms {
         let constants = [&finish_constants[..], &form.constants()].concat();
         let columns = args.outputs.div_ceil(form.width());
-        let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32];
+        let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32 * form.parts];
         let kernel = shape.kernel(&form.kernel(&kernels::linear));
-        let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
-        let got = Dispatch { coefficients: &coefficients, ..dispatch }.run(gpu, &buffers)?;
+        let got = if form.variant == Variant::Split {
+            let [params, a, y, slope] = buffers.clone();
+            let constants = form.constants();
+            let first = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
+            let parts = first.run(gpu, &[params.clone(), a.clone(), parts(shape, form, outputs)])?.remove(2);
+            let (constants, grid) = second_pass(shape, form, args.outputs, &finish_constants);
+            let kernel = shape.kernel(&kernels::linear_sum);
+            let second = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
+            let mut got = Dispatch { coefficients: &coefficients, ..second }.run(gpu, &[params, a, parts, y, slope])?;
+            got.remove(2);
+            got
+        } else {
+            let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
+            Dispatch { coefficients: &coefficients, ..dispatch }.run(gpu, &buffers)?
+        };
         let name = |what: &str| {
             shape.name(&named("linear", form), &format!(" {activation:?} {dropout} {what}").to_lowercase())
         };
@@ -204,10 +234,21 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Res
     for &form in forms {
         let constants = [&flags[..], &form.constants()].concat();
         let columns = args.inputs.div_ceil(form.width());
-        let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32];
+        let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32 * form.parts];
         let kernel = shape.kernel(&form.kernel(&kernels::linear_dx));
-        let got = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?;
-        for (what, got, want) in [("dx", &got[4], &want), ("da", &got[5], &want_da)] {
+        let got = if form.variant == Variant::Split {
+            let [params, dz, slope, above, dx, da] = buffers.clone();
+            let constants = form.constants();
+            let first = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid);
+            let parts = first.run(gpu, &[params, dz, parts(shape, form, inputs)])?.remove(2);
+            let (constants, grid) = second_pass(shape, form, args.inputs, &flags);
+            let kernel = shape.kernel(&kernels::linear_dx_sum);
+            let second = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid);
+            second.run(gpu, &[parts, slope, above, dx, da])?.split_off(3)
+        } else {
+            dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?.split_off(4)
+        };
+        for (what, got, want) in [("dx", &got[0], &want), ("da", &got[1], &want_da)] {
             let name = shape.name(&named("linear_dx", form), &format!("{more} {what}"));
             checks.push(Check::new(name, &shape.floats(got), want, |x| tolerance + EPS * x.abs() + shape.storing(x)));
         }

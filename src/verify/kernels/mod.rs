@@ -27,23 +27,9 @@ use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::forms::Form;
+pub use crate::gpu::forms::Shape;
 use crate::gpu::kernels::{self, Kernel, Pass, Stored};
 use crate::model::{Layer, stride};
-
-/// What every kernel is tried with.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// Models side by side.
-    pub replicas: usize,
-    /// Samples of the pass.
-    pub rows: usize,
-    /// Features of a sample, or inputs of a layer.
-    pub inputs: usize,
-    /// Outputs of a layer, or classes.
-    pub outputs: usize,
-    /// How rows, and the weights that products read, lie in memory.
-    pub stored: Stored,
-}
 
 /// What lies in a buffer where the kernel must not write.
 const UNTOUCHED: f64 = -77.0;
