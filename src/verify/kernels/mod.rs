@@ -26,8 +26,8 @@ use crate::cpu;
 use crate::error::Result;
 use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::forms::Form;
 pub use crate::gpu::forms::Shape;
+use crate::gpu::forms::{Form, Variant};
 use crate::gpu::kernels::{self, Kernel, Pass, Stored};
 use crate::model::{Layer, stride};
 
@@ -102,6 +102,12 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
         }
         checks.extend(loss_scale(gpu, shape)?);
     }
+    // Long sums, which may be split; as many inputs as outputs, for a residual connection.
+    let long = shape(2, 3, 300, 300);
+    let mut forms = [kernels::linear, kernels::linear_dx].map(|k| all_forms(gpu, &k, long));
+    forms.iter_mut().for_each(|forms| forms.retain(|form| form.variant == Variant::Split));
+    checks.extend(linear(gpu, long, Activation::Silu, 0.3, &forms[0])?);
+    checks.extend(linear_dx(gpu, long, true, &forms[1])?);
     Ok(checks)
 }
 
