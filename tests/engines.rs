@@ -400,47 +400,48 @@ fn fused_updates_and_measured_forms_train_the_same() {
 }
 
 /// Sums that are split over workgroups train the same up to rounding, bit for bit the same again, and bit for bit for
-/// replicas.
+/// replicas: those of the products with the weights in small batches, those of the weight gradient in a large one.
 #[test]
 fn split_sums_train_the_same() {
     let Some(gpu) = common::gpu() else { return };
-    let setup = |replicas| {
-        let setup = setup(replicas, 64);
-        let model = Mlp::new(3072, &[37, 300], 10, Activation::Silu).unwrap();
-        Setup { model, ..setup }
-    };
-    let run = |replicas, forms| {
-        let options = Options { forms, ..Options::default() };
-        let mut engine = GpuEngine::new(common::gpu().unwrap(), setup(replicas), options).unwrap();
-        (train(&mut engine), engine.forms())
-    };
-    let (built_in, forms) = run(2, Forms::new());
-    // By kernel and shape, as `linear 64x3072x37`.
-    let split = |key: &str| {
-        let mut words = key.split(' ');
-        let base = kernels::ALL.iter().find(|kernel| words.clone().next() == Some(kernel.name)).unwrap();
-        let sizes: Vec<usize> = words.nth(1).unwrap().split('x').map(|n| n.parse().unwrap()).collect();
-        let shape = Shape { replicas: 2, rows: sizes[0], inputs: sizes[1], outputs: sizes[2], stored: Stored::F32 };
-        let lanes = gpu.description.subgroup[1].clamp(8, 64);
-        let mut candidates = Form::candidates(&gpu, base, shape, lanes).into_iter();
-        candidates.find(|form| form.variant == Variant::Split)
-    };
-    let recorded: Forms = forms
-        .iter()
-        .map(|(key, &choice)| (key.clone(), Choice { form: split(key).unwrap_or(choice.form), ..choice }))
-        .collect();
-    let is_split = |kernel: &str| {
-        let mut of = recorded.iter().filter(|(key, _)| key.starts_with(&format!("{kernel} ")));
-        of.any(|(_, choice)| choice.form.variant == Variant::Split)
-    };
-    assert!(is_split("linear") && is_split("linear_dx"), "{recorded:?}");
-
-    let (trained, used) = run(2, recorded.clone());
-    assert_eq!(used, recorded);
-    // As for the fused update: twelve steps, each rounding weights below 2 and moving them by a few times the rate times the
-    // last place of a gradient.
-    let far = built_in.weights[0][0].iter().zip(&trained.weights[0][0]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(far > 0.0 && far < 3e-5, "split sums are off by {far:e}");
-    assert!(run(2, recorded.clone()).0 == trained, "a recorded choice changes bits");
-    assert!(run(1, recorded).0 == trained.replica(0), "replicas change bits");
+    for (batch, of) in [(64, &["linear", "linear_dx"][..]), (330, &["linear_dw"])] {
+        let run = |replicas, forms| {
+            let model = Mlp::new(3072, &[37, 300], 10, Activation::Silu).unwrap();
+            let average = Average { ema: Some(EMA), ..Average::default() };
+            let setup = Setup { model, clip_norm: None, average, ..setup(replicas, batch) };
+            let options = Options { forms, ..Options::default() };
+            let mut engine = GpuEngine::new(common::gpu().unwrap(), setup, options).unwrap();
+            (train(&mut engine), engine.forms())
+        };
+        // By kernel and shape, as `linear 64x3072x37`.
+        let split = |key: &str| {
+            let mut words = key.split(' ');
+            let base = kernels::ALL.iter().find(|kernel| words.clone().next() == Some(kernel.name)).unwrap();
+            let sizes: Vec<usize> = words.nth(1).unwrap().split('x').map(|n| n.parse().unwrap()).collect();
+            let [rows, inputs, outputs] = sizes[..] else { panic!("{key}") };
+            let shape = Shape { replicas: 2, rows, inputs, outputs, stored: Stored::F32 };
+            let lanes = gpu.description.subgroup[1].clamp(8, 64);
+            let mut candidates = Form::candidates(&gpu, base, shape, lanes).into_iter();
+            candidates.find(|form| form.variant == Variant::Split)
+        };
+        let (built_in, forms) = run(2, Forms::new());
+        let choose = |(key, &choice): (&String, &Choice)| {
+            let form = split(key).filter(|_| of.iter().any(|name| key.split(' ').next() == Some(name)));
+            (key.clone(), Choice { form: form.unwrap_or(choice.form), ..choice })
+        };
+        let recorded: Forms = forms.iter().map(choose).collect();
+        let (trained, used) = run(2, recorded.clone());
+        for name in of {
+            let is_split =
+                |(key, choice): (&String, &Choice)| key.starts_with(&format!("{name} ")) && choice.form.parts > 1;
+            assert!(used.iter().any(is_split), "{used:?}");
+        }
+        // As for the fused update: twelve steps, each rounding weights below 2 and moving them by a few times the rate
+        // times the last place of a gradient.
+        let weights = built_in.weights[0][0].iter().zip(&trained.weights[0][0]);
+        let far = weights.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(far > 0.0 && far < 3e-5, "split sums are off by {far:e}");
+        assert!(run(2, recorded.clone()).0 == trained, "a recorded choice changes bits");
+        assert!(run(1, recorded).0 == trained.replica(0), "replicas change bits");
+    }
 }

@@ -193,6 +193,7 @@ fn every_form_of_the_products() {
             shape(2, 33, 30, 65),
             shape(1, 64, 17, 9),
             // Long sums, forward and back, which may be split.
+            shape(2, 260, 21, 10),
             shape(2, 5, 300, 21),
             shape(2, 5, 21, 300),
             shape(1, 1, 259, 259),

@@ -58,7 +58,7 @@ pub(super) struct Buffers {
     pub mean: Buffer,
     pub metrics: Buffer,
     pub parts: Buffer,
-    /// (PARTS, R, rows, width): of a product whose sums are split.
+    /// (PARTS, R, height, width): of a product whose sums are split.
     pub split: Buffer,
     pub passes: Buffer,
     pub coefficients: Buffer,
@@ -196,8 +196,8 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("channels".into(), setup.dataset.shape[0] as u64 * 8);
     add("metrics".into(), SLOTS as u64 * replicas * 16);
     add("parts".into(), replicas * u64::from(kernels::PARTS) * 4);
-    let can_split =
-        shapes(setup).any(|shape| [kernels::linear, kernels::linear_dx].iter().any(|k| can_split(k, shape)));
+    let can_split = shapes(setup)
+        .any(|shape| [kernels::linear, kernels::linear_dx, kernels::linear_dw].iter().any(|k| can_split(k, shape)));
     add("split".into(), if_asked(can_split, SPLIT_BYTES));
     add("scaling".into(), replicas * size_of::<kernels::Scaling>() as u64);
     add("passes".into(), PASSES as u64 * PASS_BYTES);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adapter::Gpu;
 use super::kernels::{self, Kernel, Stored};
+use crate::model::stride;
 
 /// One form of `linear`, `linear_dx` or `linear_dw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,18 +75,23 @@ const INVOCATIONS: u32 = 256;
 
 /// The most vec4s of a result, of all replicas, that workgroups may sum up parts of: more of them keep a device busy.
 const SPLIT_VEC4S: usize = 2048;
-/// The fewest vec4s of a sum that is split.
-const SPLIT_TERMS: usize = 64;
+/// The fewest terms of a sum that is split.
+const SPLIT_TERMS: usize = 256;
 /// The most parts.
 const MOST_PARTS: u32 = 16;
 /// Bytes of the buffer that holds the parts.
 pub(super) const SPLIT_BYTES: u64 = MOST_PARTS as u64 * SPLIT_VEC4S as u64 * 16;
 
-/// Whether the sums of `base`, one of `linear` and `linear_dx`, are few and long enough to be split.
+/// Whether the sums of a product are few and long enough to be split.
 pub(super) fn can_split(base: &Kernel, shape: Shape) -> bool {
-    let is_dx = base.name == kernels::linear_dx.name;
-    let (terms, width) = if is_dx { (shape.outputs, shape.inputs) } else { (shape.inputs, shape.outputs) };
-    shape.replicas * shape.rows * width.div_ceil(4) <= SPLIT_VEC4S && terms.div_ceil(4) >= SPLIT_TERMS
+    let Shape { replicas, rows, inputs, outputs, .. } = shape;
+    let (terms, height, width) = match base.name {
+        "linear" => (inputs, rows, outputs),
+        "linear_dx" => (outputs, rows, inputs),
+        // Behind the weights are the biases.
+        _ => (rows, stride(inputs) + 1, outputs),
+    };
+    replicas * height * width.div_ceil(4) <= SPLIT_VEC4S && terms >= SPLIT_TERMS
 }
 
 impl Form {
@@ -152,6 +158,7 @@ impl Form {
         let form =
             |rows, columns, lanes, slices| Self { variant: Variant::Plain, rows, columns, lanes, slices, parts: 1 };
         let broadcast = |rows, columns| Self { variant: Variant::Broadcast, ..form(rows, columns, lanes, 1) };
+        let split = |parts, of| Self { variant: Variant::Split, parts, ..of };
         let mut all = vec![built_in];
         let has_columns = base.name != kernels::linear_dx.name;
         let columns = if has_columns { 2 } else { 1 };
@@ -161,11 +168,13 @@ impl Form {
             if gpu.can_broadcast() && rows >= FEW_ROWS {
                 all.extend([4, 16].map(|rows| broadcast(rows, 2)));
             }
+            if can_split(base, shape) {
+                all.extend([split(8, form(2, 1, lanes, 1)), split(MOST_PARTS, form(1, 1, 8, 1))]);
+            }
         } else {
             let tile = |most: u32| rows.min(most);
             all.extend([form(tile(4), 1, lanes, 8), form(tile(2), 1, 8, 16), form(tile(8), columns, lanes, 1)]);
             if can_split(base, shape) {
-                let split = |parts, of| Self { variant: Variant::Split, parts, ..of };
                 all.extend([split(8, form(tile(4), 1, lanes, 8)), split(MOST_PARTS, form(tile(4), columns, lanes, 1))]);
             }
             if gpu.can_broadcast() && rows > FEW_ROWS {

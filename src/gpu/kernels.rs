@@ -127,6 +127,8 @@ kernels! {
     linear_dw [A, R, R, R, W, W, W], true;
     linear_dw_broadcast [A, R, R, R, W, W, W], true;
     linear_dw_cooperative [A, R, R, R, W, W, W], true;
+    linear_dw_split [A, R, R, W], true;
+    linear_dw_sum [A, R, R, W, W, W], false;
     norm_dw [A, R, R, R, W], false;
     batch_norm_dx [A, R, R, R, R, R, W], false;
     layer_norm_dx [A, R, R, R, W], false;

@@ -212,10 +212,20 @@ impl Builder<'_> {
         let params = if is_fused { &b.params } else { &b.grads };
         let buffers = [&b.a[l], &b.dz[l], &b.scaling, params, &b.state, &b.working];
         let linear_dw = |form: Form| {
+            let (x, _, replicas) = self.tiles(form, outputs);
+            let grid = (x, Extent::Fixed(inputs.div_ceil(form.rows)), replicas);
+            if form.variant == Variant::Split {
+                let [a, dz, scaling, params, state, working] = buffers;
+                let pipeline = self.compile_rows(&form.kernel(&kernels::linear_dw), &form.constants());
+                let first = self.op(&pipeline, "linear_dw", &args, &[a, dz, &b.split], grid).of_layer(l);
+                let pipeline = self.compile_rows(&kernels::linear_dw_sum, &of_sum(form, &rule));
+                let grid = self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Fixed(4 * inputs + 1));
+                let buffers = [&b.split, scaling, params, state, working];
+                let second = self.op(&pipeline, "linear_dw", &args, &buffers, grid);
+                return Op { updates: is_fused, then: Some(Box::new(second)), ..first };
+            }
             let pipeline =
                 self.compile_rows(&form.kernel(&kernels::linear_dw), &[&rule[..], &form.constants()].concat());
-            let x = Extent::Fixed(outputs.div_ceil(form.width()));
-            let grid = self.grid(x, Extent::Fixed(inputs.div_ceil(form.rows)));
             Op { updates: is_fused, ..self.op(&pipeline, "linear_dw", &args, &buffers, grid).of_layer(l) }
         };
         self.fastest(&kernels::linear_dw, self.setup.most_in_pass(), layer, name, linear_dw)

@@ -51,9 +51,9 @@ pub fn all_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
     Form::candidates(gpu, base, shape, PRODUCT_LANES)
 }
 
-/// The buffer that a split form's first pass writes, of results with rows of `width` values.
-fn parts(shape: Shape, form: Form, width: usize) -> Vec<u32> {
-    words(&vec![UNTOUCHED; form.parts as usize * shape.replicas * shape.rows * width])
+/// The buffer that a split form's first pass writes, of results with `height` rows of `width` values.
+fn parts(shape: Shape, form: Form, height: usize, width: usize) -> Vec<u32> {
+    words(&vec![UNTOUCHED; form.parts as usize * shape.replicas * height * width])
 }
 
 /// Constants and grid of a split form's second pass, of results with rows of `columns` vec4s.
@@ -139,7 +139,8 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
             let [params, a, y, slope] = buffers.clone();
             let constants = form.constants();
             let first = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
-            let parts = first.run(gpu, &[params.clone(), a.clone(), parts(shape, form, outputs)])?.remove(2);
+            let parts =
+                first.run(gpu, &[params.clone(), a.clone(), parts(shape, form, shape.rows, outputs)])?.remove(2);
             let (constants, grid) = second_pass(shape, form, args.outputs, &finish_constants);
             let kernel = shape.kernel(&kernels::linear_sum);
             let second = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
@@ -240,7 +241,7 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Res
             let [params, dz, slope, above, dx, da] = buffers.clone();
             let constants = form.constants();
             let first = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid);
-            let parts = first.run(gpu, &[params, dz, parts(shape, form, inputs)])?.remove(2);
+            let parts = first.run(gpu, &[params, dz, parts(shape, form, shape.rows, inputs)])?.remove(2);
             let (constants, grid) = second_pass(shape, form, args.inputs, &flags);
             let kernel = shape.kernel(&kernels::linear_dx_sum);
             let second = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid);
@@ -343,18 +344,31 @@ pub fn linear_dw(
     for &form in forms {
         let constants = [&rule[..], &form.constants()].concat();
         let columns = args.outputs.div_ceil(form.width());
-        let grid = [columns, args.inputs.div_ceil(form.rows), shape.replicas as u32];
+        let grid = [columns, args.inputs.div_ceil(form.rows), shape.replicas as u32 * form.parts];
         let kernel = shape.kernel(&form.kernel(&kernels::linear_dw));
-        let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
         let of_step = Coefficients { ema: EMA as f32, ..coefficients.into() };
-        let got = Dispatch { coefficients: &vec![of_step; shape.replicas], ..dispatch }.run(gpu, &buffers)?;
+        let of_step = vec![of_step; shape.replicas];
+        let got = if form.variant == Variant::Split {
+            let [a, dz, scaling, params, state, working] = buffers.clone();
+            let constants = form.constants();
+            let first = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
+            let parts = first.run(gpu, &[a, dz, parts(shape, form, inputs + 1, outputs)])?.remove(2);
+            let (constants, [x, _, z]) = second_pass(shape, form, args.outputs, &rule);
+            let kernel = shape.kernel(&kernels::linear_dw_sum);
+            let second = dispatch(&kernel, &constants, bytes_of(&args), pass, [x, inputs as u32 + 1, z]);
+            let buffers = [parts, scaling, params, state, working];
+            Dispatch { coefficients: &of_step, ..second }.run(gpu, &buffers)?.split_off(2)
+        } else {
+            let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
+            Dispatch { coefficients: &of_step, ..dispatch }.run(gpu, &buffers)?.split_off(3)
+        };
         let more =
             optimizer.map_or(if accumulate { " accumulated" } else { "" }.into(), |o| format!(" {:?}", o.rule()));
         let name = shape.name(&named("linear_dw", form), &more.to_lowercase());
-        let vectors: Vec<f64> = got[3..5].iter().flat_map(|b| floats(b)).collect();
+        let vectors: Vec<f64> = got[..2].iter().flat_map(|b| floats(b)).collect();
         checks.push(Check::new(name.clone(), &vectors, &want, bound));
         let stored = |x: f64| bound(x) + shape.storing(x);
-        checks.push(Check::new(name + " working", &shape.floats(&got[5]), &working, stored));
+        checks.push(Check::new(name + " working", &shape.floats(&got[2]), &working, stored));
     }
     Ok(checks)
 }

@@ -108,6 +108,13 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
     forms.iter_mut().for_each(|forms| forms.retain(|form| form.variant == Variant::Split));
     checks.extend(linear(gpu, long, Activation::Silu, 0.3, &forms[0])?);
     checks.extend(linear_dx(gpu, long, true, &forms[1])?);
+    let long = shape(2, 259, 21, 13);
+    let mut forms = all_forms(gpu, &kernels::linear_dw, long);
+    forms.retain(|form| form.variant == Variant::Split);
+    checks.extend(linear_dw(gpu, long, true, None, &forms)?);
+    for optimizer in [optimizers()[0], optimizers()[4]] {
+        checks.extend(linear_dw(gpu, long, false, Some(optimizer), &forms)?);
+    }
     Ok(checks)
 }
 
