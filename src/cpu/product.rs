@@ -5,9 +5,10 @@
 use std::ops::Range;
 
 use gemm::{Parallelism, gemm};
+use rayon::prelude::*;
 
 use super::linear_dx::pass_on;
-use super::{Finish, Real, activate, tiles};
+use super::{Dropout, Finish, Real, activate, tiles, wide};
 use crate::model::{Layer, stride};
 
 /// As [`linear`](super::linear()).
@@ -23,20 +24,28 @@ pub(super) fn linear<T: Real>(
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     let rows = a.len() / inputs;
     let bias = &params[layer.bias..][..outputs];
-    y.chunks_exact_mut(outputs).for_each(|y| y.copy_from_slice(bias));
-    product(Matrix::new(a, rows, inputs), weight(layer, params), true, y, parallel);
-    // Dropout counts the rows of the pass.
-    if parallel && finish.dropout.is_none() && y.len() > HALVED {
-        let half = rows / 2;
-        let (a0, a1) = a.split_at(half * inputs);
-        let ((y0, y1), (slope0, slope1)) = (y.split_at_mut(half * outputs), slope.split_at_mut(half * outputs));
-        rayon::join(|| activate(finish, outputs, a0, y0, slope0), || activate(finish, outputs, a1, y1, slope1));
+    product(Matrix::new(a, rows, inputs), weight(layer, params), false, y, parallel);
+    let finish = |part: usize, y: &mut [T], slope: &mut [T]| {
+        let row = part * AT_ONCE;
+        let dropout = finish.dropout.map(|dropout| Dropout { first: dropout.first + row as u32, ..dropout });
+        for y in y.chunks_exact_mut(outputs) {
+            wide(|| y.iter_mut().zip(bias).for_each(|(y, &bias)| *y += bias));
+        }
+        activate(&Finish { dropout, ..*finish }, outputs, &a[row * inputs..], y, slope);
+    };
+    let part = AT_ONCE * outputs;
+    if parallel && y.len() > HALVED {
+        let parts = y.par_chunks_mut(part).zip(slope.par_chunks_mut(part)).enumerate();
+        parts.for_each(|(part, (y, slope))| finish(part, y, slope));
     } else {
-        activate(finish, outputs, a, y, slope);
+        let parts = y.chunks_mut(part).zip(slope.chunks_mut(part)).enumerate();
+        parts.for_each(|(part, (y, slope))| finish(part, y, slope));
     }
 }
 
-/// Outputs of a layer above which two threads share the activation.
+/// Rows that get their bias and go through the activation while they are in the nearest cache.
+const AT_ONCE: usize = 32;
+/// Values of a layer above which two threads share what follows the product.
 const HALVED: usize = 1 << 15;
 
 /// As [`linear_dx`](super::linear_dx()).
@@ -66,7 +75,13 @@ pub(super) fn linear_dx<T: Real>(
     } else {
         product(Matrix::new(dz, rows, outputs), weight(layer, params).transposed(), false, dx, parallel);
     }
-    pass_on(slope, above, dx, da);
+    if parallel && above.is_none() && da.is_none() && dx.len() > HALVED {
+        let half = dx.len() / 2;
+        let ((dx0, dx1), (slope0, slope1)) = (dx.split_at_mut(half), slope.split_at(half));
+        rayon::join(|| pass_on(slope0, None, dx0, None), || pass_on(slope1, None, dx1, None));
+    } else {
+        pass_on(slope, above, dx, da);
+    }
 }
 
 /// As [`linear_dw`](super::linear_dw()).

@@ -12,6 +12,9 @@ use super::{Real, wide};
 pub(super) const ROWS: usize = 8;
 
 /// Samples that a tile is summed up over before it is stored, so that their part of dz stays in the nearest caches.
+///
+/// On two cores of a Zen 4, a step of 784-256-128-10 at batch 2048: 12.0 ms, as with 256; 13.5 with weight gradients by the
+/// library, which copies what it packs.
 pub(super) const AT_ONCE: usize = 128;
 
 /// Batches of fewer samples are summed up row by row, since a tile would hardly be filled before it is stored.
