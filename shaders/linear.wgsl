@@ -71,7 +71,7 @@ const ROWS: u32 = 16u;
 const COLUMNS: u32 = 2u;
 
 // What all slices but the first summed up.
-var<workgroup> parts: array<vec4<f32>, LANES * ROWS * COLUMNS * (SLICES - 1u) + 1u>;
+var<workgroup> slices: array<vec4<f32>, LANES * ROWS * COLUMNS * (SLICES - 1u) + 1u>;
 
 @compute @workgroup_size(LANES, SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
@@ -116,7 +116,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         if lane.y > 0u {
             for (var i = 0u; i < ROWS; i++) {
                 for (var j = 0u; j < COLUMNS; j++) {
-                    parts[(((lane.y - 1u) * ROWS + i) * COLUMNS + j) * LANES + lane.x] = z[i][j];
+                    slices[(((lane.y - 1u) * ROWS + i) * COLUMNS + j) * LANES + lane.x] = z[i][j];
                 }
             }
         }
@@ -127,7 +127,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         for (var s = 0u; s < SLICES - 1u; s++) {
             for (var i = 0u; i < ROWS; i++) {
                 for (var j = 0u; j < COLUMNS; j++) {
-                    z[i][j] += parts[((s * ROWS + i) * COLUMNS + j) * LANES + lane.x];
+                    z[i][j] += slices[((s * ROWS + i) * COLUMNS + j) * LANES + lane.x];
                 }
             }
         }

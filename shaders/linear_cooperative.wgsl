@@ -76,9 +76,9 @@ const TILE: u32 = ROWS * COLUMNS; // vec4s
 const DOWN: u32 = ROWS / SIDE;
 const ACROSS: u32 = 4u * COLUMNS / SIDE;
 
-var<workgroup> a_stage: array<f16, SLICES * ROWS * DEPTH>;             // (SLICES, ROWS, DEPTH)
-var<workgroup> w_stage: array<f16, SLICES * DEPTH * 4u * COLUMNS>;     // (SLICES, DEPTH, COLUMNS)
-var<workgroup> parts: array<f32, SLICES * 4u * TILE>;        // (SLICES, ROWS, COLUMNS)
+var<workgroup> a_stage: array<f16, SLICES * ROWS * DEPTH>;         // (SLICES, ROWS, DEPTH)
+var<workgroup> w_stage: array<f16, SLICES * DEPTH * 4u * COLUMNS>; // (SLICES, DEPTH, COLUMNS)
+var<workgroup> slices: array<f32, SLICES * 4u * TILE>;             // (SLICES, ROWS, COLUMNS)
 
 @compute @workgroup_size(LANES * SLICES)
 fn main(
@@ -89,7 +89,7 @@ fn main(
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
-    // Subgroups may be smaller than LANES; what is more then does what another does.
+    // Where subgroups are smaller than LANES there are more, which do what another does: WGSL lets none stand aside.
     let slice = subgroup % SLICES;
 
     var z: array<array<coop_mat8x8<f32, C>, ACROSS>, DOWN>;
@@ -136,7 +136,7 @@ fn main(
     }
     for (var i = 0u; i < DOWN; i++) {
         for (var j = 0u; j < ACROSS; j++) {
-            coopStoreT(z[i][j], &parts[((slice * ROWS + i * SIDE) * ACROSS + j) * SIDE], 4u * COLUMNS);
+            coopStoreT(z[i][j], &slices[((slice * ROWS + i * SIDE) * ACROSS + j) * SIDE], 4u * COLUMNS);
         }
     }
     workgroupBarrier();
@@ -165,13 +165,13 @@ fn main(
 fn sum(i: u32) -> vec4<f32> {
     var total = vec4<f32>();
     for (var s = 0u; s < SLICES; s++) {
-        total += part(s * TILE + i);
+        total += slice_at(s * TILE + i);
     }
     return total;
 }
 
-fn part(i: u32) -> vec4<f32> {
-    return vec4(parts[4u * i], parts[4u * i + 1u], parts[4u * i + 2u], parts[4u * i + 3u]);
+fn slice_at(i: u32) -> vec4<f32> {
+    return vec4(slices[4u * i], slices[4u * i + 1u], slices[4u * i + 2u], slices[4u * i + 3u]);
 }
 
 // What multiplies four outputs of a row.

@@ -90,9 +90,9 @@ const TILE: u32 = 4u * ROWS * COLUMNS; // vec4s
 const DOWN: u32 = 4u * ROWS / SIDE;
 const ACROSS: u32 = 4u * COLUMNS / SIDE;
 
-var<workgroup> a_stage: array<f16, SLICES * DEPTH * 4u * ROWS>;            // (SLICES, DEPTH, ROWS)
-var<workgroup> dz_stage: array<f16, SLICES * DEPTH * 4u * COLUMNS>;        // (SLICES, DEPTH, COLUMNS)
-var<workgroup> parts: array<f32, SLICES * 4u * TILE>;       // (SLICES, 4 ROWS, COLUMNS)
+var<workgroup> a_stage: array<f16, SLICES * DEPTH * 4u * ROWS>;     // (SLICES, DEPTH, ROWS)
+var<workgroup> dz_stage: array<f16, SLICES * DEPTH * 4u * COLUMNS>; // (SLICES, DEPTH, COLUMNS)
+var<workgroup> slices: array<f32, SLICES * 4u * TILE>;              // (SLICES, 4 ROWS, COLUMNS)
 
 var<private> vector: u32; // vec4s of one vector of state
 var<private> is_skipped: bool; // its gradients overflowed
@@ -106,7 +106,7 @@ fn main(
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
-    // Subgroups may be smaller than LANES; what is more then does what another does.
+    // Where subgroups are smaller than LANES there are more, which do what another does: WGSL lets none stand aside.
     let slice = subgroup % SLICES;
 
     var dw: array<array<coop_mat8x8<f32, C>, ACROSS>, DOWN>;
@@ -155,7 +155,7 @@ fn main(
     }
     for (var i = 0u; i < DOWN; i++) {
         for (var j = 0u; j < ACROSS; j++) {
-            coopStoreT(dw[i][j], &parts[((slice * 4u * ROWS + i * SIDE) * ACROSS + j) * SIDE], 4u * COLUMNS);
+            coopStoreT(dw[i][j], &slices[((slice * 4u * ROWS + i * SIDE) * ACROSS + j) * SIDE], 4u * COLUMNS);
         }
     }
     workgroupBarrier();
@@ -178,14 +178,14 @@ fn main(
     }
     workgroupBarrier();
     for (var c = 0u; c < 4u; c++) {
-        parts[4u * index + c] = db[c];
+        slices[4u * index + c] = db[c];
     }
     workgroupBarrier();
     let output = first_column + index;
     if index < COLUMNS && output < args.outputs {
         db = vec4<f32>();
         for (var i = index; i < LANES * SLICES; i += COLUMNS) {
-            db += part(i);
+            db += slice_at(i);
         }
         var c_bias = c;
         if args.bias >= args.decayed {
@@ -200,13 +200,13 @@ fn main(
 fn sum(i: u32) -> vec4<f32> {
     var total = vec4<f32>();
     for (var s = 0u; s < SLICES; s++) {
-        total += part(s * TILE + i);
+        total += slice_at(s * TILE + i);
     }
     return total;
 }
 
-fn part(i: u32) -> vec4<f32> {
-    return vec4(parts[4u * i], parts[4u * i + 1u], parts[4u * i + 2u], parts[4u * i + 3u]);
+fn slice_at(i: u32) -> vec4<f32> {
+    return vec4(slices[4u * i], slices[4u * i + 1u], slices[4u * i + 2u], slices[4u * i + 3u]);
 }
 
 // Writes the gradient of vec4 `at`, or uses it up.

@@ -47,7 +47,7 @@ override KEEP: bool = false;
 const ROWS: u32 = 16u;
 
 // What all slices but the first summed up.
-var<workgroup> parts: array<vec4<f32>, LANES * ROWS * (SLICES - 1u) + 1u>;
+var<workgroup> slices: array<vec4<f32>, LANES * ROWS * (SLICES - 1u) + 1u>;
 
 @compute @workgroup_size(LANES, SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
@@ -82,7 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     if SLICES > 1u {
         if lane.y > 0u {
             for (var i = 0u; i < ROWS; i++) {
-                parts[((lane.y - 1u) * ROWS + i) * LANES + lane.x] = sum[i];
+                slices[((lane.y - 1u) * ROWS + i) * LANES + lane.x] = sum[i];
             }
         }
         workgroupBarrier();
@@ -91,7 +91,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         }
         for (var s = 0u; s < SLICES - 1u; s++) {
             for (var i = 0u; i < ROWS; i++) {
-                sum[i] += parts[(s * ROWS + i) * LANES + lane.x];
+                sum[i] += slices[(s * ROWS + i) * LANES + lane.x];
             }
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::average::{Average, Take};
 use crate::data::{Augment, Dataset, Part};
 use crate::error::{Error, Result};
-use crate::gpu::forms::Forms;
+use crate::gpu::forms::{Forms, MOST_PARTS};
 use crate::loss::Loss;
 use crate::model::{Layout, Mlp, NORM_MOMENTUM, Norm};
 use crate::optimizer::{Decay, Optimizer};
@@ -56,9 +56,9 @@ pub struct Setup {
 pub const MAX_PASS: usize = 2048;
 
 /// WebGPU's core limit of workgroups in one dimension.
-const MAX_REPLICAS: usize = 65_535;
-/// The same limit.
 const MOST_ROWS: usize = 65_535;
+/// The same limit, for each of the parts that sums may be split into.
+const MAX_REPLICAS: usize = MOST_ROWS / MOST_PARTS as usize;
 
 /// The fewest samples for which an engine makes room, so that evaluation after a step of one sample is not slow.
 const MIN_ROOM: usize = 512;
@@ -372,6 +372,8 @@ pub struct Timed {
     pub name: String,
     /// By the device's clock.
     pub seconds: f64,
+    /// Dispatches: one, or two where sums are split.
+    pub dispatches: usize,
     /// Floating-point operations.
     pub flops: f64,
     /// Bytes read and written, each value once.

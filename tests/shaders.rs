@@ -103,7 +103,9 @@ fn probes_are_valid() {
     for probe in PROBES {
         let module = naga::front::wgsl::parse_str(probe.source)
             .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(probe.source, probe.name)));
-        Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX)
+        let capabilities = Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP;
+        Validator::new(ValidationFlags::all(), capabilities)
+            .subgroup_stages(ShaderStages::COMPUTE)
             .validate(&module)
             .unwrap_or_else(|error| panic!("{}: {}", probe.name, error.emit_to_string(probe.source)));
     }
@@ -263,7 +265,10 @@ fn functions_of_one_name_are_alike() {
     assert_eq!(accumulate(kernels::linear_dw), accumulate(kernels::linear_dw_broadcast));
     assert_eq!(accumulate(kernels::linear_dw), accumulate(kernels::linear_dw_split));
     for kernel in [kernels::linear_dx_cooperative, kernels::linear_dw_cooperative] {
-        assert_eq!(functions(kernels::linear_cooperative, &["sum", "part"]), functions(kernel, &["sum", "part"]));
+        assert_eq!(
+            functions(kernels::linear_cooperative, &["sum", "slice_at"]),
+            functions(kernel, &["sum", "slice_at"])
+        );
     }
     for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
         assert_eq!(functions(kernels::linear_dw, &["keep", "average"]), functions(update, &["keep", "average"]));

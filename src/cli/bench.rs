@@ -192,9 +192,9 @@ fn profile_table(profile: &[Timed], limits: &Limits, mixed: bool) -> String {
             percent(of_limit),
         ]
     };
-    rows.extend(profile.iter().map(|t| row(&t.name, t.seconds, t.flops, t.bytes, 1)));
+    rows.extend(profile.iter().map(|t| row(&t.name, t.seconds, t.flops, t.bytes, t.dispatches)));
     let sum = |f: fn(&Timed) -> f64| profile.iter().map(f).sum();
-    rows.push(row("all", total, sum(|t| t.flops), sum(|t| t.bytes), profile.len()));
+    rows.push(row("all", total, sum(|t| t.flops), sum(|t| t.bytes), profile.iter().map(|t| t.dispatches).sum()));
     table(&rows)
 }
 

@@ -26,14 +26,14 @@ pub(super) fn linear<T: Real>(
     let bias = &params[layer.bias..][..outputs];
     product(Matrix::new(a, rows, inputs), weight(layer, params), false, y, parallel);
     let finish = |part: usize, y: &mut [T], slope: &mut [T]| {
-        let row = part * AT_ONCE;
+        let row = part * ROWS_AT_ONCE;
         let dropout = finish.dropout.map(|dropout| Dropout { first: dropout.first + row as u32, ..dropout });
         for y in y.chunks_exact_mut(outputs) {
             wide(|| y.iter_mut().zip(bias).for_each(|(y, &bias)| *y += bias));
         }
         activate(&Finish { dropout, ..*finish }, outputs, &a[row * inputs..], y, slope);
     };
-    let part = AT_ONCE * outputs;
+    let part = ROWS_AT_ONCE * outputs;
     if parallel && y.len() > HALVED {
         let parts = y.par_chunks_mut(part).zip(slope.par_chunks_mut(part)).enumerate();
         parts.for_each(|(part, (y, slope))| finish(part, y, slope));
@@ -44,8 +44,8 @@ pub(super) fn linear<T: Real>(
 }
 
 /// Rows that get their bias and go through the activation while they are in the nearest cache.
-const AT_ONCE: usize = 32;
-/// Values of a layer above which two threads share what follows the product.
+const ROWS_AT_ONCE: usize = 32;
+/// Values of a layer above which threads share what follows the product.
 const HALVED: usize = 1 << 15;
 
 /// As [`linear_dx`](super::linear_dx()).
@@ -144,7 +144,7 @@ pub(super) fn linear_dw_update<T: Real>(
         1
     };
     // All samples at once leave nothing to come back for.
-    let tiles = if samples <= tiles::AT_ONCE { 1 } else { (BLOCK / outputs / tiles::ROWS).max(1) };
+    let tiles = if samples <= tiles::DEPTH { 1 } else { (BLOCK / outputs / tiles::ROWS).max(1) };
     let blocks = Blocks { a, dz, inputs, outputs, rows: tiles * tiles::ROWS, update };
     blocks.run(0..inputs, scratch, vectors, threads);
 }
@@ -196,7 +196,7 @@ impl<T: Real, F: Fn(&[T], &mut [&mut [T]]) + Sync> Blocks<'_, T, F> {
     fn gradient<'s>(&self, first: usize, count: usize, scratch: &'s mut [T]) -> &'s [T] {
         let Self { a, dz, inputs, outputs, .. } = *self;
         let g = &mut scratch[..count * outputs];
-        let parts = a.chunks(tiles::AT_ONCE * inputs).zip(dz.chunks(tiles::AT_ONCE * outputs));
+        let parts = a.chunks(tiles::DEPTH * inputs).zip(dz.chunks(tiles::DEPTH * outputs));
         for (part, (a, dz)) in parts.enumerate() {
             for (i, g) in g.chunks_mut(tiles::ROWS * outputs).enumerate() {
                 tiles::gradient_rows(a, inputs, first + i * tiles::ROWS, dz, outputs, part > 0, g);
@@ -337,7 +337,9 @@ mod tests {
     }
 
     fn library_and_twin_agree<T: Real>(eps: f64) {
-        for (rows, inputs, outputs) in [(1, 1, 1), (1, 130, 9), (7, 33, 5), (32, 64, 64), (65, 17, 130)] {
+        // The last has enough outputs that threads share what follows the product.
+        for (rows, inputs, outputs) in [(1, 1, 1), (1, 130, 9), (7, 33, 5), (32, 64, 64), (65, 17, 130), (1100, 20, 33)]
+        {
             let (k, n) = (stride(inputs), stride(outputs));
             let layer = Layer { inputs, outputs, weight: 8, bias: 8 + k * n, ..Layer::default() };
             let params: Vec<T> = random(1, 8 + k * n + n);
@@ -346,7 +348,8 @@ mod tests {
             for parallel in [false, true] {
                 let mut y = [vec![T::of(9.0); rows * n], vec![T::of(8.0); rows * n]];
                 let mut slopes = y.clone();
-                let tanh = Finish { activation: Activation::Tanh, ..Finish::default() };
+                let dropout = Some(Dropout { rate: 0.25, ..Dropout::default() });
+                let tanh = Finish { activation: Activation::Tanh, dropout, residual: k == n };
                 linear(&layer, &tanh, &params, &a, &mut y[0], &mut slopes[0], parallel);
                 super::super::linear(&layer, &tanh, &params, &a, &mut y[1], &mut slopes[1]);
                 close("linear", &y[0], &y[1], k, eps);

@@ -1,4 +1,5 @@
-//! Two of the matrix products for batches too small for a library, which packs what is used but once or twice.
+//! The weight gradient of any batch, which is used up tile by tile, and the input gradient of batches too small for a
+//! library, which packs what is used but once or twice.
 
 #![allow(clippy::needless_range_loop, reason = "iterators would keep vectors from their registers")]
 
@@ -15,7 +16,7 @@ pub(super) const ROWS: usize = 8;
 ///
 /// On two cores of a Zen 4, a step of 784-256-128-10 at batch 2048: 12.0 ms, as with 256; 13.5 with weight gradients by the
 /// library, which copies what it packs.
-pub(super) const AT_ONCE: usize = 128;
+pub(super) const DEPTH: usize = 128;
 
 /// Batches of fewer samples are summed up row by row, since a tile would hardly be filled before it is stored.
 const FEW_TO_SUM: usize = 8;
@@ -23,7 +24,7 @@ const FEW_TO_SUM: usize = 8;
 /// `out[i, j] = Σ_s a[s, first + i] dz[s, j]`, added to what is there if `accumulate`: [`ROWS`] rows of a weight gradient, or
 /// those that are left.
 ///
-/// `a` is `(samples, inputs)`, `dz` is `(samples, outputs)`, `out` is `(rows, outputs)`; at most [`AT_ONCE`] samples.
+/// `a` is `(samples, inputs)`, `dz` is `(samples, outputs)`, `out` is `(rows, outputs)`; at most [`DEPTH`] samples.
 pub(super) fn gradient_rows<T: Real>(
     a: &[T],
     inputs: usize,
@@ -42,7 +43,7 @@ pub(super) fn gradient_rows<T: Real>(
         }
         return;
     }
-    let mut packed = [[T::default(); ROWS]; AT_ONCE];
+    let mut packed = [[T::default(); ROWS]; DEPTH];
     for (packed, a) in packed.iter_mut().zip(a.chunks_exact(inputs)) {
         if let Some(a) = a[first..].first_chunk() {
             *packed = *a;

@@ -58,8 +58,9 @@ fn describe(index: usize, adapter: &Adapter) -> Description {
         (Features::SUBGROUP, "subgroups"),
         (Features::TIMESTAMP_QUERY, "timestamps"),
         (Features::IMMEDIATES, "immediates"),
-        (Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrices"),
     ];
+    let mut found: Vec<_> = known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, name)| *name).collect();
+    found.extend(cooperative(adapter).map(|_| "cooperative matrices"));
     Description {
         index,
         hardware: info.device_type != DeviceType::Cpu,
@@ -71,7 +72,7 @@ fn describe(index: usize, adapter: &Adapter) -> Description {
         buffer_bytes: limits.max_buffer_size,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         invocations: limits.max_compute_invocations_per_workgroup,
-        features: known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, name)| *name).collect(),
+        features: found,
     }
 }
 
@@ -128,8 +129,8 @@ impl Gpu {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if cooperative.is_some() {
             required_features |= Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-            // SAFETY: what is experimental is used in the cooperative variants of the products alone, which are held to
-            // their twin on every device by `verify` and the tests, and only load and store workgroup memory by it.
+            // SAFETY: what is experimental is used in the cooperative variants of the products, which only load and store
+            // workgroup memory by it and are held to their twin on the device before they are used, and in a probe.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let label = Some("thalweg");

@@ -3,7 +3,7 @@
 use wgpu::{Buffer, BufferUsages};
 
 use super::adapter::Gpu;
-use super::forms::{SPLIT_BYTES, Shape, can_split};
+use super::forms::{Shape, split_bytes};
 use super::kernels::{self, PASS_BYTES, Stored};
 use crate::data::{Dataset, Features, Part, QUANTILES, Samples};
 use crate::engine::{Allocation, Setup, Slot};
@@ -57,8 +57,9 @@ pub(super) struct Buffers {
     /// The predictions of an ensemble.
     pub mean: Buffer,
     pub metrics: Buffer,
-    pub parts: Buffer,
-    /// (PARTS, R, height, width): of a product whose sums are split.
+    /// (R, 64): sums of squares, for the gradient's norm.
+    pub squares: Buffer,
+    /// (parts, R, height, width): of a product whose sums are split.
     pub split: Buffer,
     pub passes: Buffer,
     pub coefficients: Buffer,
@@ -114,7 +115,7 @@ impl Buffers {
             mix: allocate("mix")?,
             mean: allocate("mean")?,
             metrics: allocate("metrics")?,
-            parts: allocate("parts")?,
+            squares: allocate("squares")?,
             split: allocate("split")?,
             passes: allocate("passes")?,
             coefficients: allocate("coefficients")?,
@@ -195,10 +196,10 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("order".into(), replicas * setup.dataset.train.len() as u64 * 4);
     add("channels".into(), setup.dataset.shape[0] as u64 * 8);
     add("metrics".into(), SLOTS as u64 * replicas * 16);
-    add("parts".into(), replicas * u64::from(kernels::PARTS) * 4);
-    let can_split = shapes(setup)
-        .any(|shape| [kernels::linear, kernels::linear_dx, kernels::linear_dw].iter().any(|k| can_split(k, shape)));
-    add("split".into(), if_asked(can_split, SPLIT_BYTES));
+    add("squares".into(), replicas * u64::from(kernels::PARTS) * 4);
+    let products = [kernels::linear, kernels::linear_dx, kernels::linear_dw];
+    let split = shapes(setup).flat_map(|shape| products.map(|product| split_bytes(&product, shape))).max().unwrap_or(0);
+    add("split".into(), (replicas * split).max(UNUSED_BYTES));
     add("scaling".into(), replicas * size_of::<kernels::Scaling>() as u64);
     add("passes".into(), PASSES as u64 * PASS_BYTES);
     add("coefficients".into(), (SLOTS * size_of::<kernels::Coefficients>()) as u64 * replicas);

@@ -263,7 +263,7 @@ impl<'a> Builder<'a> {
             .map(|(entry_point, groups)| {
                 let pipeline = kernels::grad_norm.compile(self.gpu, &self.step_layout, entry_point, &[]);
                 let grid = self.grid(Extent::Fixed(groups), Extent::Fixed(1));
-                self.op(&pipeline, "grad_norm", &args, &[&b.grads, &b.parts, &b.scaling, &b.metrics], grid)
+                self.op(&pipeline, "grad_norm", &args, &[&b.grads, &b.squares, &b.scaling, &b.metrics], grid)
             })
             .into()
     }

@@ -1,5 +1,5 @@
-//! The forms of a matrix product: how it is cut into workgroups. All compute the same, and with the same slices to the same
-//! bits; which is the fastest depends on the device and the shape, so it is measured there.
+//! The forms of a matrix product: how it is cut into workgroups. All compute the same, and with the same slices and parts to
+//! the same bits, but for cooperative ones; which is the fastest depends on the device and the shape, so it is measured there.
 
 use std::collections::BTreeMap;
 
@@ -73,25 +73,26 @@ pub type Forms = BTreeMap<String, Choice>;
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const INVOCATIONS: u32 = 256;
 
-/// The most vec4s of a result, of all replicas, that workgroups may sum up parts of: more of them keep a device busy.
+/// The most vec4s of a result that workgroups may sum up parts of: more of them keep a device busy.
 const SPLIT_VEC4S: usize = 2048;
 /// The fewest terms of a sum that is split.
 const SPLIT_TERMS: usize = 256;
 /// The most parts.
-const MOST_PARTS: u32 = 16;
-/// Bytes of the buffer that holds the parts.
-pub(super) const SPLIT_BYTES: u64 = MOST_PARTS as u64 * SPLIT_VEC4S as u64 * 16;
+pub(crate) const MOST_PARTS: u32 = 16;
 
-/// Whether the sums of a product are few and long enough to be split.
-pub(super) fn can_split(base: &Kernel, shape: Shape) -> bool {
-    let Shape { replicas, rows, inputs, outputs, .. } = shape;
+/// Bytes that the parts of a product's sums take for each replica; 0 where they are too many or too short to be split.
+///
+/// The number of replicas has no say, so that a replica has the same bits among any.
+pub(super) fn split_bytes(base: &Kernel, shape: Shape) -> u64 {
+    let Shape { rows, inputs, outputs, .. } = shape;
     let (terms, height, width) = match base.name {
         "linear" => (inputs, rows, outputs),
         "linear_dx" => (outputs, rows, inputs),
         // Behind the weights are the biases.
         _ => (rows, stride(inputs) + 1, outputs),
     };
-    replicas * height * width.div_ceil(4) <= SPLIT_VEC4S && terms >= SPLIT_TERMS
+    let vec4s = height * width.div_ceil(4);
+    if vec4s <= SPLIT_VEC4S && terms >= SPLIT_TERMS { u64::from(MOST_PARTS) * vec4s as u64 * 16 } else { 0 }
 }
 
 impl Form {
@@ -168,13 +169,13 @@ impl Form {
             if gpu.can_broadcast() && rows >= FEW_ROWS {
                 all.extend([4, 16].map(|rows| broadcast(rows, 2)));
             }
-            if can_split(base, shape) {
+            if split_bytes(base, shape) > 0 {
                 all.extend([split(8, form(2, 1, lanes, 1)), split(MOST_PARTS, form(1, 1, 8, 1))]);
             }
         } else {
             let tile = |most: u32| rows.min(most);
             all.extend([form(tile(4), 1, lanes, 8), form(tile(2), 1, 8, 16), form(tile(8), columns, lanes, 1)]);
-            if can_split(base, shape) {
+            if split_bytes(base, shape) > 0 {
                 all.extend([split(8, form(tile(4), 1, lanes, 8)), split(MOST_PARTS, form(tile(4), columns, lanes, 1))]);
             }
             if gpu.can_broadcast() && rows > FEW_ROWS {
@@ -200,21 +201,8 @@ impl Form {
     /// The forms of the cooperative variant; none for rows that are not halves of the device's own type, or where the
     /// device has no such matrices.
     fn cooperative(gpu: &Gpu, base: &Kernel, stored: Stored) -> Vec<Self> {
-        let Some(side) = gpu.cooperative.filter(|_| stored == Stored::F16) else { return Vec::new() };
-        let unit = if base.name == kernels::linear_dw.name { 4 } else { 1 };
-        let mut forms = Vec::new();
-        // Fragments of a subgroup, down and across, and subgroups: large tiles to load less, small ones with many slices
-        // for a small result.
-        for (down, across, slices) in [(2, 2, 2), (2, 4, 1), (2, 2, 1), (1, 2, 2), (1, 1, 4)] {
-            let (rows, columns, lanes) = (down * side / unit, across * side / 4, gpu.description.subgroup[1]);
-            // Two fragments deep, both factors' stages in halves, and the sums.
-            let bytes = slices * side * side * (4 * (down + across) + 4 * down * across);
-            let is_whole = lanes.is_multiple_of(columns);
-            if bytes <= WORKGROUP_BYTES && lanes * slices <= INVOCATIONS && is_whole {
-                forms.push(Self { variant: Variant::Cooperative(side), rows, columns, lanes, slices, parts: 1 });
-            }
-        }
-        forms
+        let of = |side| cooperative(side, gpu.description.subgroup[1], base.name == kernels::linear_dw.name);
+        gpu.cooperative.filter(|_| stored == Stored::F16).map(of).unwrap_or_default()
     }
 
     /// Whether any device can run it.
@@ -224,6 +212,56 @@ impl Form {
     }
 }
 
+/// The forms of a cooperative variant with fragments of `side` rows and columns, on subgroups of `lanes`.
+fn cooperative(side: u32, lanes: u32, is_dw: bool) -> Vec<Form> {
+    let unit = if is_dw { 4 } else { 1 };
+    let mut forms = Vec::new();
+    // Fragments of a subgroup, down and across, and subgroups: large tiles to load less, small ones with many slices for a
+    // small result.
+    for (down, across, slices) in [(2, 2, 2), (2, 4, 1), (2, 2, 1), (1, 2, 2), (1, 1, 4)] {
+        let (rows, columns) = (down * side / unit, across * side / 4);
+        // Two fragments deep, both factors' stages in halves, and the sums.
+        let bytes = slices * side * side * (4 * (down + across) + 4 * down * across);
+        // For the bias, every invocation stages always the same column, and has one vec4 of the sums' memory.
+        let can_sum_bias = lanes.is_multiple_of(columns) && lanes <= down * side * columns;
+        if bytes <= WORKGROUP_BYTES && lanes * slices <= INVOCATIONS && (can_sum_bias || !is_dw) {
+            forms.push(Form { variant: Variant::Cooperative(side), rows, columns, lanes, slices, parts: 1 });
+        }
+    }
+    forms
+}
+
 /// Passes of fewer rows are not worth handing rows round: at batch 1 `linear 0` of 3072-512-256-10 takes 0.9 ms instead of
 /// 4.1 on the software driver.
 const FEW_ROWS: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a cooperative kernel stores lies in its workgroup memory, and that in WebGPU's core limits, for all that devices
+    /// may offer.
+    #[test]
+    fn cooperative_forms_fit_every_subgroup() {
+        for side in [8, 16] {
+            for lanes in [4, 8, 16, 32, 64, 128] {
+                for is_dw in [false, true] {
+                    let forms = cooperative(side, lanes, is_dw);
+                    assert!(!forms.is_empty(), "{side} {lanes} {is_dw}");
+                    for form in forms {
+                        let Form { rows, columns, slices, .. } = form;
+                        let rows = if is_dw { 4 * rows } else { rows };
+                        let (stage, sums) = (2 * side * 2 * (rows + 4 * columns), 16 * rows * columns);
+                        assert!(slices * (stage + sums) <= 16 << 10, "{form:?}");
+                        assert!(lanes * slices <= 256, "{form:?}");
+                        assert!(rows.is_multiple_of(side) && (4 * columns).is_multiple_of(side), "{form:?}");
+                        if is_dw {
+                            assert!(16 * lanes * slices <= slices * sums, "{form:?}: the bias's sums fit");
+                            assert!((lanes * slices).is_multiple_of(columns), "{form:?}: a column each");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

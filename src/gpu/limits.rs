@@ -7,6 +7,7 @@ use wgpu::{Buffer, BufferUsages, ComputePipeline, Features};
 
 use super::adapter::Gpu;
 use super::kernels::{SIDE, with_side};
+use super::readback::read_words;
 use crate::engine::Limits;
 use crate::error::{Error, Result};
 
@@ -40,8 +41,8 @@ probes! {
 const LANES: u64 = 64;
 /// Operations of one round of an invocation: eight vec4s, each multiplied and added to.
 const ROUND_FLOPS: f64 = 8.0 * 4.0 * 2.0;
-/// Products of one round of a subgroup.
-const ROUND_PRODUCTS: f64 = 8.0;
+/// Sums of a subgroup that multiplies cooperative matrices; a round makes a product for each.
+const SUMS: u64 = 8;
 /// Bytes of each of the two buffers of a copy: far more than caches hold.
 const COPY_BYTES: u64 = 64 << 20;
 /// Dispatches that wait for each other.
@@ -59,17 +60,16 @@ struct Ready<'a> {
 }
 
 impl<'a> Ready<'a> {
-    fn new(gpu: &'a Gpu, probe: Probe, rounds: Option<u32>, buffers: &[&Buffer]) -> Self {
+    fn new(gpu: &'a Gpu, probe: Probe, constants: &[(&str, f64)], buffers: &[&Buffer]) -> Self {
         let device = &gpu.device;
         let source = wgpu::ShaderSource::Wgsl(with_side(probe.source.into(), gpu.cooperative.unwrap_or(SIDE)));
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(probe.name), source });
-        let constants: Vec<(&str, f64)> = rounds.map(|rounds| ("ROUNDS", f64::from(rounds))).into_iter().collect();
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(probe.name),
             layout: None,
             module: &module,
             entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
             cache: None,
         });
         let entries: Vec<_> = buffers
@@ -126,26 +126,31 @@ pub fn limits(gpu: &Gpu) -> Result<Limits> {
     };
     let groups = 4096;
     let small = buffer(u64::from(groups) * LANES * 16)?;
-    // Of each invocation in `rounds` rounds.
-    let flops = |probe, rounds: u32, of_round: f64| -> Result<f64> {
-        let seconds = Ready::new(gpu, probe, Some(rounds), &[&small]).best([groups, 1])?;
-        Ok(f64::from(groups) * LANES as f64 * f64::from(rounds) * of_round / seconds)
+    let rounds = 512;
+    let flops = |probe| -> Result<f64> {
+        let seconds = Ready::new(gpu, probe, &[("ROUNDS", f64::from(rounds))], &[&small]).best([groups, 1])?;
+        Ok(f64::from(groups) * LANES as f64 * f64::from(rounds) * ROUND_FLOPS / seconds)
     };
-    let cooperative = |side: u32| {
-        let product = 2.0 * f64::from(side).powi(3);
-        flops(MULTIPLY_ADD_COOPERATIVE, 64, ROUND_PRODUCTS * product / f64::from(gpu.description.subgroup[1]))
+    // What a driver refuses has no peak.
+    let cooperative = |side: u32| -> Option<f64> {
+        let groups = ((small.size() - 4) / (4 * SUMS * u64::from(side * side))) as u32;
+        let constants = [("ROUNDS", f64::from(rounds)), ("LANES", f64::from(gpu.description.subgroup[1]))];
+        let seconds = Ready::new(gpu, MULTIPLY_ADD_COOPERATIVE, &constants, &[&small]).best([groups, 1]).ok()?;
+        let subgroups = f32::from_bits(read_words(gpu, &small, small.size() - 4, 4).ok()?[0]);
+        let products = f64::from(groups) * f64::from(subgroups) * f64::from(rounds) * SUMS as f64;
+        Some(products * 2.0 * f64::from(side).powi(3) / seconds)
     };
     let (from, to) = (buffer(COPY_BYTES)?, buffer(COPY_BYTES)?);
     let vec4s = from.size() / 16;
     // Two rows of workgroups, since one dimension may not hold them all.
     let rows = 64;
-    let copy = Ready::new(gpu, COPY, None, &[&to, &from]).best([(vec4s / LANES / rows) as u32, rows as u32])?;
+    let copy = Ready::new(gpu, COPY, &[], &[&to, &from]).best([(vec4s / LANES / rows) as u32, rows as u32])?;
     let one = gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
         label: Some("probe"),
         contents: &[0; 16],
         usage: BufferUsages::STORAGE,
     });
-    let nothing = Ready::new(gpu, NOTHING, None, &[&one]);
+    let nothing = Ready::new(gpu, NOTHING, &[], &[&one]);
     let mut submission = f64::INFINITY;
     let mut chain = f64::INFINITY;
     for _ in 0..20 {
@@ -154,9 +159,9 @@ pub fn limits(gpu: &Gpu) -> Result<Limits> {
     }
     let has_f16 = gpu.device.features().contains(Features::SHADER_F16);
     Ok(Limits {
-        flops: flops(MULTIPLY_ADD, 512, ROUND_FLOPS)?,
-        flops_f16: if has_f16 { Some(flops(MULTIPLY_ADD_F16, 512, ROUND_FLOPS)?) } else { None },
-        flops_cooperative: gpu.cooperative.map(cooperative).transpose()?,
+        flops: flops(MULTIPLY_ADD)?,
+        flops_f16: if has_f16 { Some(flops(MULTIPLY_ADD_F16)?) } else { None },
+        flops_cooperative: gpu.cooperative.and_then(cooperative),
         bandwidth: 2.0 * from.size() as f64 / copy,
         dispatch: (chain - submission).max(0.0) / f64::from(CHAIN - 1),
         submission,

@@ -250,30 +250,26 @@ impl Builder<'_> {
         let (replicas, stored) = (self.setup.replicas, self.stored());
         let shape = Shape { replicas, rows, inputs: layer.inputs, outputs: layer.outputs, stored };
         let mut candidates = Form::candidates(self.gpu, base, shape, self.lanes);
-        if candidates.iter().any(Form::is_cooperative) && !self.cooperative_works()? {
-            candidates.retain(|form| !form.is_cooperative());
-        }
         if base.name == kernels::linear_dw.name && more.is_empty() && self.is_fused() {
             // No step of the training needs it.
             candidates.truncate(1);
+        }
+        let key = key.join(" ");
+        let may_cooperate =
+            self.tuner.may_choose(&key, Form::is_cooperative) && candidates.iter().any(Form::is_cooperative);
+        if !(may_cooperate && self.cooperative_works()) {
+            candidates.retain(|form| !form.is_cooperative());
         }
         let rows = rows as u32;
         let pass = kernels::Pass { rows, batch: rows, replicas: replicas as u32, ..Default::default() };
         self.gpu.queue.write_buffer(&self.buffers.passes, 0, bytemuck::bytes_of(&pass));
         let step = self.step();
-        self.tuner.choose(key.join(" "), &candidates, make, |op, dispatches| {
-            tune::seconds(self.gpu, op, &step, rows, dispatches)
-        })
+        self.tuner.choose(key, &candidates, make, |op, dispatches| tune::seconds(self.gpu, op, &step, rows, dispatches))
     }
 
-    fn cooperative_works(&self) -> Result<bool> {
-        match self.cooperative_works.get() {
-            Some(&works) => Ok(works),
-            None => {
-                let works = verify::kernels::cooperative_works(self.gpu)?;
-                Ok(*self.cooperative_works.get_or_init(|| works))
-            }
-        }
+    /// Whether the device's cooperative matrices do what they should; a driver may also refuse them.
+    fn cooperative_works(&self) -> bool {
+        *self.cooperative_works.get_or_init(|| verify::kernels::cooperative_works(self.gpu).unwrap_or(false))
     }
 
     /// Whether the steps use the weight gradient up as they make it: if nobody asks for its norm, or for a sum of several

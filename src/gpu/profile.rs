@@ -87,5 +87,5 @@ pub(super) fn timed(setup: &Setup, layout: &Layout, op: &Op, rows: usize, second
         _ => (6.0 * params, (1.0 + update) * params),
     };
     let name = op.layer.map_or(op.kernel.to_string(), |l| format!("{} {l}", op.kernel));
-    Timed { name, seconds, flops, bytes: 4.0 * values }
+    Timed { name, seconds, dispatches: op.dispatches(), flops, bytes: 4.0 * values }
 }

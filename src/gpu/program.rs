@@ -21,7 +21,7 @@ impl Extent {
     }
 }
 
-/// One dispatch: everything about it but the pass.
+/// A dispatch, and perhaps one that always follows it: everything about it but the pass.
 pub(super) struct Op {
     pub kernel: &'static str,
     /// The layer, where it belongs to one.

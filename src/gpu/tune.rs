@@ -1,6 +1,6 @@
 //! Choosing the form of every matrix product by measuring it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::time::{Duration, Instant};
 
 use wgpu::BindGroup;
@@ -29,13 +29,22 @@ pub(super) struct Tuner {
     used: RefCell<Forms>,
     /// Nothing if forms that are not known are not to be measured.
     progress: Option<Measuring>,
-    deadline: Instant,
+    /// From the first measurement on.
+    deadline: OnceCell<Instant>,
 }
 
 impl Tuner {
     pub fn new(known: Forms, progress: Option<Measuring>) -> Self {
-        let deadline = Instant::now() + BUDGET;
-        Self { known, used: RefCell::default(), progress, deadline }
+        Self { known, used: RefCell::default(), progress, deadline: OnceCell::new() }
+    }
+
+    fn known(&self, key: &str) -> Option<Choice> {
+        self.known.get(key).or(self.used.borrow().get(key)).copied()
+    }
+
+    /// Whether one of the forms that are `meant` may be chosen for `key`: if the known one is, or if it is to be measured.
+    pub fn may_choose(&self, key: &str, meant: impl Fn(&Form) -> bool) -> bool {
+        self.known(key).map_or(self.progress.is_some(), |choice| meant(&choice.form))
     }
 
     /// What `make` makes in the known form for `key`, else in the fastest of `candidates`, else in the first of them; `time`
@@ -51,10 +60,10 @@ impl Tuner {
         time: impl Fn(&Op, u32) -> Result<f64>,
     ) -> Result<Op> {
         // A record may come from a file, and from another device.
-        let known = self.known.get(&key).or(self.used.borrow().get(&key)).copied();
-        let known = known.filter(|choice| candidates.contains(&choice.form));
-        let is_open = known.is_none() && candidates.len() > 1 && Instant::now() < self.deadline;
-        let (choice, op) = match self.progress.filter(|_| is_open) {
+        let known = self.known(&key).filter(|choice| candidates.contains(&choice.form));
+        let is_open = known.is_none() && candidates.len() > 1;
+        let has_time = || Instant::now() < *self.deadline.get_or_init(|| Instant::now() + BUDGET);
+        let (choice, op) = match self.progress.filter(|_| is_open && has_time()) {
             Some(progress) => {
                 progress(&key);
                 fastest(candidates, &make, time)?
