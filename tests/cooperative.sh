@@ -4,6 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Mesa asks for this folder and complains without it.
+if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
+    XDG_RUNTIME_DIR=$(mktemp -d)
+    export XDG_RUNTIME_DIR
+fi
 if cargo run --quiet -- devices | grep -q "cooperative matrices"; then
     echo "An adapter has cooperative matrices: cargo test has run them."
     exit 0
@@ -26,6 +31,8 @@ cp target/debug/thalweg "$debian/tmp/"
 run() {
     chroot "$debian" env THALWEG_REQUIRE_GPU=1 XDG_RUNTIME_DIR=/tmp "$@"
 }
-run /tmp/thalweg devices | tee /dev/stderr | grep -q "cooperative matrices"
+devices=$(run /tmp/thalweg devices)
+echo "$devices"
+grep -q "cooperative matrices" <<<"$devices"
 run /tmp/kernels every_form_of_the_products
 run /tmp/mixed cooperative_matrices_train_the_same
