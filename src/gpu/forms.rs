@@ -152,7 +152,8 @@ impl Form {
         forms
     }
 
-    /// The forms worth trying for products of `shape`, the built-in one first; `lanes` is a subgroup.
+    /// The forms worth trying for products of `shape`, the built-in one first and then, in case the time runs out, the likely
+    /// ones; `lanes` is a subgroup.
     pub fn candidates(gpu: &Gpu, base: &Kernel, shape: Shape, lanes: u32) -> Vec<Self> {
         let rows = shape.rows as u32;
         let built_in = Self::built_in(gpu, base, rows, lanes);
@@ -164,25 +165,25 @@ impl Form {
         let has_columns = base.name != kernels::linear_dx.name;
         let columns = if has_columns { 2 } else { 1 };
         if base.name == kernels::linear_dw.name {
-            all.extend([1, 2, 4].map(|rows| form(rows, 2, lanes, 1)));
-            all.push(form(2, 1, lanes, 1));
             if gpu.can_broadcast() && rows >= FEW_ROWS {
-                all.extend([4, 16].map(|rows| broadcast(rows, 2)));
+                all.extend([16, 4].map(|rows| broadcast(rows, 2)));
             }
+            all.extend([4, 2, 1].map(|rows| form(rows, 2, lanes, 1)));
+            all.push(form(2, 1, lanes, 1));
             if split_bytes(base, shape) > 0 {
                 all.extend([split(8, form(2, 1, lanes, 1)), split(MOST_PARTS, form(1, 1, 8, 1))]);
             }
         } else {
-            let tile = |most: u32| rows.min(most);
-            all.extend([form(tile(4), 1, lanes, 8), form(tile(2), 1, 8, 16), form(tile(8), columns, lanes, 1)]);
-            if split_bytes(base, shape) > 0 {
-                all.extend([split(8, form(tile(4), 1, lanes, 8)), split(MOST_PARTS, form(tile(4), columns, lanes, 1))]);
-            }
             if gpu.can_broadcast() && rows > FEW_ROWS {
-                all.push(broadcast(8, columns));
                 if rows >= 32 {
                     all.push(broadcast(32, columns));
                 }
+                all.push(broadcast(8, columns));
+            }
+            let tile = |most: u32| rows.min(most);
+            all.extend([form(tile(8), columns, lanes, 1), form(tile(4), 1, lanes, 8), form(tile(2), 1, 8, 16)]);
+            if split_bytes(base, shape) > 0 {
+                all.extend([split(8, form(tile(4), 1, lanes, 8)), split(MOST_PARTS, form(tile(4), columns, lanes, 1))]);
             }
         }
         all.retain(Self::fits);

@@ -10,14 +10,15 @@ use super::forms::{Choice, Form, Forms};
 use super::program::Op;
 use crate::error::{Error, Result};
 
-/// All measurements of an engine together take about so long; what is left over then gets its built-in form.
+/// All measurements of an engine together take about so long; what is left over then gets its built-in form, and is
+/// measured another time.
 const BUDGET: Duration = Duration::from_secs(2);
 /// A turn lasts about so long, so that submitting it does not count.
 const TURN: f64 = 2e-3;
 const MOST_DISPATCHES: u32 = 32;
 /// Each form is timed so often; the best counts.
-const TURNS: usize = 2;
-/// A form that is so much slower than the best is timed once.
+const TURNS: usize = 3;
+/// A form that is so much slower than the best at first is not timed again.
 const HOPELESS: f64 = 1.5;
 
 /// Is told the key of every product that is measured, before it is.
@@ -66,7 +67,7 @@ impl Tuner {
         let (choice, op) = match self.progress.filter(|_| is_open && has_time()) {
             Some(progress) => {
                 progress(&key);
-                fastest(candidates, &make, time)?
+                fastest(candidates, &make, time, has_time)?
             }
             None => {
                 let choice = known.unwrap_or(Choice { form: candidates[0], microseconds: None });
@@ -87,27 +88,32 @@ fn fastest(
     candidates: &[Form],
     make: impl Fn(Form) -> Op,
     time: impl Fn(&Op, u32) -> Result<f64>,
+    has_time: impl Fn() -> bool,
 ) -> Result<(Choice, Op)> {
-    let mut best: Option<(f64, Form, Op)> = None;
+    let mut tried = Vec::new();
     for &form in candidates {
+        if !tried.is_empty() && !has_time() {
+            break;
+        }
         let op = make(form);
         // The first dispatch compiles.
         time(&op, 1)?;
-        let once = time(&op, 1)?;
-        let least = best.as_ref().map_or(f64::INFINITY, |(seconds, ..)| *seconds);
-        if once > HOPELESS * least + TURN / 4.0 {
-            continue;
+        tried.push((time(&op, 1)?, form, op));
+    }
+    let least = tried.iter().map(|(once, ..)| *once).fold(f64::INFINITY, f64::min);
+    tried.retain(|(once, ..)| *once <= HOPELESS * least + TURN / 4.0);
+    let dispatches = ((TURN / least) as u32).clamp(1, MOST_DISPATCHES);
+    // Turn by turn, so that what else the machine does meets them alike.
+    for _ in 0..TURNS {
+        if !has_time() {
+            break;
         }
-        let dispatches = ((TURN / once) as u32).clamp(1, MOST_DISPATCHES);
-        let mut seconds = f64::INFINITY;
-        for _ in 0..TURNS {
-            seconds = seconds.min(time(&op, dispatches)? / f64::from(dispatches));
-        }
-        if seconds < least {
-            best = Some((seconds, form, op));
+        for (seconds, _, op) in &mut tried {
+            *seconds = seconds.min(time(op, dispatches)? / f64::from(dispatches));
         }
     }
-    let (seconds, form, op) = best.ok_or_else(|| Error::Device("no form of a product could be timed".into()))?;
+    let fastest = tried.into_iter().min_by(|(a, ..), (b, ..)| a.total_cmp(b));
+    let (seconds, form, op) = fastest.ok_or_else(|| Error::Device("no form of a product could be timed".into()))?;
     Ok((Choice { form, microseconds: Some((seconds * 1e7).round() / 10.0) }, op))
 }
 
