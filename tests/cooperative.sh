@@ -15,7 +15,9 @@ if cargo run --quiet -- devices | grep -q "cooperative matrices"; then
 fi
 debian=$(mktemp -d)
 trap 'rm -rf "$debian" "$debian.log"' EXIT
-command -v debootstrap >/dev/null || apt-get install -y -qq debootstrap >"$debian.log" 2>&1 || exit 3
+if ! command -v debootstrap >/dev/null; then
+    { apt-get update -qq && apt-get install -y -qq debootstrap; } >"$debian.log" 2>&1 || exit 3
+fi
 debootstrap --variant=minbase trixie "$debian" >"$debian.log" || { tail -5 "$debian.log" >&2; exit 3; }
 sources=$(cat "$debian/etc/apt/sources.list")
 echo "${sources/trixie/trixie-backports}" >>"$debian/etc/apt/sources.list"
