@@ -420,8 +420,7 @@ fn split_sums_train_the_same() {
             let sizes: Vec<usize> = words.nth(1).unwrap().split('x').map(|n| n.parse().unwrap()).collect();
             let [rows, inputs, outputs] = sizes[..] else { panic!("{key}") };
             let shape = Shape { replicas: 2, rows, inputs, outputs, stored: Stored::F32 };
-            let lanes = gpu.description.subgroup[1].clamp(8, 64);
-            let mut candidates = Form::candidates(&gpu, base, shape, lanes).into_iter();
+            let mut candidates = Form::candidates(&gpu, base, shape, gpu.lanes()).into_iter();
             candidates.find(|form| form.variant == Variant::Split)
         };
         let (built_in, forms) = run(2, Forms::new());

@@ -173,6 +173,11 @@ impl Gpu {
         Self::open(0)
     }
 
+    /// Lanes of the products' workgroups: a subgroup.
+    pub fn lanes(&self) -> u32 {
+        self.description.subgroup[1].clamp(8, 64)
+    }
+
     /// Whether subgroups are large enough for the variants that hand rows round in them.
     pub(super) fn can_broadcast(&self) -> bool {
         self.device.features().contains(Features::SUBGROUP) && self.description.subgroup[0] >= LEAST_SUBGROUP

@@ -56,14 +56,13 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub fn new(gpu: &'a Gpu, setup: &'a Setup, layout: &'a Layout, buffers: &'a Buffers, tuner: Tuner) -> Self {
-        let lanes = gpu.description.subgroup[1].clamp(8, 64);
         Self {
             gpu,
             setup,
             layout,
             buffers,
             step_layout: kernels::step_layout(gpu),
-            lanes,
+            lanes: gpu.lanes(),
             tuner,
             compiled: RefCell::default(),
             cooperative_works: OnceCell::new(),

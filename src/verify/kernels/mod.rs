@@ -103,14 +103,16 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
         checks.extend(loss_scale(gpu, shape)?);
     }
     // Long sums, which may be split; as many inputs as outputs, for a residual connection.
+    let split_forms = |base: &Kernel, shape| {
+        let mut forms = all_forms(gpu, base, shape);
+        forms.retain(|form| form.variant == Variant::Split);
+        forms
+    };
     let long = shape(2, 3, 300, 300);
-    let mut forms = [kernels::linear, kernels::linear_dx].map(|k| all_forms(gpu, &k, long));
-    forms.iter_mut().for_each(|forms| forms.retain(|form| form.variant == Variant::Split));
-    checks.extend(linear(gpu, long, Activation::Silu, 0.3, &forms[0])?);
-    checks.extend(linear_dx(gpu, long, true, &forms[1])?);
+    checks.extend(linear(gpu, long, Activation::Silu, 0.3, &split_forms(&kernels::linear, long))?);
+    checks.extend(linear_dx(gpu, long, true, &split_forms(&kernels::linear_dx, long))?);
     let long = shape(2, 259, 21, 13);
-    let mut forms = all_forms(gpu, &kernels::linear_dw, long);
-    forms.retain(|form| form.variant == Variant::Split);
+    let forms = split_forms(&kernels::linear_dw, long);
     checks.extend(linear_dw(gpu, long, true, None, &forms)?);
     for optimizer in [optimizers()[0], optimizers()[4]] {
         checks.extend(linear_dw(gpu, long, false, Some(optimizer), &forms)?);
