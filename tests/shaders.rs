@@ -172,6 +172,7 @@ fn arguments_lie_as_the_shader_reads_them() {
         (kernels::linear_dx_sum, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dw, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_broadcast, kernels::LinearDwArgs::FIELDS),
+        (kernels::linear_dw_few, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_cooperative, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_split, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_sum, kernels::LinearDwArgs::FIELDS),
@@ -224,7 +225,7 @@ fn tiles_are_those_of_the_shaders() {
     for kernel in [kernels::linear_dx, kernels::linear_dx_broadcast, kernels::linear_dx_split] {
         assert_eq!(constant(kernel, "ROWS"), kernels::ROWS);
     }
-    for kernel in [kernels::linear_dw, kernels::linear_dw_broadcast, kernels::linear_dw_split] {
+    for kernel in [kernels::linear_dw, kernels::linear_dw_broadcast, kernels::linear_dw_few, kernels::linear_dw_split] {
         assert_eq!(constant(kernel, "ROWS"), kernels::DW_ROWS);
         assert_eq!(constant(kernel, "COLUMNS"), kernels::COLUMNS);
     }
@@ -250,20 +251,25 @@ fn functions_of_one_name_are_alike() {
         assert_eq!(functions(kernels::linear, &finish), functions(kernel, &finish));
     }
     assert_eq!(functions(kernels::linear, &finish[1..3]), functions(kernels::gather, &finish[1..3]));
-    for kernel in
-        [kernels::linear_dw, kernels::linear_dw_broadcast, kernels::linear_dw_cooperative, kernels::linear_dw_sum]
-    {
+    let of_dw = [
+        kernels::linear_dw,
+        kernels::linear_dw_broadcast,
+        kernels::linear_dw_few,
+        kernels::linear_dw_cooperative,
+        kernels::linear_dw_sum,
+    ];
+    for kernel in of_dw {
         for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
             assert_eq!(functions(kernel, &[update.name]), functions(update, &[update.name]));
         }
     }
-    let put = |kernel| functions(kernel, &["put", "keep", "average"]);
-    let accumulate = |kernel| functions(kernel, &["accumulate"]);
-    assert_eq!(put(kernels::linear_dw), put(kernels::linear_dw_broadcast));
-    assert_eq!(put(kernels::linear_dw), put(kernels::linear_dw_cooperative));
-    assert_eq!(put(kernels::linear_dw), put(kernels::linear_dw_sum));
-    assert_eq!(accumulate(kernels::linear_dw), accumulate(kernels::linear_dw_broadcast));
-    assert_eq!(accumulate(kernels::linear_dw), accumulate(kernels::linear_dw_split));
+    let put = ["put", "keep", "average"];
+    for kernel in of_dw {
+        assert_eq!(functions(kernels::linear_dw, &put), functions(kernel, &put));
+    }
+    for kernel in [kernels::linear_dw_broadcast, kernels::linear_dw_few, kernels::linear_dw_split] {
+        assert_eq!(functions(kernels::linear_dw, &["accumulate"]), functions(kernel, &["accumulate"]));
+    }
     for kernel in [kernels::linear_dx_cooperative, kernels::linear_dw_cooperative] {
         assert_eq!(
             functions(kernels::linear_cooperative, &["sum", "slice_at"]),

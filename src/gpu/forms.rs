@@ -35,6 +35,8 @@ pub enum Variant {
     Plain,
     /// They hand rows round in subgroups: `linear_broadcast`.
     Broadcast,
+    /// As broadcast, with the gradients of at most so many samples in registers: `linear_dw_few`.
+    Few(u32),
     /// Subgroups multiply matrices of halves with so many rows and columns: `linear_cooperative`.
     Cooperative(u32),
     /// As plain, with several workgroups to a sum: `linear_split`, and `linear_sum` as a second pass.
@@ -142,13 +144,14 @@ impl Form {
         }
     }
 
-    /// One form of every variant that any shape has on the device, with the shader's own tile; `stored` is how rows lie in
-    /// memory.
-    pub fn plain(gpu: &Gpu, base: &Kernel, lanes: u32, stored: Stored) -> Vec<Self> {
+    /// One form of every variant that products of the shape's rows have on the device, with the shader's own tile, but for
+    /// split ones.
+    pub fn plain(gpu: &Gpu, base: &Kernel, shape: Shape, lanes: u32) -> Vec<Self> {
         let built_in = Self::built_in(gpu, base, FEW_ROWS, lanes);
         let mut forms = vec![Self { variant: Variant::Plain, ..built_in }, built_in];
         forms.dedup();
-        forms.extend(Self::cooperative(gpu, base, stored).first());
+        forms.extend(Self::few(gpu, base, shape, lanes).first());
+        forms.extend(Self::cooperative(gpu, base, shape.stored).first());
         forms
     }
 
@@ -165,6 +168,7 @@ impl Form {
         let has_columns = base.name != kernels::linear_dx.name;
         let columns = if has_columns { 2 } else { 1 };
         if base.name == kernels::linear_dw.name {
+            all.extend(Self::few(gpu, base, shape, lanes));
             if gpu.can_broadcast() && rows >= FEW_ROWS {
                 all.extend([16, 4].map(|rows| broadcast(rows, 2)));
             }
@@ -199,6 +203,17 @@ impl Form {
         kept
     }
 
+    /// The forms of the variant for few samples; none where there are more, of the other products, or on a device that cannot
+    /// hand rows round.
+    fn few(gpu: &Gpu, base: &Kernel, shape: Shape, lanes: u32) -> Vec<Self> {
+        if base.name != kernels::linear_dw.name || !gpu.can_broadcast() || shape.rows > FEW_SAMPLES {
+            return Vec::new();
+        }
+        let variant = Variant::Few(shape.rows as u32);
+        let columns = kernels::COLUMNS;
+        [32, kernels::DW_ROWS].map(|rows| Self { variant, rows, columns, lanes, slices: 1, parts: 1 }).to_vec()
+    }
+
     /// The forms of the cooperative variant; none for rows that are not halves of the device's own type, or where the
     /// device has no such matrices.
     fn cooperative(gpu: &Gpu, base: &Kernel, stored: Stored) -> Vec<Self> {
@@ -231,6 +246,9 @@ fn cooperative(side: u32, lanes: u32, is_dw: bool) -> Vec<Form> {
     }
     forms
 }
+
+/// The most samples whose gradients an invocation holds in registers.
+const FEW_SAMPLES: usize = 64;
 
 /// Passes of fewer rows are not worth handing rows round: at batch 1 `linear 0` of 3072-512-256-10 takes 0.9 ms instead of
 /// 4.1 on the software driver.

@@ -46,6 +46,8 @@ pub struct Kernel {
     pub(super) tile: Option<[u32; 2]>,
     /// Rows and columns of a cooperative variant's fragments, in place of the shader's 8.
     pub(super) side: u32,
+    /// Samples in place of the shader's `SAMPLES`, for which it is one for few samples.
+    pub(super) samples: u32,
     /// How rows and the weights that products read lie in memory.
     pub(super) stored: Stored,
 }
@@ -101,6 +103,7 @@ macro_rules! kernels {
                 unchecked: $unchecked,
                 tile: None,
                 side: SIDE,
+                samples: SAMPLES,
                 stored: Stored::F32,
             };
         )*
@@ -126,6 +129,7 @@ kernels! {
     linear_dx_sum [A, R, R, R, W, W], false;
     linear_dw [A, R, R, R, W, W, W], true;
     linear_dw_broadcast [A, R, R, R, W, W, W], true;
+    linear_dw_few [A, R, R, R, W, W, W], true;
     linear_dw_cooperative [A, R, R, R, W, W, W], true;
     linear_dw_split [A, R, R, W], true;
     linear_dw_sum [A, R, R, W, W, W], false;
@@ -320,6 +324,9 @@ fn entry(binding: usize, ty: BufferBindingType, has_dynamic_offset: bool) -> wgp
     }
 }
 
+/// The samples in the shader for few of them.
+const SAMPLES: u32 = 8;
+
 /// The rows and columns of cooperative matrices in the shaders.
 pub(super) const SIDE: u32 = 8;
 
@@ -337,20 +344,20 @@ impl Kernel {
     /// The kernel of which this is a variant for some devices, or itself: `linear` of `linear_broadcast`. All have one
     /// twin, one test and one meaning.
     pub fn base(&self) -> &'static str {
-        let suffixes = ["_broadcast", "_cooperative", "_split", "_sum"];
+        let suffixes = ["_broadcast", "_few", "_cooperative", "_split", "_sum"];
         suffixes.into_iter().find_map(|suffix| self.name.strip_suffix(suffix)).unwrap_or(self.name)
     }
 
     /// A variant of it, if there is one.
     pub(super) fn variant(&self, variant: Variant) -> Option<Self> {
-        let (suffix, side) = match variant {
-            Variant::Plain => return Some(*self),
-            Variant::Broadcast => ("_broadcast", SIDE),
-            Variant::Cooperative(side) => ("_cooperative", side),
-            Variant::Split => ("_split", SIDE),
-        };
-        let kernel = ALL.iter().find(|kernel| kernel.name.strip_suffix(suffix) == Some(self.name))?;
-        Some(Self { side, ..*kernel })
+        let named = |suffix| ALL.iter().find(|kernel| kernel.name.strip_suffix(suffix) == Some(self.name)).copied();
+        match variant {
+            Variant::Plain => Some(*self),
+            Variant::Broadcast => named("_broadcast"),
+            Variant::Few(samples) => Some(Self { samples, ..named("_few")? }),
+            Variant::Cooperative(side) => Some(Self { side, ..named("_cooperative")? }),
+            Variant::Split => named("_split"),
+        }
     }
 
     /// The same with another tile; a shader without `COLUMNS` has one.
@@ -380,6 +387,7 @@ impl Kernel {
             text += &match line.split_once(": u32 = ") {
                 Some(("const ROWS", _)) => format!("const ROWS: u32 = {rows}u;"),
                 Some(("const COLUMNS", _)) => format!("const COLUMNS: u32 = {columns}u;"),
+                Some(("const SAMPLES", _)) => format!("const SAMPLES: u32 = {}u;", self.samples),
                 _ => line.to_string(),
             };
             text.push('\n');

@@ -35,15 +35,16 @@ fn named(base: &str, form: Form) -> String {
     let suffix = match variant {
         Variant::Plain => "",
         Variant::Broadcast => "_broadcast",
+        Variant::Few(_) => "_few",
         Variant::Cooperative(_) => "_cooperative",
         Variant::Split => "_split",
     };
     format!("{base}{suffix} {rows}x{columns}x{lanes}x{slices}x{parts}")
 }
 
-/// A form of every variant of `base` for rows in this memory; lanes are as few as any subgroup's.
-pub fn plain_forms(gpu: &Gpu, base: &Kernel, stored: Stored) -> Vec<Form> {
-    Form::plain(gpu, base, PRODUCT_LANES, stored)
+/// A form of every variant of `base` for passes of the shape's rows; lanes are as few as any subgroup's.
+pub fn plain_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
+    Form::plain(gpu, base, shape, PRODUCT_LANES)
 }
 
 /// All forms of `base` that are tried on the device for passes of the shape's rows.

@@ -75,7 +75,7 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
     let is_whole = stored == Stored::F32;
     for &shape in if is_whole { &shapes[..] } else { &shapes[..1] } {
         let [of_linear, of_dx, of_dw] =
-            [kernels::linear, kernels::linear_dx, kernels::linear_dw].map(|k| plain_forms(gpu, &k, stored));
+            [kernels::linear, kernels::linear_dx, kernels::linear_dw].map(|k| plain_forms(gpu, &k, shape));
         for activation in Activation::ALL {
             checks.extend(linear(gpu, shape, activation, 0.0, &of_linear)?);
             checks.extend(activate(gpu, shape, activation, 0.3)?);
