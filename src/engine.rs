@@ -339,9 +339,9 @@ pub struct Allocation {
 }
 
 /// What a device can do at most, as measured.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Floating-point operations a second in f32, a multiply-add being two.
+    /// Floating-point operations a second in f32, or in the precision of a CPU engine, a multiply-add being two.
     pub flops: f64,
     /// The same in f16, where the device has it.
     pub flops_f16: Option<f64>,

@@ -13,10 +13,10 @@ use thalweg::explore::{LrRule, Reached, Speed, noise_scale, prepare, reach, reco
 use thalweg::gpu::adapter::{self, Gpu};
 use thalweg::gpu::limits;
 use thalweg::report::{Curve, Scale, curves};
-use thalweg::run::Config;
+use thalweg::run::{Config, remember_limits};
 
 use super::settings::Settings;
-use super::{measuring, say, table, thousands};
+use super::{measuring, percent, say, table, thousands};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn bench_adapter(args: &AdapterArgs) -> anyhow::Result<()> {
     let device: Device = args.device.as_deref().unwrap_or("gpu").parse()?;
     let (name, limits) = if device == Device::Cpu {
-        ("CPU engine".to_string(), cpu::limits())
+        (cpu::describe::<f32>(), cpu::limits::<f32>())
     } else {
         let adapters = adapter::list();
         let gpu = match &device {
@@ -120,8 +120,9 @@ fn bench_adapter(args: &AdapterArgs) -> anyhow::Result<()> {
             }
             _ => Gpu::open_any()?,
         };
-        (format!("{} ({})", gpu.description.name, gpu.description.driver), limits(&gpu)?)
+        (gpu.description.to_string(), limits(&gpu)?)
     };
+    remember_limits(&name, limits);
     if args.json {
         say!("{:#}", json!({ "device": name, "limits": limits }));
     } else {
@@ -133,7 +134,7 @@ fn bench_adapter(args: &AdapterArgs) -> anyhow::Result<()> {
 fn limits_table(limits: &Limits) -> String {
     let line = |name: &str, value: f64, unit: &str| vec![name.to_string(), format!("{value:.1}"), unit.to_string()];
     let mut rows = vec![vec!["limit".into(), String::new(), String::new()]];
-    rows.push(line("multiply-adds, f32", limits.flops / 1e9, "GFLOP/s"));
+    rows.push(line("multiply-adds", limits.flops / 1e9, "GFLOP/s"));
     rows.extend(limits.flops_f16.map(|flops| line("multiply-adds, f16", flops / 1e9, "GFLOP/s")));
     let cooperative = limits.flops_cooperative;
     rows.extend(cooperative.map(|flops| line("multiply-adds, cooperative matrices", flops / 1e9, "GFLOP/s")));
@@ -143,6 +144,13 @@ fn limits_table(limits: &Limits) -> String {
         rows.push(line("submission and wait", limits.submission * 1e6, "µs"));
     }
     table(&rows)
+}
+
+/// Measures what the engine's device can do at most; runs of training tell their share of it from then on.
+fn measure_limits(engine: &mut dyn Engine) -> anyhow::Result<Limits> {
+    let limits = engine.limits()?;
+    remember_limits(&engine.describe(), limits);
+    Ok(limits)
 }
 
 /// Opens the engine of `setup`, with words on it.
@@ -155,7 +163,7 @@ fn open(config: &Config, setup: Setup) -> anyhow::Result<(Box<dyn Engine>, Strin
 fn bench_step(args: &StepArgs) -> anyhow::Result<()> {
     let config = args.settings.resolve()?;
     let (mut engine, device) = open(&config, config.setup(config.dataset()?)?)?;
-    let limits = engine.limits()?;
+    let limits = measure_limits(engine.as_mut())?;
     let speed = speed(engine.as_mut(), &limits)?;
     let profile = if args.profile {
         let steps = prepare(engine.as_mut())?;
@@ -196,10 +204,6 @@ fn profile_table(profile: &[Timed], limits: &Limits, mixed: bool) -> String {
     let sum = |f: fn(&Timed) -> f64| profile.iter().map(f).sum();
     rows.push(row("all", total, sum(|t| t.flops), sum(|t| t.bytes), profile.iter().map(|t| t.dispatches).sum()));
     table(&rows)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", 100.0 * share)
 }
 
 /// One line a speed, and what it took to reach the target where that was asked for.
@@ -243,7 +247,7 @@ fn bench_batch(args: &BatchArgs) -> anyhow::Result<()> {
     let setups = batches.iter().map(|&batch| with_batch(&setup, batch)).collect::<thalweg::Result<Vec<_>>>()?;
 
     let (mut engine, device) = open(&config, setup.clone())?;
-    let limits = engine.limits()?;
+    let limits = measure_limits(engine.as_mut())?;
     if !args.json {
         say!("device  {device}\n\n{}\n", limits_table(&limits));
     }
@@ -331,7 +335,7 @@ fn bench_population(args: &PopulationArgs) -> anyhow::Result<()> {
         let (mut engine, device) = open(&config, Setup { replicas, ..setup.clone() })?;
         let limits = match limits {
             Some(limits) => limits,
-            None => *limits.insert(engine.limits()?),
+            None => *limits.insert(measure_limits(engine.as_mut())?),
         };
         speeds.push(speed(engine.as_mut(), &limits)?);
         words = device;

@@ -161,6 +161,11 @@ fn chart(points: &[(f32, f32)], range: std::ops::RangeInclusive<f32>) -> String 
     chart.to_string()
 }
 
+/// `61 %`.
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
 /// `1,234,567`.
 fn thousands(n: u64) -> String {
     let digits = n.to_string();

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use thalweg::Error;
 use thalweg::data::Dataset;
 use thalweg::engine::{Engine, Evaluation, Slot};
+use thalweg::explore::least_seconds;
 use thalweg::run::{self, Batch, Checkpoint, Config, Run};
 use thalweg::stop::Ended;
 use thalweg::train::{Epoch, Progress, Trainer};
 
 use super::settings::{Settings, read_table};
-use super::{EVALUATION_HEADER, evaluation_row, measuring, say, table, thousands};
+use super::{EVALUATION_HEADER, evaluation_row, measuring, percent, say, table, thousands};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -85,6 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         _ => None,
     };
+    let pace = Pace::of(engine);
     let mut trainer = Trainer::new(engine, config.plan())?;
     match (&checkpoint, init_from) {
         (Some(checkpoint), _) => {
@@ -106,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Run::create(args.run.as_deref(), args.overwrite, &config, &data, &forms)?
         }
     };
-    let (outcome, ended) = epochs(&config, &data, &mut trainer, &mut run, args.quiet);
+    let (outcome, ended) = epochs(&config, &data, &mut trainer, &mut run, &pace, args.quiet);
     let diverged = match &ended {
         Ok(()) => None,
         Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
@@ -117,12 +119,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         means.push(("best", vec![Slot::Best]));
     }
     let ended_by = trainer.ended().map_or("diverged", Ended::name);
-    let summary = summary(&config, &data, &outcome, &device, ended_by, diverged);
+    let summary = summary(&config, &data, &outcome, &pace, &device, ended_by, diverged);
     run.finish(trainer.engine(), config.train.precision, &means, &summary)?;
     ended?;
     if !args.quiet {
         let end = trainer.ended().map_or("", Ended::describe);
-        say!("\n{}\n\nWritten to {}", final_table(&data, &outcome, end), run.dir().display());
+        say!("\n{}\n\nWritten to {}", final_table(&data, &outcome, &pace, end), run.dir().display());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -182,11 +184,34 @@ impl Outcome {
     }
 }
 
+/// How fast training could be at most, where `thalweg bench` has measured the device.
+struct Pace(Option<f64>);
+
+impl Pace {
+    fn of(engine: &dyn Engine) -> Self {
+        let setup = engine.setup();
+        let samples = (setup.batch * setup.replicas) as f64;
+        Self(run::limits(&engine.describe()).map(|limits| samples / least_seconds(engine, &limits)))
+    }
+
+    /// The share of it that `samples_per_second` are.
+    fn of_limit(&self, samples_per_second: f64) -> Option<f64> {
+        self.0.map(|most| samples_per_second / most)
+    }
+
+    fn describe(&self, samples_per_second: f64) -> String {
+        let share = self.of_limit(samples_per_second);
+        let share = share.map_or(String::new(), |share| format!(", {} of limit", percent(share)));
+        format!("{} samples/s{share}", thousands(samples_per_second as u64))
+    }
+}
+
 fn epochs(
     config: &Config,
     data: &Dataset,
     trainer: &mut Trainer,
     run: &mut Run,
+    pace: &Pace,
     quiet: bool,
 ) -> (Outcome, thalweg::Result<()>) {
     let bar = if quiet { ProgressBar::hidden() } else { progress(trainer.steps()) };
@@ -235,7 +260,7 @@ fn epochs(
             break Err(error);
         }
         if !quiet {
-            bar.suspend(|| say!("{}", epoch_line(config, data, &epoch)));
+            bar.suspend(|| say!("{}", epoch_line(config, data, pace, &epoch)));
         }
         outcome.last = epoch;
         let every = config.train.checkpoint_every;
@@ -279,7 +304,7 @@ fn describe(config: &Config, engine: &dyn Engine, device: &str) {
     say!("run     batch {}, {} epochs, {} replica(s)\n", setup.batch, config.train.epochs, setup.replicas);
 }
 
-fn epoch_line(config: &Config, data: &Dataset, epoch: &Epoch) -> String {
+fn epoch_line(config: &Config, data: &Dataset, pace: &Pace, epoch: &Epoch) -> String {
     let part = |name: &str, evaluations: Option<&Vec<Evaluation>>| {
         evaluations.map_or(String::new(), |e| {
             let (loss, accuracy) = loss_and_accuracy(e);
@@ -293,14 +318,14 @@ fn epoch_line(config: &Config, data: &Dataset, epoch: &Epoch) -> String {
     let means: String = epoch.means.iter().map(|m| part(m.name, m.test.as_ref().or(m.validation.as_ref()))).collect();
     let epochs = config.train.epochs;
     format!(
-        "epoch {:>width$}/{epochs}  lr {:<9.3e}{}{}{}{}  {} samples/s",
+        "epoch {:>width$}/{epochs}  lr {:<9.3e}{}{}{}{}  {}",
         epoch.epoch + 1,
         epoch.lr,
         part("train", Some(&epoch.train)),
         part("validation", epoch.validation.as_ref()),
         part("test", epoch.test.as_ref()),
         means,
-        thousands(epoch.samples_per_second as u64),
+        pace.describe(epoch.samples_per_second),
         width = epochs.to_string().len(),
     )
 }
@@ -310,27 +335,29 @@ fn loss_and_accuracy(evaluations: &[Evaluation]) -> (f64, f64) {
     (of(|e| e.loss), of(|e| e.accuracy))
 }
 
-fn final_table(data: &Dataset, outcome: &Outcome, ended: &str) -> String {
+fn final_table(data: &Dataset, outcome: &Outcome, pace: &Pace, ended: &str) -> String {
     let mut rows = vec![EVALUATION_HEADER.map(String::from).to_vec()];
     for (name, evaluations) in run::parts(&outcome.last) {
         rows.push(evaluation_row(&name, evaluations, data.is_classification()));
     }
-    let speed = thousands((outcome.samples / outcome.seconds) as u64);
+    let speed = pace.describe(outcome.samples / outcome.seconds);
     let best = outcome.best.map_or(String::new(), |(epoch, accuracy)| {
         format!("\nbest test accuracy {accuracy:.4} after epoch {}", epoch + 1)
     });
     let steps = thousands(outcome.last.steps);
-    format!("{}\n{steps} steps in {:.1} s, {speed} samples/s; ended {ended}{best}", table(&rows), outcome.seconds)
+    format!("{}\n{steps} steps in {:.1} s, {speed}; ended {ended}{best}", table(&rows), outcome.seconds)
 }
 
 fn summary(
     config: &Config,
     data: &Dataset,
     outcome: &Outcome,
+    pace: &Pace,
     device: &str,
     stopped_by: &str,
     diverged: Option<String>,
 ) -> Value {
+    let samples_per_second = outcome.samples / outcome.seconds.max(f64::MIN_POSITIVE);
     let mut summary = json!({
         "stopped_by": stopped_by,
         "epochs": outcome.last.epoch + u64::from(outcome.last.steps > 0),
@@ -338,8 +365,11 @@ fn summary(
         "replicas": config.train.replicas,
         "device": device,
         "seconds": outcome.seconds,
-        "samples_per_second": outcome.samples / outcome.seconds.max(f64::MIN_POSITIVE),
+        "samples_per_second": samples_per_second,
     });
+    if let Some(share) = pace.of_limit(samples_per_second) {
+        summary["of_limit"] = share.into();
+    }
     for (part, evaluations) in run::parts(&outcome.last) {
         for (name, value) in run::statistics(&part, evaluations, data.is_classification()) {
             summary[name] = value;

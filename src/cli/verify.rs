@@ -58,8 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn announce(gpu: Gpu, quiet: bool) -> Gpu {
     if !quiet {
-        let d = &gpu.description;
-        say!("device  {} ({}, {})\n", d.name, d.backend, d.driver);
+        say!("device  {}\n", gpu.description);
     }
     gpu
 }

@@ -74,7 +74,7 @@ pub(crate) fn no_part(setup: &Setup, part: Part) -> Error {
 
 impl<T: Real> Engine for CpuEngine<T> {
     fn describe(&self) -> String {
-        format!("CPU engine ({}, {} threads)", T::NAME, rayon::current_num_threads())
+        super::limits::describe::<T>()
     }
 
     fn setup(&self) -> &Setup {
@@ -156,7 +156,7 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn limits(&mut self) -> Result<Limits> {
-        Ok(super::limits::limits())
+        Ok(super::limits::limits::<T>())
     }
 
     fn dispatches(&self) -> usize {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
 
+use super::real::Real;
 use crate::engine::Limits;
 
 /// Sides of the matrices whose product stands for the multiply-add peak.
@@ -14,10 +15,15 @@ const VALUES: usize = 1 << 25;
 /// Each is measured so often; the best counts.
 const ROUNDS: usize = 5;
 
-/// Measures a product of three square matrices in f32, and a copy, on all cores. There are no dispatches.
-pub fn limits() -> Limits {
-    let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
-    let mut c = vec![0f32; SIDE * SIDE];
+/// How engines of this precision describe themselves.
+pub fn describe<T: Real>() -> String {
+    format!("CPU engine ({}, {} threads)", T::NAME, rayon::current_num_threads())
+}
+
+/// Measures a product of square matrices, and a copy, on all cores. There are no dispatches.
+pub fn limits<T: Real>() -> Limits {
+    let (a, b) = (vec![T::of(0.5); SIDE * SIDE], vec![T::of(0.25); SIDE * SIDE]);
+    let mut c = vec![T::of(0.0); SIDE * SIDE];
     let n = SIDE as isize;
     let product = best(|| {
         // SAFETY: three square matrices of that side, of which `c` is borrowed exclusively.
@@ -36,8 +42,8 @@ pub fn limits() -> Limits {
                 b.as_ptr(),
                 1,
                 n,
-                1.0,
-                1.0,
+                T::of(1.0),
+                T::of(1.0),
                 false,
                 false,
                 false,

@@ -46,7 +46,7 @@ pub use grad_norm::grad_norm;
 pub use halve::halve;
 pub use layer_norm::layer_norm;
 pub use layer_norm_dx::layer_norm_dx;
-pub use limits::limits;
+pub use limits::{describe, limits};
 pub use linear::linear;
 pub use linear_dw::linear_dw;
 pub use linear_dx::linear_dx;

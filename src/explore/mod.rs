@@ -14,6 +14,8 @@ mod verdict;
 
 pub use descend::{Descent, MAX_STEPS, Point, Trajectory, descend};
 pub use lr_find::{Probe, Range, RateTest, lr_find};
-pub use speed::{LrRule, Reached, Recommendation, Speed, noise_scale, prepare, reach, recommend, speed, with_batch};
+pub use speed::{
+    LrRule, Reached, Recommendation, Speed, least_seconds, noise_scale, prepare, reach, recommend, speed, with_batch,
+};
 pub use surface::Surface;
 pub use verdict::{Verdict, verdict};

@@ -61,16 +61,22 @@ pub fn speed(engine: &mut dyn Engine, limits: &Limits) -> Result<Speed> {
     let (seconds, setup) = (seconds[TURNS / 2], engine.setup());
     let replicas = setup.replicas as f64;
     let flops = replicas * setup.model.step_flops(setup.batch);
-    let floor = limits.floor(setup.mixed, flops, setup.step_bytes(setup.batch), engine.dispatches());
     Ok(Speed {
         batch: setup.batch,
         replicas: setup.replicas,
         seconds,
         samples_per_second: replicas * setup.batch as f64 / seconds,
         flops: flops / seconds,
-        of_limit: floor / seconds,
+        of_limit: least_seconds(engine, limits) / seconds,
         bytes: engine.memory().iter().map(|a| a.bytes).sum(),
     })
+}
+
+/// The least seconds in which the engine's device could carry out a step of the setup's batch; see [`Limits::floor`].
+pub fn least_seconds(engine: &dyn Engine, limits: &Limits) -> f64 {
+    let setup = engine.setup();
+    let flops = setup.replicas as f64 * setup.model.step_flops(setup.batch);
+    limits.floor(setup.mixed, flops, setup.step_bytes(setup.batch), engine.dispatches())
 }
 
 /// Gives the engine weights and an order, and returns steps for one submission.

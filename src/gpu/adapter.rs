@@ -1,5 +1,6 @@
 //! Adapters, and the opened device.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use wgpu::{Adapter, CooperativeScalarType, DeviceType, Features, Limits};
@@ -31,6 +32,12 @@ pub struct Description {
     pub invocations: u32,
     /// The features that matter here, of those it has.
     pub features: Vec<&'static str>,
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.name, self.backend, self.driver)
+    }
 }
 
 /// All adapters, hardware first, with their place in the list.

@@ -452,8 +452,7 @@ impl GpuEngine {
 
 impl Engine for GpuEngine {
     fn describe(&self) -> String {
-        let d = &self.gpu.description;
-        format!("{} ({}, {})", d.name, d.backend, d.driver)
+        self.gpu.description.to_string()
     }
 
     fn setup(&self) -> &Setup {

@@ -12,6 +12,7 @@
 //! | `weights.swa.safetensors` | those of SWA, where it is asked for, and likewise `ema`, `best` and `snapshot` |
 //! | `checkpoint.safetensors` | all that the run needs to go on |
 
+mod cache;
 mod checkpoint;
 mod config;
 mod forms;
@@ -33,6 +34,7 @@ use crate::model::Mlp;
 use crate::train::{Epoch, Mean, Plan, Progress, StepReport};
 use crate::weights;
 
+pub use cache::{limits, remember_limits};
 pub use checkpoint::Checkpoint;
 pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, ScheduleConfig, Setting, TrainConfig, setting};
 pub use forms::read as forms;
@@ -109,17 +111,16 @@ impl Config {
     ) -> Result<(Box<dyn Engine>, String)> {
         let (adapter, reason) = self.train.device.parse::<Device>()?.find(self.train.precision)?;
         let mut options = Options { memory: self.train.memory.map(|bytes| bytes.0), ..Options::default() };
-        let cache = adapter.as_ref().filter(|_| self.train.tune && recorded.is_none()).map(|_| forms::Cache::read());
-        match (&adapter, &cache) {
-            (Some(adapter), Some(cache)) => {
-                options.forms = cache.forms(adapter);
-                options.measure = Some(measuring);
-            }
-            _ => options.forms = recorded.unwrap_or_default(),
+        let tuned = adapter.as_ref().filter(|_| self.train.tune && recorded.is_none());
+        if let Some(adapter) = tuned {
+            options.forms = cache::forms(adapter);
+            options.measure = Some(measuring);
+        } else {
+            options.forms = recorded.unwrap_or_default();
         }
         let engine = Device::build(adapter.as_ref().map(|a| a.index), self.train.precision, setup, options)?;
-        if let (Some(adapter), Some(cache)) = (&adapter, cache) {
-            cache.add(adapter, engine.forms());
+        if let Some(adapter) = tuned {
+            cache::add_forms(adapter, engine.forms());
         }
         Ok((engine, reason))
     }
