@@ -11,7 +11,7 @@ use super::adapter::Gpu;
 use super::buffers::{Buffers, Records, record_bytes};
 use super::forms::Forms;
 use super::kernels::{self, Kernel, LANES, NORM_COLUMNS, PARTS, Pipeline, Stored};
-use super::program::{After, EvalProgram, Extent, Op, TrainProgram};
+use super::program::{After, EvalProgram, Extent, Grid, Op, TrainProgram};
 use super::tune::Tuner;
 use crate::data::{Features, Targets};
 use crate::engine::{Setup, Slot};
@@ -324,7 +324,7 @@ impl<'a> Builder<'a> {
 
     /// One invocation for each trained vec4 of a parameter vector from `first` on; workgroups beyond what one dimension may
     /// hold go into the second.
-    fn vector_grid(&self, first: usize) -> (Extent, Extent, u32) {
+    fn vector_grid(&self, first: usize) -> Grid {
         let groups = ((self.layout.trained - first) as u32 / 4).div_ceil(LANES);
         let rows = groups.div_ceil(wgpu::Limits::default().max_compute_workgroups_per_dimension);
         self.grid(Extent::Fixed(groups.div_ceil(rows)), Extent::Fixed(rows))
@@ -380,7 +380,7 @@ impl<'a> Builder<'a> {
         kernel: &'static str,
         args: &T,
         buffers: &[&Buffer],
-        (x, y, replicas): (Extent, Extent, u32),
+        (x, y, replicas): Grid,
     ) -> Op {
         let args = self.gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
             label: Some(kernel),
@@ -407,7 +407,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn grid(&self, x: Extent, y: Extent) -> (Extent, Extent, u32) {
+    pub(super) fn grid(&self, x: Extent, y: Extent) -> Grid {
         (x, y, self.setup.replicas as u32)
     }
 

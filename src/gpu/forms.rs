@@ -120,6 +120,11 @@ impl Form {
         constants
     }
 
+    /// Those of the second pass of a split product.
+    pub(crate) fn constants_of_sum(&self) -> [(&'static str, f64); 2] {
+        [("LANES", f64::from(kernels::LANES)), ("PARTS", f64::from(self.parts))]
+    }
+
     /// vec4s along the outputs of a workgroup; of `linear_dx`, along the inputs.
     pub(crate) fn width(&self) -> u32 {
         match self.variant {

@@ -1,16 +1,32 @@
 //! The linear layers forward and backward, each product in the form that suits the device.
 
+use bytemuck::Pod;
 use wgpu::Buffer;
 
 use super::builder::{Builder, PartBuffers};
 use super::forms::{Form, Shape, Variant};
 use super::kernels::{self, Kernel, LANES};
-use super::program::{Extent, Op};
+use super::program::{Extent, Grid, Op};
 use super::tune;
 use crate::cpu::Dropout;
 use crate::error::Result;
 use crate::model::Layer;
 use crate::{noise, verify};
+
+/// A product, whatever its form.
+struct Product<'a, A> {
+    base: Kernel,
+    /// Its second pass where the form is split.
+    sum: Kernel,
+    args: A,
+    /// Constants of what becomes of the sums.
+    finish: &'a [(&'static str, f64)],
+    /// The two factors first, which are all that the first pass of a split form reads.
+    buffers: &'a [&'a Buffer],
+    /// Whether its second pass reads them as well.
+    read_twice: bool,
+    grid_of_sum: Grid,
+}
 
 impl Builder<'_> {
     /// Chooses the forms of the products of a step, those of the largest layers first, in case the time runs out.
@@ -68,22 +84,18 @@ impl Builder<'_> {
             Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0)],
             None => self.finish(l, part),
         };
-        let buffers = [self.weights(params), &b.a[l], b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]), &b.slope[l]];
-        let linear = |form: Form| {
-            let grid = self.tiles(form, outputs);
-            if form.variant == Variant::Split {
-                let [weights, a, y, slope] = buffers;
-                let pipeline = self.compile_rows(&form.kernel(&kernels::linear), &form.constants());
-                let first = self.op(&pipeline, "linear", &args, &[weights, a, &b.split], grid);
-                let pipeline = self.compile_rows(&kernels::linear_sum, &of_sum(form, &finish));
-                let buffers = [weights, a, &b.split, y, slope];
-                let second = self.op(&pipeline, "linear", &args, &buffers, self.vec4s(outputs));
-                return Op { then: Some(Box::new(second)), ..first.of_layer(l) };
-            }
-            let pipeline =
-                self.compile_rows(&form.kernel(&kernels::linear), &[&finish[..], &form.constants()].concat());
-            self.op(&pipeline, "linear", &args, &buffers, grid).of_layer(l)
+        let (weights, a, slope) = (self.weights(params), &b.a[l], &b.slope[l]);
+        let y = b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]);
+        let product = Product {
+            base: kernels::linear,
+            sum: kernels::linear_sum,
+            args,
+            finish: &finish,
+            buffers: &[weights, a, y, slope],
+            read_twice: true,
+            grid_of_sum: self.vec4s(outputs),
         };
+        let linear = |form: Form| self.product(&product, form, self.tiles(form, outputs)).of_layer(l);
         let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
         self.fastest(&kernels::linear, rows, layer, "", linear)
     }
@@ -171,22 +183,17 @@ impl Builder<'_> {
         let flags = [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some()))];
         let above = above.unwrap_or(&b.unused[0]);
         let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
-        let buffers = [self.weights(&b.params), &b.dz[l], &b.slope[l - 1], above, &b.dz[l - 1], da];
-        let linear_dx = |form: Form| {
-            let grid = self.tiles(form, inputs);
-            if form.variant == Variant::Split {
-                let [weights, dz, slope, above, dx, da] = buffers;
-                let pipeline = self.compile_rows(&form.kernel(&kernels::linear_dx), &form.constants());
-                let first = self.op(&pipeline, "linear_dx", &args, &[weights, dz, &b.split], grid);
-                let pipeline = self.compile_rows(&kernels::linear_dx_sum, &of_sum(form, &flags));
-                let buffers = [&b.split, slope, above, dx, da];
-                let second = self.op(&pipeline, "linear_dx", &args, &buffers, self.vec4s(inputs));
-                return Op { then: Some(Box::new(second)), ..first.of_layer(l) };
-            }
-            let pipeline =
-                self.compile_rows(&form.kernel(&kernels::linear_dx), &[&flags[..], &form.constants()].concat());
-            self.op(&pipeline, "linear_dx", &args, &buffers, grid).of_layer(l)
+        let (slope, dx) = (&b.slope[l - 1], &b.dz[l - 1]);
+        let product = Product {
+            base: kernels::linear_dx,
+            sum: kernels::linear_dx_sum,
+            args,
+            finish: &flags,
+            buffers: &[self.weights(&b.params), &b.dz[l], slope, above, dx, da],
+            read_twice: false,
+            grid_of_sum: self.vec4s(inputs),
         };
+        let linear_dx = |form: Form| self.product(&product, form, self.tiles(form, inputs)).of_layer(l);
         self.fastest(&kernels::linear_dx, self.setup.most_in_pass(), layer, "", linear_dx)
     }
 
@@ -210,35 +217,49 @@ impl Builder<'_> {
             (Vec::new(), "")
         };
         let params = if is_fused { &b.params } else { &b.grads };
-        let buffers = [&b.a[l], &b.dz[l], &b.scaling, params, &b.state, &b.working];
+        let product = Product {
+            base: kernels::linear_dw,
+            sum: kernels::linear_dw_sum,
+            args,
+            finish: &rule,
+            buffers: &[&b.a[l], &b.dz[l], &b.scaling, params, &b.state, &b.working],
+            read_twice: false,
+            grid_of_sum: self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Fixed(4 * inputs + 1)),
+        };
         let linear_dw = |form: Form| {
-            let (x, _, replicas) = self.tiles(form, outputs);
-            let grid = (x, Extent::Fixed(inputs.div_ceil(form.rows)), replicas);
-            if form.variant == Variant::Split {
-                let [a, dz, scaling, params, state, working] = buffers;
-                let pipeline = self.compile_rows(&form.kernel(&kernels::linear_dw), &form.constants());
-                let first = self.op(&pipeline, "linear_dw", &args, &[a, dz, &b.split], grid).of_layer(l);
-                let pipeline = self.compile_rows(&kernels::linear_dw_sum, &of_sum(form, &rule));
-                let grid = self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Fixed(4 * inputs + 1));
-                let buffers = [&b.split, scaling, params, state, working];
-                let second = self.op(&pipeline, "linear_dw", &args, &buffers, grid);
-                return Op { updates: is_fused, then: Some(Box::new(second)), ..first };
-            }
-            let pipeline =
-                self.compile_rows(&form.kernel(&kernels::linear_dw), &[&rule[..], &form.constants()].concat());
-            Op { updates: is_fused, ..self.op(&pipeline, "linear_dw", &args, &buffers, grid).of_layer(l) }
+            let (x, _, z) = self.tiles(form, outputs);
+            let grid = (x, Extent::Fixed(inputs.div_ceil(form.rows)), z);
+            Op { updates: is_fused, ..self.product(&product, form, grid).of_layer(l) }
         };
         self.fastest(&kernels::linear_dw, self.setup.most_in_pass(), layer, name, linear_dw)
     }
 
+    /// The product in a form, with its second pass where it is split.
+    fn product<A: Pod>(&self, product: &Product<A>, form: Form, grid: Grid) -> Op {
+        let Product { base, sum, args, finish, buffers, read_twice, grid_of_sum } = product;
+        let (kernel, constants) = (form.kernel(base), form.constants());
+        if form.variant != Variant::Split {
+            let pipeline = self.compile_rows(&kernel, &[*finish, &constants].concat());
+            return self.op(&pipeline, base.name, args, buffers, grid);
+        }
+        let pipeline = self.compile_rows(&kernel, &constants);
+        let (factors, others) = buffers.split_at(2);
+        let parts = [&self.buffers.split];
+        let first = self.op(&pipeline, base.name, args, &[factors, &parts].concat(), grid);
+        let pipeline = self.compile_rows(sum, &[*finish, &form.constants_of_sum()].concat());
+        let read = if *read_twice { factors } else { &[] };
+        let second = self.op(&pipeline, base.name, args, &[read, &parts, others].concat(), *grid_of_sum);
+        Op { then: Some(Box::new(second)), ..first }
+    }
+
     /// The workgroups of a product whose result has rows of `columns` vec4s.
-    fn tiles(&self, form: Form, columns: u32) -> (Extent, Extent, u32) {
+    fn tiles(&self, form: Form, columns: u32) -> Grid {
         let (x, y, replicas) = self.grid(Extent::Fixed(columns.div_ceil(form.width())), Extent::Rows(form.rows));
         (x, y, replicas * form.parts)
     }
 
     /// One invocation to each of `columns` vec4s of a row.
-    fn vec4s(&self, columns: u32) -> (Extent, Extent, u32) {
+    fn vec4s(&self, columns: u32) -> Grid {
         self.grid(Extent::Fixed(columns.div_ceil(LANES)), Extent::Rows(1))
     }
 
@@ -277,9 +298,4 @@ impl Builder<'_> {
     pub fn is_fused(&self) -> bool {
         self.setup.clip_norm.is_none() && self.setup.batch <= self.setup.most_in_pass()
     }
-}
-
-/// The constants of the second pass of a split product, with those of what becomes of its sums.
-fn of_sum(form: Form, finish: &[(&'static str, f64)]) -> Vec<(&'static str, f64)> {
-    [finish, &[("LANES", f64::from(LANES)), ("PARTS", f64::from(form.parts))]].concat()
 }

@@ -12,6 +12,9 @@ pub(super) enum Extent {
     Rows(u32),
 }
 
+/// Workgroups in the three directions, the third for the replicas.
+pub(super) type Grid = (Extent, Extent, u32);
+
 impl Extent {
     fn groups(self, rows: u32) -> u32 {
         match self {

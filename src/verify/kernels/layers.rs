@@ -52,20 +52,55 @@ pub fn all_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
     Form::candidates(gpu, base, shape, PRODUCT_LANES)
 }
 
-/// The buffer that a split form's first pass writes, of results with `height` rows of `width` values.
-fn parts(shape: Shape, form: Form, height: usize, width: usize) -> Vec<u32> {
-    words(&vec![UNTOUCHED; form.parts as usize * shape.replicas * height * width])
+/// A product of some shape, whatever its form.
+struct Product<'a> {
+    shape: Shape,
+    base: Kernel,
+    /// Its second pass where the form is split.
+    sum: Kernel,
+    args: &'a [u8],
+    pass: Pass,
+    coefficients: &'a [Coefficients],
+    /// Constants of what becomes of the sums.
+    finish: &'a [(&'a str, f64)],
+    /// The two factors first, which are all that the first pass of a split form reads.
+    buffers: &'a [Vec<u32>],
+    /// Whether its second pass reads them as well.
+    read_twice: bool,
+    /// vec4s of a row of the result.
+    columns: u32,
+    /// Rows of the result, the bias's gradient among them.
+    height: usize,
+    /// Those that workgroups share, in the unit of the form's.
+    rows: u32,
 }
 
-/// Constants and grid of a split form's second pass, of results with rows of `columns` vec4s.
-fn second_pass<'a>(
-    shape: Shape,
-    form: Form,
-    columns: u32,
-    finish: &[(&'a str, f64)],
-) -> (Vec<(&'a str, f64)>, [u32; 3]) {
-    let constants = [finish, &[("LANES", f64::from(LANES)), ("PARTS", f64::from(form.parts))]].concat();
-    (constants, [columns.div_ceil(LANES), shape.rows as u32, shape.replicas as u32])
+impl Product<'_> {
+    /// What the buffers behind the factors hold afterwards.
+    fn run(&self, gpu: &Gpu, form: Form) -> Result<Vec<Vec<u32>>> {
+        let replicas = self.shape.replicas as u32;
+        let grid = [self.columns.div_ceil(form.width()), self.rows.div_ceil(form.rows), replicas * form.parts];
+        let kernel = self.shape.kernel(&form.kernel(&self.base));
+        let (factors, others) = self.buffers.split_at(2);
+        if form.variant != Variant::Split {
+            let constants = [self.finish, &form.constants()].concat();
+            let dispatch = dispatch(&kernel, &constants, self.args, self.pass, grid);
+            let dispatch = Dispatch { coefficients: self.coefficients, ..dispatch };
+            return Ok(dispatch.run(gpu, self.buffers)?.split_off(2));
+        }
+        let sums = self.height * 4 * self.columns as usize;
+        let parts = words(&vec![UNTOUCHED; form.parts as usize * self.shape.replicas * sums]);
+        let constants = form.constants();
+        let first = dispatch(&kernel, &constants, self.args, self.pass, grid);
+        let parts = first.run(gpu, &[factors, &[parts]].concat())?.split_off(2);
+        let constants = [self.finish, &form.constants_of_sum()].concat();
+        let grid = [self.columns.div_ceil(LANES), self.height as u32, replicas];
+        let kernel = self.shape.kernel(&self.sum);
+        let second = dispatch(&kernel, &constants, self.args, self.pass, grid);
+        let read = if self.read_twice { factors } else { &[] };
+        let second = Dispatch { coefficients: self.coefficients, ..second };
+        Ok(second.run(gpu, &[read, &parts, others].concat())?.split_off(read.len() + 1))
+    }
 }
 
 fn pass(shape: Shape) -> Pass {
@@ -130,33 +165,28 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
         let computed = (1.2 * product_tolerance(shape.inputs) + EPS * (8.0 + 11.0 * x.abs())) / (1.0 - dropout);
         computed + shape.storing(x)
     };
+    let product = Product {
+        shape,
+        base: kernels::linear,
+        sum: kernels::linear_sum,
+        args: bytes_of(&args),
+        pass: pass(shape),
+        coefficients: &coefficients,
+        finish: &finish_constants,
+        buffers: &buffers,
+        read_twice: true,
+        columns: args.outputs,
+        height: shape.rows,
+        rows: shape.rows as u32,
+    };
     let mut checks = Vec::new();
     for &form in forms {
-        let constants = [&finish_constants[..], &form.constants()].concat();
-        let columns = args.outputs.div_ceil(form.width());
-        let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32 * form.parts];
-        let kernel = shape.kernel(&form.kernel(&kernels::linear));
-        let got = if form.variant == Variant::Split {
-            let [params, a, y, slope] = buffers.clone();
-            let constants = form.constants();
-            let first = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
-            let parts =
-                first.run(gpu, &[params.clone(), a.clone(), parts(shape, form, shape.rows, outputs)])?.remove(2);
-            let (constants, grid) = second_pass(shape, form, args.outputs, &finish_constants);
-            let kernel = shape.kernel(&kernels::linear_sum);
-            let second = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
-            let mut got = Dispatch { coefficients: &coefficients, ..second }.run(gpu, &[params, a, parts, y, slope])?;
-            got.remove(2);
-            got
-        } else {
-            let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
-            Dispatch { coefficients: &coefficients, ..dispatch }.run(gpu, &buffers)?
-        };
+        let got = product.run(gpu, form)?;
         let name = |what: &str| {
             shape.name(&named("linear", form), &format!(" {activation:?} {dropout} {what}").to_lowercase())
         };
-        checks.push(Check::new(name("y"), &shape.floats(&got[2]), &y, bound));
-        checks.push(Check::new(name("slope"), &shape.floats(&got[3]), &slope, bound));
+        checks.push(Check::new(name("y"), &shape.floats(&got[0]), &y, bound));
+        checks.push(Check::new(name("slope"), &shape.floats(&got[1]), &slope, bound));
     }
     Ok(checks)
 }
@@ -232,24 +262,23 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Res
     let scale = (shape.outputs as f64 / shape.inputs as f64).sqrt().max(1.0);
     let tolerance = scale * product_tolerance(shape.outputs);
     let more = if residual { " residual" } else { "" };
+    let product = Product {
+        shape,
+        base: kernels::linear_dx,
+        sum: kernels::linear_dx_sum,
+        args: bytes_of(&args),
+        pass: shape.pass(),
+        coefficients: &[],
+        finish: &flags,
+        buffers: &buffers,
+        read_twice: false,
+        columns: args.inputs,
+        height: shape.rows,
+        rows: shape.rows as u32,
+    };
     let mut checks = Vec::new();
     for &form in forms {
-        let constants = [&flags[..], &form.constants()].concat();
-        let columns = args.inputs.div_ceil(form.width());
-        let grid = [columns, (shape.rows as u32).div_ceil(form.rows), shape.replicas as u32 * form.parts];
-        let kernel = shape.kernel(&form.kernel(&kernels::linear_dx));
-        let got = if form.variant == Variant::Split {
-            let [params, dz, slope, above, dx, da] = buffers.clone();
-            let constants = form.constants();
-            let first = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid);
-            let parts = first.run(gpu, &[params, dz, parts(shape, form, shape.rows, inputs)])?.remove(2);
-            let (constants, grid) = second_pass(shape, form, args.inputs, &flags);
-            let kernel = shape.kernel(&kernels::linear_dx_sum);
-            let second = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid);
-            second.run(gpu, &[parts, slope, above, dx, da])?.split_off(3)
-        } else {
-            dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid).run(gpu, &buffers)?.split_off(4)
-        };
+        let got = product.run(gpu, form)?.split_off(2);
         for (what, got, want) in [("dx", &got[0], &want), ("da", &got[1], &want_da)] {
             let name = shape.name(&named("linear_dx", form), &format!("{more} {what}"));
             checks.push(Check::new(name, &shape.floats(got), want, |x| tolerance + EPS * x.abs() + shape.storing(x)));
@@ -341,28 +370,24 @@ pub fn linear_dw(
         None => product + EPS * x.abs(),
         Some(_) => (4.0 * product + 12.0 * EPS) * (1.0 + x.abs()),
     };
+    let of_step = vec![Coefficients { ema: EMA as f32, ..coefficients.into() }; shape.replicas];
+    let product = Product {
+        shape,
+        base: kernels::linear_dw,
+        sum: kernels::linear_dw_sum,
+        args: bytes_of(&args),
+        pass,
+        coefficients: &of_step,
+        finish: &rule,
+        buffers: &buffers,
+        read_twice: false,
+        columns: args.outputs,
+        height: inputs + 1,
+        rows: args.inputs,
+    };
     let mut checks = Vec::new();
     for &form in forms {
-        let constants = [&rule[..], &form.constants()].concat();
-        let columns = args.outputs.div_ceil(form.width());
-        let grid = [columns, args.inputs.div_ceil(form.rows), shape.replicas as u32 * form.parts];
-        let kernel = shape.kernel(&form.kernel(&kernels::linear_dw));
-        let of_step = Coefficients { ema: EMA as f32, ..coefficients.into() };
-        let of_step = vec![of_step; shape.replicas];
-        let got = if form.variant == Variant::Split {
-            let [a, dz, scaling, params, state, working] = buffers.clone();
-            let constants = form.constants();
-            let first = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
-            let parts = first.run(gpu, &[a, dz, parts(shape, form, inputs + 1, outputs)])?.remove(2);
-            let (constants, [x, _, z]) = second_pass(shape, form, args.outputs, &rule);
-            let kernel = shape.kernel(&kernels::linear_dw_sum);
-            let second = dispatch(&kernel, &constants, bytes_of(&args), pass, [x, inputs as u32 + 1, z]);
-            let buffers = [parts, scaling, params, state, working];
-            Dispatch { coefficients: &of_step, ..second }.run(gpu, &buffers)?.split_off(2)
-        } else {
-            let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
-            Dispatch { coefficients: &of_step, ..dispatch }.run(gpu, &buffers)?.split_off(3)
-        };
+        let got = product.run(gpu, form)?.split_off(1);
         let more =
             optimizer.map_or(if accumulate { " accumulated" } else { "" }.into(), |o| format!(" {:?}", o.rule()));
         let name = shape.name(&named("linear_dw", form), &more.to_lowercase());
