@@ -17,6 +17,7 @@ mod profile;
 mod program;
 mod readback;
 mod single;
+mod submission;
 mod tune;
 
 pub use engine::{GpuEngine, Options};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::FORMS;
 use crate::engine::Limits;
 use crate::gpu::adapter::Description;
 use crate::gpu::forms::Forms;
@@ -50,12 +51,12 @@ impl<T: Serialize + DeserializeOwned + Clone> Cache<T> {
 
 /// The forms of matrix products that were measured on the adapter.
 pub(super) fn forms(adapter: &Description) -> Forms {
-    Cache::read(super::forms::FILE).get(&adapter.to_string()).unwrap_or_default()
+    Cache::read(FORMS).get(&adapter.to_string()).unwrap_or_default()
 }
 
 /// Remembers those of `used` that were measured and are not yet known.
 pub(super) fn add_forms(adapter: &Description, used: Forms) {
-    let (cache, device) = (Cache::read(super::forms::FILE), adapter.to_string());
+    let (cache, device) = (Cache::read(FORMS), adapter.to_string());
     let mut forms: Forms = cache.get(&device).unwrap_or_default();
     let before = forms.len();
     forms.extend(used.into_iter().filter(|(_, choice)| choice.microseconds.is_some()));

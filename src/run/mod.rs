@@ -15,7 +15,7 @@
 mod cache;
 mod checkpoint;
 mod config;
-mod forms;
+mod resolve;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -36,8 +36,8 @@ use crate::weights;
 
 pub use cache::{limits, remember_limits};
 pub use checkpoint::Checkpoint;
-pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, ScheduleConfig, Setting, TrainConfig, setting};
-pub use forms::read as forms;
+pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig};
+pub use resolve::{Setting, setting};
 
 impl Config {
     /// Loads, splits and normalises the data set.
@@ -135,16 +135,12 @@ pub struct Run {
     is_classification: bool,
 }
 
+/// The forms of the engine's products, in a run's folder and, of each adapter, in the user's folder of caches.
+const FORMS: &str = "kernels.json";
+
 /// The files that a run writes beside its weights.
-const FILES: [&str; 7] = [
-    "config.toml",
-    "normalization.json",
-    forms::FILE,
-    "metrics.jsonl",
-    "epochs.jsonl",
-    "summary.json",
-    checkpoint::FILE,
-];
+const FILES: [&str; 7] =
+    ["config.toml", "normalization.json", FORMS, "metrics.jsonl", "epochs.jsonl", "summary.json", checkpoint::FILE];
 
 impl Run {
     /// Makes the folder, `dir` or else the first free one of `runs/1`, `runs/2`, ..., and writes the configuration,
@@ -183,7 +179,7 @@ impl Run {
         let Normalization { scale, shift } = &dataset.normalization;
         write("normalization.json", json!({ "scale": scale, "shift": shift }).to_string() + "\n")?;
         let forms = serde_json::to_string_pretty(forms).map_err(|error| Error::config("kernels", error.to_string()))?;
-        write(forms::FILE, forms + "\n")?;
+        write(FORMS, forms + "\n")?;
         let open = |name: &str| {
             let path = dir.join(name);
             File::create(&path).map(BufWriter::new).map_err(Error::io(&path))
@@ -383,6 +379,16 @@ fn run_files(dir: &Path) -> Vec<PathBuf> {
         .filter(|entry| entry.file_name().to_str().is_some_and(|name| FILES.contains(&name) || is_weights(name)))
         .map(|entry| entry.path())
         .collect()
+}
+
+/// The forms of the engine's products that the run in `dir` has used.
+///
+/// # Errors
+/// The file cannot be read or understood.
+pub fn forms(dir: &Path) -> Result<Forms> {
+    let path = dir.join(FORMS);
+    let text = fs::read(&path).map_err(Error::io(&path))?;
+    serde_json::from_slice(&text).map_err(|error| Error::data(path.display().to_string(), error.to_string()))
 }
 
 /// The normalisation that the run in `dir` was trained with.

@@ -1,0 +1,208 @@
+//! What goes to the device in one submission, and the metrics that come back from it.
+
+use wgpu::{Buffer, CommandEncoder, SubmissionIndex};
+
+use super::buffers::{self, PASSES, Records, record_bytes};
+use super::engine::GpuEngine;
+use super::kernels::{Coefficients, PASS_BYTES, Pass};
+use super::program::After;
+use super::readback::{self, Mapped};
+use crate::data::Part;
+use crate::engine::{Aim, Slot, Step, StepMetrics};
+use crate::error::{Error, Result};
+
+/// A submission whose metrics have not been read.
+pub(super) struct Pending {
+    steps: Vec<(u64, usize)>,
+    metrics: Buffer,
+    mapped: Mapped,
+    submission: SubmissionIndex,
+}
+
+impl GpuEngine {
+    /// Passes that fit into one submission: their uniforms and, if streamed, their records.
+    pub(super) fn passes_at_once(&self, rows: usize, replicas: usize) -> usize {
+        match &self.stream {
+            None => PASSES,
+            Some(stream) => {
+                let pass = (replicas * rows.min(self.setup.room()) * record_bytes(&self.setup.dataset)) as u64;
+                ((stream.size() / pass) as usize).clamp(1, PASSES)
+            }
+        }
+    }
+
+    /// Writes the uniforms of `passes` and, if streamed, their records.
+    pub(super) fn stage(&self, part: Part, passes: &mut [Pass], shared: bool) {
+        if let (Some(stream), Records::Streamed) = (&self.stream, &self.records[part as usize]) {
+            let rows: u32 = passes.iter().map(|pass| pass.rows).sum();
+            let mut at = 0;
+            for pass in passes.iter_mut() {
+                (pass.streamed, pass.streamed_rows) = (at, rows);
+                at += pass.rows;
+            }
+            let dataset = &self.setup.dataset;
+            let mut packed = Vec::with_capacity(rows as usize * record_bytes(dataset));
+            for r in 0..if shared { 1 } else { self.setup.replicas } {
+                for pass in passes.iter() {
+                    let positions = pass.first..pass.first + pass.rows;
+                    if shared {
+                        buffers::pack(dataset, part, positions, &mut packed);
+                    } else {
+                        let order = &self.orders[r][positions.start as usize..positions.end as usize];
+                        buffers::pack(dataset, part, order.iter().copied(), &mut packed);
+                    }
+                }
+            }
+            self.gpu.queue.write_buffer(stream, 0, &packed);
+        }
+        let mut bytes = vec![0; passes.len() * PASS_BYTES as usize];
+        for (pass, place) in passes.iter().zip(bytes.chunks_exact_mut(PASS_BYTES as usize)) {
+            place[..size_of::<Pass>()].copy_from_slice(bytemuck::bytes_of(pass));
+        }
+        self.gpu.queue.write_buffer(&self.buffers.passes, 0, &bytes);
+    }
+
+    /// Encodes and submits `steps`, at most [`SLOTS`].
+    pub(super) fn submit(&mut self, steps: &[Step], aim: Aim) -> Result<()> {
+        self.write_coefficients(steps, aim);
+        if !matches!(aim, Aim::Statistics(_)) && !self.is_halved {
+            self.halve(false);
+            self.is_halved = true;
+        }
+        let mut passes = Vec::new();
+        for (slot, step) in steps.iter().enumerate() {
+            for (i, range) in step.passes(self.setup.most_in_pass()).enumerate() {
+                passes.push(Pass {
+                    first: range.start as u32,
+                    rows: range.len() as u32,
+                    batch: step.rows as u32,
+                    slot: slot as u32,
+                    accumulate: u32::from(i > 0),
+                    replicas: self.setup.replicas as u32,
+                    ..Pass::default()
+                });
+            }
+        }
+        let rows = steps.iter().map(|step| step.rows).max().unwrap_or(1);
+        for part in passes.chunks_mut(self.passes_at_once(rows, self.setup.replicas)) {
+            self.stage(Part::Train, part, false);
+            let mut encoder = self.encoder();
+            for (i, pass) in part.iter().enumerate() {
+                let (step, at) = (&steps[pass.slot as usize], (i as u64 * PASS_BYTES) as u32);
+                let is_last = (pass.first + pass.rows) as usize == step.first + step.rows;
+                self.encode(&mut encoder, step, pass, at, is_last, aim)?;
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+        self.gpu.check()
+    }
+
+    /// One pass of a step and, after its last, what the step does to the weights.
+    fn encode(
+        &self,
+        encoder: &mut CommandEncoder,
+        step: &Step,
+        pass: &Pass,
+        at: u32,
+        is_last: bool,
+        aim: Aim,
+    ) -> Result<()> {
+        {
+            let mut compute = encoder.begin_compute_pass(&Default::default());
+            if let Aim::Statistics(_) = aim {
+                self.train.statistics(&mut compute, at, pass.rows);
+                return Ok(());
+            }
+            let is_only = pass.rows as usize == step.rows;
+            if aim == Aim::Update && is_only {
+                self.train.full_step(&mut compute, at, pass.rows);
+            } else {
+                self.train.gradient(&mut compute, at, pass.rows);
+                if !is_last || aim != Aim::Update {
+                    return Ok(());
+                }
+                self.train.update(&mut compute, at);
+            }
+            let take = step.take;
+            if take.swa > 0.0 {
+                self.train.after(After::Swa, &mut compute, at);
+            }
+            if take.lookahead > 0.0 {
+                self.train.after(After::Lookahead, &mut compute, at);
+                self.train.halve(false, &mut compute);
+            }
+        }
+        if let Some(i) = step.take.snapshot {
+            let (snapshot, _) = self.buffers.slot(Slot::Snapshot(i), &self.setup)?;
+            encoder.copy_buffer_to_buffer(&self.buffers.params, 0, snapshot, 0, None);
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_coefficients(&self, steps: &[Step], aim: Aim) {
+        let optimizer = &self.setup.optimizer;
+        let mut all: Vec<Coefficients> = Vec::with_capacity(steps.len() * self.setup.replicas);
+        for (n, step) in steps.iter().enumerate() {
+            let aim = if let Aim::Statistics(first) = aim { Aim::Statistics(first + n) } else { aim };
+            for (&seed, &rate) in self.seeds.iter().zip(&step.rates) {
+                all.push(Coefficients {
+                    swa: step.take.swa as f32,
+                    ema: step.take.ema as f32,
+                    lookahead: step.take.lookahead as f32,
+                    statistics: aim.statistics() as f32,
+                    seed,
+                    step: step.index as u32,
+                    ..optimizer.coefficients(step.index + 1, rate).into()
+                });
+            }
+        }
+        self.gpu.queue.write_buffer(&self.buffers.coefficients, 0, bytemuck::cast_slice(&all));
+    }
+
+    /// Copies the metrics of `steps` into a buffer that the host can read once the device is done.
+    pub(super) fn read_metrics_later(&mut self, steps: &[Step]) -> Result<()> {
+        let steps = steps.iter().map(|step| (step.index, step.rows)).collect();
+        let metrics = match self.spare.pop() {
+            Some(buffer) => buffer,
+            None => readback::readable(&self.gpu, self.buffers.metrics.size()),
+        };
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(&self.buffers.metrics, 0, &metrics, 0, self.buffers.metrics.size());
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let mapped = readback::map(&metrics);
+        self.pending.push_back(Pending { steps, metrics, mapped, submission });
+        self.gpu.check()
+    }
+
+    /// Waits for the oldest submission.
+    pub(super) fn oldest(&mut self) -> Result<Vec<StepMetrics>> {
+        let Some(pending) = self.pending.pop_front() else { return Ok(Vec::new()) };
+        readback::wait(&self.gpu, &pending.submission, &pending.mapped)?;
+        let replicas = self.setup.replicas;
+        let mut metrics = Vec::with_capacity(pending.steps.len() * replicas);
+        {
+            let view = pending.metrics.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
+            let rows: &[[f32; 4]] = bytemuck::cast_slice(&view);
+            for (slot, &(step, samples)) in pending.steps.iter().enumerate() {
+                for (replica, row) in rows[slot * replicas..][..replicas].iter().enumerate() {
+                    metrics.push(StepMetrics {
+                        step,
+                        replica,
+                        loss: f64::from(row[0]) / samples as f64,
+                        correct: row[1] as u64,
+                        // That of gradients that overflowed is NaN.
+                        grad_norm: self
+                            .setup
+                            .clip_norm
+                            .map(|_| f64::from(row[2]))
+                            .filter(|norm| !(self.setup.mixed && norm.is_nan())),
+                        loss_scale: self.setup.mixed.then(|| f64::from(row[3])),
+                    });
+                }
+            }
+        }
+        pending.metrics.unmap();
+        self.spare.push(pending.metrics);
+        Ok(metrics)
+    }
+}
