@@ -67,7 +67,8 @@ fn main(
     }
     let w_at = r * args.params_stride + args.weight + 4u * min(column, args.inputs - 1u) * args.outputs;
 
-    var sum: array<vec4<f32>, ROWS>;
+    // Drivers unroll a loop that counts up to the length of the array that it reads.
+    var sum: array<array<vec4<f32>, 8>, GROUPS>;
     for (var k = 0u; k < args.outputs; k++) {
         // Four rows of W, transposed: one vec4 along the inputs for each of four outputs.
         let w = transpose(mat4x4<f32>(
@@ -78,29 +79,31 @@ fn main(
         ));
         for (var g = 0u; g < GROUPS; g++) {
             let own = load(dz[row_at[g] + k]);
-            sum[8u * g + 0u] = accumulate(sum[8u * g + 0u], subgroupBroadcast(own, 0u), w);
-            sum[8u * g + 1u] = accumulate(sum[8u * g + 1u], subgroupBroadcast(own, 1u), w);
-            sum[8u * g + 2u] = accumulate(sum[8u * g + 2u], subgroupBroadcast(own, 2u), w);
-            sum[8u * g + 3u] = accumulate(sum[8u * g + 3u], subgroupBroadcast(own, 3u), w);
-            sum[8u * g + 4u] = accumulate(sum[8u * g + 4u], subgroupBroadcast(own, 4u), w);
-            sum[8u * g + 5u] = accumulate(sum[8u * g + 5u], subgroupBroadcast(own, 5u), w);
-            sum[8u * g + 6u] = accumulate(sum[8u * g + 6u], subgroupBroadcast(own, 6u), w);
-            sum[8u * g + 7u] = accumulate(sum[8u * g + 7u], subgroupBroadcast(own, 7u), w);
+            sum[g][0] = accumulate(sum[g][0], subgroupBroadcast(own, 0u), w);
+            sum[g][1] = accumulate(sum[g][1], subgroupBroadcast(own, 1u), w);
+            sum[g][2] = accumulate(sum[g][2], subgroupBroadcast(own, 2u), w);
+            sum[g][3] = accumulate(sum[g][3], subgroupBroadcast(own, 3u), w);
+            sum[g][4] = accumulate(sum[g][4], subgroupBroadcast(own, 4u), w);
+            sum[g][5] = accumulate(sum[g][5], subgroupBroadcast(own, 5u), w);
+            sum[g][6] = accumulate(sum[g][6], subgroupBroadcast(own, 6u), w);
+            sum[g][7] = accumulate(sum[g][7], subgroupBroadcast(own, 7u), w);
         }
     }
 
     if column < args.inputs {
-        for (var i = 0u; i < ROWS; i++) {
-            let row = first_row + i;
-            if row < pass_.rows {
-                let at = r * args.dx_stride + row * args.inputs + column;
-                if RESIDUAL {
-                    sum[i] += load(above[at]);
+        for (var g = 0u; g < GROUPS; g++) {
+            for (var i = 0u; i < 8u; i++) {
+                let row = first_row + 8u * g + i;
+                if row < pass_.rows {
+                    let at = r * args.dx_stride + row * args.inputs + column;
+                    if RESIDUAL {
+                        sum[g][i] += load(above[at]);
+                    }
+                    if KEEP {
+                        da[at] = store(sum[g][i]);
+                    }
+                    dx[at] = store(sum[g][i] * load(slope[at]));
                 }
-                if KEEP {
-                    da[at] = store(sum[i]);
-                }
-                dx[at] = store(sum[i] * load(slope[at]));
             }
         }
     }

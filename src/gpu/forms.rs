@@ -184,6 +184,9 @@ impl Form {
             }
         } else {
             if gpu.can_broadcast() && rows > FEW_ROWS {
+                if rows >= 64 {
+                    all.push(broadcast(64, 1));
+                }
                 if rows >= 32 {
                     all.push(broadcast(32, columns));
                 }
@@ -252,8 +255,8 @@ fn cooperative(side: u32, lanes: u32, is_dw: bool) -> Vec<Form> {
     forms
 }
 
-/// The most samples whose gradients an invocation holds in registers.
-const FEW_SAMPLES: usize = 64;
+/// The most samples whose gradients an invocation holds in registers; for 64, Mesa takes two seconds to compile the kernel.
+const FEW_SAMPLES: usize = 32;
 
 /// Passes of fewer rows are not worth handing rows round: at batch 1 `linear 0` of 3072-512-256-10 takes 0.9 ms instead of
 /// 4.1 on the software driver.
