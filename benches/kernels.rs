@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use thalweg::engine::{Engine, Setup};
-use thalweg::gpu::adapter::{self, Gpu};
-use thalweg::gpu::{GpuEngine, Options};
+use thalweg::gpu::adapter;
 
 const BATCHES: [usize; 3] = [1, 32, 128];
 
@@ -20,9 +19,8 @@ fn kernels(criterion: &mut Criterion) {
     }
     for (precision, mixed) in [("f32", false), ("mixed", true)] {
         for batch in BATCHES {
-            let options = Options { measure: Some(|_| ()), ..Options::default() };
             let setup = Setup { mixed, ..common::setup(3072, &[512, 256], batch) };
-            let mut engine = GpuEngine::new(Gpu::open(0).unwrap(), setup, options).unwrap();
+            let mut engine = common::gpu(&setup);
             let step = common::begin(&mut engine);
             let timed = engine.profile(&step).unwrap();
             let mut group = criterion.benchmark_group(format!("{precision}/{batch}"));

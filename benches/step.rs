@@ -7,8 +7,7 @@ mod common;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use thalweg::cpu::CpuEngine;
 use thalweg::engine::{Engine, Setup};
-use thalweg::gpu::adapter::{self, Gpu};
-use thalweg::gpu::{GpuEngine, Options};
+use thalweg::gpu::adapter;
 
 const BATCHES: [usize; 6] = [1, 8, 32, 128, 512, 2048];
 
@@ -42,10 +41,7 @@ fn steps(criterion: &mut Criterion) {
         eprintln!("no adapter: the GPU is not measured");
         return;
     }
-    measure(criterion, "gpu", &|setup| {
-        let options = Options { measure: Some(|_| ()), ..Options::default() };
-        Box::new(GpuEngine::new(Gpu::open(0).unwrap(), setup, options).unwrap())
-    });
+    measure(criterion, "gpu", &|setup| Box::new(common::gpu(&setup)));
 }
 
 criterion_group!(benches, steps);

@@ -356,6 +356,19 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The better of the two in every respect.
+    pub fn best(&self, other: &Self) -> Self {
+        let larger = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a.max(b)).or(a).or(b);
+        Self {
+            flops: self.flops.max(other.flops),
+            flops_f16: larger(self.flops_f16, other.flops_f16),
+            flops_cooperative: larger(self.flops_cooperative, other.flops_cooperative),
+            bandwidth: self.bandwidth.max(other.bandwidth),
+            dispatch: self.dispatch.min(other.dispatch),
+            submission: self.submission.min(other.submission),
+        }
+    }
+
     /// The least seconds in which so much can be done: the larger of operations over peak and bytes over bandwidth, and
     /// the dispatches. The peak is that of f32, in which all sums are; in mixed precision that of cooperative matrices if it
     /// is higher.
@@ -467,6 +480,11 @@ pub trait Engine {
     /// The device is lost.
     fn set_loss_scales(&mut self, _scales: &[LossScale]) -> Result<()> {
         Ok(())
+    }
+
+    /// Bytes of a weight, and of whatever else it computes with; in mixed precision, of the weights that the optimizer sees.
+    fn value_bytes(&self) -> usize {
+        size_of::<f32>()
     }
 
     /// Its buffers on the device; of the CPU engine, the vectors of its replicas, without what is small and without the

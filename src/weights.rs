@@ -65,7 +65,8 @@ pub(crate) fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
 
 /// Writes `bytes` so that the file appears whole or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: Vec<u8>) -> Result<()> {
-    let part = path.with_extension("part");
+    // Another process may write the same file.
+    let part = path.with_extension(format!("{}.part", std::process::id()));
     std::fs::write(&part, bytes).map_err(Error::io(&part))?;
     std::fs::rename(&part, path).map_err(Error::io(path))
 }

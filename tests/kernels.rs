@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use thalweg::activation::Activation;
 use thalweg::gpu::adapter::Gpu;
-use thalweg::gpu::forms::Variant;
+use thalweg::gpu::forms::{Form, Variant};
 use thalweg::gpu::kernels::{self, LANES, ROWS, Stored};
 use thalweg::verify::Check;
 use thalweg::verify::kernels::{self as verify, Shape};
@@ -192,6 +192,7 @@ fn every_form_of_the_products() {
         for shape in [
             shape(1, 1, 1, 1),
             shape(2, 1, 67, 33),
+            shape(2, 12, 150, 64),
             shape(1, 7, 100, 70),
             shape(2, 33, 30, 65),
             shape(1, 64, 17, 9),
@@ -203,6 +204,24 @@ fn every_form_of_the_products() {
         ] {
             pass(verify::every_form(&gpu, Shape { stored, ..shape }).unwrap());
         }
+    }
+}
+
+/// Passes shorter than the samples that the form has room for, in the same group of eight and in an earlier one; several
+/// workgroups along both sides, the last one along the inputs not full.
+#[test]
+fn forms_for_few_samples_take_fewer() {
+    let Some(gpu) = common::gpu() else { return };
+    if !gpu.can_broadcast() {
+        eprintln!("NOT TESTED: the device has no subgroups of eight");
+        return;
+    }
+    for (rows, room, outputs) in [(1, 1, 21), (3, 7, 70), (8, 8, 128), (9, 12, 64), (5, 17, 128)] {
+        let shape = Shape { replicas: 2, rows, inputs: 150, outputs, stored: Stored::F32 };
+        let variant = Variant::Few(room);
+        let forms = [32, 8].map(|rows| Form { variant, rows, columns: 2, lanes: 8, slices: 1, parts: 1 });
+        pass(verify::linear_dw(&gpu, shape, true, None, &forms).unwrap());
+        pass(verify::linear_dw(&gpu, shape, false, Some(verify::optimizers()[0]), &forms).unwrap());
     }
 }
 

@@ -229,6 +229,7 @@ fn tiles_are_those_of_the_shaders() {
         assert_eq!(constant(kernel, "ROWS"), kernels::DW_ROWS);
         assert_eq!(constant(kernel, "COLUMNS"), kernels::COLUMNS);
     }
+    assert_eq!(constant(kernels::linear_dw_few, "SAMPLES"), kernels::SAMPLES);
     assert_eq!(constant(kernels::grad_norm, "PARTS"), kernels::PARTS);
     for kernel in [kernels::batch_norm, kernels::norm_dw] {
         assert_eq!(constant(kernel, "COLUMNS"), kernels::NORM_COLUMNS);

@@ -109,6 +109,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let (outcome, ended) = epochs(&config, &data, &mut trainer, &mut run, &pace, args.quiet);
+    // The epochs before a resumed one may have had another device.
+    let pace = if args.resume.is_some() { Pace(None) } else { pace };
     let diverged = match &ended {
         Ok(()) => None,
         Err(error @ Error::Diverged { .. }) => Some(error.to_string()),

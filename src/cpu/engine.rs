@@ -155,6 +155,10 @@ impl<T: Real> Engine for CpuEngine<T> {
         self.replicas[0].memory().into_iter().map(all).collect()
     }
 
+    fn value_bytes(&self) -> usize {
+        size_of::<T>()
+    }
+
     fn limits(&mut self) -> Result<Limits> {
         Ok(super::limits::limits::<T>())
     }

@@ -76,7 +76,8 @@ pub fn speed(engine: &mut dyn Engine, limits: &Limits) -> Result<Speed> {
 pub fn least_seconds(engine: &dyn Engine, limits: &Limits) -> f64 {
     let setup = engine.setup();
     let flops = setup.replicas as f64 * setup.model.step_flops(setup.batch);
-    limits.floor(setup.mixed, flops, setup.step_bytes(setup.batch), engine.dispatches())
+    let bytes = setup.step_bytes(setup.batch) * engine.value_bytes() as f64 / size_of::<f32>() as f64;
+    limits.floor(setup.mixed, flops, bytes, engine.dispatches())
 }
 
 /// Gives the engine weights and an order, and returns steps for one submission.

@@ -186,7 +186,7 @@ impl Gpu {
     }
 
     /// Whether subgroups are large enough for the variants that hand rows round in them.
-    pub(super) fn can_broadcast(&self) -> bool {
+    pub fn can_broadcast(&self) -> bool {
         self.device.features().contains(Features::SUBGROUP) && self.description.subgroup[0] >= LEAST_SUBGROUP
     }
 

@@ -359,7 +359,8 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn compile(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
-        let key = format!("{} {:?} {} {:?} {constants:?}", kernel.name, kernel.tile, kernel.side, kernel.stored);
+        let Kernel { name, tile, side, samples, stored, .. } = kernel;
+        let key = format!("{name} {tile:?} {side} {samples} {stored:?} {constants:?}");
         let compile = || kernel.compile(self.gpu, &self.step_layout, "main", constants);
         self.compiled.borrow_mut().entry(key).or_insert_with(compile).clone()
     }

@@ -149,8 +149,7 @@ impl Form {
         }
     }
 
-    /// One form of every variant that products of the shape's rows have on the device, with the shader's own tile, but for
-    /// split ones.
+    /// One form of every variant that products of the shape have on the device, but for split ones.
     pub fn plain(gpu: &Gpu, base: &Kernel, shape: Shape, lanes: u32) -> Vec<Self> {
         let built_in = Self::built_in(gpu, base, FEW_ROWS, lanes);
         let mut forms = vec![Self { variant: Variant::Plain, ..built_in }, built_in];
@@ -211,14 +210,20 @@ impl Form {
         kept
     }
 
-    /// The forms of the variant for few samples; none where there are more, of the other products, or on a device that cannot
-    /// hand rows round.
+    /// The forms of the variant for few samples; none where there are more, of the other products, on a device that cannot
+    /// hand rows round, or where lanes would have nothing to store while they do so.
     fn few(gpu: &Gpu, base: &Kernel, shape: Shape, lanes: u32) -> Vec<Self> {
-        if base.name != kernels::linear_dw.name || !gpu.can_broadcast() || shape.rows > FEW_SAMPLES {
+        let columns = kernels::COLUMNS;
+        let fills_tiles = shape.outputs.div_ceil(4).is_multiple_of((lanes * columns) as usize);
+        let hands_round = shape.rows >= 8;
+        if base.name != kernels::linear_dw.name
+            || !gpu.can_broadcast()
+            || shape.rows > FEW_SAMPLES
+            || (hands_round && !fills_tiles)
+        {
             return Vec::new();
         }
         let variant = Variant::Few(shape.rows as u32);
-        let columns = kernels::COLUMNS;
         [32, kernels::DW_ROWS].map(|rows| Self { variant, rows, columns, lanes, slices: 1, parts: 1 }).to_vec()
     }
 

@@ -324,8 +324,8 @@ fn entry(binding: usize, ty: BufferBindingType, has_dynamic_offset: bool) -> wgp
     }
 }
 
-/// The samples in the shader for few of them.
-const SAMPLES: u32 = 8;
+/// Samples of `linear_dw_few`, where a form asks for no other.
+pub const SAMPLES: u32 = 8;
 
 /// The rows and columns of cooperative matrices in the shaders.
 pub(super) const SIDE: u32 = 8;
@@ -381,15 +381,16 @@ impl Kernel {
             }
         };
         let source = with_side(source, self.side);
-        let Some([rows, columns]) = self.tile else { return source };
+        let mut lengths = vec![("SAMPLES", self.samples)];
+        lengths.extend(self.tile.into_iter().flat_map(|[rows, columns]| [("ROWS", rows), ("COLUMNS", columns)]));
         let mut text = String::new();
         for line in source.lines() {
-            text += &match line.split_once(": u32 = ") {
-                Some(("const ROWS", _)) => format!("const ROWS: u32 = {rows}u;"),
-                Some(("const COLUMNS", _)) => format!("const COLUMNS: u32 = {columns}u;"),
-                Some(("const SAMPLES", _)) => format!("const SAMPLES: u32 = {}u;", self.samples),
-                _ => line.to_string(),
-            };
+            let constant = line.strip_prefix("const ").and_then(|line| line.split_once(": u32 = "));
+            let length = constant.and_then(|(name, _)| lengths.iter().find(|(length, _)| *length == name));
+            match length {
+                Some((name, length)) => text += &format!("const {name}: u32 = {length}u;"),
+                None => text += line,
+            }
             text.push('\n');
         }
         text.into()

@@ -62,7 +62,7 @@ impl GpuEngine {
         self.gpu.queue.write_buffer(&self.buffers.passes, 0, &bytes);
     }
 
-    /// Encodes and submits `steps`, at most [`SLOTS`].
+    /// Encodes and submits `steps`, at most [`SLOTS`](buffers::SLOTS).
     pub(super) fn submit(&mut self, steps: &[Step], aim: Aim) -> Result<()> {
         self.write_coefficients(steps, aim);
         if !matches!(aim, Aim::Statistics(_)) && !self.is_halved {

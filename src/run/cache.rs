@@ -1,10 +1,10 @@
 //! What was measured on the devices of this machine, remembered from run to run.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::FORMS;
 use crate::engine::Limits;
@@ -13,18 +13,18 @@ use crate::gpu::forms::Forms;
 use crate::weights::write_whole;
 
 /// One value a device, in a file of the user's folder of caches.
-struct Cache<T> {
+struct Cache {
     /// Nothing on a system that has no place for it.
     path: Option<PathBuf>,
-    devices: BTreeMap<String, T>,
+    devices: Map<String, Value>,
 }
 
-/// What is measured depends on the device, its driver and this program's shaders.
+/// What is measured depends on the device, its driver, and the program's kernels.
 fn key(device: &str) -> String {
     format!("{device}, thalweg {}", env!("CARGO_PKG_VERSION"))
 }
 
-impl<T: Serialize + DeserializeOwned + Clone> Cache<T> {
+impl Cache {
     /// Reads `thalweg/FILE`; a file that is not there or cannot be understood holds nothing.
     fn read(file: &str) -> Self {
         let path = dirs::cache_dir().map(|dir| dir.join("thalweg").join(file));
@@ -33,12 +33,13 @@ impl<T: Serialize + DeserializeOwned + Clone> Cache<T> {
         Self { path, devices }
     }
 
-    fn get(&self, device: &str) -> Option<T> {
-        self.devices.get(&key(device)).cloned()
+    fn get<T: DeserializeOwned>(&self, device: &str) -> Option<T> {
+        serde_json::from_value(self.devices.get(&key(device))?.clone()).ok()
     }
 
     /// A cache that cannot be written is measured again another time.
-    fn set(mut self, device: &str, value: T) {
+    fn set<T: Serialize>(mut self, device: &str, value: &T) {
+        let Ok(value) = serde_json::to_value(value) else { return };
         self.devices.insert(key(device), value);
         if let Some(path) = &self.path
             && let Ok(text) = serde_json::to_vec_pretty(&self.devices)
@@ -61,7 +62,7 @@ pub(super) fn add_forms(adapter: &Description, used: Forms) {
     let before = forms.len();
     forms.extend(used.into_iter().filter(|(_, choice)| choice.microseconds.is_some()));
     if forms.len() > before {
-        cache.set(&device, forms);
+        cache.set(&device, &forms);
     }
 }
 
@@ -72,7 +73,9 @@ pub fn limits(device: &str) -> Option<Limits> {
     Cache::read(LIMITS).get(device)
 }
 
-/// Remembers what a device can do at most.
+/// Remembers what a device can do at most: the best of all measurements, since a busy machine is slower than it could be.
 pub fn remember_limits(device: &str, limits: Limits) {
-    Cache::read(LIMITS).set(device, limits);
+    let cache = Cache::read(LIMITS);
+    let limits = cache.get(device).map_or(limits, |before: Limits| before.best(&limits));
+    cache.set(device, &limits);
 }

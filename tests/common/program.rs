@@ -9,7 +9,7 @@ use tempfile::TempDir;
 pub fn thalweg(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
     // What is measured on the adapter stays with the test.
-    command.args(args).current_dir(dir).env("XDG_CACHE_HOME", dir).output().unwrap()
+    command.args(args).current_dir(dir).env("XDG_CACHE_HOME", dir).env("HOME", dir).output().unwrap()
 }
 
 /// Runs and expects success; returns what was printed.
