@@ -1,10 +1,15 @@
 // As linear_dw.wgsl, for passes of at most SAMPLES samples on devices with subgroups of eight invocations or more: dz of all
 // samples stays in registers while the rows of dW pass by, each used up before the next is made, so that a workgroup takes
-// as many rows as it likes. Of eight samples, each invocation loads one of a, and hands it to the others; fewer than eight
-// are loaded by all. With eight or more, the outputs must fill the tiles: a lane that stores nothing might run ahead of the
-// others, and then not be there when the next row is handed round. The sums have the same order, and so the same bits. On Mesa's software driver, with SGD's update:
-// 1x3072x512 takes 2.3 ms instead of 3.2, eight replicas of 16x784x256 3.1 instead of 4.4, of 32x784x256 4.7 instead of 5.5.
-// Loading and storing two values at once as a u64 would save another fifth at batch 1, but few devices have that type.
+// as many rows as it likes. The sums have the same order, and so the same bits.
+//
+// Of eight samples, each invocation loads one of a, and hands it to the others; fewer than eight are loaded by all. With
+// eight or more, the outputs must fill the tiles: a lane that stores nothing might run ahead of the others, and then not be
+// there when the next row is handed round.
+//
+// On Mesa's software driver, with SGD's update: 1x3072x512 takes 2.3 ms instead of 3.2, eight replicas of 16x784x256 3.1
+// instead of 4.4, of 32x784x256 4.7 instead of 5.5. Not kept: choosing between the two ways to load a in the kernel, since
+// that driver runs both; loading and storing two values at once as a u64, which saves a fifth at batch 1, but which few
+// devices have.
 //
 // dW = factor · aᵀ · dz,  db = factor · Σ_rows dz
 //
