@@ -6,9 +6,8 @@ use std::sync::Arc;
 use thalweg::activation::Activation;
 use thalweg::data::{Dataset, Features, Normalize, Order, Samples, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
+use thalweg::gpu::GpuEngine;
 use thalweg::gpu::adapter::Gpu;
-use thalweg::gpu::forms::Forms;
-use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
 use thalweg::schedule::Rate;
@@ -28,19 +27,9 @@ pub fn setup(inputs: usize, hidden: &[usize], batch: usize) -> Setup {
     Setup { optimizer, batch, ..Setup::new(model, Arc::new(dataset)) }
 }
 
-/// The GPU engine with every form of its products measured, as after a user's first runs: each measures for two seconds, and
-/// the next one goes on.
+/// The GPU engine on the first adapter, with every form of its products measured.
 pub fn gpu(setup: &Setup) -> GpuEngine {
-    let mut forms = Forms::new();
-    loop {
-        let options = Options { forms: forms.clone(), measure: Some(|_| ()), ..Options::default() };
-        let engine = GpuEngine::new(Gpu::open(0).unwrap(), setup.clone(), options).unwrap();
-        let known = forms.len();
-        forms.extend(engine.forms().into_iter().filter(|(_, choice)| choice.microseconds.is_some()));
-        if forms.len() == known {
-            return engine;
-        }
-    }
+    GpuEngine::tuned(|| Gpu::open(0), setup).unwrap()
 }
 
 /// Gives the engine weights and an order; returns the step of its first samples.

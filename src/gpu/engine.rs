@@ -7,7 +7,7 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder};
 use super::adapter::Gpu;
 use super::buffers::{self, Buffers, Records, SLOTS};
 use super::builder::{Builder, PartBuffers, target_words};
-use super::forms::Forms;
+use super::forms::{Forms, measured};
 use super::kernels::{PASS_BYTES, Pass, Scaling};
 use super::profile;
 use super::program::{EvalProgram, TrainProgram};
@@ -168,6 +168,24 @@ impl GpuEngine {
             is_halved: false,
             gpu,
         })
+    }
+
+    /// An engine with every form of its products measured, as after a user's first runs: each measures for a second or two, and
+    /// the next one goes on. For measuring it beside others; `open` gives the adapter, once for each of these runs.
+    ///
+    /// # Errors
+    /// What [`new`](Self::new) and `open` refuse.
+    pub fn tuned(open: impl Fn() -> Result<Gpu>, setup: &Setup) -> Result<Self> {
+        let mut forms = Forms::new();
+        loop {
+            let options = Options { forms: forms.clone(), measure: Some(|_| ()), ..Options::default() };
+            let engine = Self::new(open()?, setup.clone(), options)?;
+            let known = forms.len();
+            forms.extend(measured(engine.forms()));
+            if forms.len() == known {
+                return Ok(engine);
+            }
+        }
     }
 
     /// Whether the records stay on the host and are copied over before each submission.

@@ -71,6 +71,11 @@ pub struct Choice {
 /// The chosen forms by kernel and shape, as `linear 128x3072x512`: rows, inputs, outputs; of a fused update with its rule, and in mixed precision with that word.
 pub type Forms = BTreeMap<String, Choice>;
 
+/// Those that were chosen by measuring.
+pub fn measured(forms: Forms) -> impl Iterator<Item = (String, Choice)> {
+    forms.into_iter().filter(|(_, choice)| choice.microseconds.is_some())
+}
+
 /// WebGPU's core limits.
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const INVOCATIONS: u32 = 256;

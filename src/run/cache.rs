@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::FORMS;
 use crate::engine::Limits;
 use crate::gpu::adapter::Description;
-use crate::gpu::forms::Forms;
+use crate::gpu::forms::{Forms, measured};
 use crate::weights::write_whole;
 
 /// One value a device, in a file of the user's folder of caches.
@@ -60,7 +60,7 @@ pub(super) fn add_forms(adapter: &Description, used: Forms) {
     let (cache, device) = (Cache::read(FORMS), adapter.to_string());
     let mut forms: Forms = cache.get(&device).unwrap_or_default();
     let before = forms.len();
-    forms.extend(used.into_iter().filter(|(_, choice)| choice.microseconds.is_some()));
+    forms.extend(measured(used));
     if forms.len() > before {
         cache.set(&device, &forms);
     }

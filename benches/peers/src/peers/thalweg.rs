@@ -4,9 +4,8 @@ use anyhow::{Context, Result};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::Order;
 use thalweg::engine::{Engine, Setup, Slot, Step};
+use thalweg::gpu::GpuEngine;
 use thalweg::gpu::adapter::Gpu;
-use thalweg::gpu::forms::Forms;
-use thalweg::gpu::{GpuEngine, Options};
 use thalweg::schedule::Rate;
 
 use super::Peer;
@@ -33,17 +32,7 @@ impl Thalweg {
     /// The GPU engine, on the first adapter, in f32 or in mixed precision.
     pub fn gpu(task: &Task, mixed: bool) -> Result<Self> {
         let setup = Setup { mixed, ..task.setup() };
-        // Each run measures forms of products for two seconds and the next one goes on, so that a user has them all soon.
-        let mut forms = Forms::new();
-        loop {
-            let options = Options { forms: forms.clone(), measure: Some(|_| ()), ..Options::default() };
-            let engine = GpuEngine::new(Gpu::open_any()?, setup.clone(), options)?;
-            let known = forms.len();
-            forms.extend(engine.forms().into_iter().filter(|(_, choice)| choice.microseconds.is_some()));
-            if forms.len() == known {
-                return Self::new(task, Box::new(engine), MOMENTUM);
-            }
-        }
+        Self::new(task, Box::new(GpuEngine::tuned(Gpu::open_any, &setup)?), MOMENTUM)
     }
 
     fn new(task: &Task, mut engine: Box<dyn Engine>, momentum: f64) -> Result<Self> {
