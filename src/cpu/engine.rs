@@ -3,6 +3,8 @@
 use rayon::prelude::*;
 
 use super::Real;
+use super::crew::Crew;
+use super::panels;
 use super::replica::{Replica, Shared};
 use crate::data::{Part, Samples};
 use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, Setup, Slot, Step, StepMetrics, Timed};
@@ -57,14 +59,19 @@ impl<T: Real> CpuEngine<T> {
             layout: &self.layout,
             targets: &self.targets[part as usize],
             quantiles: &self.quantiles,
-            parallel: self.replicas.len() == 1,
+            crew: Crew::alone(),
         };
         Ok(match &mut self.replicas[..] {
-            // Inside the pool, where sharing work costs least.
-            [only] => vec![rayon::scope(|_| f(only, &shared, samples, 0))],
+            [only] => vec![Crew::gather(|crew| f(only, &Shared { crew, ..shared }, samples, 0))],
             several => several.par_iter_mut().enumerate().map(|(r, replica)| f(replica, &shared, samples, r)).collect(),
         })
     }
+}
+
+/// A vector whose weights lie in panels, as others know it.
+fn flat<T: Real>(layout: &Layout, mut vector: Vec<T>) -> Vec<f64> {
+    layout.layers.iter().for_each(|layer| panels::join(layer, &mut vector));
+    vector.into_iter().map(T::to_f64).collect()
 }
 
 /// The data set has no such part.
@@ -86,12 +93,15 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()> {
-        *self.replicas[replica].slot(slot)? = weights.iter().map(|&w| T::of(w)).collect();
+        let mut weights: Vec<T> = weights.iter().map(|&w| T::of(w)).collect();
+        self.layout.layers.iter().for_each(|layer| panels::cut(layer, &mut weights));
+        *self.replicas[replica].slot(slot)? = weights;
         Ok(())
     }
 
     fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
-        Ok(self.replicas[replica].slot(slot)?.iter().map(|w| w.to_f64()).collect())
+        let weights = self.replicas[replica].slot(slot)?.clone();
+        Ok(flat(&self.layout, weights))
     }
 
     fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()> {
@@ -131,7 +141,7 @@ impl<T: Real> Engine for CpuEngine<T> {
     fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
         self.each(Part::Train, |replica, shared, _, _| {
             let (loss, _) = replica.gradient(shared, step, Aim::Gradient, None);
-            (loss, replica.grads().iter().map(|g| g.to_f64()).collect())
+            (loss, flat(shared.layout, replica.grads().to_vec()))
         })
     }
 

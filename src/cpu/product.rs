@@ -1,13 +1,16 @@
-//! The three twins whose plain loops are too slow to train with, their matrix products by the `gemm` crate.
+//! The three twins whose plain loops are too slow to train with, by vectors (`tiles.rs`) and by the `gemm` crate.
 //!
-//! Each has its twin's arguments and meaning; `parallel` spreads the product over all cores and changes no bit.
+//! Each has its twin's arguments and meaning, but that weights and their gradients lie in panels. A crew divides samples,
+//! inputs and outputs among its threads, never a sum, so that it changes no bit.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use gemm::{Parallelism, gemm};
-use rayon::prelude::*;
 
+use super::crew::Crew;
 use super::linear_dx::pass_on;
+use super::panels::{PANEL, panels, share};
 use super::{Dropout, Finish, Real, activate, tiles, wide};
 use crate::model::{Layer, stride};
 
@@ -19,34 +22,48 @@ pub(super) fn linear<T: Real>(
     a: &[T],
     y: &mut [T],
     slope: &mut [T],
-    parallel: bool,
+    crew: Crew,
 ) {
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     let rows = a.len() / inputs;
-    let bias = &params[layer.bias..][..outputs];
-    product(Matrix::new(a, rows, inputs), weight(layer, params), false, y, parallel);
-    let finish = |part: usize, y: &mut [T], slope: &mut [T]| {
-        let row = part * ROWS_AT_ONCE;
-        let dropout = finish.dropout.map(|dropout| Dropout { first: dropout.first + row as u32, ..dropout });
+    let (w, bias) = (&params[layer.weights()], &params[layer.bias..][..outputs]);
+    let place = Shared::new(y);
+    let sharing = sharing(layer, rows, crew);
+    let parts = sharing.threads().min(outputs.div_ceil(PANEL));
+    sharing.each((0..parts).map(|i| share(outputs, i, parts)), |columns| {
+        for panel in panels(columns.len()) {
+            let panel = columns.start + panel.start..columns.start + panel.end;
+            let w = Matrix::new(&w[panel.start * inputs..panel.end * inputs], inputs, panel.len());
+            if rows > tiles::SAMPLES {
+                // SAFETY: no other thread writes this panel of y.
+                unsafe { product(Matrix::new(a, rows, inputs), w, false, &place, panel.start, outputs) };
+                continue;
+            }
+            let mut sums = [T::default(); tiles::SAMPLES * PANEL];
+            let sums = &mut sums[..rows * panel.len()];
+            tiles::outputs(a, inputs, w.values, sums);
+            for (s, sums) in sums.chunks_exact(panel.len()).enumerate() {
+                // SAFETY: no other thread takes this panel of y.
+                unsafe { place.part(s * outputs + panel.start..s * outputs + panel.end) }.copy_from_slice(sums);
+            }
+        }
+    });
+    let crew = crew.worth(VALUE_COST * y.len());
+    let part = rows.div_ceil(crew.threads()).min(ROWS_AT_ONCE);
+    let parts = y.chunks_mut(part * outputs).zip(slope.chunks_mut(part * outputs)).zip(a.chunks(part * inputs));
+    crew.each(parts.enumerate(), |(i, ((y, slope), a))| {
+        let dropout = finish.dropout.map(|dropout| Dropout { first: dropout.first + (i * part) as u32, ..dropout });
         for y in y.chunks_exact_mut(outputs) {
             wide(|| y.iter_mut().zip(bias).for_each(|(y, &bias)| *y += bias));
         }
-        activate(&Finish { dropout, ..*finish }, outputs, &a[row * inputs..], y, slope);
-    };
-    let part = ROWS_AT_ONCE * outputs;
-    if parallel && y.len() > HALVED {
-        let parts = y.par_chunks_mut(part).zip(slope.par_chunks_mut(part)).enumerate();
-        parts.for_each(|(part, (y, slope))| finish(part, y, slope));
-    } else {
-        let parts = y.chunks_mut(part).zip(slope.chunks_mut(part)).enumerate();
-        parts.for_each(|(part, (y, slope))| finish(part, y, slope));
-    }
+        activate(&Finish { dropout, ..*finish }, outputs, a, y, slope);
+    });
 }
 
 /// Rows that get their bias and go through the activation while they are in the nearest cache.
 const ROWS_AT_ONCE: usize = 32;
-/// Values of a layer above which threads share what follows the product.
-const HALVED: usize = 1 << 15;
+/// Multiply-adds that take the time of what follows the product, a value.
+const VALUE_COST: usize = 8;
 
 /// As [`linear_dx`](super::linear_dx()).
 #[allow(clippy::too_many_arguments, reason = "each is one binding of the kernel")]
@@ -58,38 +75,48 @@ pub(super) fn linear_dx<T: Real>(
     above: Option<&[T]>,
     dx: &mut [T],
     da: Option<&mut [T]>,
-    parallel: bool,
+    crew: Crew,
 ) {
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     let rows = dz.len() / outputs;
-    if rows <= tiles::FEW_SAMPLES {
-        let w = &params[layer.weights()];
-        // Every sum is by itself: halves change no bit.
-        if parallel && rows > 1 && worth_a_thread(rows * w.len()) {
-            let half = rows / 2;
-            let ((dz0, dz1), (dx0, dx1)) = (dz.split_at(half * outputs), dx.split_at_mut(half * inputs));
-            rayon::join(|| tiles::input_gradient(dz0, w, outputs, dx0), || tiles::input_gradient(dz1, w, outputs, dx1));
-        } else {
-            tiles::input_gradient(dz, w, outputs, dx);
-        }
+    let w = &params[layer.weights()];
+    let sharing = sharing(layer, rows, crew);
+    if rows == 1 {
+        let part = inputs.div_ceil(sharing.threads()).next_multiple_of(tiles::SIDE);
+        sharing.each(dx.chunks_mut(part).enumerate(), |(i, dx)| {
+            tiles::input_gradient(dz, w, inputs, outputs, i * part..i * part + dx.len(), dx);
+        });
     } else {
-        product(Matrix::new(dz, rows, outputs), weight(layer, params).transposed(), false, dx, parallel);
+        let part = rows.div_ceil(sharing.threads()).next_multiple_of(tiles::SIDE);
+        sharing.each(dz.chunks(part * outputs).zip(dx.chunks_mut(part * inputs)), |(dz, dx)| {
+            tiles::input_gradient(dz, w, inputs, outputs, 0..inputs, dx);
+        });
     }
-    if parallel && above.is_none() && da.is_none() && dx.len() > HALVED {
-        let half = dx.len() / 2;
-        let ((dx0, dx1), (slope0, slope1)) = (dx.split_at_mut(half), slope.split_at(half));
-        rayon::join(|| pass_on(slope0, None, dx0, None), || pass_on(slope1, None, dx1, None));
-    } else {
-        pass_on(slope, above, dx, da);
+    if above.is_some() || da.is_some() {
+        return pass_on(slope, above, dx, da);
     }
+    let crew = crew.worth(dx.len());
+    let part = dx.len().div_ceil(crew.threads());
+    crew.each(dx.chunks_mut(part).zip(slope.chunks(part)), |(dx, slope)| pass_on(slope, None, dx, None));
 }
 
 /// As [`linear_dw`](super::linear_dw()).
-pub(super) fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &[T], grads: &mut [T], parallel: bool) {
+pub(super) fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &[T], grads: &mut [T], crew: Crew) {
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
-    let a = Matrix::new(a, a.len() / inputs, inputs).transposed();
-    let rows = Matrix::new(dz, dz.len() / outputs, outputs);
-    product(a, rows, accumulate, &mut grads[layer.weights()], parallel);
+    let rows = a.len() / inputs;
+    let crew = sharing(layer, rows, crew);
+    let parts = crew.threads().min(outputs.div_ceil(PANEL));
+    let dw = Shared::new(&mut grads[layer.weights()]);
+    crew.each((0..parts).map(|i| share(outputs, i, parts)), |columns| {
+        for panel in panels(columns.len()) {
+            let start = columns.start + panel.start;
+            let dz = Matrix { values: &dz[start..], rows, columns: panel.len(), strides: [outputs, 1] };
+            // SAFETY: no other thread writes this panel of dW.
+            unsafe {
+                product(Matrix::new(a, rows, inputs).transposed(), dz, accumulate, &dw, start * inputs, panel.len())
+            };
+        }
+    });
     linear_db(layer, accumulate, dz, grads);
 }
 
@@ -110,104 +137,119 @@ pub(super) fn linear_db<T: Real>(layer: &Layer, accumulate: bool, dz: &[T], grad
 /// Elements of the weight gradient that a core makes before it updates them, where it goes through the samples in several
 /// parts: few enough to stay in its cache.
 const BLOCK: usize = 1 << 16;
+/// Rows of the weight gradient that a core makes before it updates them, where it has all samples at once.
+const BLOCK_ROWS: usize = 4 * tiles::ROWS;
 
 /// Multiply-adds that take the time of one weight's update, which waits for memory.
-const UPDATE_COST: usize = 8;
+pub(super) const UPDATE_COST: usize = 8;
 
-/// Whether so many multiply-adds are worth another thread, which must be woken and then finds nothing in its cache.
-///
-/// On two cores of a Zen 4, a step of 784-256-128-10 at batch 1 takes 0.07 ms with 2²², 0.11 with 2²⁰; at batch 32, 0.36 with
-/// 2²² and 0.54 with 2²³.
-fn worth_a_thread(multiply_adds: usize) -> bool {
-    multiply_adds > 1 << 22
+/// Who shares the products of a layer: the same threads all of them, so that a core finds its panels in its cache.
+fn sharing<'a>(layer: &Layer, rows: usize, crew: Crew<'a>) -> Crew<'a> {
+    crew.worth(layer.weights().len() * (rows + UPDATE_COST))
 }
 
-/// State vectors of an optimizer, and the weights.
-const MOST_VECTORS: usize = 4;
+/// The weights and the state vectors of an optimizer; those that it has not are empty.
+pub(super) type Vectors<'a, T> = [&'a mut [T]; 4];
+
+/// Takes the first `length` values of each vector that is there.
+pub(super) fn take<'a, T>(vectors: &mut Vectors<'a, T>, length: usize) -> Vectors<'a, T> {
+    vectors.each_mut().map(|vector| {
+        let (first, rest) = std::mem::take(vector).split_at_mut_checked(length).unwrap_or_default();
+        *vector = rest;
+        first
+    })
+}
 
 /// The weight's part of `linear_dw`, of which nothing is left: each block of the gradient goes to `update`, with the same
-/// block of the weights and of the state vectors. `vectors` are the layer's weights and its state; `scratch` is as long.
+/// block of the layer's weights and of their state. `scratch` is as long as the weights.
 pub(super) fn linear_dw_update<T: Real>(
     layer: &Layer,
     a: &[T],
     dz: &[T],
-    scratch: &mut [T],
-    vectors: &mut [&mut [T]],
-    update: &(impl Fn(&[T], &mut [&mut [T]]) + Sync),
-    parallel: bool,
+    mut scratch: &mut [T],
+    mut vectors: Vectors<T>,
+    update: &(impl Fn(&[T], Vectors<T>) + Sync),
+    crew: Crew,
 ) {
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     let samples = a.len() / inputs;
-    let threads = if parallel && worth_a_thread(inputs * outputs * (samples + UPDATE_COST)) {
-        rayon::current_num_threads()
-    } else {
-        1
-    };
-    // All samples at once leave nothing to come back for.
-    let tiles = if samples <= tiles::DEPTH { 1 } else { (BLOCK / outputs / tiles::ROWS).max(1) };
-    let blocks = Blocks { a, dz, inputs, outputs, rows: tiles * tiles::ROWS, update };
-    blocks.run(0..inputs, scratch, vectors, threads);
+    let crew = sharing(layer, samples, crew);
+    let parts = crew.threads().min(outputs.div_ceil(PANEL));
+    let all = (0..parts).map(|i| {
+        let columns = share(outputs, i, parts);
+        let length = inputs * columns.len();
+        let (own, rest) = std::mem::take(&mut scratch).split_at_mut(length);
+        scratch = rest;
+        (columns, own, take(&mut vectors, length))
+    });
+    crew.each(all, |(columns, scratch, mut vectors)| {
+        let width = columns.len();
+        let tiles = (BLOCK / width / tiles::ROWS).max(1);
+        let block = if samples <= tiles::DEPTH { BLOCK_ROWS } else { tiles * tiles::ROWS };
+        let mut packed = [[T::default(); tiles::ROWS]; tiles::DEPTH];
+        for first in (0..inputs).step_by(block) {
+            let rows = first..(first + block).min(inputs);
+            let g = &mut scratch[..rows.len() * width];
+            gradient(a, inputs, rows.clone(), dz, outputs, columns.clone(), &mut packed, g);
+            for panel in panels(width) {
+                let g = &g[panel.start * rows.len()..panel.end * rows.len()];
+                let at = panel.start * inputs + first * panel.len();
+                update(g, vectors.each_mut().map(|v| v.get_mut(at..at + g.len()).unwrap_or_default()));
+            }
+        }
+    });
 }
 
-/// How a weight gradient is cut into blocks of rows.
-struct Blocks<'a, T, F> {
-    a: &'a [T],
-    dz: &'a [T],
+/// The panels of some rows and columns of the gradient.
+#[allow(clippy::too_many_arguments, reason = "two matrices with their widths, and a part of their product")]
+fn gradient<T: Real>(
+    a: &[T],
     inputs: usize,
+    rows: Range<usize>,
+    dz: &[T],
     outputs: usize,
-    /// Rows of a block.
-    rows: usize,
-    update: &'a F,
-}
-
-impl<T: Real, F: Fn(&[T], &mut [&mut [T]]) + Sync> Blocks<'_, T, F> {
-    /// Shares the rows in `range` among `threads`, and goes through them block by block: the same tiles for any number.
-    /// `scratch` and `vectors` are those of the range.
-    fn run(&self, range: Range<usize>, scratch: &mut [T], vectors: &mut [&mut [T]], threads: usize) {
-        let half = (range.len() / 2).next_multiple_of(tiles::ROWS);
-        if threads > 1 && half < range.len() {
-            let (middle, at) = (range.start + half, half * self.outputs);
-            let (scratch0, scratch1) = scratch.split_at_mut(at);
-            let count = vectors.len();
-            let (mut v0, mut v1) = <([&mut [T]; MOST_VECTORS], [&mut [T]; MOST_VECTORS])>::default();
-            for ((v, v0), v1) in vectors.iter_mut().zip(&mut v0).zip(&mut v1) {
-                (*v0, *v1) = v.split_at_mut(at);
-            }
-            rayon::join(
-                || self.run(range.start..middle, scratch0, &mut v0[..count], threads / 2),
-                || self.run(middle..range.end, scratch1, &mut v1[..count], threads - threads / 2),
-            );
-            return;
-        }
-        for first in range.clone().step_by(self.rows) {
-            let count = self.rows.min(range.end - first);
-            let g = self.gradient(first, count, scratch);
-            let at = (first - range.start) * self.outputs;
-            let used = vectors.len();
-            let mut parts = <[&mut [T]; MOST_VECTORS]>::default();
-            for (v, part) in vectors.iter_mut().zip(&mut parts) {
-                *part = &mut v[at..at + count * self.outputs];
-            }
-            (self.update)(g, &mut parts[..used]);
-        }
-    }
-
-    /// Rows `first..first + count` of the gradient.
-    fn gradient<'s>(&self, first: usize, count: usize, scratch: &'s mut [T]) -> &'s [T] {
-        let Self { a, dz, inputs, outputs, .. } = *self;
-        let g = &mut scratch[..count * outputs];
-        let parts = a.chunks(tiles::DEPTH * inputs).zip(dz.chunks(tiles::DEPTH * outputs));
-        for (part, (a, dz)) in parts.enumerate() {
-            for (i, g) in g.chunks_mut(tiles::ROWS * outputs).enumerate() {
-                tiles::gradient_rows(a, inputs, first + i * tiles::ROWS, dz, outputs, part > 0, g);
+    columns: Range<usize>,
+    packed: &mut tiles::Packed<T>,
+    g: &mut [T],
+) {
+    let parts = a.chunks(tiles::DEPTH * inputs).zip(dz.chunks(tiles::DEPTH * outputs));
+    for (part, (a, dz)) in parts.enumerate() {
+        for first in rows.clone().step_by(tiles::ROWS) {
+            let count = tiles::ROWS.min(rows.end - first);
+            tiles::pack(a, inputs, first, count, packed);
+            for panel in panels(columns.len()) {
+                let width = panel.len();
+                let at = panel.start * rows.len() + (first - rows.start) * width;
+                let (packed, dz) = (&packed[..a.len() / inputs], &dz[columns.start + panel.start..]);
+                tiles::gradient_rows(packed, dz, outputs, width, part > 0, &mut g[at..at + count * width]);
             }
         }
-        g
     }
 }
 
-fn weight<'a, T: Real>(layer: &Layer, params: &'a [T]) -> Matrix<'a, T> {
-    Matrix::new(&params[layer.weights()], stride(layer.inputs), stride(layer.outputs))
+/// A slice of which several threads write different parts.
+struct Shared<'a, T> {
+    values: *mut T,
+    len: usize,
+    borrowed: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: whoever takes a part promises that no other thread has any of it.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    fn new(values: &'a mut [T]) -> Self {
+        Self { values: values.as_mut_ptr(), len: values.len(), borrowed: PhantomData }
+    }
+
+    /// # Safety
+    /// Nobody else has any of the part.
+    #[allow(clippy::mut_from_ref, reason = "the promise")]
+    unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len, "a part lies inside its slice");
+        // SAFETY: inside, and by the promise nobody else's.
+        unsafe { std::slice::from_raw_parts_mut(self.values.add(range.start), range.len()) }
+    }
 }
 
 /// A matrix inside a slice.
@@ -238,85 +280,33 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// Products of 2 to so many rows the library does not share among threads, so their columns are halved here: at batch 8
-/// 3072x512 takes 0.26 ms with one of its threads as with two. Of one row, halves were slower than the whole.
-const FEW_ROWS: usize = 16;
-/// Products of up to so many rows and multiply-adds are halved here likewise, which costs less than the library's sharing: a
-/// step of 784-256-128-10 at batch 32 takes 0.355 ms instead of 0.38; at batch 128, and with 3072x512 at batch 32, it would
-/// take longer.
-const SMALL_ROWS: usize = 64;
-const SMALL: usize = 1 << 24;
-/// Multiply-adds above which the library shares a product: a step of 784-256-128-10 at batch 32 takes 0.33 ms instead of the
-/// 0.355 of its own threshold, 2¹⁹.
-const SHARED: usize = 1 << 21;
-/// A half has a multiple of so many columns, at least.
-const COLUMNS: usize = 64;
-
-/// `c = a · b`, or `c += a · b` if `accumulate`; `c` is row-major.
+/// `c = a · b`, or `c += a · b` if `accumulate`, on this thread; `c` starts at `at` of `into`, and its rows are `stride` apart.
 ///
-/// The result does not depend on `parallel`: the rows and columns of `c` are divided among threads, never a sum.
-fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, accumulate: bool, c: &mut [T], parallel: bool) {
+/// # Safety
+/// Nobody else has any of `c`.
+unsafe fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, accumulate: bool, into: &Shared<T>, at: usize, stride: usize) {
     assert_eq!(a.columns, b.rows, "the inner dimensions agree");
-    assert!(a.rows * b.columns <= c.len(), "the product fits its slice");
+    assert!(at + a.rows.saturating_sub(1) * stride + b.columns <= into.len, "the product fits its slice");
     a.assert_inside();
     b.assert_inside();
-    let c = Columns(c.as_mut_ptr());
-    let multiply_adds = a.rows * a.columns * b.columns;
-    let is_small = a.rows <= SMALL_ROWS && worth_a_thread(multiply_adds) && multiply_adds <= SMALL;
-    if a.rows > 1 && (a.rows <= FEW_ROWS || is_small) && b.columns >= 2 * COLUMNS {
-        // Halves for one thread too, so that it computes the same.
-        let half = (b.columns / 2).next_multiple_of(COLUMNS);
-        let run = |range| part(a, b, accumulate, c, range, Parallelism::None);
-        let (first, second) = (|| run(0..half), || run(half..b.columns));
-        if parallel && worth_a_thread(multiply_adds) {
-            rayon::join(first, second);
-        } else {
-            first();
-            second();
-        }
-    } else {
-        let is_shared = parallel && multiply_adds > SHARED;
-        let parallelism = if is_shared { Parallelism::Rayon(0) } else { Parallelism::None };
-        part(a, b, accumulate, c, 0..b.columns, parallelism);
-    }
-}
-
-/// The result of a product, of which several threads write different columns.
-#[derive(Clone, Copy)]
-struct Columns<T>(*mut T);
-
-// SAFETY: `product` alone makes it, from a slice that it borrows, and each thread writes columns of its own.
-unsafe impl<T: Send> Send for Columns<T> {}
-// SAFETY: likewise.
-unsafe impl<T: Send> Sync for Columns<T> {}
-
-/// Some columns of [`product`].
-fn part<T: Real>(
-    a: Matrix<T>,
-    b: Matrix<T>,
-    accumulate: bool,
-    c: Columns<T>,
-    columns: Range<usize>,
-    parallelism: Parallelism,
-) {
     let [a_down, a_right] = a.strides.map(|stride| stride as isize);
     let [b_down, b_right] = b.strides.map(|stride| stride as isize);
     let one = T::of(1.0);
-    // SAFETY: `product` has checked that the three matrices lie inside their slices; `columns` are inside `b` and `c`, and
-    // no other thread writes them; `gemm` serves the two types that are `Real`.
+    // SAFETY: the three matrices lie inside their slices, and nobody else has any of `c`; `gemm` serves the two types that
+    // are `Real`.
     unsafe {
         gemm(
             a.rows,
-            columns.len(),
+            b.columns,
             a.columns,
-            c.0.add(columns.start),
+            into.values.add(at),
             1,
-            b.columns as isize,
+            stride as isize,
             accumulate,
             a.values.as_ptr(),
             a_right,
             a_down,
-            b.values.as_ptr().add(columns.start * b.strides[1]),
+            b.values.as_ptr(),
             b_right,
             b_down,
             one,
@@ -324,7 +314,7 @@ fn part<T: Real>(
             false,
             false,
             false,
-            parallelism,
+            Parallelism::None,
         );
     }
 }
@@ -333,6 +323,7 @@ fn part<T: Real>(
 mod tests {
     use super::*;
     use crate::activation::Activation;
+    use crate::cpu::panels;
     use crate::rng::{Purpose, Stream};
 
     fn random<T: Real>(seed: u64, n: usize) -> Vec<T> {
@@ -347,36 +338,70 @@ mod tests {
         assert!(got.len() == want.len() && worst <= tolerance, "{name}: off by {worst:e}, allowed {tolerance:e}");
     }
 
-    fn library_and_twin_agree<T: Real>(eps: f64) {
-        // The last has enough outputs that threads share what follows the product.
-        for (rows, inputs, outputs) in [(1, 1, 1), (1, 130, 9), (7, 33, 5), (32, 64, 64), (65, 17, 130), (1100, 20, 33)]
-        {
+    /// Runs `work` with a crew of so many threads.
+    fn with_threads<R: Send>(threads: usize, work: impl FnOnce(Crew) -> R + Send) -> R {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| Crew::gather(work))
+    }
+
+    /// A layer by itself, and its weights in panels.
+    fn layer_of<T: Real>(inputs: usize, outputs: usize, params: &[T]) -> (Layer, Vec<T>) {
+        let weights = stride(inputs) * stride(outputs);
+        let layer = Layer { inputs, outputs, weight: 8, bias: 8 + weights, ..Layer::default() };
+        let mut cut = params.to_vec();
+        panels::cut(&layer, &mut cut);
+        (layer, cut)
+    }
+
+    fn products_and_twins_agree<T: Real>(eps: f64) {
+        // Some fit no panel, some are for the library; the last ones are shared among threads.
+        for (rows, inputs, outputs) in [
+            (1, 1, 1),
+            (1, 130, 9),
+            (5, 33, 5),
+            (7, 33, 70),
+            (32, 64, 64),
+            (65, 17, 130),
+            (1, 500, 300),
+            (70, 300, 130),
+            (1100, 20, 33),
+        ] {
             let (k, n) = (stride(inputs), stride(outputs));
-            let layer = Layer { inputs, outputs, weight: 8, bias: 8 + k * n, ..Layer::default() };
             let params: Vec<T> = random(1, 8 + k * n + n);
+            let (layer, cut) = layer_of(inputs, outputs, &params);
             let (a, dz, slope): (Vec<T>, Vec<T>, Vec<T>) =
                 (random(2, rows * k), random(3, rows * n), random(4, rows * k));
-            for parallel in [false, true] {
+            for threads in [1, 3] {
                 let mut y = [vec![T::of(9.0); rows * n], vec![T::of(8.0); rows * n]];
                 let mut slopes = y.clone();
                 let dropout = Some(Dropout { rate: 0.25, ..Dropout::default() });
                 let tanh = Finish { activation: Activation::Tanh, dropout, residual: k == n };
-                linear(&layer, &tanh, &params, &a, &mut y[0], &mut slopes[0], parallel);
+                with_threads(threads, |crew| linear(&layer, &tanh, &cut, &a, &mut y[0], &mut slopes[0], crew));
                 super::super::linear(&layer, &tanh, &params, &a, &mut y[1], &mut slopes[1]);
                 close("linear", &y[0], &y[1], k, eps);
                 close("linear's slope", &slopes[0], &slopes[1], 2 * k, eps);
 
-                let mut dx = [vec![T::of(9.0); rows * k], vec![T::of(8.0); rows * k]];
-                let mut da = dx.clone();
-                linear_dx(&layer, &params, &dz, &slope, Some(&a), &mut dx[0], Some(&mut da[0]), parallel);
-                super::super::linear_dx(&layer, &params, &dz, &slope, Some(&a), &mut dx[1], Some(&mut da[1]));
-                close("linear_dx's da", &da[0], &da[1], n, eps);
-                close("linear_dx", &dx[0], &dx[1], n, eps);
+                for above in [None, Some(&a[..])] {
+                    let mut dx = [vec![T::of(9.0); rows * k], vec![T::of(8.0); rows * k]];
+                    let mut da = dx.clone();
+                    let [(dx0, da0), (dx1, da1)] = {
+                        let [dx0, dx1] = &mut dx;
+                        let [da0, da1] = &mut da;
+                        [(dx0, above.map(|_| &mut da0[..])), (dx1, above.map(|_| &mut da1[..]))]
+                    };
+                    with_threads(threads, |crew| linear_dx(&layer, &cut, &dz, &slope, above, dx0, da0, crew));
+                    super::super::linear_dx(&layer, &params, &dz, &slope, above, dx1, da1);
+                    close("linear_dx", &dx[0], &dx[1], n, eps);
+                    if above.is_some() {
+                        close("linear_dx's da", &da[0], &da[1], n, eps);
+                    }
+                }
 
                 for accumulate in [false, true] {
-                    let mut grads = [params.clone(), params.clone()];
-                    linear_dw(&layer, accumulate, &a, &dz, &mut grads[0], parallel);
+                    let mut grads = [cut.clone(), params.clone()];
+                    with_threads(threads, |crew| linear_dw(&layer, accumulate, &a, &dz, &mut grads[0], crew));
                     super::super::linear_dw(&layer, accumulate, &a, &dz, &mut grads[1]);
+                    panels::join(&layer, &mut grads[0]);
                     close("linear_dw", &grads[0], &grads[1], rows, eps);
                 }
             }
@@ -384,49 +409,37 @@ mod tests {
     }
 
     #[test]
-    fn library_and_twin_agree_in_both_precisions() {
-        library_and_twin_agree::<f64>(f64::EPSILON);
-        library_and_twin_agree::<f32>(f64::from(f32::EPSILON));
-    }
-
-    /// The blocks are those of the gradient, whichever thread takes them.
-    #[test]
-    fn blocks_are_those_of_the_gradient() {
-        for (rows, inputs, outputs) in
-            [(1, 3, 5), (7, 700, 130), (8, 64, 64), (32, 513, 300), (500, 784, 10), (600, 70, 50)]
-        {
-            let (k, n) = (stride(inputs), stride(outputs));
-            let layer = Layer { inputs, outputs, bias: k * n, ..Layer::default() };
-            let (a, dz): (Vec<f32>, Vec<f32>) = (random(2, rows * k), random(3, rows * n));
-            let mut want = vec![0.0; k * n + n];
-            linear_dw(&layer, false, &a, &dz, &mut want, false);
-            let many = rayon::ThreadPoolBuilder::new().num_threads(16).build().unwrap();
-            let updated = [None, Some(&many)].map(|pool| {
-                let parallel = pool.is_some();
-                let (mut w, mut scratch) = (vec![0.0; k * n], vec![9.0; k * n]);
-                let put = |g: &[f32], parts: &mut [&mut [f32]]| parts[0].copy_from_slice(g);
-                let mut update = || linear_dw_update(&layer, &a, &dz, &mut scratch, &mut [&mut w], &put, parallel);
-                match pool {
-                    Some(pool) => pool.install(update),
-                    None => update(),
-                }
-                w
-            });
-            assert!(updated[0] == updated[1], "{rows}x{inputs}x{outputs}: threads change bits");
-            close("blocks", &updated[0], &want[..k * n], rows, f64::from(f32::EPSILON));
-        }
+    fn products_and_twins_agree_in_both_precisions() {
+        products_and_twins_agree::<f64>(f64::EPSILON);
+        products_and_twins_agree::<f32>(f64::from(f32::EPSILON));
     }
 
     /// What the replicas rest on: one that has all cores to itself computes what one among several does.
     #[test]
     fn threads_change_no_bit() {
-        for (rows, inputs, outputs) in [(3, 40, 50), (128, 784, 256), (32, 3072, 512), (2048, 60, 300)] {
-            let (a, b): (Vec<f32>, Vec<f32>) = (random(5, rows * inputs), random(6, inputs * outputs));
-            let mut c = [vec![0.0; rows * outputs], vec![0.0; rows * outputs]];
-            for (c, parallel) in c.iter_mut().zip([false, true]) {
-                product(Matrix::new(&a, rows, inputs), Matrix::new(&b, inputs, outputs), false, c, parallel);
-            }
-            assert!(c[0] == c[1], "{rows}x{inputs}x{outputs}");
+        for (rows, inputs, outputs) in
+            [(1, 784, 256), (7, 700, 130), (8, 64, 64), (32, 513, 300), (500, 784, 10), (600, 70, 300), (128, 784, 256)]
+        {
+            let (k, n) = (stride(inputs), stride(outputs));
+            let (layer, cut) = layer_of(inputs, outputs, &random::<f32>(1, 8 + k * n + n));
+            let (a, dz): (Vec<f32>, Vec<f32>) = (random(2, rows * k), random(3, rows * n));
+            let all = [1, 2, 16].map(|threads| {
+                with_threads(threads, |crew| {
+                    let (mut y, mut slope) = (vec![9.0; rows * n], vec![9.0; rows * n]);
+                    linear(&layer, &Finish::default(), &cut, &a, &mut y, &mut slope, crew);
+                    let mut dx = vec![9.0; rows * k];
+                    linear_dx(&layer, &cut, &dz, &a, None, &mut dx, None, crew);
+                    let mut grads = cut.clone();
+                    linear_dw(&layer, false, &a, &dz, &mut grads, crew);
+                    let (mut w, mut scratch) = (vec![0.0; k * n], vec![9.0; k * n]);
+                    let put = |g: &[f32], parts: Vectors<f32>| parts[0].copy_from_slice(g);
+                    let vectors = [&mut w[..], &mut [], &mut [], &mut []];
+                    linear_dw_update(&layer, &a, &dz, &mut scratch, vectors, &put, crew);
+                    close("what is used up", &w, &grads[layer.weights()], rows, f64::from(f32::EPSILON));
+                    (y, dx, grads, w)
+                })
+            });
+            assert!(all[0] == all[1] && all[0] == all[2], "{rows}x{inputs}x{outputs}");
         }
     }
 }

@@ -1,6 +1,10 @@
 //! One replica's weights, state and work space, and its step from top to bottom.
 
-use super::{Constants, Dropout, Finish, Real, Training, product};
+use std::ops::Range;
+
+use super::crew::Crew;
+use super::product::{self, UPDATE_COST, Vectors, take};
+use super::{Constants, Dropout, Finish, Real, Training};
 use crate::activation::Activation;
 use crate::data::{Augment, Samples};
 use crate::engine::{Aim, Evaluation, Setup, Slot, Step, StepMetrics};
@@ -10,9 +14,6 @@ use crate::model::{Layout, Norm, stride};
 use crate::noise::Key;
 use crate::optimizer::Rule;
 
-/// Elements of a parameter vector that one thread updates at a time.
-const UPDATE_CHUNK: usize = 1 << 15;
-
 /// What every replica reads and none writes.
 pub(super) struct Shared<'a, T> {
     pub setup: &'a Setup,
@@ -21,8 +22,8 @@ pub(super) struct Shared<'a, T> {
     pub targets: &'a [T],
     /// Of mixup's shares; empty without mixup.
     pub quantiles: &'a [T],
-    /// Whether this replica has all processors to itself.
-    pub parallel: bool,
+    /// All threads, or one if several replicas train side by side.
+    pub crew: Crew<'a>,
 }
 
 /// A vector of zeros for one of `replicas`.
@@ -266,11 +267,7 @@ impl<T: Real> Replica<T> {
         let (rows, setup) = (order.len(), shared.setup);
         let augment = training.filter(|_| !setup.augment.is_none()).map(|t| (&setup.augment, shared.quantiles, t));
         let x = &mut self.a[0][..rows * stride(setup.model.inputs())];
-        if shared.parallel && shared.quantiles.is_empty() {
-            gather(shared, samples, order, augment, x);
-        } else {
-            super::gather(&setup.dataset, &samples.features, order, augment, x, &mut self.mix);
-        }
+        gather(shared, samples, order, augment, x, &mut self.mix);
         for (l, layer) in shared.layout.layers.iter().enumerate() {
             let dropout = training.filter(|_| setup.model.dropout > 0.0 && setup.model.is_hidden(l)).map(|t| Dropout {
                 rate: setup.model.dropout,
@@ -286,12 +283,12 @@ impl<T: Real> Replica<T> {
             let (y, slope) = (&mut y[0][..rows * width], &mut self.slope[l][..rows * width]);
             let norm = setup.model.norm_after(l);
             if norm == Norm::None {
-                product::linear(layer, &finish, &self.params, a, y, slope, shared.parallel);
+                product::linear(layer, &finish, &self.params, a, y, slope, shared.crew);
                 continue;
             }
             let (xhat, inverse) = (&mut self.xhat[l][..rows * width], &mut self.inverse[l]);
             let plain = Finish { activation: Activation::Identity, ..Finish::default() };
-            product::linear(layer, &plain, &self.params, a, xhat, slope, shared.parallel);
+            product::linear(layer, &plain, &self.params, a, xhat, slope, shared.crew);
             match norm {
                 Norm::Batch => {
                     super::batch_norm(layer, training.map(|t| t.statistics), &mut self.params, xhat, y, inverse);
@@ -324,35 +321,33 @@ impl<T: Real> Replica<T> {
                 let (da, above) = self.da.split_at_mut(l + 1);
                 let above = model.is_residual(l).then(|| &above[0][..inputs]);
                 let da = model.keeps_da(l).then(|| &mut da[l][..inputs]);
-                product::linear_dx(layer, &self.params, dz, slope, above, dx, da, shared.parallel);
+                product::linear_dx(layer, &self.params, dz, slope, above, dx, da, shared.crew);
             }
             let Some((rule, constants)) = fused else {
-                product::linear_dw(layer, accumulate, a, dz, &mut self.grads, shared.parallel);
+                product::linear_dw(layer, accumulate, a, dz, &mut self.grads, shared.crew);
                 continue;
             };
             product::linear_db(layer, accumulate, dz, &mut self.grads);
-            let mut vectors = vec![&mut self.params[layer.weights()]];
-            vectors.extend(self.state.iter_mut().map(|v| &mut v[layer.weights()]));
+            let vectors = vectors(&mut self.params, &mut self.state, layer.weights());
             let scratch = &mut self.grads[layer.weights()];
-            let update = |g: &[T], parts: &mut [&mut [T]]| {
-                if let [w, state @ ..] = parts {
-                    update(rule, constants, T::of(1.0), g, w, state, usize::MAX);
-                }
-            };
-            product::linear_dw_update(layer, a, dz, scratch, &mut vectors, &update, shared.parallel);
+            let update = |g: &[T], vectors: Vectors<T>| update(rule, constants, T::of(1.0), g, vectors);
+            product::linear_dw_update(layer, a, dz, scratch, vectors, &update, shared.crew);
         }
     }
 
     /// Updates the parameters from `first` on.
     fn update(&mut self, shared: &Shared<T>, all: &Constants<T>, scale: T, first: usize) {
         let (setup, layout) = (shared.setup, shared.layout);
-        let chunk = if shared.parallel { UPDATE_CHUNK } else { usize::MAX };
         let without_decay = Constants { weight_decay: T::of(0.0), shrink: T::of(1.0), ..*all };
         let decayed = setup.decayed(layout);
         for (range, constants) in [(first..decayed, all), (decayed..layout.trained, &without_decay)] {
-            let (g, w) = (&self.grads[range.clone()], &mut self.params[range.clone()]);
-            let mut state: Vec<&mut [T]> = self.state.iter_mut().map(|v| &mut v[range.clone()]).collect();
-            update(setup.optimizer.rule(), constants, scale, g, w, &mut state, chunk);
+            let crew = shared.crew.worth(UPDATE_COST * range.len());
+            let part = range.len().div_ceil(crew.threads()).max(1);
+            let g = self.grads[range.clone()].chunks(part);
+            let mut vectors = vectors(&mut self.params, &mut self.state, range);
+            let parts = g.map(|g| (g, take(&mut vectors, g.len())));
+            let rule = setup.optimizer.rule();
+            crew.each(parts, |(g, vectors)| update(rule, constants, scale, g, vectors));
         }
     }
 
@@ -376,27 +371,30 @@ impl<T: Real> Replica<T> {
     }
 }
 
-/// Rows that one thread gathers at a time.
-const GATHER_CHUNK: usize = 16;
+/// Multiply-adds that take the time of gathering a value.
+const GATHER_COST: usize = 8;
 
-/// Gathers by halves until a piece has no more than [`GATHER_CHUNK`] rows, which a mixed batch does not allow.
+/// Gathers rows side by side, which a mixed batch does not allow.
 fn gather<T: Real>(
     shared: &Shared<T>,
     samples: &Samples,
     order: &[u32],
     augment: Option<(&Augment, &[T], &Training)>,
     x: &mut [T],
+    mix: &mut [(u32, T)],
 ) {
     let dataset = &shared.setup.dataset;
-    if order.len() <= GATHER_CHUNK {
-        return super::gather(dataset, &samples.features, order, augment, x, &mut []);
+    if !shared.quantiles.is_empty() {
+        return super::gather(dataset, &samples.features, order, augment, x, mix);
     }
-    let half = order.len() / 2;
-    let (order0, order1) = order.split_at(half);
-    let (x0, x1) = x.split_at_mut(half * stride(dataset.width()));
-    let later = augment.map(|(_, _, training)| Training { first: training.first + half as u32, ..*training });
-    let augment1 = augment.zip(later.as_ref()).map(|((augment, quantiles, _), later)| (augment, quantiles, later));
-    rayon::join(|| gather(shared, samples, order0, augment, x0), || gather(shared, samples, order1, augment1, x1));
+    let crew = shared.crew.worth(GATHER_COST * x.len());
+    let part = order.len().div_ceil(crew.threads());
+    let parts = order.chunks(part).zip(x.chunks_mut(part * stride(dataset.width())));
+    crew.each(parts.enumerate(), |(i, (order, x))| {
+        let later = augment.map(|(_, _, training)| Training { first: training.first + (i * part) as u32, ..*training });
+        let augment = augment.zip(later.as_ref()).map(|((augment, quantiles, _), later)| (augment, quantiles, later));
+        super::gather(dataset, &samples.features, order, augment, x, &mut []);
+    });
 }
 
 #[allow(clippy::too_many_arguments, reason = "each is one binding of the kernel")]
@@ -421,18 +419,17 @@ fn loss<T: Real>(
     }
 }
 
-/// Updates `w` by halves until a piece is no longer than `chunk`.
-fn update<T: Real>(rule: Rule, c: &Constants<T>, scale: T, g: &[T], w: &mut [T], state: &mut [&mut [T]], chunk: usize) {
-    if w.len() > chunk {
-        let half = w.len() / 2;
-        let (g0, g1) = g.split_at(half);
-        let (w0, w1) = w.split_at_mut(half);
-        let (mut s0, mut s1): (Vec<_>, Vec<_>) = state.iter_mut().map(|s| s.split_at_mut(half)).unzip();
-        rayon::join(
-            || update(rule, c, scale, g0, w0, &mut s0, chunk),
-            || update(rule, c, scale, g1, w1, &mut s1, chunk),
-        );
-        return;
+/// The same `range` of the weights and of each of their state vectors.
+fn vectors<'a, T>(params: &'a mut [T], state: &'a mut [Vec<T>], range: Range<usize>) -> Vectors<'a, T> {
+    let mut vectors = Vectors::default();
+    for (part, vector) in vectors.iter_mut().zip(std::iter::once(params).chain(state.iter_mut().map(|v| &mut v[..]))) {
+        *part = &mut vector[range.clone()];
     }
-    super::update(rule, c, scale, g, w, state);
+    vectors
+}
+
+fn update<T: Real>(rule: Rule, constants: &Constants<T>, scale: T, g: &[T], vectors: Vectors<T>) {
+    let [w, mut state @ ..] = vectors;
+    let used = state.iter().take_while(|v| !v.is_empty()).count();
+    super::update(rule, constants, scale, g, w, &mut state[..used]);
 }

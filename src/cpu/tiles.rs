@@ -1,10 +1,13 @@
-//! The weight gradient of any batch, which is used up tile by tile, and the input gradient of batches too small for a
-//! library, which packs what is used but once or twice.
+//! Products with weights in panels: the weight gradient of any batch, which is used up tile by tile, and the outputs and the
+//! input gradient of batches too small for a library, which packs what is used but once or twice.
 
 #![allow(clippy::needless_range_loop, reason = "iterators would keep vectors from their registers")]
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
+use super::panels::panels;
 use super::{Real, wide};
 
 /// Rows of the weight gradient that [`gradient_rows`] makes at a time.
@@ -21,47 +24,43 @@ pub(super) const DEPTH: usize = 128;
 /// Batches of fewer samples are summed up row by row, since a tile would hardly be filled before it is stored.
 const FEW_TO_SUM: usize = 8;
 
-/// `out[i, j] = Σ_s a[s, first + i] dz[s, j]`, added to what is there if `accumulate`: [`ROWS`] rows of a weight gradient, or
-/// those that are left.
+/// Some inputs of some samples.
+pub(super) type Packed<T> = [[T; ROWS]; DEPTH];
+
+/// Packs `count` inputs from `first` on of at most [`DEPTH`] samples; `a` is `(samples, inputs)`.
+pub(super) fn pack<T: Real>(a: &[T], inputs: usize, first: usize, count: usize, packed: &mut Packed<T>) {
+    for (packed, a) in packed.iter_mut().zip(a.chunks_exact(inputs)) {
+        match a[first..].first_chunk() {
+            Some(a) => *packed = *a,
+            None => packed[..count].copy_from_slice(&a[first..][..count]),
+        }
+    }
+}
+
+/// `out[i, j] = Σ_s a[s][i] dz[s, j]`, added to what is there if `accumulate`: [`ROWS`] rows of a panel of the weight gradient,
+/// or those that are left.
 ///
-/// `a` is `(samples, inputs)`, `dz` is `(samples, outputs)`, `out` is `(rows, outputs)`; at most [`DEPTH`] samples.
+/// `dz` starts at the panel's first column of `(samples, outputs)`, `out` is `(rows, width)`.
 pub(super) fn gradient_rows<T: Real>(
-    a: &[T],
-    inputs: usize,
-    first: usize,
+    a: &[[T; ROWS]],
     dz: &[T],
     outputs: usize,
+    width: usize,
     accumulate: bool,
     out: &mut [T],
 ) {
-    let samples = a.len() / inputs;
-    if samples < FEW_TO_SUM || out.len() < ROWS * outputs {
-        for (i, out) in out.chunks_exact_mut(outputs).enumerate() {
-            for (s, dz) in dz.chunks_exact(outputs).enumerate() {
-                add_multiple(a[s * inputs + first + i], dz, accumulate || s > 0, out);
-            }
-        }
-        return;
+    if a.len() >= FEW_TO_SUM && out.len() == ROWS * width {
+        return Arch::new().dispatch(GradientRows { a, dz, outputs, width, accumulate, out });
     }
-    let mut packed = [[T::default(); ROWS]; DEPTH];
-    for (packed, a) in packed.iter_mut().zip(a.chunks_exact(inputs)) {
-        if let Some(a) = a[first..].first_chunk() {
-            *packed = *a;
-        }
-    }
-    Arch::new().dispatch(GradientRows { a: &packed[..samples], dz, outputs, accumulate, out });
-}
-
-/// `out = x dz`, or `out += x dz`.
-fn add_multiple<T: Real>(x: T, dz: &[T], accumulate: bool, out: &mut [T]) {
     wide(|| {
-        if accumulate {
-            for (out, &dz) in out.iter_mut().zip(dz) {
-                *out += x * dz;
-            }
-        } else {
-            for (out, &dz) in out.iter_mut().zip(dz) {
-                *out = x * dz;
+        for (i, out) in out.chunks_exact_mut(width).enumerate() {
+            for (s, a) in a.iter().enumerate() {
+                let terms = out.iter_mut().zip(&dz[s * outputs..][..width]);
+                if accumulate || s > 0 {
+                    terms.for_each(|(out, &dz)| *out += a[i] * dz);
+                } else {
+                    terms.for_each(|(out, &dz)| *out = a[i] * dz);
+                }
             }
         }
     });
@@ -71,6 +70,7 @@ struct GradientRows<'a, T> {
     a: &'a [[T; ROWS]],
     dz: &'a [T],
     outputs: usize,
+    width: usize,
     accumulate: bool,
     out: &'a mut [T],
 }
@@ -88,20 +88,28 @@ impl<T: Real> WithSimd for GradientRows<'_, T> {
 impl<T: Real> GradientRows<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
-        let Self { a, dz, outputs, accumulate, out } = self;
-        let lanes = T::lanes::<S>();
-        for first in (0..outputs).step_by(VECTORS * lanes) {
-            let width = (outputs - first).min(VECTORS * lanes);
-            if width == VECTORS * lanes {
-                tile::<T, S, VECTORS>(simd, a, dz, outputs, first, VECTORS * lanes, accumulate, out);
+        let Self { a, dz, outputs, width, accumulate, out } = self;
+        let columns = VECTORS * T::lanes::<S>();
+        for first in (0..width).step_by(columns) {
+            if width - first >= columns {
+                tile::<T, S, VECTORS>(simd, a, &dz[first..], outputs, columns, accumulate, &mut out[first..], width);
             } else {
-                tile::<T, S, VECTORS>(simd, a, dz, outputs, first, width, accumulate, out);
+                tile::<T, S, VECTORS>(
+                    simd,
+                    a,
+                    &dz[first..],
+                    outputs,
+                    width - first,
+                    accumulate,
+                    &mut out[first..],
+                    width,
+                );
             }
         }
     }
 }
 
-/// The sums of `width` columns from `first` on.
+/// The sums of the first `columns` of `dz` and `out`, whose rows are `outputs` and `width` apart.
 #[allow(clippy::too_many_arguments, reason = "those of `gradient_rows`")]
 #[inline(always)]
 fn tile<T: Real, S: Simd, const VECTORS: usize>(
@@ -109,27 +117,27 @@ fn tile<T: Real, S: Simd, const VECTORS: usize>(
     a: &[[T; ROWS]],
     dz: &[T],
     outputs: usize,
-    first: usize,
-    width: usize,
+    columns: usize,
     accumulate: bool,
     out: &mut [T],
+    width: usize,
 ) {
     let lanes = T::lanes::<S>();
     let mut sums = [[T::splat(simd, T::of(0.0)); VECTORS]; ROWS];
     if accumulate {
         for i in 0..ROWS {
-            let out = &out[i * outputs + first..][..width];
+            let out = &out[i * width..][..columns];
             for v in 0..VECTORS {
-                sums[i][v] = T::load(simd, &out[(v * lanes).min(width)..]);
+                sums[i][v] = T::load(simd, &out[(v * lanes).min(columns)..]);
             }
         }
     }
     // Loops by index, since closures and iterators would keep the vectors from their registers.
     for (s, a) in a.iter().enumerate() {
-        let dz = &dz[s * outputs + first..][..width];
+        let dz = &dz[s * outputs..][..columns];
         let mut d = [T::splat(simd, T::of(0.0)); VECTORS];
         for v in 0..VECTORS {
-            d[v] = T::load(simd, &dz[(v * lanes).min(width)..]);
+            d[v] = T::load(simd, &dz[(v * lanes).min(columns)..]);
         }
         for i in 0..ROWS {
             let a = T::splat(simd, a[i]);
@@ -139,75 +147,173 @@ fn tile<T: Real, S: Simd, const VECTORS: usize>(
         }
     }
     for i in 0..ROWS {
-        let out = &mut out[i * outputs + first..][..width];
+        let out = &mut out[i * width..][..columns];
         for v in 0..VECTORS {
-            T::store(simd, &mut out[(v * lanes).min(width)..], sums[i][v]);
+            T::store(simd, &mut out[(v * lanes).min(columns)..], sums[i][v]);
         }
     }
 }
 
-/// Samples up to which [`input_gradient`] is faster than the library, which packs the transposed weights.
-///
-/// On two cores of a Zen 4, 512x256: 30 µs instead of 162 at batch 8, 88 instead of 199 at batch 32.
-pub(super) const FEW_SAMPLES: usize = 64;
+/// The most samples that [`outputs`] takes: as many as keep all sums in registers. Of more samples the library is faster.
+pub(super) const SAMPLES: usize = 6;
 
-/// `dx[s, i] = Σ_j dz[s, j] w[i, j]`, every sum by itself; `dz` is `(samples, outputs)`, `w` is `(inputs, outputs)`.
-pub(super) fn input_gradient<T: Real>(dz: &[T], w: &[T], outputs: usize, dx: &mut [T]) {
-    Arch::new().dispatch(InputGradient { dz, w, outputs, dx });
+/// `out[s, j] = Σ_i a[s, i] w[i, j]` for at most [`SAMPLES`] samples and one panel.
+///
+/// `a` is `(samples, inputs)`, `w` is `(inputs, width)`, `out` is `(samples, width)`.
+pub(super) fn outputs<T: Real>(a: &[T], inputs: usize, w: &[T], out: &mut [T]) {
+    Arch::new().dispatch(Outputs { a, inputs, w, out });
+}
+
+struct Outputs<'a, T> {
+    a: &'a [T],
+    inputs: usize,
+    w: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Outputs<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // A vector less than registers hold, for the input that multiplies them.
+        if S::REGISTER_COUNT >= 32 { self.run::<S, 4>(simd) } else { self.run::<S, 2>(simd) }
+    }
+}
+
+impl<T: Real> Outputs<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
+        match self.a.len() / self.inputs {
+            1 => self.of_samples::<S, VECTORS, 1>(simd),
+            2 => self.of_samples::<S, VECTORS, 2>(simd),
+            3 => self.of_samples::<S, VECTORS, 3>(simd),
+            4 => self.of_samples::<S, VECTORS, 4>(simd),
+            5 => self.of_samples::<S, VECTORS, 5>(simd),
+            _ => self.of_samples::<S, VECTORS, SAMPLES>(simd),
+        }
+    }
+
+    #[inline(always)]
+    fn of_samples<S: Simd, const VECTORS: usize, const COUNT: usize>(self, simd: S) {
+        let Self { a, inputs, w, out } = self;
+        let (width, lanes) = (w.len() / inputs, T::lanes::<S>());
+        let mut rows: [&[T]; COUNT] = [&[]; COUNT];
+        for s in 0..COUNT {
+            rows[s] = &a[s * inputs..][..inputs];
+        }
+        for first in (0..width).step_by(VECTORS * lanes) {
+            let columns = (width - first).min(VECTORS * lanes);
+            let mut sums = [[T::splat(simd, T::of(0.0)); VECTORS]; COUNT];
+            for i in 0..inputs {
+                let w = &w[i * width + first..][..columns];
+                let mut x = [T::splat(simd, T::of(0.0)); VECTORS];
+                for v in 0..VECTORS {
+                    x[v] = T::load(simd, &w[(v * lanes).min(columns)..]);
+                }
+                for s in 0..COUNT {
+                    let a = T::splat(simd, rows[s][i]);
+                    for v in 0..VECTORS {
+                        sums[s][v] = T::mul_add(simd, a, x[v], sums[s][v]);
+                    }
+                }
+            }
+            for s in 0..COUNT {
+                let out = &mut out[s * width + first..][..columns];
+                for v in 0..VECTORS {
+                    T::store(simd, &mut out[(v * lanes).min(columns)..], sums[s][v]);
+                }
+            }
+        }
+    }
+}
+
+/// `dx[s, i] = Σ_j dz[s, j] w[i, j]` for the inputs in `range`, every sum by itself; `dz` is `(samples, outputs)`, `w` are the
+/// panels of `(inputs, outputs)`, `dx` is `(samples, range)`.
+pub(super) fn input_gradient<T: Real>(
+    dz: &[T],
+    w: &[T],
+    inputs: usize,
+    outputs: usize,
+    range: Range<usize>,
+    dx: &mut [T],
+) {
+    Arch::new().dispatch(InputGradient { dz, w, inputs, outputs, range, dx });
 }
 
 struct InputGradient<'a, T> {
     dz: &'a [T],
     w: &'a [T],
+    inputs: usize,
     outputs: usize,
+    range: Range<usize>,
     dx: &'a mut [T],
 }
 
 /// Samples and inputs of which all sums are in registers.
-const SIDE: usize = 4;
+pub(super) const SIDE: usize = 4;
 
 impl<T: Real> WithSimd for InputGradient<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { dz, w, outputs, dx } = self;
-        let inputs = w.len() / outputs;
-        for (dz, dx) in dz.chunks(SIDE * outputs).zip(dx.chunks_mut(SIDE * inputs)) {
-            if dz.len() == SIDE * outputs {
-                dots::<T, S, SIDE>(simd, dz, w, outputs, dx);
-            } else {
-                let samples = dz.chunks_exact(outputs).zip(dx.chunks_exact_mut(inputs));
-                samples.for_each(|(dz, dx)| dots::<T, S, 1>(simd, dz, w, outputs, dx));
+        let Self { dz, w, inputs, outputs, range, dx } = self;
+        let count = range.len();
+        for first in (0..count).step_by(NEAR) {
+            let near = range.start + first..range.start + (first + NEAR).min(count);
+            for (dz, dx) in dz.chunks(SIDE * outputs).zip(dx.chunks_mut(SIDE * count)) {
+                if dz.len() == SIDE * outputs {
+                    dots::<T, S, SIDE>(simd, dz, w, inputs, outputs, near.clone(), &mut dx[first..], count);
+                    continue;
+                }
+                for (dz, dx) in dz.chunks_exact(outputs).zip(dx.chunks_exact_mut(count)) {
+                    dots::<T, S, 1>(simd, dz, w, inputs, outputs, near.clone(), &mut dx[first..], count);
+                }
             }
         }
     }
 }
 
-/// All sums of `SAMPLES` samples.
+/// Inputs whose weights stay in the nearest cache while all samples pass by.
+const NEAR: usize = 32;
+
+/// All sums of `SAMPLES` samples and the inputs in `range`; rows of `dx` are `count` apart.
+#[allow(clippy::too_many_arguments, reason = "those of `input_gradient`")]
 #[inline(always)]
-fn dots<T: Real, S: Simd, const SAMPLES: usize>(simd: S, dz: &[T], w: &[T], outputs: usize, dx: &mut [T]) {
+fn dots<T: Real, S: Simd, const SAMPLES: usize>(
+    simd: S,
+    dz: &[T],
+    w: &[T],
+    inputs: usize,
+    outputs: usize,
+    range: Range<usize>,
+    dx: &mut [T],
+    count: usize,
+) {
     let lanes = T::lanes::<S>();
-    let inputs = w.len() / outputs;
-    for i in (0..inputs).step_by(SIDE) {
-        let w = &w[i * outputs..][..SIDE * outputs];
+    for i in (0..range.len()).step_by(SIDE) {
         let mut sums = [[T::splat(simd, T::of(0.0)); SIDE]; SAMPLES];
-        for first in (0..outputs).step_by(lanes) {
-            let width = lanes.min(outputs - first);
-            let mut x = [T::splat(simd, T::of(0.0)); SIDE];
-            for r in 0..SIDE {
-                x[r] = T::load(simd, &w[r * outputs + first..][..width]);
-            }
-            for s in 0..SAMPLES {
-                let d = T::load(simd, &dz[s * outputs + first..][..width]);
+        for panel in panels(outputs) {
+            let width = panel.len();
+            let w = &w[panel.start * inputs + (range.start + i) * width..][..SIDE * width];
+            for first in (0..width).step_by(lanes) {
+                let columns = lanes.min(width - first);
+                let mut x = [T::splat(simd, T::of(0.0)); SIDE];
                 for r in 0..SIDE {
-                    sums[s][r] = T::mul_add(simd, d, x[r], sums[s][r]);
+                    x[r] = T::load(simd, &w[r * width + first..][..columns]);
+                }
+                for s in 0..SAMPLES {
+                    let d = T::load(simd, &dz[s * outputs + panel.start + first..][..columns]);
+                    for r in 0..SIDE {
+                        sums[s][r] = T::mul_add(simd, d, x[r], sums[s][r]);
+                    }
                 }
             }
         }
         for s in 0..SAMPLES {
             for r in 0..SIDE {
-                dx[s * inputs + i + r] = T::sum(simd, sums[s][r]);
+                dx[s * count + i + r] = T::sum(simd, sums[s][r]);
             }
         }
     }
