@@ -9,9 +9,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Multiply-adds below which work is done before the others have noticed it.
-///
-/// On two cores of a Zen 4, which notice within half a microsecond, steps of 784-256-128-10 at batch 1, 8 and 32 are slower
-/// with a quarter and with four times as many.
 const WORTH_SHARING: usize = 1 << 18;
 
 /// Turns of the waiting loop before a thread lets others have its core.
@@ -58,7 +55,8 @@ impl Crew<'_> {
         if multiply_adds < WORTH_SHARING { Crew::alone() } else { self }
     }
 
-    /// Hands each item to a thread that is free, the first ones to this one; returns when all are done.
+    /// Hands each item to the thread of its number, so that what it has in its cache stays there, or if that one is late, to
+    /// another; returns when all are done.
     pub fn each<I: Iterator<Item: Send> + Send>(self, items: I, work: impl Fn(I::Item) + Sync) {
         let Some(helpers) = self.helpers else { return items.for_each(work) };
         let slots: Vec<Mutex<Option<I::Item>>> = items.map(|item| Mutex::new(Some(item))).collect();

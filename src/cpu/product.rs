@@ -35,8 +35,11 @@ pub(super) fn linear<T: Real>(
             let panel = columns.start + panel.start..columns.start + panel.end;
             let w = Matrix::new(&w[panel.start * inputs..panel.end * inputs], inputs, panel.len());
             if rows > tiles::SAMPLES {
-                // SAFETY: no other thread writes this panel of y.
-                unsafe { product(Matrix::new(a, rows, inputs), w, false, &place, panel.start, outputs) };
+                for (i, a) in a.chunks(LIBRARY_ROWS * inputs).enumerate() {
+                    let (a, at) = (Matrix::new(a, a.len() / inputs, inputs), i * LIBRARY_ROWS * outputs + panel.start);
+                    // SAFETY: no other thread writes this panel of y.
+                    unsafe { product(a, w, false, &place, at, outputs) };
+                }
                 continue;
             }
             let mut sums = [T::default(); tiles::SAMPLES * PANEL];
@@ -60,6 +63,8 @@ pub(super) fn linear<T: Real>(
     });
 }
 
+/// Rows that the library is given at a time: with more, it would pack the panel first, which is as it would pack it.
+const LIBRARY_ROWS: usize = 48;
 /// Rows that get their bias and go through the activation while they are in the nearest cache.
 const ROWS_AT_ONCE: usize = 32;
 /// Multiply-adds that take the time of what follows the product, a value.
@@ -89,6 +94,17 @@ pub(super) fn linear_dx<T: Real>(
     } else {
         let part = rows.div_ceil(sharing.threads()).next_multiple_of(tiles::SIDE);
         sharing.each(dz.chunks(part * outputs).zip(dx.chunks_mut(part * inputs)), |(dz, dx)| {
+            if rows > FEW_ROWS {
+                let rows = dz.len() / outputs;
+                let dx = Shared::new(dx);
+                for panel in panels(outputs) {
+                    let w = Matrix::new(&w[panel.start * inputs..panel.end * inputs], inputs, panel.len());
+                    let dz = Matrix { values: &dz[panel.start..], rows, columns: panel.len(), strides: [outputs, 1] };
+                    // SAFETY: this thread has dx.
+                    unsafe { product(dz, w.transposed(), panel.start > 0, &dx, 0, inputs) };
+                }
+                return;
+            }
             tiles::input_gradient(dz, w, inputs, outputs, 0..inputs, dx);
         });
     }
@@ -99,6 +115,9 @@ pub(super) fn linear_dx<T: Real>(
     let part = dx.len().div_ceil(crew.threads());
     crew.each(dx.chunks_mut(part).zip(slope.chunks(part)), |(dx, slope)| pass_on(slope, None, dx, None));
 }
+
+/// Rows up to which the input gradient is faster by vectors than by the library, which packs the transposed weights.
+const FEW_ROWS: usize = 64;
 
 /// As [`linear_dw`](super::linear_dw()).
 pub(super) fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &[T], grads: &mut [T], crew: Crew) {
@@ -138,7 +157,7 @@ pub(super) fn linear_db<T: Real>(layer: &Layer, accumulate: bool, dz: &[T], grad
 /// parts: few enough to stay in its cache.
 const BLOCK: usize = 1 << 16;
 /// Rows of the weight gradient that a core makes before it updates them, where it has all samples at once.
-const BLOCK_ROWS: usize = 4 * tiles::ROWS;
+const BLOCK_ROWS: usize = 2 * tiles::PACKED;
 
 /// Multiply-adds that take the time of one weight's update, which waits for memory.
 pub(super) const UPDATE_COST: usize = 8;
@@ -184,9 +203,9 @@ pub(super) fn linear_dw_update<T: Real>(
     });
     crew.each(all, |(columns, scratch, mut vectors)| {
         let width = columns.len();
-        let tiles = (BLOCK / width / tiles::ROWS).max(1);
-        let block = if samples <= tiles::DEPTH { BLOCK_ROWS } else { tiles * tiles::ROWS };
-        let mut packed = [[T::default(); tiles::ROWS]; tiles::DEPTH];
+        let packs = (BLOCK / width / tiles::PACKED).max(1);
+        let block = if samples <= tiles::DEPTH { BLOCK_ROWS } else { packs * tiles::PACKED };
+        let mut packed = [[[T::default(); tiles::ROWS]; 2]; tiles::DEPTH];
         for first in (0..inputs).step_by(block) {
             let rows = first..(first + block).min(inputs);
             let g = &mut scratch[..rows.len() * width];
@@ -214,14 +233,16 @@ fn gradient<T: Real>(
 ) {
     let parts = a.chunks(tiles::DEPTH * inputs).zip(dz.chunks(tiles::DEPTH * outputs));
     for (part, (a, dz)) in parts.enumerate() {
-        for first in rows.clone().step_by(tiles::ROWS) {
-            let count = tiles::ROWS.min(rows.end - first);
+        for first in rows.clone().step_by(tiles::PACKED) {
+            let count = tiles::PACKED.min(rows.end - first);
             tiles::pack(a, inputs, first, count, packed);
             for panel in panels(columns.len()) {
                 let width = panel.len();
                 let at = panel.start * rows.len() + (first - rows.start) * width;
                 let (packed, dz) = (&packed[..a.len() / inputs], &dz[columns.start + panel.start..]);
-                tiles::gradient_rows(packed, dz, outputs, width, part > 0, &mut g[at..at + count * width]);
+                for (half, g) in g[at..at + count * width].chunks_mut(tiles::ROWS * width).enumerate() {
+                    tiles::gradient_rows(packed, half, dz, outputs, width, part > 0, g);
+                }
             }
         }
     }

@@ -24,25 +24,30 @@ pub(super) const DEPTH: usize = 128;
 /// Batches of fewer samples are summed up row by row, since a tile would hardly be filled before it is stored.
 const FEW_TO_SUM: usize = 8;
 
+/// Inputs that are packed at once: those of a line of the cache, in single precision.
+pub(super) const PACKED: usize = 2 * ROWS;
+
 /// Some inputs of some samples.
-pub(super) type Packed<T> = [[T; ROWS]; DEPTH];
+pub(super) type Packed<T> = [[[T; ROWS]; 2]; DEPTH];
 
 /// Packs `count` inputs from `first` on of at most [`DEPTH`] samples; `a` is `(samples, inputs)`.
 pub(super) fn pack<T: Real>(a: &[T], inputs: usize, first: usize, count: usize, packed: &mut Packed<T>) {
     for (packed, a) in packed.iter_mut().zip(a.chunks_exact(inputs)) {
-        match a[first..].first_chunk() {
-            Some(a) => *packed = *a,
+        let packed = packed.as_flattened_mut();
+        match a[first..].first_chunk::<PACKED>() {
+            Some(a) => packed.copy_from_slice(a),
             None => packed[..count].copy_from_slice(&a[first..][..count]),
         }
     }
 }
 
-/// `out[i, j] = Σ_s a[s][i] dz[s, j]`, added to what is there if `accumulate`: [`ROWS`] rows of a panel of the weight gradient,
-/// or those that are left.
+/// `out[i, j] = Σ_s a[s][half][i] dz[s, j]`, added to what is there if `accumulate`: [`ROWS`] rows of a panel of the weight
+/// gradient, or those that are left.
 ///
 /// `dz` starts at the panel's first column of `(samples, outputs)`, `out` is `(rows, width)`.
 pub(super) fn gradient_rows<T: Real>(
-    a: &[[T; ROWS]],
+    a: &[[[T; ROWS]; 2]],
+    half: usize,
     dz: &[T],
     outputs: usize,
     width: usize,
@@ -50,16 +55,16 @@ pub(super) fn gradient_rows<T: Real>(
     out: &mut [T],
 ) {
     if a.len() >= FEW_TO_SUM && out.len() == ROWS * width {
-        return Arch::new().dispatch(GradientRows { a, dz, outputs, width, accumulate, out });
+        return Arch::new().dispatch(GradientRows { a, half, dz, outputs, width, accumulate, out });
     }
     wide(|| {
         for (i, out) in out.chunks_exact_mut(width).enumerate() {
             for (s, a) in a.iter().enumerate() {
                 let terms = out.iter_mut().zip(&dz[s * outputs..][..width]);
                 if accumulate || s > 0 {
-                    terms.for_each(|(out, &dz)| *out += a[i] * dz);
+                    terms.for_each(|(out, &dz)| *out += a[half][i] * dz);
                 } else {
-                    terms.for_each(|(out, &dz)| *out = a[i] * dz);
+                    terms.for_each(|(out, &dz)| *out = a[half][i] * dz);
                 }
             }
         }
@@ -67,7 +72,8 @@ pub(super) fn gradient_rows<T: Real>(
 }
 
 struct GradientRows<'a, T> {
-    a: &'a [[T; ROWS]],
+    a: &'a [[[T; ROWS]; 2]],
+    half: usize,
     dz: &'a [T],
     outputs: usize,
     width: usize,
@@ -88,22 +94,14 @@ impl<T: Real> WithSimd for GradientRows<'_, T> {
 impl<T: Real> GradientRows<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
-        let Self { a, dz, outputs, width, accumulate, out } = self;
+        let Self { a, half, dz, outputs, width, accumulate, out } = self;
         let columns = VECTORS * T::lanes::<S>();
         for first in (0..width).step_by(columns) {
+            let (dz, out) = (&dz[first..], &mut out[first..]);
             if width - first >= columns {
-                tile::<T, S, VECTORS>(simd, a, &dz[first..], outputs, columns, accumulate, &mut out[first..], width);
+                tile::<T, S, VECTORS>(simd, a, half, dz, outputs, columns, accumulate, out, width);
             } else {
-                tile::<T, S, VECTORS>(
-                    simd,
-                    a,
-                    &dz[first..],
-                    outputs,
-                    width - first,
-                    accumulate,
-                    &mut out[first..],
-                    width,
-                );
+                tile::<T, S, VECTORS>(simd, a, half, dz, outputs, width - first, accumulate, out, width);
             }
         }
     }
@@ -114,7 +112,8 @@ impl<T: Real> GradientRows<'_, T> {
 #[inline(always)]
 fn tile<T: Real, S: Simd, const VECTORS: usize>(
     simd: S,
-    a: &[[T; ROWS]],
+    a: &[[[T; ROWS]; 2]],
+    half: usize,
     dz: &[T],
     outputs: usize,
     columns: usize,
@@ -140,7 +139,7 @@ fn tile<T: Real, S: Simd, const VECTORS: usize>(
             d[v] = T::load(simd, &dz[(v * lanes).min(columns)..]);
         }
         for i in 0..ROWS {
-            let a = T::splat(simd, a[i]);
+            let a = T::splat(simd, a[half][i]);
             for v in 0..VECTORS {
                 sums[i][v] = T::mul_add(simd, a, d[v], sums[i][v]);
             }
