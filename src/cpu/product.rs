@@ -29,15 +29,21 @@ pub(super) fn linear<T: Real>(
     let (w, bias) = (&params[layer.weights()], &params[layer.bias..][..outputs]);
     let place = Shared::new(y);
     let sharing = sharing(layer, rows, crew);
-    let parts = sharing.threads().min(outputs.div_ceil(PANEL));
-    sharing.each((0..parts).map(|i| share(outputs, i, parts)), |columns| {
+    let (across, down) = grid(outputs, sharing);
+    let part = rows.div_ceil(down).next_multiple_of(LIBRARY_ROWS) * inputs;
+    let parts = a
+        .chunks(part)
+        .enumerate()
+        .flat_map(|(i, a)| (0..across).map(move |j| (i * part / inputs, a, share(outputs, j, across))));
+    sharing.each(parts, |(first, a, columns)| {
         for panel in panels(columns.len()) {
             let panel = columns.start + panel.start..columns.start + panel.end;
             let w = Matrix::new(&w[panel.start * inputs..panel.end * inputs], inputs, panel.len());
             if rows > tiles::SAMPLES {
                 for (i, a) in a.chunks(LIBRARY_ROWS * inputs).enumerate() {
-                    let (a, at) = (Matrix::new(a, a.len() / inputs, inputs), i * LIBRARY_ROWS * outputs + panel.start);
-                    // SAFETY: no other thread writes this panel of y.
+                    let at = (first + i * LIBRARY_ROWS) * outputs + panel.start;
+                    let a = Matrix::new(a, a.len() / inputs, inputs);
+                    // SAFETY: no other thread writes these rows of this panel of y.
                     unsafe { product(a, w, false, &place, at, outputs) };
                 }
                 continue;
@@ -70,6 +76,12 @@ const ROWS_AT_ONCE: usize = 32;
 /// Multiply-adds that take the time of what follows the product, a value.
 const VALUE_COST: usize = 8;
 
+/// Into how many parts the outputs of a layer are divided, and if there are fewer panels than threads, each of these again.
+fn grid(outputs: usize, crew: Crew) -> (usize, usize) {
+    let across = crew.threads().min(outputs.div_ceil(PANEL));
+    (across, crew.threads() / across)
+}
+
 /// As [`linear_dx`](super::linear_dx()).
 #[allow(clippy::too_many_arguments, reason = "each is one binding of the kernel")]
 pub(super) fn linear_dx<T: Real>(
@@ -91,21 +103,29 @@ pub(super) fn linear_dx<T: Real>(
         sharing.each(dx.chunks_mut(part).enumerate(), |(i, dx)| {
             tiles::input_gradient(dz, w, inputs, outputs, i * part..i * part + dx.len(), dx);
         });
-    } else {
+    } else if rows <= FEW_ROWS {
         let part = rows.div_ceil(sharing.threads()).next_multiple_of(tiles::SIDE);
         sharing.each(dz.chunks(part * outputs).zip(dx.chunks_mut(part * inputs)), |(dz, dx)| {
-            if rows > FEW_ROWS {
-                let rows = dz.len() / outputs;
-                let dx = Shared::new(dx);
-                for panel in panels(outputs) {
-                    let w = Matrix::new(&w[panel.start * inputs..panel.end * inputs], inputs, panel.len());
-                    let dz = Matrix { values: &dz[panel.start..], rows, columns: panel.len(), strides: [outputs, 1] };
-                    // SAFETY: this thread has dx.
-                    unsafe { product(dz, w.transposed(), panel.start > 0, &dx, 0, inputs) };
-                }
-                return;
-            }
             tiles::input_gradient(dz, w, inputs, outputs, 0..inputs, dx);
+        });
+    } else {
+        let parts = if inputs <= TINY { 1 } else { sharing.threads().min(rows / LEAST_ROWS) };
+        let mut rest = &mut *dx;
+        let all = (0..parts).map(|i| {
+            let rows = i * rows / parts..(i + 1) * rows / parts;
+            let (own, others) = std::mem::take(&mut rest).split_at_mut(rows.len() * inputs);
+            rest = others;
+            (rows, own)
+        });
+        sharing.each(all, |(rows, dx)| {
+            let (dz, dx) = (&dz[rows.start * outputs..], Shared::new(dx));
+            for panel in panels(outputs) {
+                let w = Matrix::new(&w[panel.start * inputs..panel.end * inputs], inputs, panel.len());
+                let strides = [outputs, 1];
+                let dz = Matrix { values: &dz[panel.start..], rows: rows.len(), columns: panel.len(), strides };
+                // SAFETY: this thread alone has dx.
+                unsafe { product(dz, w.transposed(), panel.start > 0, &dx, 0, inputs) };
+            }
         });
     }
     if above.is_some() || da.is_some() {
@@ -118,6 +138,10 @@ pub(super) fn linear_dx<T: Real>(
 
 /// Rows up to which the input gradient is faster by vectors than by the library, which packs the transposed weights.
 const FEW_ROWS: usize = 64;
+/// The library adds up in another order where rows times inputs are at most 256, or there is one row: a thread has at least
+/// so many rows, unless there are hardly any inputs, and then one thread has all.
+const LEAST_ROWS: usize = 32;
+const TINY: usize = 8;
 
 /// As [`linear_dw`](super::linear_dw()).
 pub(super) fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &[T], grads: &mut [T], crew: Crew) {
@@ -193,26 +217,28 @@ pub(super) fn linear_dw_update<T: Real>(
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     let samples = a.len() / inputs;
     let crew = sharing(layer, samples, crew);
-    let parts = crew.threads().min(outputs.div_ceil(PANEL));
-    let all = (0..parts).map(|i| {
-        let columns = share(outputs, i, parts);
-        let length = inputs * columns.len();
+    let (across, down) = grid(outputs, crew);
+    let part = inputs.div_ceil(down).next_multiple_of(tiles::PACKED);
+    let each = |i| (0..inputs).step_by(part).map(move |first| (share(outputs, i, across), first));
+    let all = (0..across).flat_map(each).map(|(columns, first)| {
+        let inputs = first..(first + part).min(inputs);
+        let length = inputs.len() * columns.len();
         let (own, rest) = std::mem::take(&mut scratch).split_at_mut(length);
         scratch = rest;
-        (columns, own, take(&mut vectors, length))
+        (columns, inputs, own, take(&mut vectors, length))
     });
-    crew.each(all, |(columns, scratch, mut vectors)| {
+    crew.each(all, |(columns, range, scratch, mut vectors)| {
         let width = columns.len();
         let packs = (BLOCK / width / tiles::PACKED).max(1);
         let block = if samples <= tiles::DEPTH { BLOCK_ROWS } else { packs * tiles::PACKED };
         let mut packed = [[[T::default(); tiles::ROWS]; 2]; tiles::DEPTH];
-        for first in (0..inputs).step_by(block) {
-            let rows = first..(first + block).min(inputs);
+        for first in range.clone().step_by(block) {
+            let rows = first..(first + block).min(range.end);
             let g = &mut scratch[..rows.len() * width];
             gradient(a, inputs, rows.clone(), dz, outputs, columns.clone(), &mut packed, g);
             for panel in panels(width) {
                 let g = &g[panel.start * rows.len()..panel.end * rows.len()];
-                let at = panel.start * inputs + first * panel.len();
+                let at = panel.start * range.len() + (first - range.start) * panel.len();
                 update(g, vectors.each_mut().map(|v| v.get_mut(at..at + g.len()).unwrap_or_default()));
             }
         }
@@ -438,13 +464,22 @@ mod tests {
     /// What the replicas rest on: one that has all cores to itself computes what one among several does.
     #[test]
     fn threads_change_no_bit() {
-        for (rows, inputs, outputs) in
-            [(1, 784, 256), (7, 700, 130), (8, 64, 64), (32, 513, 300), (500, 784, 10), (600, 70, 300), (128, 784, 256)]
-        {
+        for (rows, inputs, outputs) in [
+            (1, 784, 256),
+            (7, 700, 130),
+            (8, 64, 64),
+            (32, 513, 300),
+            (500, 784, 10),
+            (600, 70, 300),
+            (128, 784, 256),
+            (65, 4, 1024),
+            (65, 300, 70),
+            (2049, 12, 20),
+        ] {
             let (k, n) = (stride(inputs), stride(outputs));
             let (layer, cut) = layer_of(inputs, outputs, &random::<f32>(1, 8 + k * n + n));
             let (a, dz): (Vec<f32>, Vec<f32>) = (random(2, rows * k), random(3, rows * n));
-            let all = [1, 2, 16].map(|threads| {
+            let all = [1, 2, 3, 16].map(|threads| {
                 with_threads(threads, |crew| {
                     let (mut y, mut slope) = (vec![9.0; rows * n], vec![9.0; rows * n]);
                     linear(&layer, &Finish::default(), &cut, &a, &mut y, &mut slope, crew);
@@ -460,7 +495,7 @@ mod tests {
                     (y, dx, grads, w)
                 })
             });
-            assert!(all[0] == all[1] && all[0] == all[2], "{rows}x{inputs}x{outputs}");
+            assert!(all.iter().all(|one| *one == all[0]), "{rows}x{inputs}x{outputs}");
         }
     }
 }
