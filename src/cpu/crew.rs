@@ -6,10 +6,10 @@
 use std::cell::UnsafeCell;
 use std::hint::spin_loop;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Multiply-adds below which work is done before the others have noticed it.
-const WORTH_SHARING: usize = 1 << 18;
+/// Multiply-adds a thread at least: less is done before it has noticed.
+const WORTH_JOINING: usize = 1 << 17;
 
 /// Turns of the waiting loop before a thread lets others have its core.
 const PATIENCE: usize = 1 << 12;
@@ -27,13 +27,14 @@ impl Crew<'_> {
         Self { helpers: None, threads: 1 }
     }
 
-    /// All threads of the pool, during `work`. One that is busy elsewhere is done without.
-    pub fn gather<R: Send>(work: impl FnOnce(Crew) -> R + Send) -> R {
-        let threads = rayon::current_num_threads();
+    /// Threads of the pool, during `work`: as many as its largest part of so many multiply-adds is worth. One that is busy
+    /// elsewhere is done without.
+    pub fn gather<R: Send>(multiply_adds: usize, work: impl FnOnce(Crew) -> R + Send) -> R {
+        let threads = worth(multiply_adds, rayon::current_num_threads());
         if threads == 1 {
             return work(Crew::alone());
         }
-        let helpers = Helpers { gate: AtomicUsize::new(0), job: UnsafeCell::new(&|_| {}) };
+        let helpers = Helpers { gate: AtomicU64::new(0), job: UnsafeCell::new(&|_| {}) };
         rayon::scope(|scope| {
             for thread in 1..threads {
                 let helpers = &helpers;
@@ -50,17 +51,20 @@ impl Crew<'_> {
         self.threads
     }
 
-    /// The whole crew for so many multiply-adds, or for what takes their time; one thread if they are few.
+    /// As many of the crew as so many multiply-adds are worth, or what takes their time.
     pub fn worth(self, multiply_adds: usize) -> Self {
-        if multiply_adds < WORTH_SHARING { Crew::alone() } else { self }
+        Self { threads: worth(multiply_adds, self.threads), ..self }
     }
 
     /// Hands each item to the thread of its number, so that what it has in its cache stays there, or if that one is late, to
     /// another; returns when all are done.
     pub fn each<I: Iterator<Item: Send> + Send>(self, items: I, work: impl Fn(I::Item) + Sync) {
-        let Some(helpers) = self.helpers else { return items.for_each(work) };
+        let helpers = match self.helpers {
+            Some(helpers) if self.threads > 1 => helpers,
+            _ => return items.for_each(work),
+        };
         let slots: Vec<Mutex<Option<I::Item>>> = items.map(|item| Mutex::new(Some(item))).collect();
-        helpers.run(&|thread| {
+        helpers.run(self.threads.min(slots.len()), &|thread| {
             for i in 0..slots.len() {
                 let item = slots[(thread + i) % slots.len()].lock().ok().and_then(|mut slot| slot.take());
                 if let Some(item) = item {
@@ -71,18 +75,27 @@ impl Crew<'_> {
     }
 }
 
+fn worth(multiply_adds: usize, threads: usize) -> usize {
+    (multiply_adds / WORTH_JOINING).clamp(1, threads)
+}
+
 /// What the threads of a crew have in common.
 struct Helpers {
-    /// How often it was opened, in multiples of `TURN`, with `OPEN` and `OVER`; below them, the helpers inside.
-    gate: AtomicUsize,
+    /// From above: how often it was opened, whether it is `OVER`, how many threads are invited (none while it is closed), and
+    /// how many helpers are inside.
+    gate: AtomicU64,
     /// What those who pass the open gate do.
     job: UnsafeCell<*const (dyn Fn(usize) + Sync)>,
 }
 
-const OPEN: usize = 1 << 16;
-const OVER: usize = 1 << 17;
-const TURN: usize = 1 << 18;
-const INSIDE: usize = OPEN - 1;
+const INSIDE: u64 = INVITED - 1;
+const INVITED: u64 = 1 << 16;
+const OVER: u64 = 1 << 32;
+const TURN: u64 = 1 << 33;
+
+fn invited(gate: u64) -> usize {
+    ((gate & (OVER - 1)) / INVITED) as usize
+}
 
 // SAFETY: `job` is written only while the gate is closed and nobody is inside, and read only by those inside.
 unsafe impl Sync for Helpers {}
@@ -90,16 +103,16 @@ unsafe impl Sync for Helpers {}
 unsafe impl Send for Helpers {}
 
 impl Helpers {
-    /// Does `job` on this thread, and on each helper that comes by before this one is done.
-    fn run(&self, job: &(dyn Fn(usize) + Sync)) {
+    /// Does `job` on this thread, and on each of the first `threads` that comes by before this one is done.
+    fn run(&self, threads: usize, job: &(dyn Fn(usize) + Sync)) {
         let gate = self.gate.load(Ordering::Relaxed);
-        assert_eq!(gate & (OPEN | INSIDE), 0, "a crew does one thing at a time");
+        assert_eq!(gate & (OVER - 1), 0, "a crew does one thing at a time");
         // SAFETY: the gate is closed and nobody is inside. The lifetime ends with `Closed`, after which nobody is again.
         unsafe {
             *self.job.get() =
                 std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync)>(job);
         }
-        self.gate.store((gate + TURN) | OPEN, Ordering::Release);
+        self.gate.store(gate + TURN + threads as u64 * INVITED, Ordering::Release);
         let _closed = Closed(self);
         job(0);
     }
@@ -114,7 +127,7 @@ impl Helpers {
                 return;
             }
             let turn = gate / TURN;
-            if gate & OPEN == 0 || turn == last {
+            if thread >= invited(gate) || turn == last {
                 wait(&mut waited);
                 continue;
             }
@@ -133,7 +146,7 @@ struct Closed<'a>(&'a Helpers);
 
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
-        self.0.gate.fetch_and(!OPEN, Ordering::Relaxed);
+        self.0.gate.fetch_and(!(OVER - INVITED), Ordering::Relaxed);
         let mut waited = 0;
         while self.0.gate.load(Ordering::Acquire) & INSIDE != 0 {
             wait(&mut waited);

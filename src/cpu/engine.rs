@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::Real;
 use super::crew::Crew;
 use super::panels;
+use super::product;
 use super::replica::{Replica, Shared};
 use crate::data::{Part, Samples};
 use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, Setup, Slot, Step, StepMetrics, Timed};
@@ -47,10 +48,11 @@ impl<T: Real> CpuEngine<T> {
         Ok(Self { setup, layout, replicas, targets, quantiles })
     }
 
-    /// Applies `f` to every replica, side by side where there are several.
+    /// Applies `f`, with passes of at most so many rows, to every replica, side by side where there are several.
     fn each<R: Send>(
         &mut self,
         part: Part,
+        rows: usize,
         f: impl Fn(&mut Replica<T>, &Shared<T>, &Samples, usize) -> R + Sync,
     ) -> Result<Vec<R>> {
         let samples = self.setup.dataset.part(part).ok_or_else(|| no_part(&self.setup, part))?;
@@ -62,7 +64,11 @@ impl<T: Real> CpuEngine<T> {
             crew: Crew::alone(),
         };
         Ok(match &mut self.replicas[..] {
-            [only] => vec![Crew::gather(|crew| f(only, &Shared { crew, ..shared }, samples, 0))],
+            [only] => {
+                let works = self.layout.layers.iter().map(|layer| product::work(layer, rows));
+                let most = works.max().unwrap_or_default();
+                vec![Crew::gather(most, |crew| f(only, &Shared { crew, ..shared }, samples, 0))]
+            }
             several => several.par_iter_mut().enumerate().map(|(r, replica)| f(replica, &shared, samples, r)).collect(),
         })
     }
@@ -128,7 +134,7 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
-        let metrics = self.each(Part::Train, |replica, shared, _, r| {
+        let metrics = self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, r| {
             steps.iter().map(|step| replica.step(shared, step, r)).collect::<Vec<_>>()
         })?;
         Ok((0..steps.len()).flat_map(|step| metrics.iter().map(move |of_replica| of_replica[step])).collect())
@@ -139,15 +145,16 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
-        self.each(Part::Train, |replica, shared, _, _| {
+        self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, _| {
             let (loss, _) = replica.gradient(shared, step, Aim::Gradient, None);
             (loss, flat(shared.layout, replica.grads().to_vec()))
         })
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
-        let evaluations =
-            self.each(part, |replica, shared, samples, _| replica.evaluate(shared, samples, shared.targets, slots))?;
+        let evaluations = self.each(part, self.setup.room(), |replica, shared, samples, _| {
+            replica.evaluate(shared, samples, shared.targets, slots)
+        })?;
         evaluations.into_iter().collect()
     }
 
@@ -155,7 +162,8 @@ impl<T: Real> Engine for CpuEngine<T> {
         if self.setup.model.norm != Norm::Batch {
             return Ok(());
         }
-        self.each(Part::Train, |replica, shared, _, _| replica.renew_statistics(shared, slot, steps))?
+        let rows = self.setup.most_in_pass();
+        self.each(Part::Train, rows, |replica, shared, _, _| replica.renew_statistics(shared, slot, steps))?
             .into_iter()
             .collect()
     }

@@ -103,13 +103,13 @@ pub(super) fn linear_dx<T: Real>(
         sharing.each(dx.chunks_mut(part).enumerate(), |(i, dx)| {
             tiles::input_gradient(dz, w, inputs, outputs, i * part..i * part + dx.len(), dx);
         });
-    } else if rows <= FEW_ROWS {
+    } else if rows <= tiles::few_rows() {
         let part = rows.div_ceil(sharing.threads()).next_multiple_of(tiles::SIDE);
         sharing.each(dz.chunks(part * outputs).zip(dx.chunks_mut(part * inputs)), |(dz, dx)| {
             tiles::input_gradient(dz, w, inputs, outputs, 0..inputs, dx);
         });
     } else {
-        let parts = if inputs <= TINY { 1 } else { sharing.threads().min(rows / LEAST_ROWS) };
+        let parts = sharing.threads().min(rows / least_rows(inputs)).max(1);
         let mut rest = &mut *dx;
         let all = (0..parts).map(|i| {
             let rows = i * rows / parts..(i + 1) * rows / parts;
@@ -136,12 +136,10 @@ pub(super) fn linear_dx<T: Real>(
     crew.each(dx.chunks_mut(part).zip(slope.chunks(part)), |(dx, slope)| pass_on(slope, None, dx, None));
 }
 
-/// Rows up to which the input gradient is faster by vectors than by the library, which packs the transposed weights.
-const FEW_ROWS: usize = 64;
-/// The library adds up in another order where rows times inputs are at most 256, or there is one row: a thread has at least
-/// so many rows, unless there are hardly any inputs, and then one thread has all.
-const LEAST_ROWS: usize = 32;
-const TINY: usize = 8;
+/// Rows that a thread has at least, since the library adds up in another order where rows times inputs are at most 256.
+fn least_rows(inputs: usize) -> usize {
+    (256 / inputs + 1).max(16)
+}
 
 /// As [`linear_dw`](super::linear_dw()).
 pub(super) fn linear_dw<T: Real>(layer: &Layer, accumulate: bool, a: &[T], dz: &[T], grads: &mut [T], crew: Crew) {
@@ -188,7 +186,12 @@ pub(super) const UPDATE_COST: usize = 8;
 
 /// Who shares the products of a layer: the same threads all of them, so that a core finds its panels in its cache.
 fn sharing<'a>(layer: &Layer, rows: usize, crew: Crew<'a>) -> Crew<'a> {
-    crew.worth(layer.weights().len() * (rows + UPDATE_COST))
+    crew.worth(work(layer, rows))
+}
+
+/// Multiply-adds that the weight gradient with its update is worth, the longest part of a layer's step.
+pub(super) fn work(layer: &Layer, rows: usize) -> usize {
+    layer.weights().len() * (rows + UPDATE_COST)
 }
 
 /// The weights and the state vectors of an optimizer; those that it has not are empty.
@@ -231,7 +234,7 @@ pub(super) fn linear_dw_update<T: Real>(
         let width = columns.len();
         let packs = (BLOCK / width / tiles::PACKED).max(1);
         let block = if samples <= tiles::DEPTH { BLOCK_ROWS } else { packs * tiles::PACKED };
-        let mut packed = [[[T::default(); tiles::ROWS]; 2]; tiles::DEPTH];
+        let mut packed = [[T::default(); tiles::PACKED]; tiles::DEPTH];
         for first in range.clone().step_by(block) {
             let rows = first..(first + block).min(range.end);
             let g = &mut scratch[..rows.len() * width];
@@ -266,9 +269,7 @@ fn gradient<T: Real>(
                 let width = panel.len();
                 let at = panel.start * rows.len() + (first - rows.start) * width;
                 let (packed, dz) = (&packed[..a.len() / inputs], &dz[columns.start + panel.start..]);
-                for (half, g) in g[at..at + count * width].chunks_mut(tiles::ROWS * width).enumerate() {
-                    tiles::gradient_rows(packed, half, dz, outputs, width, part > 0, g);
-                }
+                tiles::gradient_rows(packed, dz, outputs, width, part > 0, &mut g[at..at + count * width]);
             }
         }
     }
@@ -388,7 +389,7 @@ mod tests {
     /// Runs `work` with a crew of so many threads.
     fn with_threads<R: Send>(threads: usize, work: impl FnOnce(Crew) -> R + Send) -> R {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| Crew::gather(work))
+        pool.install(|| Crew::gather(usize::MAX, work))
     }
 
     /// A layer by itself, and its weights in panels.
@@ -475,6 +476,7 @@ mod tests {
             (65, 4, 1024),
             (65, 300, 70),
             (2049, 12, 20),
+            (50, 12, 1500),
         ] {
             let (k, n) = (stride(inputs), stride(outputs));
             let (layer, cut) = layer_of(inputs, outputs, &random::<f32>(1, 8 + k * n + n));

@@ -10,11 +10,6 @@ use pulp::{Arch, Simd, WithSimd};
 use super::panels::panels;
 use super::{Real, wide};
 
-/// Rows of the weight gradient that [`gradient_rows`] makes at a time.
-///
-/// On two cores of a Zen 4, 3072x512 with SGD at batch 32: 0.70 ms; with 4 rows 0.89, with 12 0.87, with 14 1.5.
-pub(super) const ROWS: usize = 8;
-
 /// Samples that a tile is summed up over before it is stored, so that their part of dz stays in the nearest caches.
 ///
 /// On two cores of a Zen 4, a step of 784-256-128-10 at batch 2048: 12.0 ms, as with 256; 13.5 with weight gradients by the
@@ -25,46 +20,44 @@ pub(super) const DEPTH: usize = 128;
 const FEW_TO_SUM: usize = 8;
 
 /// Inputs that are packed at once: those of a line of the cache, in single precision.
-pub(super) const PACKED: usize = 2 * ROWS;
+pub(super) const PACKED: usize = 16;
 
 /// Some inputs of some samples.
-pub(super) type Packed<T> = [[[T; ROWS]; 2]; DEPTH];
+pub(super) type Packed<T> = [[T; PACKED]; DEPTH];
 
 /// Packs `count` inputs from `first` on of at most [`DEPTH`] samples; `a` is `(samples, inputs)`.
 pub(super) fn pack<T: Real>(a: &[T], inputs: usize, first: usize, count: usize, packed: &mut Packed<T>) {
     for (packed, a) in packed.iter_mut().zip(a.chunks_exact(inputs)) {
-        let packed = packed.as_flattened_mut();
         match a[first..].first_chunk::<PACKED>() {
-            Some(a) => packed.copy_from_slice(a),
+            Some(a) => *packed = *a,
             None => packed[..count].copy_from_slice(&a[first..][..count]),
         }
     }
 }
 
-/// `out[i, j] = Σ_s a[s][half][i] dz[s, j]`, added to what is there if `accumulate`: [`ROWS`] rows of a panel of the weight
-/// gradient, or those that are left.
+/// `out[i, j] = Σ_s a[s][i] dz[s, j]`, added to what is there if `accumulate`: at most [`PACKED`] rows of a panel of the
+/// weight gradient, a multiple of 4.
 ///
-/// `dz` starts at the panel's first column of `(samples, outputs)`, `out` is `(rows, width)`.
+/// `dz` starts at the panel's first column of rows that are `stride` apart, `out` is `(rows, width)`.
 pub(super) fn gradient_rows<T: Real>(
-    a: &[[[T; ROWS]; 2]],
-    half: usize,
+    a: &[[T; PACKED]],
     dz: &[T],
-    outputs: usize,
+    stride: usize,
     width: usize,
     accumulate: bool,
     out: &mut [T],
 ) {
-    if a.len() >= FEW_TO_SUM && out.len() == ROWS * width {
-        return Arch::new().dispatch(GradientRows { a, half, dz, outputs, width, accumulate, out });
+    if a.len() >= FEW_TO_SUM {
+        return Arch::new().dispatch(GradientRows { a, dz, stride, width, accumulate, out });
     }
     wide(|| {
         for (i, out) in out.chunks_exact_mut(width).enumerate() {
             for (s, a) in a.iter().enumerate() {
-                let terms = out.iter_mut().zip(&dz[s * outputs..][..width]);
+                let terms = out.iter_mut().zip(&dz[s * stride..][..width]);
                 if accumulate || s > 0 {
-                    terms.for_each(|(out, &dz)| *out += a[half][i] * dz);
+                    terms.for_each(|(out, &dz)| *out += a[i] * dz);
                 } else {
-                    terms.for_each(|(out, &dz)| *out = a[half][i] * dz);
+                    terms.for_each(|(out, &dz)| *out = a[i] * dz);
                 }
             }
         }
@@ -72,10 +65,9 @@ pub(super) fn gradient_rows<T: Real>(
 }
 
 struct GradientRows<'a, T> {
-    a: &'a [[[T; ROWS]; 2]],
-    half: usize,
+    a: &'a [[T; PACKED]],
     dz: &'a [T],
-    outputs: usize,
+    stride: usize,
     width: usize,
     accumulate: bool,
     out: &'a mut [T],
@@ -86,69 +78,76 @@ impl<T: Real> WithSimd for GradientRows<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Two vectors to a row keep sixteen sums in registers.
-        if S::REGISTER_COUNT >= 32 { self.run::<S, 2>(simd) } else { self.run::<S, 1>(simd) }
+        // As many sums as registers hold beside what is multiplied.
+        //
+        // 3072x512 with SGD at batch 32 on two cores of a Zen 4: 0.70 ms with 8 rows; 0.89 with 4, 0.87 with 12. 784x256 at
+        // batch 128 on two of a Zen 3, which has half the registers: 91 GFLOP/s; 86 with 8 rows of one vector, 79 with 6
+        // of two, 61 with 4 of three.
+        if many_registers::<S>() { self.run::<S, 8, 2>(simd) } else { self.run::<S, LEAST_ROWS, 2>(simd) }
     }
 }
+
+/// Rows of the smallest tile: the rows of a weight gradient are a multiple of it.
+const LEAST_ROWS: usize = 4;
 
 impl<T: Real> GradientRows<'_, T> {
     #[inline(always)]
-    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
-        let Self { a, half, dz, outputs, width, accumulate, out } = self;
-        let columns = VECTORS * T::lanes::<S>();
-        for first in (0..width).step_by(columns) {
-            let (dz, out) = (&dz[first..], &mut out[first..]);
-            if width - first >= columns {
-                tile::<T, S, VECTORS>(simd, a, half, dz, outputs, columns, accumulate, out, width);
-            } else {
-                tile::<T, S, VECTORS>(simd, a, half, dz, outputs, width - first, accumulate, out, width);
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(mut self, simd: S) {
+        let (rows, columns) = (self.out.len() / self.width, VECTORS * T::lanes::<S>());
+        for first in (0..self.width).step_by(columns) {
+            for top in (0..rows).step_by(ROWS) {
+                match (rows - top >= ROWS, self.width - first >= columns) {
+                    (true, true) => self.tile::<S, ROWS, VECTORS>(simd, top, first, columns),
+                    (true, false) => self.tile::<S, ROWS, VECTORS>(simd, top, first, self.width - first),
+                    (false, _) => {
+                        self.tile::<S, LEAST_ROWS, VECTORS>(simd, top, first, columns.min(self.width - first))
+                    }
+                }
             }
         }
     }
-}
 
-/// The sums of the first `columns` of `dz` and `out`, whose rows are `outputs` and `width` apart.
-#[allow(clippy::too_many_arguments, reason = "those of `gradient_rows`")]
-#[inline(always)]
-fn tile<T: Real, S: Simd, const VECTORS: usize>(
-    simd: S,
-    a: &[[[T; ROWS]; 2]],
-    half: usize,
-    dz: &[T],
-    outputs: usize,
-    columns: usize,
-    accumulate: bool,
-    out: &mut [T],
-    width: usize,
-) {
-    let lanes = T::lanes::<S>();
-    let mut sums = [[T::splat(simd, T::of(0.0)); VECTORS]; ROWS];
-    if accumulate {
-        for i in 0..ROWS {
-            let out = &out[i * width..][..columns];
-            for v in 0..VECTORS {
-                sums[i][v] = T::load(simd, &out[(v * lanes).min(columns)..]);
+    /// The sums of `ROWS` rows from `top` on and of `columns` from `first` on.
+    #[inline(always)]
+    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        top: usize,
+        first: usize,
+        columns: usize,
+    ) {
+        let Self { a, dz, stride, width, accumulate, ref mut out } = *self;
+        let (dz, out) = (&dz[first..], &mut out[top * width + first..]);
+        let lanes = T::lanes::<S>();
+        let mut sums = [[T::splat(simd, T::of(0.0)); VECTORS]; ROWS];
+        if accumulate {
+            for i in 0..ROWS {
+                let out = &out[i * width..][..columns];
+                for v in 0..VECTORS {
+                    sums[i][v] = T::load(simd, &out[(v * lanes).min(columns)..]);
+                }
             }
         }
-    }
-    // Loops by index, since closures and iterators would keep the vectors from their registers.
-    for (s, a) in a.iter().enumerate() {
-        let dz = &dz[s * outputs..][..columns];
-        let mut d = [T::splat(simd, T::of(0.0)); VECTORS];
-        for v in 0..VECTORS {
-            d[v] = T::load(simd, &dz[(v * lanes).min(columns)..]);
-        }
-        for i in 0..ROWS {
-            let a = T::splat(simd, a[half][i]);
+        // Loops by index, since closures and iterators would keep the vectors from their registers.
+        for (s, a) in a.iter().enumerate() {
+            let dz = &dz[s * stride..][..columns];
+            let a: &[T; ROWS] = a[top..].first_chunk().unwrap();
+            let mut d = [T::splat(simd, T::of(0.0)); VECTORS];
             for v in 0..VECTORS {
-                sums[i][v] = T::mul_add(simd, a, d[v], sums[i][v]);
+                d[v] = T::load(simd, &dz[(v * lanes).min(columns)..]);
+            }
+            for i in 0..ROWS {
+                let a = T::splat(simd, a[i]);
+                for v in 0..VECTORS {
+                    sums[i][v] = T::mul_add(simd, a, d[v], sums[i][v]);
+                }
             }
         }
-    }
-    for i in 0..ROWS {
-        let out = &mut out[i * width..][..columns];
-        for v in 0..VECTORS {
-            T::store(simd, &mut out[(v * lanes).min(columns)..], sums[i][v]);
+        for i in 0..ROWS {
+            let out = &mut out[i * width..][..columns];
+            for v in 0..VECTORS {
+                T::store(simd, &mut out[(v * lanes).min(columns)..], sums[i][v]);
+            }
         }
     }
 }
@@ -175,24 +174,26 @@ impl<T: Real> WithSimd for Outputs<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // A vector less than registers hold, for the input that multiplies them.
-        if S::REGISTER_COUNT >= 32 { self.run::<S, 4>(simd) } else { self.run::<S, 2>(simd) }
+        // A whole row of the panel where registers hold its sums, so that weights come in the order of their bytes, and
+        // enough sums that none waits for the one before.
+        match (self.a.len() / self.inputs, many_registers::<S>()) {
+            (1, true) => self.of_samples::<S, 4, 1>(simd),
+            (2, true) => self.of_samples::<S, 4, 2>(simd),
+            (3, true) => self.of_samples::<S, 4, 3>(simd),
+            (4, true) => self.of_samples::<S, 4, 4>(simd),
+            (5, true) => self.of_samples::<S, 4, 5>(simd),
+            (_, true) => self.of_samples::<S, 4, SAMPLES>(simd),
+            (1, false) => self.of_samples::<S, 8, 1>(simd),
+            (2, false) => self.of_samples::<S, 4, 2>(simd),
+            (3, false) => self.of_samples::<S, 2, 3>(simd),
+            (4, false) => self.of_samples::<S, 2, 4>(simd),
+            (5, false) => self.of_samples::<S, 2, 5>(simd),
+            (_, false) => self.of_samples::<S, 2, SAMPLES>(simd),
+        }
     }
 }
 
 impl<T: Real> Outputs<'_, T> {
-    #[inline(always)]
-    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
-        match self.a.len() / self.inputs {
-            1 => self.of_samples::<S, VECTORS, 1>(simd),
-            2 => self.of_samples::<S, VECTORS, 2>(simd),
-            3 => self.of_samples::<S, VECTORS, 3>(simd),
-            4 => self.of_samples::<S, VECTORS, 4>(simd),
-            5 => self.of_samples::<S, VECTORS, 5>(simd),
-            _ => self.of_samples::<S, VECTORS, SAMPLES>(simd),
-        }
-    }
-
     #[inline(always)]
     fn of_samples<S: Simd, const VECTORS: usize, const COUNT: usize>(self, simd: S) {
         let Self { a, inputs, w, out } = self;
@@ -227,6 +228,24 @@ impl<T: Real> Outputs<'_, T> {
     }
 }
 
+/// Whether there are as many registers as AVX-512 and ARM have; AVX2 has half of them.
+fn many_registers<S: Simd>() -> bool {
+    S::REGISTER_COUNT >= 32
+}
+
+/// Rows up to which [`input_gradient`] is faster than the library, which packs the transposed weights.
+pub(super) fn few_rows() -> usize {
+    struct FewRows;
+    impl WithSimd for FewRows {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            if many_registers::<S>() { 64 } else { 8 }
+        }
+    }
+    Arch::new().dispatch(FewRows)
+}
+
 /// `dx[s, i] = Σ_j dz[s, j] w[i, j]` for the inputs in `range`, every sum by itself; `dz` is `(samples, outputs)`, `w` are the
 /// panels of `(inputs, outputs)`, `dx` is `(samples, range)`.
 pub(super) fn input_gradient<T: Real>(
@@ -250,6 +269,8 @@ struct InputGradient<'a, T> {
 }
 
 /// Samples and inputs of which all sums are in registers.
+///
+/// On a Zen 3, which has too few of them, two inputs at a time are no faster.
 pub(super) const SIDE: usize = 4;
 
 impl<T: Real> WithSimd for InputGradient<'_, T> {
