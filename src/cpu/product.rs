@@ -207,11 +207,13 @@ pub(super) fn take<'a, T>(vectors: &mut Vectors<'a, T>, length: usize) -> Vector
 }
 
 /// The weight's part of `linear_dw`, of which nothing is left: each block of the gradient goes to `update`, with the same
-/// block of the layer's weights and of their state. `scratch` is as long as the weights.
+/// block of the layer's weights and of their state. `scratch` is as long as the weights, `near` as long as dz.
+#[allow(clippy::too_many_arguments, reason = "the kernel's bindings, and what is used up")]
 pub(super) fn linear_dw_update<T: Real>(
     layer: &Layer,
     a: &[T],
     dz: &[T],
+    near: &mut [T],
     mut scratch: &mut [T],
     mut vectors: Vectors<T>,
     update: &(impl Fn(&[T], Vectors<T>) + Sync),
@@ -220,6 +222,7 @@ pub(super) fn linear_dw_update<T: Real>(
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     let samples = a.len() / inputs;
     let crew = sharing(layer, samples, crew);
+    let dz = Gradient::new(dz, samples, outputs, near, crew);
     let (across, down) = grid(outputs, crew);
     let part = inputs.div_ceil(down).next_multiple_of(tiles::PACKED);
     let each = |i| (0..inputs).step_by(part).map(move |first| (share(outputs, i, across), first));
@@ -238,7 +241,7 @@ pub(super) fn linear_dw_update<T: Real>(
         for first in range.clone().step_by(block) {
             let rows = first..(first + block).min(range.end);
             let g = &mut scratch[..rows.len() * width];
-            gradient(a, inputs, rows.clone(), dz, outputs, columns.clone(), &mut packed, g);
+            gradient(a, inputs, rows.clone(), &dz, columns.clone(), &mut packed, g);
             for panel in panels(width) {
                 let g = &g[panel.start * rows.len()..panel.end * rows.len()];
                 let at = panel.start * range.len() + (first - range.start) * panel.len();
@@ -248,28 +251,66 @@ pub(super) fn linear_dw_update<T: Real>(
     });
 }
 
-/// The panels of some rows and columns of the gradient.
-#[allow(clippy::too_many_arguments, reason = "two matrices with their widths, and a part of their product")]
+/// The gradient of a layer's outputs, `(samples, outputs)` or in panels.
+struct Gradient<'a, T> {
+    values: &'a [T],
+    samples: usize,
+    outputs: usize,
+    is_cut: bool,
+}
+
+/// Values of dz from which on it is cut into panels first: rows a power of two apart take one another's places in the nearest
+/// cache.
+///
+/// On two cores of a Zen 3, 3072x512 with SGD at batch 2048: 0.9 of the speed of the product forward instead of 0.7.
+const WORTH_CUTTING: usize = 1 << 16;
+
+impl<'a, T: Real> Gradient<'a, T> {
+    /// With `near`, as long as `dz`, as the place of the panels.
+    fn new(dz: &'a [T], samples: usize, outputs: usize, near: &'a mut [T], crew: Crew) -> Self {
+        if dz.len() < WORTH_CUTTING {
+            return Self { values: dz, samples, outputs, is_cut: false };
+        }
+        let parts = near.chunks_mut(samples * PANEL).zip(panels(outputs));
+        crew.each(parts, |(near, columns)| {
+            for (near, dz) in near.chunks_exact_mut(columns.len()).zip(dz.chunks_exact(outputs)) {
+                near.copy_from_slice(&dz[columns.clone()]);
+            }
+        });
+        Self { values: near, samples, outputs, is_cut: true }
+    }
+
+    /// A panel from sample `first` on, and how far apart its rows are.
+    fn panel(&self, columns: Range<usize>, first: usize) -> (&[T], usize) {
+        if self.is_cut {
+            (&self.values[columns.start * self.samples + first * columns.len()..], columns.len())
+        } else {
+            (&self.values[first * self.outputs + columns.start..], self.outputs)
+        }
+    }
+}
+
+/// The panels of some rows and columns of the weight gradient.
 fn gradient<T: Real>(
     a: &[T],
     inputs: usize,
     rows: Range<usize>,
-    dz: &[T],
-    outputs: usize,
+    dz: &Gradient<T>,
     columns: Range<usize>,
     packed: &mut tiles::Packed<T>,
     g: &mut [T],
 ) {
-    let parts = a.chunks(tiles::DEPTH * inputs).zip(dz.chunks(tiles::DEPTH * outputs));
-    for (part, (a, dz)) in parts.enumerate() {
+    for (part, a) in a.chunks(tiles::DEPTH * inputs).enumerate() {
         for first in rows.clone().step_by(tiles::PACKED) {
             let count = tiles::PACKED.min(rows.end - first);
             tiles::pack(a, inputs, first, count, packed);
             for panel in panels(columns.len()) {
                 let width = panel.len();
                 let at = panel.start * rows.len() + (first - rows.start) * width;
-                let (packed, dz) = (&packed[..a.len() / inputs], &dz[columns.start + panel.start..]);
-                tiles::gradient_rows(packed, dz, outputs, width, part > 0, &mut g[at..at + count * width]);
+                let place = columns.start + panel.start..columns.start + panel.end;
+                let (dz, stride) = dz.panel(place, part * tiles::DEPTH);
+                let packed = &packed[..a.len() / inputs];
+                tiles::gradient_rows(packed, dz, stride, width, part > 0, &mut g[at..at + count * width]);
             }
         }
     }
@@ -489,10 +530,10 @@ mod tests {
                     linear_dx(&layer, &cut, &dz, &a, None, &mut dx, None, crew);
                     let mut grads = cut.clone();
                     linear_dw(&layer, false, &a, &dz, &mut grads, crew);
-                    let (mut w, mut scratch) = (vec![0.0; k * n], vec![9.0; k * n]);
+                    let (mut w, mut scratch, mut near) = (vec![0.0; k * n], vec![9.0; k * n], vec![9.0; rows * n]);
                     let put = |g: &[f32], parts: Vectors<f32>| parts[0].copy_from_slice(g);
                     let vectors = [&mut w[..], &mut [], &mut [], &mut []];
-                    linear_dw_update(&layer, &a, &dz, &mut scratch, vectors, &put, crew);
+                    linear_dw_update(&layer, &a, &dz, &mut near, &mut scratch, vectors, &put, crew);
                     close("what is used up", &w, &grads[layer.weights()], rows, f64::from(f32::EPSILON));
                     (y, dx, grads, w)
                 })

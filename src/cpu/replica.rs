@@ -329,9 +329,10 @@ impl<T: Real> Replica<T> {
             };
             product::linear_db(layer, accumulate, dz, &mut self.grads);
             let vectors = vectors(&mut self.params, &mut self.state, layer.weights());
-            let scratch = &mut self.grads[layer.weights()];
+            // What nobody needs any more: the slope since the layer above was done, the gradient since it is never whole.
+            let (near, scratch) = (&mut self.slope[l][..outputs], &mut self.grads[layer.weights()]);
             let update = |g: &[T], vectors: Vectors<T>| update(rule, constants, T::of(1.0), g, vectors);
-            product::linear_dw_update(layer, a, dz, scratch, vectors, &update, shared.crew);
+            product::linear_dw_update(layer, a, dz, near, scratch, vectors, &update, shared.crew);
         }
     }
 

@@ -80,14 +80,14 @@ impl<T: Real> WithSimd for GradientRows<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         // As many sums as registers hold beside what is multiplied.
         //
-        // 3072x512 with SGD at batch 32 on two cores of a Zen 4: 0.70 ms with 8 rows; 0.89 with 4, 0.87 with 12. 784x256 at
-        // batch 128 on two of a Zen 3, which has half the registers: 91 GFLOP/s; 86 with 8 rows of one vector, 79 with 6
-        // of two, 61 with 4 of three.
-        if many_registers::<S>() { self.run::<S, 8, 2>(simd) } else { self.run::<S, LEAST_ROWS, 2>(simd) }
+        // 3072x512 with SGD at batch 32 on two cores of a Zen 4: 0.70 ms with 8 rows; 0.89 with 4, 0.87 with 12. On two of a
+        // Zen 3, which has half the registers, 4 rows are 5 % slower than 6, and 8 of one vector 10 %.
+        if many_registers::<S>() { self.run::<S, 8, 2>(simd) } else { self.run::<S, 6, 2>(simd) }
     }
 }
 
-/// Rows of the smallest tile: the rows of a weight gradient are a multiple of it.
+/// Rows of the smallest tile: the rows of a weight gradient are a multiple of it, as is what higher tiles leave of
+/// [`PACKED`].
 const LEAST_ROWS: usize = 4;
 
 impl<T: Real> GradientRows<'_, T> {
@@ -95,46 +95,51 @@ impl<T: Real> GradientRows<'_, T> {
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(mut self, simd: S) {
         let (rows, columns) = (self.out.len() / self.width, VECTORS * T::lanes::<S>());
         for first in (0..self.width).step_by(columns) {
-            for top in (0..rows).step_by(ROWS) {
-                match (rows - top >= ROWS, self.width - first >= columns) {
-                    (true, true) => self.tile::<S, ROWS, VECTORS>(simd, top, first, columns),
-                    (true, false) => self.tile::<S, ROWS, VECTORS>(simd, top, first, self.width - first),
-                    (false, _) => {
-                        self.tile::<S, LEAST_ROWS, VECTORS>(simd, top, first, columns.min(self.width - first))
-                    }
+            let mut top = 0;
+            while top < rows {
+                let is_high = rows == PACKED && rows - top >= ROWS;
+                match (is_high, self.width - first >= columns) {
+                    (true, true) => self.tile::<S, ROWS, VECTORS, true>(simd, top, first),
+                    (true, false) => self.tile::<S, ROWS, VECTORS, false>(simd, top, first),
+                    (false, true) => self.tile::<S, LEAST_ROWS, VECTORS, true>(simd, top, first),
+                    (false, false) => self.tile::<S, LEAST_ROWS, VECTORS, false>(simd, top, first),
                 }
+                top += if is_high { ROWS } else { LEAST_ROWS };
             }
         }
     }
 
-    /// The sums of `ROWS` rows from `top` on and of `columns` from `first` on.
+    /// The sums of `ROWS` rows from `top` on and of `VECTORS` from column `first` on, or of those that are left.
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
         &mut self,
         simd: S,
         top: usize,
         first: usize,
-        columns: usize,
     ) {
         let Self { a, dz, stride, width, accumulate, ref mut out } = *self;
         let (dz, out) = (&dz[first..], &mut out[top * width + first..]);
         let lanes = T::lanes::<S>();
+        let columns = if FULL { VECTORS * lanes } else { (width - first).min(VECTORS * lanes) };
+        let vector = |v: usize| {
+            if FULL { v * lanes..(v + 1) * lanes } else { (v * lanes).min(columns)..((v + 1) * lanes).min(columns) }
+        };
         let mut sums = [[T::splat(simd, T::of(0.0)); VECTORS]; ROWS];
         if accumulate {
             for i in 0..ROWS {
                 let out = &out[i * width..][..columns];
                 for v in 0..VECTORS {
-                    sums[i][v] = T::load(simd, &out[(v * lanes).min(columns)..]);
+                    sums[i][v] = T::load(simd, &out[vector(v)]);
                 }
             }
         }
         // Loops by index, since closures and iterators would keep the vectors from their registers.
         for (s, a) in a.iter().enumerate() {
             let dz = &dz[s * stride..][..columns];
-            let a: &[T; ROWS] = a[top..].first_chunk().unwrap();
+            let a = &a[top..][..ROWS];
             let mut d = [T::splat(simd, T::of(0.0)); VECTORS];
             for v in 0..VECTORS {
-                d[v] = T::load(simd, &dz[(v * lanes).min(columns)..]);
+                d[v] = T::load(simd, &dz[vector(v)]);
             }
             for i in 0..ROWS {
                 let a = T::splat(simd, a[i]);
@@ -146,7 +151,7 @@ impl<T: Real> GradientRows<'_, T> {
         for i in 0..ROWS {
             let out = &mut out[i * width..][..columns];
             for v in 0..VECTORS {
-                T::store(simd, &mut out[(v * lanes).min(columns)..], sums[i][v]);
+                T::store(simd, &mut out[vector(v)], sums[i][v]);
             }
         }
     }
@@ -319,12 +324,14 @@ fn dots<T: Real, S: Simd, const SAMPLES: usize>(
             let w = &w[panel.start * inputs + (range.start + i) * width..][..SIDE * width];
             for first in (0..width).step_by(lanes) {
                 let columns = lanes.min(width - first);
+                // A whole vector needs no mask.
+                let load = |from: &[T]| T::load(simd, if columns == lanes { &from[..lanes] } else { from });
                 let mut x = [T::splat(simd, T::of(0.0)); SIDE];
                 for r in 0..SIDE {
-                    x[r] = T::load(simd, &w[r * width + first..][..columns]);
+                    x[r] = load(&w[r * width + first..][..columns]);
                 }
                 for s in 0..SAMPLES {
-                    let d = T::load(simd, &dz[s * outputs + panel.start + first..][..columns]);
+                    let d = load(&dz[s * outputs + panel.start + first..][..columns]);
                     for r in 0..SIDE {
                         sums[s][r] = T::mul_add(simd, d, x[r], sums[s][r]);
                     }
