@@ -7,17 +7,14 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::Real;
 use super::panels::panels;
-use super::{Real, wide};
 
 /// Samples that a tile is summed up over before it is stored, so that their part of dz stays in the nearest caches.
 ///
 /// On two cores of a Zen 4, a step of 784-256-128-10 at batch 2048: 12.0 ms, as with 256; 13.5 with weight gradients by the
 /// library, which copies what it packs.
 pub(super) const DEPTH: usize = 128;
-
-/// Batches of fewer samples are summed up row by row, since a tile would hardly be filled before it is stored.
-const FEW_TO_SUM: usize = 8;
 
 /// Inputs that are packed at once: those of a line of the cache, in single precision.
 pub(super) const PACKED: usize = 16;
@@ -47,21 +44,7 @@ pub(super) fn gradient_rows<T: Real>(
     accumulate: bool,
     out: &mut [T],
 ) {
-    if a.len() >= FEW_TO_SUM {
-        return Arch::new().dispatch(GradientRows { a, dz, stride, width, accumulate, out });
-    }
-    wide(|| {
-        for (i, out) in out.chunks_exact_mut(width).enumerate() {
-            for (s, a) in a.iter().enumerate() {
-                let terms = out.iter_mut().zip(&dz[s * stride..][..width]);
-                if accumulate || s > 0 {
-                    terms.for_each(|(out, &dz)| *out += a[i] * dz);
-                } else {
-                    terms.for_each(|(out, &dz)| *out = a[i] * dz);
-                }
-            }
-        }
-    });
+    Arch::new().dispatch(GradientRows { a, dz, stride, width, accumulate, out });
 }
 
 struct GradientRows<'a, T> {
