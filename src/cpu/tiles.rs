@@ -104,9 +104,9 @@ impl<T: Real> GradientRows<'_, T> {
         let (dz, out) = (&dz[first..], &mut out[top * width + first..]);
         let lanes = T::lanes::<S>();
         let columns = if FULL { VECTORS * lanes } else { (width - first).min(VECTORS * lanes) };
-        let vector = |v: usize| {
-            if FULL { v * lanes..(v + 1) * lanes } else { (v * lanes).min(columns)..((v + 1) * lanes).min(columns) }
-        };
+        // Without a minimum where all is there, so that the compiler knows whole vectors as such.
+        let start = |v: usize| if FULL { v * lanes } else { (v * lanes).min(columns) };
+        let vector = |v: usize| start(v)..start(v + 1);
         let mut sums = [[T::splat(simd, T::of(0.0)); VECTORS]; ROWS];
         if accumulate {
             for i in 0..ROWS {
