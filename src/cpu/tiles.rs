@@ -166,13 +166,12 @@ impl<T: Real> WithSimd for Outputs<'_, T> {
         // enough sums that none waits for the one before.
         match (self.a.len() / self.inputs, many_registers::<S>()) {
             (1, true) => self.of_samples::<S, 4, 1>(simd),
-            (2, true) => self.of_samples::<S, 4, 2>(simd),
+            (2, _) => self.of_samples::<S, 4, 2>(simd),
             (3, true) => self.of_samples::<S, 4, 3>(simd),
             (4, true) => self.of_samples::<S, 4, 4>(simd),
             (5, true) => self.of_samples::<S, 4, 5>(simd),
             (_, true) => self.of_samples::<S, 4, SAMPLES>(simd),
             (1, false) => self.of_samples::<S, 8, 1>(simd),
-            (2, false) => self.of_samples::<S, 4, 2>(simd),
             (3, false) => self.of_samples::<S, 2, 3>(simd),
             (4, false) => self.of_samples::<S, 2, 4>(simd),
             (5, false) => self.of_samples::<S, 2, 5>(simd),
