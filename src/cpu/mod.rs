@@ -1,8 +1,8 @@
 //! The CPU engine: the reference that everything is compared with, and the fallback where there is no GPU.
 //!
 //! Each file named like a shader is that shader's twin: its meaning in plain loops over slices, in either precision.
-//! The engine runs the twins, except that the three matrix products go through a library (`product.rs`) or through loops over
-//! vectors (`tiles.rs`), with their weights in panels (`panels.rs`); tests hold them together.
+//! The engine runs the twins, except that the three matrix products (`product.rs`) go by vectors (`tiles.rs`, `dots.rs`), with their
+//! weights in panels (`panels.rs`); tests hold them together.
 
 mod activate;
 mod adam;
@@ -10,6 +10,7 @@ mod average;
 mod batch_norm;
 mod batch_norm_dx;
 mod crew;
+mod dots;
 mod engine;
 mod ensemble;
 mod gather;
@@ -27,6 +28,7 @@ mod metrics;
 mod mse;
 mod norm_dw;
 mod panels;
+mod parts;
 mod product;
 mod real;
 mod replica;
