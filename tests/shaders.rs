@@ -159,6 +159,7 @@ fn arguments_lie_as_the_shader_reads_them() {
         (kernels::gather, kernels::GatherArgs::FIELDS),
         (kernels::linear, kernels::LinearArgs::FIELDS),
         (kernels::linear_broadcast, kernels::LinearArgs::FIELDS),
+        (kernels::linear_staged, kernels::LinearArgs::FIELDS),
         (kernels::linear_cooperative, kernels::LinearArgs::FIELDS),
         (kernels::linear_split, kernels::LinearArgs::FIELDS),
         (kernels::linear_sum, kernels::LinearArgs::FIELDS),
@@ -167,12 +168,14 @@ fn arguments_lie_as_the_shader_reads_them() {
         (kernels::activate, kernels::ActivateArgs::FIELDS),
         (kernels::linear_dx, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dx_broadcast, kernels::LinearDxArgs::FIELDS),
+        (kernels::linear_dx_staged, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dx_cooperative, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dx_split, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dx_sum, kernels::LinearDxArgs::FIELDS),
         (kernels::linear_dw, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_broadcast, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_few, kernels::LinearDwArgs::FIELDS),
+        (kernels::linear_dw_staged, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_cooperative, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_split, kernels::LinearDwArgs::FIELDS),
         (kernels::linear_dw_sum, kernels::LinearDwArgs::FIELDS),
@@ -248,7 +251,13 @@ fn functions_of_one_name_are_alike() {
         names.iter().map(of).collect()
     };
     let finish = ["dropout", "hash", "stir", "activate", "tanh_", "erf"];
-    for kernel in [kernels::linear_broadcast, kernels::linear_cooperative, kernels::linear_sum, kernels::activate] {
+    for kernel in [
+        kernels::linear_broadcast,
+        kernels::linear_staged,
+        kernels::linear_cooperative,
+        kernels::linear_sum,
+        kernels::activate,
+    ] {
         assert_eq!(functions(kernels::linear, &finish), functions(kernel, &finish));
     }
     assert_eq!(functions(kernels::linear, &finish[1..3]), functions(kernels::gather, &finish[1..3]));
@@ -256,6 +265,7 @@ fn functions_of_one_name_are_alike() {
         kernels::linear_dw,
         kernels::linear_dw_broadcast,
         kernels::linear_dw_few,
+        kernels::linear_dw_staged,
         kernels::linear_dw_cooperative,
         kernels::linear_dw_sum,
     ];
@@ -276,6 +286,10 @@ fn functions_of_one_name_are_alike() {
             functions(kernels::linear_cooperative, &["sum", "slice_at"]),
             functions(kernel, &["sum", "slice_at"])
         );
+    }
+    for kernel in [kernels::linear_dx_staged, kernels::linear_dw_staged] {
+        let shared = ["outer", "add", "sum"];
+        assert_eq!(functions(kernels::linear_staged, &shared), functions(kernel, &shared));
     }
     for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
         assert_eq!(functions(kernels::linear_dw, &["keep", "average"]), functions(update, &["keep", "average"]));

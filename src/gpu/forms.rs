@@ -1,5 +1,5 @@
 //! The forms of a matrix product: how it is cut into workgroups. All compute the same, and with the same slices and parts to
-//! the same bits, but for cooperative ones; which is the fastest depends on the device and the shape, so it is measured there.
+//! the same bits, but for staged and cooperative ones; which is the fastest depends on the device and the shape, so it is measured there.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ pub struct Form {
     pub variant: Variant,
     /// The shader's ROWS: rows of a workgroup; of `linear_dw`, rows of vec4s.
     pub rows: u32,
-    /// The shader's COLUMNS: vec4s along the outputs of an invocation; `linear_dx` has always one. Of a cooperative
-    /// variant, those of a workgroup.
+    /// The shader's COLUMNS: vec4s along the outputs of an invocation; `linear_dx` has always one. Of a staged
+    /// or cooperative variant, those of a workgroup.
     pub columns: u32,
-    /// The shader's LANES: invocations side by side, or of a cooperative variant's subgroup.
+    /// The shader's LANES: invocations side by side, of a staged variant's slice, or of a cooperative variant's subgroup.
     pub lanes: u32,
     /// The shader's SLICES: parts that each sum is cut into, and invocations to a lane.
     pub slices: u32,
@@ -37,6 +37,8 @@ pub enum Variant {
     Broadcast,
     /// As broadcast, with the gradients of at most so many samples in registers: `linear_dw_few`.
     Few(u32),
+    /// They stage both factors in workgroup memory: `linear_staged`.
+    Staged,
     /// Subgroups multiply matrices of halves with so many rows and columns: `linear_cooperative`.
     Cooperative(u32),
     /// As plain, with several workgroups to a sum: `linear_split`, and `linear_sum` as a second pass.
@@ -79,6 +81,9 @@ pub fn measured(forms: Forms) -> impl Iterator<Item = (String, Choice)> {
 /// WebGPU's core limits.
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const INVOCATIONS: u32 = 256;
+
+/// Sums that an invocation of a staged variant holds.
+const SUMS_OF_STAGED: u32 = 64;
 
 /// The most vec4s of a result that workgroups may sum up parts of: more of them keep a device busy.
 const SPLIT_VEC4S: usize = 2048;
@@ -133,7 +138,7 @@ impl Form {
     /// vec4s along the outputs of a workgroup; of `linear_dx`, along the inputs.
     pub(crate) fn width(&self) -> u32 {
         match self.variant {
-            Variant::Cooperative(_) => self.columns,
+            Variant::Staged | Variant::Cooperative(_) => self.columns,
             _ => self.lanes * self.columns,
         }
     }
@@ -160,6 +165,7 @@ impl Form {
         let mut forms = vec![Self { variant: Variant::Plain, ..built_in }, built_in];
         forms.dedup();
         forms.extend(Self::few(gpu, base, shape, lanes).first());
+        forms.extend(Self::staged(base).first());
         forms.extend(Self::cooperative(gpu, base, shape.stored).first());
         forms
     }
@@ -202,6 +208,9 @@ impl Form {
                 all.extend([split(8, form(tile(4), 1, lanes, 8)), split(MOST_PARTS, form(tile(4), columns, lanes, 1))]);
             }
         }
+        if gpu.description.hardware && rows >= FEW_ROWS {
+            all.extend(Self::staged(base));
+        }
         all.retain(Self::fits);
         if rows >= FEW_ROWS {
             all.extend(Self::cooperative(gpu, base, shape.stored));
@@ -232,6 +241,17 @@ impl Form {
         [32, kernels::DW_ROWS].map(|rows| Self { variant, rows, columns, lanes, slices: 1, parts: 1 }).to_vec()
     }
 
+    /// The forms of the staged variant, the largest tile first.
+    pub fn staged(base: &Kernel) -> Vec<Self> {
+        let unit = if base.name == kernels::linear_dw.name { 4 } else { 1 };
+        let tile = |(rows, columns): (u32, u32)| {
+            let lanes = rows * columns / SUMS_OF_STAGED;
+            let (rows, columns, slices) = (rows / unit, columns / 4, INVOCATIONS / lanes);
+            Self { variant: Variant::Staged, rows, columns, lanes, slices, parts: 1 }
+        };
+        [(64, 64), (32, 64), (32, 32), (16, 32)].map(tile).to_vec()
+    }
+
     /// The forms of the cooperative variant; none for rows that are not halves of the device's own type, or where the
     /// device has no such matrices.
     fn cooperative(gpu: &Gpu, base: &Kernel, stored: Stored) -> Vec<Self> {
@@ -242,7 +262,8 @@ impl Form {
     /// Whether any device can run it.
     fn fits(&self) -> bool {
         let parts = self.lanes * self.rows * self.columns * (self.slices - 1);
-        16 * (parts + 1) <= WORKGROUP_BYTES && self.lanes * self.slices <= INVOCATIONS
+        (16 * (parts + 1) <= WORKGROUP_BYTES || self.variant == Variant::Staged)
+            && self.lanes * self.slices <= INVOCATIONS
     }
 }
 

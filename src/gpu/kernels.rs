@@ -116,6 +116,7 @@ kernels! {
     gather [A, R, R, R, R, W, W], false;
     linear [A, R, R, W, W], true;
     linear_broadcast [A, R, R, W, W], true;
+    linear_staged [A, R, R, W, W], true;
     linear_cooperative [A, R, R, W, W], true;
     linear_split [A, R, R, W], true;
     linear_sum [A, R, R, R, W, W], false;
@@ -124,12 +125,14 @@ kernels! {
     activate [A, R, W, W], false;
     linear_dx [A, R, R, R, R, W, W], true;
     linear_dx_broadcast [A, R, R, R, R, W, W], true;
+    linear_dx_staged [A, R, R, R, R, W, W], true;
     linear_dx_cooperative [A, R, R, R, R, W, W], true;
     linear_dx_split [A, R, R, W], true;
     linear_dx_sum [A, R, R, R, W, W], false;
     linear_dw [A, R, R, R, W, W, W], true;
     linear_dw_broadcast [A, R, R, R, W, W, W], true;
     linear_dw_few [A, R, R, R, W, W, W], true;
+    linear_dw_staged [A, R, R, R, W, W, W], true;
     linear_dw_cooperative [A, R, R, R, W, W, W], true;
     linear_dw_split [A, R, R, W], true;
     linear_dw_sum [A, R, R, W, W, W], false;
@@ -344,7 +347,7 @@ impl Kernel {
     /// The kernel of which this is a variant for some devices, or itself: `linear` of `linear_broadcast`. All have one
     /// twin, one test and one meaning.
     pub fn base(&self) -> &'static str {
-        let suffixes = ["_broadcast", "_few", "_cooperative", "_split", "_sum"];
+        let suffixes = ["_broadcast", "_few", "_staged", "_cooperative", "_split", "_sum"];
         suffixes.into_iter().find_map(|suffix| self.name.strip_suffix(suffix)).unwrap_or(self.name)
     }
 
@@ -355,6 +358,7 @@ impl Kernel {
             Variant::Plain => Some(*self),
             Variant::Broadcast => named("_broadcast"),
             Variant::Few(samples) => Some(Self { samples, ..named("_few")? }),
+            Variant::Staged => named("_staged"),
             Variant::Cooperative(side) => Some(Self { side, ..named("_cooperative")? }),
             Variant::Split => named("_split"),
         }

@@ -36,6 +36,7 @@ fn named(base: &str, form: Form) -> String {
         Variant::Plain => "",
         Variant::Broadcast => "_broadcast",
         Variant::Few(_) => "_few",
+        Variant::Staged => "_staged",
         Variant::Cooperative(_) => "_cooperative",
         Variant::Split => "_split",
     };
@@ -47,9 +48,14 @@ pub fn plain_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
     Form::plain(gpu, base, shape, PRODUCT_LANES)
 }
 
-/// All forms of `base` that are tried on the device for passes of the shape's rows.
+/// All forms of `base` that are tried on the device for passes of the shape's rows, and the staged ones, which only hardware
+/// tries.
 pub fn all_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
-    Form::candidates(gpu, base, shape, PRODUCT_LANES)
+    let mut forms = Form::candidates(gpu, base, shape, PRODUCT_LANES);
+    let staged = Form::staged(base);
+    forms.retain(|form| !staged.contains(form));
+    forms.extend(staged);
+    forms
 }
 
 /// A product of some shape, whatever its form.

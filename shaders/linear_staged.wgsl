@@ -1,0 +1,306 @@
+// As linear.wgsl, for devices whose workgroup memory is faster than their other caches: all invocations stage DEPTH terms of
+// both factors there while they add up those before, so that each value is read once for a whole tile.
+//
+// z = a · Wᵀ + b,  y = dropout(activation(z)) (+ a if RESIDUAL),  slope = activation'(z), 0 where y is dropped
+//
+// a: (R, room, inputs), W: (R, inputs, outputs), y and slope: (R, room, outputs), all in vec4s along the last axis.
+//
+// One workgroup makes ROWS rows of y and COLUMNS vec4s of each. It has LANES invocations for each slice of the sum, which take
+// every SLICES-th term; an invocation holds eight rows and two vec4s of each in registers. y: its rows, z: its replica.
+
+struct Pass {
+    first: u32,
+    rows: u32,
+    batch: u32,
+    slot: u32,
+    accumulate: u32,
+    streamed: u32,
+    streamed_rows: u32,
+    replicas: u32,
+    member: u32,
+    members: u32,
+}
+
+struct Coefficients {
+    step_size: f32,
+    momentum: f32,
+    gain: f32,
+    decay: f32,
+    fresh: f32,
+    correction: f32,
+    eps: f32,
+    weight_decay: f32,
+    shrink: f32,
+    swa: f32,
+    ema: f32,
+    lookahead: f32,
+    statistics: f32,
+    seed: u32,
+    step: u32,
+}
+
+struct Args {
+    inputs: u32,        // vec4s
+    outputs: u32,       // vec4s
+    weight: u32,        // offset in params, in vec4s
+    bias: u32,          // offset in params, in vec4s
+    params_stride: u32, // vec4s of one replica's params
+    a_stride: u32,      // vec4s of one replica's a; 0 if all share one
+    y_stride: u32,      // vec4s of one replica's y
+    purpose: u32,       // of dropout's random numbers
+    dropped: u32,       // an output whose hash is below it is dropped
+    kept: f32,          // multiplies the others
+}
+
+@group(0) @binding(0) var<storage, read> args: Args;
+@group(0) @binding(1) var<storage, read> params: array<Stored>;         // (R, P)
+@group(0) @binding(2) var<storage, read> a: array<Stored>;              // (R or 1, room, inputs)
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;        // (R, room, outputs)
+@group(0) @binding(4) var<storage, read_write> slope: array<Stored>;    // (R, room, outputs)
+@group(1) @binding(0) var<uniform> pass_: Pass;
+@group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
+
+override LANES: u32 = 64u; // of a slice: each makes eight rows and two vec4s of each
+override SLICES: u32 = 4u;
+override ACTIVATION: u32 = 0u; // identity, relu, gelu, gelu_tanh, silu, tanh
+override RESIDUAL: bool = false;
+override DROPOUT: bool = false;
+const ROWS: u32 = 64u;
+const COLUMNS: u32 = 16u;
+const HEIGHT: u32 = ROWS / 4u; // vec4s along the tile's rows
+const TILE: u32 = 4u * HEIGHT * COLUMNS; // vec4s
+const TERM: u32 = HEIGHT + COLUMNS; // vec4s of both factors for one term of the sums
+const STAGE: u32 = 512u; // vec4s: half of the memory that every device has
+const DEPTH: u32 = STAGE / TERM / 16u * 16u; // terms staged at a time
+const TILES: u32 = 2u * STAGE / TILE; // that the memory holds
+
+// Two stages: (2, DEPTH, TERM), what is left of each unused; then the sums of as many slices as fit: (TILES, 4 HEIGHT, COLUMNS).
+var<workgroup> memory: array<vec4<f32>, 2u * STAGE>;
+
+@compute @workgroup_size(LANES * SLICES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let first_row = group.y * ROWS;
+    let first_column = group.x * COLUMNS;
+    let r = group.z;
+    let terms = 4u * args.inputs;
+    let a_at = r * args.a_stride;
+    let w_at = r * args.params_stride + args.weight;
+
+    let slice = index / LANES;
+    let across = index % LANES % (COLUMNS / 2u);
+    let down = index % LANES / (COLUMNS / 2u);
+    // Four rows and a vec4 of each, by the first and the second half of the tile's rows, and of its columns.
+    var sums00 = mat4x4<f32>();
+    var sums01 = mat4x4<f32>();
+    var sums10 = mat4x4<f32>();
+    var sums11 = mat4x4<f32>();
+    put_a(index, 0u, a_block(index, 0u, a_at, first_row));
+    put_w(index, 0u, w_vec4(index, 0u, w_at, first_column));
+    workgroupBarrier();
+    for (var first = 0u; first < terms; first += DEPTH) {
+        let stage = first / DEPTH % 2u * STAGE;
+        // The next terms are on their way while these are added up.
+        let next_a = a_block(index, first + DEPTH, a_at, first_row);
+        let next_w = w_vec4(index, first + DEPTH, w_at, first_column);
+        for (var k = slice; k < DEPTH; k += SLICES) {
+            let at = stage + k * TERM;
+            let a0 = memory[at + down];
+            let a1 = memory[at + HEIGHT / 2u + down];
+            let b0 = memory[at + HEIGHT + across];
+            let b1 = memory[at + HEIGHT + COLUMNS / 2u + across];
+            sums00 = outer(sums00, a0, b0);
+            sums01 = outer(sums01, a0, b1);
+            sums10 = outer(sums10, a1, b0);
+            sums11 = outer(sums11, a1, b1);
+        }
+        put_a(index, STAGE - stage, next_a);
+        put_w(index, STAGE - stage, next_w);
+        workgroupBarrier();
+    }
+
+    // As many slices at once as there is memory for.
+    let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
+    for (var i = 0u; i < SLICES; i += TILES) {
+        if slice / TILES * TILES == i {
+            add(at, sums00, i == 0u);
+            add(at + COLUMNS / 2u, sums01, i == 0u);
+            add(at + TILE / 2u, sums10, i == 0u);
+            add(at + TILE / 2u + COLUMNS / 2u, sums11, i == 0u);
+        }
+        workgroupBarrier();
+    }
+
+    for (var i = index; i < TILE; i += LANES * SLICES) {
+        let row = first_row + i / COLUMNS;
+        let output = first_column + i % COLUMNS;
+        if row < pass_.rows && output < args.outputs {
+            var result = activate(sum(i) + load(params[r * args.params_stride + args.bias + output]));
+            if DROPOUT {
+                let factor = dropout(r, row, output);
+                result.value *= factor;
+                result.slope *= factor;
+            }
+            if RESIDUAL {
+                result.value += load(a[r * args.a_stride + row * args.inputs + output]);
+            }
+            let at = r * args.y_stride + row * args.outputs + output;
+            y[at] = store(result.value);
+            slope[at] = store(result.slope);
+        }
+    }
+}
+
+// Four terms from `first` on of four rows of a, 0 past the ends.
+fn a_block(index: u32, first: u32, a_at: u32, first_row: u32) -> mat4x4<f32> {
+    var block = mat4x4<f32>();
+    let k = first / 4u + index / HEIGHT;
+    if index < HEIGHT * DEPTH / 4u && k < args.inputs {
+        for (var i = 0u; i < 4u; i++) {
+            let row = first_row + 4u * (index % HEIGHT) + i;
+            if row < pass_.rows {
+                block[i] = load(a[a_at + row * args.inputs + k]);
+            }
+        }
+    }
+    return block;
+}
+
+// Stages them term by term.
+fn put_a(index: u32, stage: u32, block: mat4x4<f32>) {
+    if index < HEIGHT * DEPTH / 4u {
+        let at = stage + index / HEIGHT * 4u * TERM + index % HEIGHT;
+        let terms = transpose(block);
+        memory[at] = terms[0];
+        memory[at + TERM] = terms[1];
+        memory[at + 2u * TERM] = terms[2];
+        memory[at + 3u * TERM] = terms[3];
+    }
+}
+
+// A vec4 of one of the rows of W from `first` on, 0 past the ends.
+fn w_vec4(index: u32, first: u32, w_at: u32, first_column: u32) -> vec4<f32> {
+    let k = first + index / COLUMNS;
+    let output = first_column + index % COLUMNS;
+    if index < DEPTH * COLUMNS && k < 4u * args.inputs && output < args.outputs {
+        return load(params[w_at + k * args.outputs + output]);
+    }
+    return vec4<f32>();
+}
+
+fn put_w(index: u32, stage: u32, w: vec4<f32>) {
+    if index < DEPTH * COLUMNS {
+        memory[stage + index / COLUMNS * TERM + HEIGHT + index % COLUMNS] = w;
+    }
+}
+
+fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        fma(vec4(a.x), b, sums[0]),
+        fma(vec4(a.y), b, sums[1]),
+        fma(vec4(a.z), b, sums[2]),
+        fma(vec4(a.w), b, sums[3]),
+    );
+}
+
+// Puts four rows of a part's sums, or adds them to an earlier part's.
+fn add(at: u32, sums: mat4x4<f32>, is_first: bool) {
+    if is_first {
+        memory[at] = sums[0];
+        memory[at + COLUMNS] = sums[1];
+        memory[at + 2u * COLUMNS] = sums[2];
+        memory[at + 3u * COLUMNS] = sums[3];
+    } else {
+        memory[at] += sums[0];
+        memory[at + COLUMNS] += sums[1];
+        memory[at + 2u * COLUMNS] += sums[2];
+        memory[at + 3u * COLUMNS] += sums[3];
+    }
+}
+
+// What all slices summed up of vec4 i of the tile.
+fn sum(i: u32) -> vec4<f32> {
+    var total = memory[i];
+    for (var at = i + TILE; at < 2u * STAGE; at += TILE) {
+        total += memory[at];
+    }
+    return total;
+}
+
+// What multiplies four outputs of a row.
+fn dropout(r: u32, row: u32, output: u32) -> vec4<f32> {
+    let key = coefficients[pass_.slot * pass_.replicas + r];
+    let h = hash(vec4(key.seed, key.step, pass_.first + row, args.purpose << 22u | output));
+    return select(vec4(args.kept), vec4<f32>(), h < vec4(args.dropped));
+}
+
+// pcg4d (Jarzynski and Olano, Hash Functions for GPU Rendering, 2020)
+fn hash(key: vec4<u32>) -> vec4<u32> {
+    let v = stir(key * 1664525u + 1013904223u);
+    return stir(v ^ (v >> vec4(16u)));
+}
+
+fn stir(key: vec4<u32>) -> vec4<u32> {
+    var v = key;
+    v.x += v.y * v.w;
+    v.y += v.z * v.x;
+    v.z += v.x * v.y;
+    v.w += v.y * v.z;
+    return v;
+}
+
+struct Activated {
+    value: vec4<f32>,
+    slope: vec4<f32>,
+}
+
+fn activate(z: vec4<f32>) -> Activated {
+    switch ACTIVATION {
+        case 1u: { // max(z, 0); NaN stays NaN, told by its bits, since drivers may take it for a number in comparisons
+            let nan = (bitcast<vec4<u32>>(z) & vec4(0x7fffffffu)) > vec4(0x7f800000u);
+            return Activated(select(max(z, vec4(0.0)), z, nan), select(vec4(0.0), vec4(1.0), z > vec4(0.0)));
+        }
+        case 2u: { // z Φ(z)
+            let below = 0.5 * (1.0 + erf(z * 0.70710678118654752));
+            let density = 0.3989422804014327 * exp(-0.5 * z * z);
+            return Activated(z * below, below + z * density);
+        }
+        case 3u: { // z/2 (1 + tanh(√(2/π) (z + 0.044715 z³)))
+            let t = tanh_(0.7978845608028654 * (z + 0.044715 * z * z * z));
+            let inner_slope = 0.7978845608028654 * (1.0 + 0.134145 * z * z);
+            return Activated(0.5 * z * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * inner_slope);
+        }
+        case 4u: { // z σ(z); the bound keeps exp finite, which WGSL does not promise to survive
+            let s = 1.0 / (1.0 + exp(min(-z, vec4(80.0))));
+            return Activated(z * s, s * (1.0 + z * (1.0 - s)));
+        }
+        case 5u: {
+            let t = tanh_(z);
+            return Activated(t, 1.0 - t * t);
+        }
+        default: {
+            return Activated(z, vec4(1.0));
+        }
+    }
+}
+
+// Drivers may compute tanh by exponentials that overflow; from 9 on it is 1 in f32.
+fn tanh_(z: vec4<f32>) -> vec4<f32> {
+    return tanh(clamp(z, vec4(-9.5), vec4(9.5)));
+}
+
+// Abramowitz and Stegun (1964), 7.1.26: the error is at most 1.5e-7, about that of f32 next to 1.
+fn erf(z: vec4<f32>) -> vec4<f32> {
+    let t = 1.0 / (1.0 + 0.3275911 * abs(z));
+    let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+    return sign(z) * (1.0 - p * exp(-z * z));
+}
+
+alias Stored = vec4<f32>;
+
+fn load(v: Stored) -> vec4<f32> {
+    return v;
+}
+
+fn store(v: vec4<f32>) -> Stored {
+    return v;
+}
