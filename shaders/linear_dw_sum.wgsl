@@ -43,6 +43,7 @@ struct Scaling {
     loss: f32,   // of the step's loss
     next: f32,   // of the next step's loss
     steps: u32,  // without an overflow since the factor of the loss changed
+    progress: u32, // of the look for overflows
 }
 
 struct Args {

@@ -287,7 +287,7 @@ impl<'a> Builder<'a> {
     pub(super) fn loss_scale(&self) -> Option<Op> {
         let (b, width) = (self.buffers, self.layout.layers[0].outputs);
         let args = kernels::LossScaleArgs { columns: stride(width) as u32 / 4, dz_stride: self.rows_stride(width) };
-        let grid = self.grid(Extent::Fixed(1), Extent::Fixed(1));
+        let grid = self.grid(Extent::Fixed(1), Extent::Rows(kernels::LOSS_SCALE_ROWS));
         let op = || {
             let pipeline = self.compile_rows(&kernels::loss_scale, &[]);
             self.op(&pipeline, "loss_scale", &args, &[&b.dz[0], &b.scaling], grid)

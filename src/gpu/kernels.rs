@@ -155,7 +155,7 @@ kernels! {
 impl Scaling {
     /// A loss scale of `loss`; 1 in full precision.
     pub fn new(loss: f32) -> Self {
-        Self { factor: 1.0, clip: 1.0, loss, next: loss, steps: 0 }
+        Self { factor: 1.0, clip: 1.0, loss, next: loss, steps: 0, progress: 0 }
     }
 }
 
@@ -268,7 +268,7 @@ arguments! {
     }
     /// What multiplies the loss and the gradients of one replica; the device changes `clip` where there is a largest norm, and
     /// the rest in mixed precision.
-    Scaling { factor: f32, clip: f32, loss: f32, next: f32, steps: u32 }
+    Scaling { factor: f32, clip: f32, loss: f32, next: f32, steps: u32, progress: u32 }
     /// What is fixed for one step and replica: [`crate::optimizer::Coefficients`] in f32, how much of the weights the
     /// averages take up, how much of the batch the running statistics do, and the key of the random numbers.
     Coefficients {
@@ -286,6 +286,8 @@ const MOST_LOSS_LANES: u32 = 256;
 pub fn loss_lanes(rows: usize) -> u32 {
     (rows as u32).next_power_of_two().clamp(LANES, MOST_LOSS_LANES)
 }
+/// Rows of a workgroup of `loss_scale`.
+pub const LOSS_SCALE_ROWS: u32 = 16;
 /// Rows of a workgroup of `linear` and `linear_dx`, where a form asks for no other.
 pub const ROWS: u32 = 16;
 /// Rows of vec4s of a workgroup of `linear_dw`, likewise.

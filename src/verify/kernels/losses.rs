@@ -7,7 +7,7 @@ use crate::cpu;
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::kernels::{
-    self, EnsembleArgs, Kernel, LANES, LossArgs, LossScaleArgs, Pass, Scaling, Stored, loss_lanes,
+    self, EnsembleArgs, Kernel, LANES, LOSS_SCALE_ROWS, LossArgs, LossScaleArgs, Pass, Scaling, Stored, loss_lanes,
 };
 use crate::model::stride;
 use crate::rng::{Purpose, Stream};
@@ -189,19 +189,23 @@ pub fn loss_scale(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
     for (bad, accumulate, steps) in [(0.0, 0, 3), (0.0, 0, cpu::STEPS - 1), (0.0, 1, 7), (f64::NAN, 0, 9), (-1e5, 1, 9)]
     {
         dz[last] = if bad < 0.0 { f64::NEG_INFINITY } else { bad };
-        let before = Scaling { factor: 0.5, clip: 3.0, loss: 8.0, next: 16.0, steps };
+        let before = Scaling { factor: 0.5, clip: 3.0, loss: 8.0, next: 16.0, steps, progress: 0 };
+        let grid = [1, (shape.rows as u32).div_ceil(LOSS_SCALE_ROWS), shape.replicas as u32];
         let pass = Pass { accumulate, ..shape.pass() };
         let buffers = [shape.words(&dz), bytemuck::cast_slice(&vec![before; shape.replicas]).to_vec()];
-        let got = dispatch(&kernel, &[], bytes_of(&args), pass, [1, 1, shape.replicas as u32]).run(gpu, &buffers)?;
+        let got = dispatch(&kernel, &[], bytes_of(&args), pass, grid).run(gpu, &buffers)?;
         let got: &[Scaling] = bytemuck::cast_slice(&got[1]);
         let got: Vec<f64> = got
             .iter()
-            .flat_map(|s| [s.factor, s.clip, s.loss, s.next].map(f64::from).into_iter().chain([f64::from(s.steps)]))
+            .flat_map(|s| {
+                let counts = [s.steps, s.progress].map(f64::from);
+                [s.factor, s.clip, s.loss, s.next].map(f64::from).into_iter().chain(counts)
+            })
             .collect();
         let want = (0..shape.replicas).flat_map(|r| {
             let mut s = cpu::Scaling { factor: 0.5, loss: 8.0, next: 16.0, steps };
             cpu::loss_scale(shape.rows_of(&dz, r, shape.outputs), accumulate == 1, &mut s);
-            [s.factor, 3.0, s.loss, s.next, f64::from(s.steps)]
+            [s.factor, 3.0, s.loss, s.next, f64::from(s.steps), 0.0]
         });
         let name = shape.name("loss_scale", &format!(" {bad} {accumulate} {steps}"));
         checks.push(Check::new(name, &got, &want.collect::<Vec<_>>(), |x| EPS * x.abs()));
