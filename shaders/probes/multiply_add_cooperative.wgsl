@@ -31,16 +31,32 @@ fn main(
     }
     let a = coopLoadT<coop_mat8x8<f16, A>>(&halves[0], SIDE);
     let b = coopLoadT<coop_mat8x8<f16, B>>(&halves[0], SIDE);
-    var sums: array<coop_mat8x8<f32, C>, SUMS>;
-    for (var j = 0u; j < SUMS; j++) {
-        sums[j] = coopLoadT<coop_mat8x8<f32, C>>(&starts[j * SIDE * SIDE], SIDE);
-    }
+    // By name: drivers keep an array of them in memory.
+    var sum0 = coopLoadT<coop_mat8x8<f32, C>>(&starts[0u * SIDE * SIDE], SIDE);
+    var sum1 = coopLoadT<coop_mat8x8<f32, C>>(&starts[1u * SIDE * SIDE], SIDE);
+    var sum2 = coopLoadT<coop_mat8x8<f32, C>>(&starts[2u * SIDE * SIDE], SIDE);
+    var sum3 = coopLoadT<coop_mat8x8<f32, C>>(&starts[3u * SIDE * SIDE], SIDE);
+    var sum4 = coopLoadT<coop_mat8x8<f32, C>>(&starts[4u * SIDE * SIDE], SIDE);
+    var sum5 = coopLoadT<coop_mat8x8<f32, C>>(&starts[5u * SIDE * SIDE], SIDE);
+    var sum6 = coopLoadT<coop_mat8x8<f32, C>>(&starts[6u * SIDE * SIDE], SIDE);
+    var sum7 = coopLoadT<coop_mat8x8<f32, C>>(&starts[7u * SIDE * SIDE], SIDE);
     for (var i = 0u; i < ROUNDS; i++) {
-        for (var j = 0u; j < SUMS; j++) {
-            sums[j] = coopMultiplyAdd(a, b, sums[j]);
-        }
+        sum0 = coopMultiplyAdd(a, b, sum0);
+        sum1 = coopMultiplyAdd(a, b, sum1);
+        sum2 = coopMultiplyAdd(a, b, sum2);
+        sum3 = coopMultiplyAdd(a, b, sum3);
+        sum4 = coopMultiplyAdd(a, b, sum4);
+        sum5 = coopMultiplyAdd(a, b, sum5);
+        sum6 = coopMultiplyAdd(a, b, sum6);
+        sum7 = coopMultiplyAdd(a, b, sum7);
     }
-    for (var j = 0u; j < SUMS; j++) {
-        coopStoreT(sums[j], &out[(group.x * SUMS + j) * SIDE * SIDE], SIDE);
-    }
+    let at = group.x * SUMS * SIDE * SIDE;
+    coopStoreT(sum0, &out[at + 0u * SIDE * SIDE], SIDE);
+    coopStoreT(sum1, &out[at + 1u * SIDE * SIDE], SIDE);
+    coopStoreT(sum2, &out[at + 2u * SIDE * SIDE], SIDE);
+    coopStoreT(sum3, &out[at + 3u * SIDE * SIDE], SIDE);
+    coopStoreT(sum4, &out[at + 4u * SIDE * SIDE], SIDE);
+    coopStoreT(sum5, &out[at + 5u * SIDE * SIDE], SIDE);
+    coopStoreT(sum6, &out[at + 6u * SIDE * SIDE], SIDE);
+    coopStoreT(sum7, &out[at + 7u * SIDE * SIDE], SIDE);
 }
