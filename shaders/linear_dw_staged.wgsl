@@ -101,9 +101,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
+    // Read once, since drivers read again after every barrier.
+    let inputs = args.inputs;
+    let outputs = args.outputs;
     let terms = pass_.rows;
-    let a_at = r * args.a_stride;
-    let dz_at = r * args.dz_stride;
+
+    // What this invocation stages: a vec4 of a sample of a, and one of dz, of all samples the same columns. Columns past the
+    // end repeat the last one; their results are not stored. Samples past the end are 0.
+    let stages_a = index < DEPTH * HEIGHT;
+    let a_term = index / HEIGHT;
+    let a_at = r * args.a_stride + a_term * inputs + min(first_row + index % HEIGHT, inputs - 1u);
+    let a_place = a_term * TERM + index % HEIGHT;
+    let stages_dz = index < DEPTH * COLUMNS;
+    let dz_term = index / COLUMNS;
+    let dz_at = r * args.dz_stride + dz_term * outputs + min(first_column + index % COLUMNS, outputs - 1u);
+    let dz_place = dz_term * TERM + HEIGHT + index % COLUMNS;
+    var db = vec4<f32>();
 
     let slice = index / LANES;
     let across = index % LANES % (COLUMNS / 2u);
@@ -113,18 +126,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sums01 = mat4x4<f32>();
     var sums10 = mat4x4<f32>();
     var sums11 = mat4x4<f32>();
-    var db = dz_vec4(index, 0u, dz_at, first_column);
-    put_dz(index, 0u, db);
-    put_a(index, 0u, a_vec4(index, 0u, a_at, first_row));
-    workgroupBarrier();
+    var next_a = of_a(a_at, stages_a && a_term < terms);
+    var next_dz = of_dz(dz_at, stages_dz && dz_term < terms);
     for (var first = 0u; first < terms; first += DEPTH) {
         let stage = first / DEPTH % 2u * STAGE;
-        // The next terms are on their way while these are added up.
-        let next_a = a_vec4(index, first + DEPTH, a_at, first_row);
-        let next_dz = dz_vec4(index, first + DEPTH, dz_at, first_column);
-        db += next_dz;
-        for (var k = slice; k < DEPTH; k += SLICES) {
-            let at = stage + k * TERM;
+        if stages_a {
+            memory[stage + a_place] = next_a;
+        }
+        if stages_dz {
+            memory[stage + dz_place] = next_dz;
+            db += next_dz;
+        }
+        workgroupBarrier();
+        // These are on their way while those are added up.
+        let next = first + DEPTH;
+        next_a = of_a(a_at + next * inputs, stages_a && next + a_term < terms);
+        next_dz = of_dz(dz_at + next * outputs, stages_dz && next + dz_term < terms);
+        for (var i = 0u; i < DEPTH / SLICES; i++) {
+            let at = stage + (i * SLICES + slice) * TERM;
             let a0 = memory[at + down];
             let a1 = memory[at + HEIGHT / 2u + down];
             let b0 = memory[at + HEIGHT + across];
@@ -134,10 +153,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sums10 = outer(sums10, a1, b0);
             sums11 = outer(sums11, a1, b1);
         }
-        put_a(index, STAGE - stage, next_a);
-        put_dz(index, STAGE - stage, next_dz);
-        workgroupBarrier();
     }
+    workgroupBarrier();
 
     // As many slices at once as there is memory for.
     let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
@@ -159,8 +176,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = index; i < TILE; i += LANES * SLICES) {
         let input = 4u * first_row + i / COLUMNS;
         let output = first_column + i % COLUMNS;
-        if input < 4u * args.inputs && output < args.outputs {
-            put(c, factor * sum(i), r * args.params_stride + args.weight + input * args.outputs + output);
+        if input < 4u * inputs && output < outputs {
+            put(c, factor * sum(i), r * args.params_stride + args.weight + input * outputs + output);
         }
     }
 
@@ -171,7 +188,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     memory[index] = db;
     workgroupBarrier();
     let output = first_column + index;
-    if index < COLUMNS && output < args.outputs {
+    if index < COLUMNS && output < outputs {
         db = vec4<f32>();
         for (var i = index; i < LANES * SLICES; i += COLUMNS) {
             db += memory[i];
@@ -185,36 +202,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 
-// A vec4 of a sample of a from `first` on, 0 past the ends.
-fn a_vec4(index: u32, first: u32, a_at: u32, first_row: u32) -> vec4<f32> {
-    let sample = first + index / HEIGHT;
-    let input = first_row + index % HEIGHT;
-    if index < DEPTH * HEIGHT && sample < pass_.rows && input < args.inputs {
-        return load(a[a_at + sample * args.inputs + input]);
+fn of_a(at: u32, is_there: bool) -> vec4<f32> {
+    if is_there {
+        return load(a[at]);
     }
     return vec4<f32>();
 }
 
-fn put_a(index: u32, stage: u32, a: vec4<f32>) {
-    if index < DEPTH * HEIGHT {
-        memory[stage + index / HEIGHT * TERM + index % HEIGHT] = a;
-    }
-}
-
-// A vec4 of a sample of dz from `first` on, 0 past the ends; of all samples the same column.
-fn dz_vec4(index: u32, first: u32, dz_at: u32, first_column: u32) -> vec4<f32> {
-    let sample = first + index / COLUMNS;
-    let output = first_column + index % COLUMNS;
-    if index < DEPTH * COLUMNS && sample < pass_.rows && output < args.outputs {
-        return load(dz[dz_at + sample * args.outputs + output]);
+fn of_dz(at: u32, is_there: bool) -> vec4<f32> {
+    if is_there {
+        return load(dz[at]);
     }
     return vec4<f32>();
-}
-
-fn put_dz(index: u32, stage: u32, dz: vec4<f32>) {
-    if index < DEPTH * COLUMNS {
-        memory[stage + index / COLUMNS * TERM + HEIGHT + index % COLUMNS] = dz;
-    }
 }
 
 fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {

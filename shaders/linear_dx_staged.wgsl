@@ -63,9 +63,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
-    let terms = 4u * args.outputs;
-    let dz_at = r * args.dz_stride;
-    let w_at = r * args.params_stride + args.weight;
+    // Read once, since drivers read again after every barrier.
+    let inputs = args.inputs;
+    let outputs = args.outputs;
+    let terms = 4u * outputs;
+
+    // What this invocation stages: a vec4 of four rows of dz, or of W. Rows past the end repeat the last one; their results
+    // are not stored. Terms past the end are 0.
+    let stages = index < DEPTH / 4u * TERM;
+    let term = index / TERM;
+    let place = term * 4u * TERM + index % TERM;
+    let is_w = index % TERM >= HEIGHT;
+    let row = 4u * select(first_row / 4u + index % TERM, first_column + index % TERM - HEIGHT, is_w);
+    let last = select(pass_.rows, 4u * inputs, is_w) - 1u;
+    let base = r * select(args.dz_stride, args.params_stride, is_w) + select(0u, args.weight, is_w);
+    let at_first = base + min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(last)) * outputs + term;
 
     let slice = index / LANES;
     let across = index % LANES % (COLUMNS / 2u);
@@ -75,14 +87,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sums01 = mat4x4<f32>();
     var sums10 = mat4x4<f32>();
     var sums11 = mat4x4<f32>();
-    put(index, 0u, block(index, 0u, dz_at, w_at, first_row, first_column));
-    workgroupBarrier();
+    var next = four_rows(at_first, is_w, stages && term < outputs);
     for (var first = 0u; first < terms; first += DEPTH) {
         let stage = first / DEPTH % 2u * STAGE;
-        // The next terms are on their way while these are added up.
-        let next = block(index, first + DEPTH, dz_at, w_at, first_row, first_column);
-        for (var k = slice; k < DEPTH; k += SLICES) {
-            let at = stage + k * TERM;
+        if stages {
+            put_block(stage + place, next);
+        }
+        workgroupBarrier();
+        // These are on their way while those are added up.
+        let k = first / 4u + DEPTH / 4u;
+        next = four_rows(at_first + k, is_w, stages && k + term < outputs);
+        for (var i = 0u; i < DEPTH / SLICES; i++) {
+            let at = stage + (i * SLICES + slice) * TERM;
             let a0 = memory[at + down];
             let a1 = memory[at + HEIGHT / 2u + down];
             let b0 = memory[at + HEIGHT + across];
@@ -92,9 +108,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sums10 = outer(sums10, a1, b0);
             sums11 = outer(sums11, a1, b1);
         }
-        put(index, STAGE - stage, next);
-        workgroupBarrier();
     }
+    workgroupBarrier();
 
     // As many slices at once as there is memory for.
     let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
@@ -125,37 +140,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 
-// Four terms from `first` on of four rows of dz, or of W, 0 past the ends.
-fn block(index: u32, first: u32, dz_at: u32, w_at: u32, first_row: u32, first_column: u32) -> mat4x4<f32> {
-    var block = mat4x4<f32>();
-    let k = first / 4u + index / TERM;
-    let place = index % TERM;
-    if index < TERM * DEPTH / 4u && k < args.outputs {
-        for (var i = 0u; i < 4u; i++) {
-            if place < HEIGHT {
-                let row = first_row + 4u * place + i;
-                if row < pass_.rows {
-                    block[i] = load(dz[dz_at + row * args.outputs + k]);
-                }
-            } else if first_column + place - HEIGHT < args.inputs {
-                let input = 4u * (first_column + place - HEIGHT) + i;
-                block[i] = load(params[w_at + input * args.outputs + k]);
-            }
-        }
+fn four_rows(at: vec4<u32>, is_w: bool, is_there: bool) -> mat4x4<f32> {
+    if is_there && is_w {
+        return mat4x4(load(params[at.x]), load(params[at.y]), load(params[at.z]), load(params[at.w]));
     }
-    return block;
+    if is_there {
+        return mat4x4(load(dz[at.x]), load(dz[at.y]), load(dz[at.z]), load(dz[at.w]));
+    }
+    return mat4x4<f32>();
 }
 
-// Stages them term by term.
-fn put(index: u32, stage: u32, block: mat4x4<f32>) {
-    if index < TERM * DEPTH / 4u {
-        let at = stage + index / TERM * 4u * TERM + index % TERM;
-        let terms = transpose(block);
-        memory[at] = terms[0];
-        memory[at + TERM] = terms[1];
-        memory[at + 2u * TERM] = terms[2];
-        memory[at + 3u * TERM] = terms[3];
-    }
+// Stages four terms of four rows, term by term.
+fn put_block(at: u32, block: mat4x4<f32>) {
+    let terms = transpose(block);
+    memory[at] = terms[0];
+    memory[at + TERM] = terms[1];
+    memory[at + 2u * TERM] = terms[2];
+    memory[at + 3u * TERM] = terms[3];
 }
 
 fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {

@@ -82,9 +82,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
-    let terms = 4u * args.inputs;
-    let a_at = r * args.a_stride;
-    let w_at = r * args.params_stride + args.weight;
+    // Read once, since drivers read again after every barrier.
+    let inputs = args.inputs;
+    let outputs = args.outputs;
+    let terms = 4u * inputs;
+
+    // What this invocation stages: a vec4 of four rows of a, and a vec4 of a row of W. Rows and columns past the end repeat
+    // the last one; their results are not stored. Terms past the end are 0.
+    let stages_a = index < DEPTH / 4u * HEIGHT;
+    let a_term = index / HEIGHT;
+    let a_rows = min(vec4(first_row + index % HEIGHT * 4u) + vec4(0u, 1u, 2u, 3u), vec4(pass_.rows - 1u));
+    let a_at = r * args.a_stride + a_rows * inputs + a_term;
+    let a_place = a_term * 4u * TERM + index % HEIGHT;
+    let stages_w = index < DEPTH * COLUMNS;
+    let w_term = index / COLUMNS;
+    let w_column = min(first_column + index % COLUMNS, outputs - 1u);
+    let w_at = r * args.params_stride + args.weight + w_term * outputs + w_column;
+    let w_place = w_term * TERM + HEIGHT + index % COLUMNS;
 
     let slice = index / LANES;
     let across = index % LANES % (COLUMNS / 2u);
@@ -94,16 +108,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sums01 = mat4x4<f32>();
     var sums10 = mat4x4<f32>();
     var sums11 = mat4x4<f32>();
-    put_a(index, 0u, a_block(index, 0u, a_at, first_row));
-    put_w(index, 0u, w_vec4(index, 0u, w_at, first_column));
-    workgroupBarrier();
+    var next_a = four_rows(a_at, stages_a && a_term < inputs);
+    var next_w = of_w(w_at, stages_w && w_term < terms);
     for (var first = 0u; first < terms; first += DEPTH) {
         let stage = first / DEPTH % 2u * STAGE;
-        // The next terms are on their way while these are added up.
-        let next_a = a_block(index, first + DEPTH, a_at, first_row);
-        let next_w = w_vec4(index, first + DEPTH, w_at, first_column);
-        for (var k = slice; k < DEPTH; k += SLICES) {
-            let at = stage + k * TERM;
+        if stages_a {
+            put_block(stage + a_place, next_a);
+        }
+        if stages_w {
+            memory[stage + w_place] = next_w;
+        }
+        workgroupBarrier();
+        // These are on their way while those are added up.
+        let next = first + DEPTH;
+        next_a = four_rows(a_at + next / 4u, stages_a && next / 4u + a_term < inputs);
+        next_w = of_w(w_at + next * outputs, stages_w && next + w_term < terms);
+        for (var i = 0u; i < DEPTH / SLICES; i++) {
+            let at = stage + (i * SLICES + slice) * TERM;
             let a0 = memory[at + down];
             let a1 = memory[at + HEIGHT / 2u + down];
             let b0 = memory[at + HEIGHT + across];
@@ -113,10 +134,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sums10 = outer(sums10, a1, b0);
             sums11 = outer(sums11, a1, b1);
         }
-        put_a(index, STAGE - stage, next_a);
-        put_w(index, STAGE - stage, next_w);
-        workgroupBarrier();
     }
+    workgroupBarrier();
 
     // As many slices at once as there is memory for.
     let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
@@ -150,47 +169,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 
-// Four terms from `first` on of four rows of a, 0 past the ends.
-fn a_block(index: u32, first: u32, a_at: u32, first_row: u32) -> mat4x4<f32> {
-    var block = mat4x4<f32>();
-    let k = first / 4u + index / HEIGHT;
-    if index < HEIGHT * DEPTH / 4u && k < args.inputs {
-        for (var i = 0u; i < 4u; i++) {
-            let row = first_row + 4u * (index % HEIGHT) + i;
-            if row < pass_.rows {
-                block[i] = load(a[a_at + row * args.inputs + k]);
-            }
-        }
+fn four_rows(at: vec4<u32>, is_there: bool) -> mat4x4<f32> {
+    if is_there {
+        return mat4x4(load(a[at.x]), load(a[at.y]), load(a[at.z]), load(a[at.w]));
     }
-    return block;
+    return mat4x4<f32>();
 }
 
-// Stages them term by term.
-fn put_a(index: u32, stage: u32, block: mat4x4<f32>) {
-    if index < HEIGHT * DEPTH / 4u {
-        let at = stage + index / HEIGHT * 4u * TERM + index % HEIGHT;
-        let terms = transpose(block);
-        memory[at] = terms[0];
-        memory[at + TERM] = terms[1];
-        memory[at + 2u * TERM] = terms[2];
-        memory[at + 3u * TERM] = terms[3];
-    }
-}
-
-// A vec4 of one of the rows of W from `first` on, 0 past the ends.
-fn w_vec4(index: u32, first: u32, w_at: u32, first_column: u32) -> vec4<f32> {
-    let k = first + index / COLUMNS;
-    let output = first_column + index % COLUMNS;
-    if index < DEPTH * COLUMNS && k < 4u * args.inputs && output < args.outputs {
-        return load(params[w_at + k * args.outputs + output]);
+fn of_w(at: u32, is_there: bool) -> vec4<f32> {
+    if is_there {
+        return load(params[at]);
     }
     return vec4<f32>();
 }
 
-fn put_w(index: u32, stage: u32, w: vec4<f32>) {
-    if index < DEPTH * COLUMNS {
-        memory[stage + index / COLUMNS * TERM + HEIGHT + index % COLUMNS] = w;
-    }
+// Stages four terms of four rows, term by term.
+fn put_block(at: u32, block: mat4x4<f32>) {
+    let terms = transpose(block);
+    memory[at] = terms[0];
+    memory[at + TERM] = terms[1];
+    memory[at + 2u * TERM] = terms[2];
+    memory[at + 3u * TERM] = terms[3];
 }
 
 fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {

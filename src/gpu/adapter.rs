@@ -1,7 +1,7 @@
 //! Adapters, and the opened device.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use wgpu::{Adapter, CooperativeScalarType, DeviceType, Features, Limits};
 
@@ -45,9 +45,13 @@ pub fn list() -> Vec<Description> {
     adapters().iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
 }
 
+/// One for the whole process: NVIDIA's driver finds no adapters any more after some dozens of instances, and fails where
+/// threads make them at once.
+static INSTANCE: LazyLock<wgpu::Instance> =
+    LazyLock::new(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()));
+
 fn adapters() -> Vec<Adapter> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let mut adapters = pollster::block_on(INSTANCE.enumerate_adapters(wgpu::Backends::PRIMARY));
     adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
         DeviceType::DiscreteGpu => 0,
         DeviceType::IntegratedGpu => 1,

@@ -208,7 +208,13 @@ impl Form {
                 all.extend([split(8, form(tile(4), 1, lanes, 8)), split(MOST_PARTS, form(tile(4), columns, lanes, 1))]);
             }
         }
+        // What many small caches want, and one large cache does not.
         if gpu.description.hardware && rows >= FEW_ROWS {
+            if base.name == kernels::linear_dw.name {
+                all.push(form(1, 1, lanes, 1));
+            } else {
+                all.extend([8, 4].map(|most| form(rows.min(most), 1, 8, 16)));
+            }
             all.extend(Self::staged(base));
         }
         all.retain(Self::fits);
