@@ -1,6 +1,10 @@
 // As linear_dw.wgsl, for devices whose workgroup memory is faster than their other caches: all invocations stage DEPTH terms of
 // both factors there while they add up those before, so that each value is read once for a whole tile.
 //
+// On an H100 3072x2048x512 with SGD's update takes 218 µs with tiles of 64 x 64, instead of 430 at best with a and dz straight
+// from storage. Not kept: reading the arguments where they are used, which took 282, since they are read again after every
+// barrier.
+//
 // dW = factor · aᵀ · dz,  db = factor · Σ_rows dz
 //
 // Both are added to what is there from the step's earlier passes; with an UPDATE, they are not written, but used up where

@@ -1,6 +1,9 @@
 // As linear.wgsl, for devices whose workgroup memory is faster than their other caches: all invocations stage DEPTH terms of
 // both factors there while they add up those before, so that each value is read once for a whole tile.
 //
+// On an H100 2048x3072x512 takes 288 µs with tiles of 64 x 64, instead of 307 at best with a and W straight from storage; at
+// 128 rows it takes 69 instead of 30. Two stages ahead instead of one were not tried.
+//
 // z = a · Wᵀ + b,  y = dropout(activation(z)) (+ a if RESIDUAL),  slope = activation'(z), 0 where y is dropped
 //
 // a: (R, room, inputs), W: (R, inputs, outputs), y and slope: (R, room, outputs), all in vec4s along the last axis.
