@@ -14,6 +14,9 @@ const WORTH_JOINING: usize = 1 << 17;
 /// Turns of the waiting loop before a thread lets others have its core.
 const PATIENCE: usize = 1 << 12;
 
+/// Items that are handed out at once; more follow when they are done.
+const AT_ONCE: usize = 64;
+
 /// The threads of a crew, or one alone.
 #[derive(Clone, Copy)]
 pub(super) struct Crew<'a> {
@@ -63,15 +66,19 @@ impl Crew<'_> {
             Some(helpers) if self.threads > 1 => helpers,
             _ => return items.for_each(work),
         };
-        let slots: Vec<Mutex<Option<I::Item>>> = items.map(|item| Mutex::new(Some(item))).collect();
-        helpers.run(self.threads.min(slots.len()), &|thread| {
-            for i in 0..slots.len() {
-                let item = slots[(thread + i) % slots.len()].lock().ok().and_then(|mut slot| slot.take());
-                if let Some(item) = item {
-                    work(item);
+        // In an array, since a step allocates nothing.
+        let mut items = items.peekable();
+        while items.peek().is_some() {
+            let slots: [Mutex<Option<I::Item>>; AT_ONCE] = std::array::from_fn(|_| Mutex::new(items.next()));
+            helpers.run(self.threads, &|thread| {
+                for i in 0..slots.len() {
+                    let item = slots[(thread + i) % slots.len()].lock().ok().and_then(|mut slot| slot.take());
+                    if let Some(item) = item {
+                        work(item);
+                    }
                 }
-            }
-        });
+            });
+        }
     }
 }
 

@@ -18,7 +18,7 @@ pub fn gather<T: Real>(
     mix: &mut [(u32, T)],
 ) {
     let width = dataset.width();
-    let (rows, mut other) = (order.len() as u32, vec![T::default(); width]);
+    let (rows, mut other) = (order.len() as u32, Vec::new());
     for (row, (&sample, x)) in order.iter().zip(x.chunks_exact_mut(stride(width))).enumerate() {
         x[width..].fill(T::of(0.0));
         let x = &mut x[..width];
@@ -29,6 +29,7 @@ pub fn gather<T: Real>(
         if !quantiles.is_empty() {
             let [share, partner, ..] = training.key.draw(position, noise::MIXUP, 0);
             let (share, partner) = (quantile(quantiles, share), noise::below(partner, rows));
+            other.resize(width, T::default());
             dataset.read_row(features, order[partner as usize] as usize, &mut other);
             change(dataset, augment, training.key, training.first + partner, &mut other);
             for (x, &other) in x.iter_mut().zip(&other) {
