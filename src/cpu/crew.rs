@@ -70,7 +70,8 @@ impl Crew<'_> {
         let mut items = items.peekable();
         while items.peek().is_some() {
             let slots: [Mutex<Option<I::Item>>; AT_ONCE] = std::array::from_fn(|_| Mutex::new(items.next()));
-            helpers.run(self.threads, &|thread| {
+            let slots = &slots[..slots.iter().take_while(|slot| slot.lock().is_ok_and(|item| item.is_some())).count()];
+            helpers.run(self.threads.min(slots.len()), &|thread| {
                 for i in 0..slots.len() {
                     let item = slots[(thread + i) % slots.len()].lock().ok().and_then(|mut slot| slot.take());
                     if let Some(item) = item {
