@@ -105,7 +105,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
-    // Read once, since drivers read again after every barrier.
+    // Read once: a driver may read them again after every barrier.
     let inputs = args.inputs;
     let outputs = args.outputs;
     let terms = pass_.rows;

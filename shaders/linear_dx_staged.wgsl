@@ -65,7 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
-    // Read once, since drivers read again after every barrier.
+    // Read once: a driver may read them again after every barrier.
     let inputs = args.inputs;
     let outputs = args.outputs;
     let terms = 4u * outputs;
@@ -128,8 +128,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = index; i < TILE; i += LANES * SLICES) {
         let row = first_row + i / COLUMNS;
         let input = first_column + i % COLUMNS;
-        if row < pass_.rows && input < args.inputs {
-            let at = r * args.dx_stride + row * args.inputs + input;
+        if row < pass_.rows && input < inputs {
+            let at = r * args.dx_stride + row * inputs + input;
             var total = sum(i);
             if RESIDUAL {
                 total += load(above[at]);

@@ -85,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
-    // Read once, since drivers read again after every barrier.
+    // Read once: a driver may read them again after every barrier.
     let inputs = args.inputs;
     let outputs = args.outputs;
     let terms = 4u * inputs;
@@ -155,7 +155,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = index; i < TILE; i += LANES * SLICES) {
         let row = first_row + i / COLUMNS;
         let output = first_column + i % COLUMNS;
-        if row < pass_.rows && output < args.outputs {
+        if row < pass_.rows && output < outputs {
             var result = activate(sum(i) + load(params[r * args.params_stride + args.bias + output]));
             if DROPOUT {
                 let factor = dropout(r, row, output);
@@ -163,9 +163,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 result.slope *= factor;
             }
             if RESIDUAL {
-                result.value += load(a[r * args.a_stride + row * args.inputs + output]);
+                result.value += load(a[r * args.a_stride + row * inputs + output]);
             }
-            let at = r * args.y_stride + row * args.outputs + output;
+            let at = r * args.y_stride + row * outputs + output;
             y[at] = store(result.value);
             slope[at] = store(result.slope);
         }

@@ -7,14 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thalweg::activation::Activation;
 use thalweg::cpu::CpuEngine;
-use thalweg::data::{Dataset, Features, Normalize, Order, Samples, Targets};
+use thalweg::data::{Normalize, Order, Source};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
 use thalweg::schedule::Rate;
-
-const SAMPLES: usize = 256;
-const INPUTS: usize = 784;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -48,21 +45,17 @@ fn allocations(work: impl FnOnce()) -> usize {
 
 #[test]
 fn a_step_allocates_nothing() {
-    let pixels = (0..SAMPLES * INPUTS).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
-    let labels = (0..SAMPLES as u32).map(|i| i % 10).collect();
-    let train = Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) };
-    let dataset = Dataset::new("noise", [1, 1, INPUTS], train, None).unwrap().normalize(Normalize::Channel);
-    let dataset = Arc::new(dataset);
+    let dataset = Arc::new(Source::Synthetic.load(0).unwrap().normalize(Normalize::Channel));
     let (lr, momentum) = (1e-3, 0.9);
     // Rank-1 updates, the fused update of few rows and of many, and the gradient by itself.
     for (batch, clip_norm) in [(1, None), (8, None), (32, None), (128, None), (32, Some(1.0))] {
-        let model = Mlp::new(INPUTS, &[256, 128], 10, Activation::Relu).unwrap();
+        let model = Mlp::new(dataset.width(), &[256, 128], 10, Activation::Relu).unwrap();
         let optimizer = Optimizer::Sgd { lr, momentum, dampening: 0.0, weight_decay: 0.0, nesterov: false };
         let setup = Setup { optimizer, batch, clip_norm, ..Setup::new(model, Arc::clone(&dataset)) };
         let mut engine = CpuEngine::<f32>::new(setup).unwrap();
         let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
         engine.set_weights(Slot::Live, 0, &weights).unwrap();
-        engine.set_order(&[Order::Sequential.permutation(SAMPLES, 0, 0)]).unwrap();
+        engine.set_order(&[Order::Sequential.permutation(dataset.train.len(), 0, 0)]).unwrap();
         let step = |index| Step { index, rows: batch, rates: vec![Rate { lr, momentum }], ..Step::default() };
         let steps: Vec<Step> = (0..8).map(step).collect();
         // Threads of the pool start, and keep what they need, in their first runs.

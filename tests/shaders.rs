@@ -234,6 +234,7 @@ fn tiles_are_those_of_the_shaders() {
     }
     assert_eq!(constant(kernels::linear_dw_few, "SAMPLES"), kernels::SAMPLES);
     assert_eq!(constant(kernels::grad_norm, "PARTS"), kernels::PARTS);
+    assert_eq!(constant(kernels::loss_scale, "ROWS"), kernels::LOSS_SCALE_ROWS);
     for kernel in [kernels::batch_norm, kernels::norm_dw] {
         assert_eq!(constant(kernel, "COLUMNS"), kernels::NORM_COLUMNS);
     }
@@ -291,6 +292,8 @@ fn functions_of_one_name_are_alike() {
         let shared = ["outer", "add", "sum"];
         assert_eq!(functions(kernels::linear_staged, &shared), functions(kernel, &shared));
     }
+    let staged = ["put_block"];
+    assert_eq!(functions(kernels::linear_staged, &staged), functions(kernels::linear_dx_staged, &staged));
     for update in [kernels::sgd, kernels::adam, kernels::rmsprop] {
         assert_eq!(functions(kernels::linear_dw, &["keep", "average"]), functions(update, &["keep", "average"]));
     }

@@ -69,8 +69,10 @@ impl Crew<'_> {
         // In an array, since a step allocates nothing.
         let mut items = items.peekable();
         while items.peek().is_some() {
-            let slots: [Mutex<Option<I::Item>>; AT_ONCE] = std::array::from_fn(|_| Mutex::new(items.next()));
-            let slots = &slots[..slots.iter().take_while(|slot| slot.lock().is_ok_and(|item| item.is_some())).count()];
+            let mut count = 0;
+            let slots: [Mutex<Option<I::Item>>; AT_ONCE] =
+                std::array::from_fn(|_| Mutex::new(items.next().inspect(|_| count += 1)));
+            let slots = &slots[..count];
             helpers.run(self.threads.min(slots.len()), &|thread| {
                 for i in 0..slots.len() {
                     let item = slots[(thread + i) % slots.len()].lock().ok().and_then(|mut slot| slot.take());

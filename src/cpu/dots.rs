@@ -11,7 +11,7 @@ use super::Real;
 use super::panels::panels;
 use super::tiles::many_registers;
 
-/// Rows up to which [`input_gradient`] is faster than the library, which packs the transposed weights.
+/// Rows up to which [`input_gradient`] is faster than tiles, for which the weights are transposed first.
 pub(super) fn few_rows() -> usize {
     struct FewRows;
     impl WithSimd for FewRows {

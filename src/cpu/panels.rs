@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::model::{Layer, stride};
 
-/// Columns of a panel but the last: four of the widest vectors, and a product's kernel of the library.
+/// Columns of a panel but the last: four of the widest vectors.
 pub(super) const PANEL: usize = 64;
 
 /// The panels of so many columns.

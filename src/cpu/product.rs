@@ -383,7 +383,7 @@ mod tests {
     }
 
     fn products_and_twins_agree<T: Real>(eps: f64) {
-        // Some fit no panel, some are for the library; the last ones are shared among threads.
+        // Some fit no panel; the last ones are shared among threads.
         for (rows, inputs, outputs) in [
             (1, 1, 1),
             (1, 130, 9),

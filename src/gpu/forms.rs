@@ -148,14 +148,14 @@ impl Form {
 
     /// The form for passes of `rows` rows where nothing was measured; `lanes` is a subgroup.
     pub(super) fn built_in(gpu: &Gpu, base: &Kernel, rows: u32, lanes: u32) -> Self {
-        let is_dw = base.name == kernels::linear_dw.name;
-        let columns = if base.name == kernels::linear_dx.name { 1 } else { kernels::COLUMNS };
-        let few = Self { variant: Variant::Plain, rows: rows.min(kernels::ROWS), columns, lanes, slices: 1, parts: 1 };
-        match (rows < FEW_ROWS, is_dw) {
-            (true, true) => Self { rows: 1, ..few },
-            (true, false) => few,
-            (false, _) if gpu.description.hardware => Self::staged(base)[MIDDLE_OF_STAGED],
-            (false, _) => Self::large(gpu, base, lanes),
+        let large = Self::large(gpu, base, lanes);
+        if rows < FEW_ROWS {
+            let rows = if base.name == kernels::linear_dw.name { 1 } else { rows.min(large.rows) };
+            Self { variant: Variant::Plain, rows, ..large }
+        } else if gpu.description.hardware {
+            Self::staged(base)[MIDDLE_OF_STAGED]
+        } else {
+            large
         }
     }
 
