@@ -1,15 +1,18 @@
 //! What the processor can do at most.
 
+use std::hint::black_box;
 use std::time::Instant;
 
-use gemm::{Parallelism, gemm};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::real::Real;
 use crate::engine::Limits;
 
-/// Sides of the matrices whose product stands for the multiply-add peak.
-const SIDE: usize = 768;
+/// Multiply-adds that do not wait for one another: at least as many as any core has under way, and as registers hold.
+const CHAINS: usize = 12;
+/// How long each chain is: some milliseconds.
+const LENGTH: usize = 1 << 21;
 /// Values that are copied: far more than caches hold.
 const VALUES: usize = 1 << 25;
 /// Each is measured so often; the best counts.
@@ -20,48 +23,43 @@ pub fn describe<T: Real>() -> String {
     format!("CPU engine ({}, {} threads)", T::NAME, rayon::current_num_threads())
 }
 
-/// Measures a product of square matrices, and a copy, on all cores. There are no dispatches.
+/// Measures multiply-adds in registers, and a copy, on all cores. There are no dispatches.
 pub fn limits<T: Real>() -> Limits {
-    let (a, b) = (vec![T::of(0.5); SIDE * SIDE], vec![T::of(0.25); SIDE * SIDE]);
-    let mut c = vec![T::of(0.0); SIDE * SIDE];
-    let n = SIDE as isize;
-    let product = best(|| {
-        // SAFETY: three square matrices of that side, of which `c` is borrowed exclusively.
-        unsafe {
-            gemm(
-                SIDE,
-                SIDE,
-                SIDE,
-                c.as_mut_ptr(),
-                1,
-                n,
-                false,
-                a.as_ptr(),
-                1,
-                n,
-                b.as_ptr(),
-                1,
-                n,
-                T::of(1.0),
-                T::of(1.0),
-                false,
-                false,
-                false,
-                Parallelism::Rayon(0),
-            );
-        }
-    });
+    let mut multiply_adds = 0;
+    let peak =
+        best(|| multiply_adds = rayon::broadcast(|_| Arch::new().dispatch(MultiplyAdds(T::of(0.5)))).iter().sum());
     let (from, mut to) = (vec![1f32; VALUES], vec![0f32; VALUES]);
     let chunk = VALUES / (4 * rayon::current_num_threads());
     let copy =
         best(|| to.par_chunks_mut(chunk).zip(from.par_chunks(chunk)).for_each(|(to, from)| to.copy_from_slice(from)));
     Limits {
-        flops: 2.0 * (SIDE * SIDE * SIDE) as f64 / product,
+        flops: 2.0 * multiply_adds as f64 / peak,
         flops_f16: None,
         flops_cooperative: None,
         bandwidth: 8.0 * VALUES as f64 / copy,
         dispatch: 0.0,
         submission: 0.0,
+    }
+}
+
+/// Chains of `s = s x + 1`, which come to rest near 2; their number of multiply-adds is returned.
+struct MultiplyAdds<T>(T);
+
+impl<T: Real> WithSimd for MultiplyAdds<T> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> usize {
+        let (x, one) = (T::splat(simd, black_box(self.0)), T::splat(simd, T::of(1.0)));
+        // All different, or one would do for all.
+        let mut sums: [_; CHAINS] = std::array::from_fn(|i| T::splat(simd, T::of(i as f64)));
+        for _ in 0..LENGTH {
+            for sum in &mut sums {
+                *sum = T::mul_add(simd, *sum, x, one);
+            }
+        }
+        sums.into_iter().for_each(|sum| _ = black_box(T::sum(simd, sum)));
+        CHAINS * LENGTH * T::lanes::<S>()
     }
 }
 
