@@ -7,12 +7,13 @@ enable wgpu_cooperative_matrix;
 //
 // a: (R, room, inputs), W: (R, inputs, outputs), y and slope: (R, room, outputs), all in vec4s along the last axis.
 //
-// On an H100 no faster than f32: its driver keeps arrays of fragments in memory. The probe of the peak, which names each of
-// its fragments, runs at 432 TFLOP/s there, and ran at 29 with an array.
+// Fragments and what is staged have names, since drivers may keep arrays in memory: on an H100 the probe of the peak ran at 29
+// TFLOP/s with an array of sums, and runs at 432 without.
 //
-// One workgroup makes ROWS rows of y and COLUMNS vec4s of each. It has SLICES subgroups, which take every SLICES-th part of
-// the sum each: all invocations stage DEPTH values of the rows of a, and as many rows of W, for each of them in workgroup
-// memory, with zeros past the ends, so that shapes need not be multiples of anything. y: its rows, z: its replica.
+// One workgroup makes ROWS rows of y and COLUMNS vec4s of each. It has four subgroups, of which each makes two by two fragments
+// of the tile; where the tile has fewer, they cut the sum into slices. All invocations stage DEPTH terms of both factors in
+// workgroup memory while they multiply those before, with zeros past the ends, so that shapes need not be multiples of
+// anything. y: its rows, z: its replica.
 
 struct Pass {
     first: u32,
@@ -67,23 +68,26 @@ struct Args {
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override LANES: u32 = 32u; // of a subgroup
-override SLICES: u32 = 1u;
 override ACTIVATION: u32 = 0u; // identity, relu, gelu, gelu_tanh, silu, tanh
 override RESIDUAL: bool = false;
 override DROPOUT: bool = false;
 const SIDE: u32 = 8u; // of a fragment, as in coop_mat8x8
-const ROWS: u32 = 16u;
-const COLUMNS: u32 = 4u;
-const DEPTH: u32 = 2u * SIDE; // of the sum, staged at a time
-const TILE: u32 = ROWS * COLUMNS; // vec4s
-const DOWN: u32 = ROWS / SIDE;
-const ACROSS: u32 = 4u * COLUMNS / SIDE;
+const ROWS: u32 = 32u;
+const COLUMNS: u32 = 8u;
+const SUBGROUPS: u32 = 4u;
+const DOWN: u32 = ROWS / (2u * SIDE);
+const ACROSS: u32 = 2u * COLUMNS / SIDE;
+const SLICES: u32 = SUBGROUPS / (DOWN * ACROSS);
+const DEPTH: u32 = max(2u, SLICES) * SIDE; // of the sum, staged at a time
+const A_STRIDE: u32 = DEPTH + 8u; // halves from row to row of a stage: 8 more, so that they start in different banks
+const W_STRIDE: u32 = 4u * COLUMNS + 8u;
+const QUARTER: u32 = ROWS * COLUMNS / 4u; // vec4s of a quarter of the tile, a fragment of each subgroup
 
-var<workgroup> a_stage: array<f16, SLICES * ROWS * DEPTH>;         // (SLICES, ROWS, DEPTH)
-var<workgroup> w_stage: array<f16, SLICES * DEPTH * 4u * COLUMNS>; // (SLICES, DEPTH, COLUMNS)
-var<workgroup> slices: array<f32, SLICES * 4u * TILE>;             // (SLICES, ROWS, COLUMNS)
+var<workgroup> a_stage: array<f16, ROWS * A_STRIDE>; // (ROWS, DEPTH)
+var<workgroup> w_stage: array<f16, DEPTH * W_STRIDE>; // (DEPTH, COLUMNS)
+var<workgroup> slices: array<f32, SUBGROUPS * SIDE * SIDE>; // (SLICES, DOWN, ACROSS, SIDE, SIDE)
 
-@compute @workgroup_size(LANES * SLICES)
+@compute @workgroup_size(SUBGROUPS * LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
@@ -92,83 +96,187 @@ fn main(
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
+    // Read once: a driver may read them again after every barrier.
+    let inputs = args.inputs;
+    let outputs = args.outputs;
+    let terms = 4u * inputs;
+
+    // What this invocation stages: up to four vec4s of each factor, of different rows the same
+    // columns. Rows and columns past the end repeat the last one; their results are not stored. Terms past the end are 0.
+    let each = vec4(0u, 1u, 2u, 3u) * SUBGROUPS * LANES + index;
+    let a_rows = each / (DEPTH / 4u);
+    let a_column = index % (DEPTH / 4u);
+    let stages_a = a_rows < vec4(ROWS);
+    let a_places = a_rows * A_STRIDE + 4u * a_column;
+    let a_at = r * args.a_stride + min(first_row + a_rows, vec4(pass_.rows - 1u)) * inputs + a_column;
+    let w_rows = each / COLUMNS;
+    let w_column = index % COLUMNS;
+    let stages_w = w_rows < vec4(DEPTH);
+    let w_places = w_rows * W_STRIDE + 4u * w_column;
+    let w_at = r * args.params_stride + args.weight + w_rows * outputs + min(first_column + w_column, outputs - 1u);
+
     // Where subgroups are smaller than LANES there are more, which do what another does: WGSL lets none stand aside.
-    let slice = subgroup % SLICES;
-
-    var z: array<array<coop_mat8x8<f32, C>, ACROSS>, DOWN>;
-    for (var first = 0u; first < args.inputs; first += SLICES * DEPTH / 4u) {
-        for (var i = index; i < SLICES * ROWS * DEPTH / 4u; i += LANES * SLICES) {
-            let row = first_row + i / (DEPTH / 4u) % ROWS;
-            let k = first + i / (ROWS * DEPTH / 4u) * (DEPTH / 4u) + i % (DEPTH / 4u);
-            var x = Stored();
-            if row < pass_.rows && k < args.inputs {
-                x = a[r * args.a_stride + row * args.inputs + k];
-            }
-            for (var c = 0u; c < 4u; c++) {
-                a_stage[4u * i + c] = x[c];
-            }
+    let own = subgroup % SUBGROUPS;
+    let slice = own / (DOWN * ACROSS);
+    let down = own / ACROSS % DOWN * 2u * SIDE;
+    let across = own % ACROSS * 2u * SIDE;
+    var sums00: coop_mat8x8<f32, C>;
+    var sums01: coop_mat8x8<f32, C>;
+    var sums10: coop_mat8x8<f32, C>;
+    var sums11: coop_mat8x8<f32, C>;
+    var next_a = four_of_a(a_at, stages_a & vec4(a_column < inputs));
+    var next_w = four_of_w(w_at, stages_w & (w_rows < vec4(terms)));
+    for (var first = 0u; first < terms; first += DEPTH) {
+        put_a(a_places, stages_a, next_a);
+        put_w(w_places, stages_w, next_w);
+        workgroupBarrier();
+        // These are on their way while those are multiplied.
+        let next = first + DEPTH;
+        next_a = four_of_a(a_at + next / 4u, stages_a & vec4(next / 4u + a_column < inputs));
+        next_w = four_of_w(w_at + next * outputs, stages_w & (next + w_rows < vec4(terms)));
+        for (var i = 0u; i < DEPTH / SLICES; i += SIDE) {
+            let term = slice * DEPTH / SLICES + i;
+            let a_at = down * A_STRIDE + term;
+            let w_at = term * W_STRIDE + across;
+            let a0 = coopLoadT<coop_mat8x8<f16, A>>(&a_stage[a_at], A_STRIDE);
+            let a1 = coopLoadT<coop_mat8x8<f16, A>>(&a_stage[a_at + SIDE * A_STRIDE], A_STRIDE);
+            let w0 = coopLoadT<coop_mat8x8<f16, B>>(&w_stage[w_at], W_STRIDE);
+            let w1 = coopLoadT<coop_mat8x8<f16, B>>(&w_stage[w_at + SIDE], W_STRIDE);
+            sums00 = coopMultiplyAdd(a0, w0, sums00);
+            sums01 = coopMultiplyAdd(a0, w1, sums01);
+            sums10 = coopMultiplyAdd(a1, w0, sums10);
+            sums11 = coopMultiplyAdd(a1, w1, sums11);
         }
-        for (var i = index; i < SLICES * DEPTH * COLUMNS; i += LANES * SLICES) {
-            let k = 4u * first + i / COLUMNS;
-            let output = first_column + i % COLUMNS;
-            var w = Stored();
-            if k < 4u * args.inputs && output < args.outputs {
-                w = params[r * args.params_stride + args.weight + k * args.outputs + output];
+        workgroupBarrier();
+    }
+    for (var quarter = 0u; quarter < 4u; quarter++) {
+        switch quarter {
+            case 0u: {
+                coopStoreT(sums00, &slices[own * SIDE * SIDE], SIDE);
             }
-            for (var c = 0u; c < 4u; c++) {
-                w_stage[4u * i + c] = w[c];
+            case 1u: {
+                coopStoreT(sums01, &slices[own * SIDE * SIDE], SIDE);
+            }
+            case 2u: {
+                coopStoreT(sums10, &slices[own * SIDE * SIDE], SIDE);
+            }
+            default: {
+                coopStoreT(sums11, &slices[own * SIDE * SIDE], SIDE);
             }
         }
         workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k += SIDE) {
-            var w: array<coop_mat8x8<f16, B>, ACROSS>;
-            for (var j = 0u; j < ACROSS; j++) {
-                w[j] = coopLoadT<coop_mat8x8<f16, B>>(
-                    &w_stage[((slice * DEPTH + k) * ACROSS + j) * SIDE],
-                    4u * COLUMNS,
-                );
-            }
-            for (var i = 0u; i < DOWN; i++) {
-                let x = coopLoadT<coop_mat8x8<f16, A>>(&a_stage[(slice * ROWS + i * SIDE) * DEPTH + k], DEPTH);
-                for (var j = 0u; j < ACROSS; j++) {
-                    z[i][j] = coopMultiplyAdd(x, w[j], z[i][j]);
+        for (var i = index; i < QUARTER; i += SUBGROUPS * LANES) {
+            let place = in_tile(quarter, i);
+            let row = first_row + place.x;
+            let output = first_column + place.y;
+            if row < pass_.rows && output < outputs {
+                var result = activate(sum(i) + load(params[r * args.params_stride + args.bias + output]));
+                if DROPOUT {
+                    let factor = dropout(r, row, output);
+                    result.value *= factor;
+                    result.slope *= factor;
                 }
+                if RESIDUAL {
+                    result.value += load(a[r * args.a_stride + row * inputs + output]);
+                }
+                let at = r * args.y_stride + row * outputs + output;
+                y[at] = store(result.value);
+                slope[at] = store(result.slope);
             }
         }
         workgroupBarrier();
-    }
-    for (var i = 0u; i < DOWN; i++) {
-        for (var j = 0u; j < ACROSS; j++) {
-            coopStoreT(z[i][j], &slices[((slice * ROWS + i * SIDE) * ACROSS + j) * SIDE], 4u * COLUMNS);
-        }
-    }
-    workgroupBarrier();
-
-    for (var i = index; i < TILE; i += LANES * SLICES) {
-        let row = first_row + i / COLUMNS;
-        let output = first_column + i % COLUMNS;
-        if row < pass_.rows && output < args.outputs {
-            var result = activate(sum(i) + load(params[r * args.params_stride + args.bias + output]));
-            if DROPOUT {
-                let factor = dropout(r, row, output);
-                result.value *= factor;
-                result.slope *= factor;
-            }
-            if RESIDUAL {
-                result.value += load(a[r * args.a_stride + row * args.inputs + output]);
-            }
-            let at = r * args.y_stride + row * args.outputs + output;
-            y[at] = store(result.value);
-            slope[at] = store(result.slope);
-        }
     }
 }
 
-// What all slices summed up of vec4 i of the tile.
+fn four_of_a(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
+    return array(
+        of_a(at.x, is_there.x),
+        of_a(at.y, is_there.y),
+        of_a(at.z, is_there.z),
+        of_a(at.w, is_there.w),
+    );
+}
+
+fn of_a(at: u32, is_there: bool) -> Stored {
+    if is_there {
+        return a[at];
+    }
+    return Stored();
+}
+
+fn put_a(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
+    if is_there.x {
+        put_one_a(at.x, values[0]);
+    }
+    if is_there.y {
+        put_one_a(at.y, values[1]);
+    }
+    if is_there.z {
+        put_one_a(at.z, values[2]);
+    }
+    if is_there.w {
+        put_one_a(at.w, values[3]);
+    }
+}
+
+fn put_one_a(at: u32, value: Stored) {
+    a_stage[at] = value.x;
+    a_stage[at + 1u] = value.y;
+    a_stage[at + 2u] = value.z;
+    a_stage[at + 3u] = value.w;
+}
+
+fn four_of_w(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
+    return array(
+        of_w(at.x, is_there.x),
+        of_w(at.y, is_there.y),
+        of_w(at.z, is_there.z),
+        of_w(at.w, is_there.w),
+    );
+}
+
+fn of_w(at: u32, is_there: bool) -> Stored {
+    if is_there {
+        return params[at];
+    }
+    return Stored();
+}
+
+fn put_w(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
+    if is_there.x {
+        put_one_w(at.x, values[0]);
+    }
+    if is_there.y {
+        put_one_w(at.y, values[1]);
+    }
+    if is_there.z {
+        put_one_w(at.z, values[2]);
+    }
+    if is_there.w {
+        put_one_w(at.w, values[3]);
+    }
+}
+
+fn put_one_w(at: u32, value: Stored) {
+    w_stage[at] = value.x;
+    w_stage[at + 1u] = value.y;
+    w_stage[at + 2u] = value.z;
+    w_stage[at + 3u] = value.w;
+}
+
+// Row and column, in vec4s, of vec4 i of a quarter of the tile: its fragments' upper left ones, upper right ones, and so on.
+fn in_tile(quarter: u32, i: u32) -> vec2<u32> {
+    let fragment = i / (SIDE * SIDE / 4u);
+    let within = vec2(i / (SIDE / 4u) % SIDE, i % (SIDE / 4u));
+    let corner = vec2(2u * (fragment / ACROSS) + quarter / 2u, 2u * (fragment % ACROSS) + quarter % 2u);
+    return corner * vec2(SIDE, SIDE / 4u) + within;
+}
+
+// What all slices summed up of vec4 i of a quarter.
 fn sum(i: u32) -> vec4<f32> {
     var total = vec4<f32>();
     for (var s = 0u; s < SLICES; s++) {
-        total += slice_at(s * TILE + i);
+        total += slice_at(s * QUARTER + i);
     }
     return total;
 }

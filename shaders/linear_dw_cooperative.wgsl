@@ -10,9 +10,6 @@ enable wgpu_cooperative_matrix;
 //
 // a: (R, room, inputs), dz: (R, room, outputs), params: (R, P), all in vec4s along the last axis.
 //
-// On an H100 no faster than f32: its driver keeps arrays of fragments in memory. The probe of the peak, which names each of
-// its fragments, runs at 432 TFLOP/s there, and ran at 29 with an array.
-//
 // One workgroup makes 4 * ROWS rows of dW (inputs) and COLUMNS vec4s of each (outputs). The workgroups of the first rows sum
 // db as well, since they read all of dz: an invocation stages the same vec4 of every row, and so has its sum in registers.
 // y: its rows, z: its replica.
@@ -79,7 +76,6 @@ struct Args {
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override LANES: u32 = 32u; // of a subgroup
-override SLICES: u32 = 1u;
 override UPDATE: u32 = 0u; // none, sgd, adam, rmsprop
 override NESTEROV: bool = false;
 override AMSGRAD: bool = false;
@@ -87,21 +83,26 @@ override CENTERED: bool = false;
 override EMA: u32 = 0u; // the vector of state that holds the mean; 0 for none
 override MIXED: bool = false;
 const SIDE: u32 = 8u; // of a fragment, as in coop_mat8x8
-const ROWS: u32 = 4u;
-const COLUMNS: u32 = 4u;
-const DEPTH: u32 = 2u * SIDE; // of the sum, staged at a time
-const TILE: u32 = 4u * ROWS * COLUMNS; // vec4s
-const DOWN: u32 = 4u * ROWS / SIDE;
-const ACROSS: u32 = 4u * COLUMNS / SIDE;
+const ROWS: u32 = 8u;
+const COLUMNS: u32 = 8u;
+const SUBGROUPS: u32 = 4u;
+const DOWN: u32 = 4u * ROWS / (2u * SIDE);
+const ACROSS: u32 = 2u * COLUMNS / SIDE;
+const SLICES: u32 = SUBGROUPS / (DOWN * ACROSS);
+const DEPTH: u32 = max(2u, SLICES) * SIDE; // of the sum, staged at a time
+const A_STRIDE: u32 = 4u * ROWS + 8u; // halves from row to row of a stage: 8 more, so that they start in different banks
+const DZ_STRIDE: u32 = 4u * COLUMNS + 8u;
+const QUARTER: u32 = 4u * ROWS * COLUMNS / 4u; // vec4s of a quarter of the tile, a fragment of each subgroup
 
-var<workgroup> a_stage: array<f16, SLICES * DEPTH * 4u * ROWS>;     // (SLICES, DEPTH, ROWS)
-var<workgroup> dz_stage: array<f16, SLICES * DEPTH * 4u * COLUMNS>; // (SLICES, DEPTH, COLUMNS)
-var<workgroup> slices: array<f32, SLICES * 4u * TILE>;              // (SLICES, 4 ROWS, COLUMNS)
+var<workgroup> a_stage: array<f16, DEPTH * A_STRIDE>; // (DEPTH, ROWS)
+var<workgroup> dz_stage: array<f16, DEPTH * DZ_STRIDE>; // (DEPTH, COLUMNS)
+// Fragments, (SLICES, DOWN, ACROSS, SIDE, SIDE); then the sums of db, a vec4 of each invocation.
+var<workgroup> slices: array<f32, SUBGROUPS * max(SIDE * SIDE, 4u * LANES)>;
 
 var<private> vector: u32; // vec4s of one vector of state
 var<private> is_skipped: bool; // its gradients overflowed
 
-@compute @workgroup_size(LANES * SLICES)
+@compute @workgroup_size(SUBGROUPS * LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
@@ -110,85 +111,105 @@ fn main(
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
-    // Where subgroups are smaller than LANES there are more, which do what another does: WGSL lets none stand aside.
-    let slice = subgroup % SLICES;
+    // Read once: a driver may read them again after every barrier.
+    let inputs = args.inputs;
+    let outputs = args.outputs;
+    let terms = pass_.rows;
 
-    var dw: array<array<coop_mat8x8<f32, C>, ACROSS>, DOWN>;
+    // What this invocation stages: up to four vec4s of each factor, of different samples the
+    // same columns. Columns past the end repeat the last one; their results are not stored. Samples past the end are 0.
+    let each = vec4(0u, 1u, 2u, 3u) * SUBGROUPS * LANES + index;
+    let a_rows = each / ROWS;
+    let a_column = index % ROWS;
+    let stages_a = a_rows < vec4(DEPTH);
+    let a_places = a_rows * A_STRIDE + 4u * a_column;
+    let a_at = r * args.a_stride + a_rows * inputs + min(first_row + a_column, inputs - 1u);
+    let dz_rows = each / COLUMNS;
+    let dz_column = index % COLUMNS;
+    let stages_dz = dz_rows < vec4(DEPTH);
+    let dz_places = dz_rows * DZ_STRIDE + 4u * dz_column;
+    let dz_at = r * args.dz_stride + dz_rows * outputs + min(first_column + dz_column, outputs - 1u);
+
+    // Where subgroups are smaller than LANES there are more, which do what another does: WGSL lets none stand aside.
+    let own = subgroup % SUBGROUPS;
+    let slice = own / (DOWN * ACROSS);
+    let down = own / ACROSS % DOWN * 2u * SIDE;
+    let across = own % ACROSS * 2u * SIDE;
+    var sums00: coop_mat8x8<f32, C>;
+    var sums01: coop_mat8x8<f32, C>;
+    var sums10: coop_mat8x8<f32, C>;
+    var sums11: coop_mat8x8<f32, C>;
     var db = vec4<f32>();
-    for (var first = 0u; first < pass_.rows; first += SLICES * DEPTH) {
-        for (var i = index; i < SLICES * DEPTH * ROWS; i += LANES * SLICES) {
-            let sample = first + i / ROWS;
-            let input = first_row + i % ROWS;
-            var x = Stored();
-            if sample < pass_.rows && input < args.inputs {
-                x = a[r * args.a_stride + sample * args.inputs + input];
-            }
-            for (var c = 0u; c < 4u; c++) {
-                a_stage[4u * i + c] = x[c];
-            }
-        }
-        for (var i = index; i < SLICES * DEPTH * COLUMNS; i += LANES * SLICES) {
-            let sample = first + i / COLUMNS;
-            let output = first_column + i % COLUMNS;
-            var d = Stored();
-            if sample < pass_.rows && output < args.outputs {
-                d = dz[r * args.dz_stride + sample * args.outputs + output];
-            }
-            db += load(d);
-            for (var c = 0u; c < 4u; c++) {
-                dz_stage[4u * i + c] = d[c];
-            }
-        }
+    var next_a = four_of_a(a_at, stages_a & (a_rows < vec4(terms)));
+    var next_dz = four_of_dz(dz_at, stages_dz & (dz_rows < vec4(terms)));
+    for (var first = 0u; first < terms; first += DEPTH) {
+        put_a(a_places, stages_a, next_a);
+        put_dz(dz_places, stages_dz, next_dz);
+        db += load(next_dz[0]) + load(next_dz[1]) + load(next_dz[2]) + load(next_dz[3]);
         workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k += SIDE) {
-            var d: array<coop_mat8x8<f16, B>, ACROSS>;
-            for (var j = 0u; j < ACROSS; j++) {
-                d[j] = coopLoadT<coop_mat8x8<f16, B>>(
-                    &dz_stage[((slice * DEPTH + k) * ACROSS + j) * SIDE],
-                    4u * COLUMNS,
-                );
-            }
-            for (var i = 0u; i < DOWN; i++) {
-                let x = coopLoad<coop_mat8x8<f16, A>>(&a_stage[((slice * DEPTH + k) * DOWN + i) * SIDE], 4u * ROWS);
-                for (var j = 0u; j < ACROSS; j++) {
-                    dw[i][j] = coopMultiplyAdd(x, d[j], dw[i][j]);
-                }
-            }
+        // These are on their way while those are multiplied.
+        let next = first + DEPTH;
+        next_a = four_of_a(a_at + next * inputs, stages_a & (next + a_rows < vec4(terms)));
+        next_dz = four_of_dz(dz_at + next * outputs, stages_dz & (next + dz_rows < vec4(terms)));
+        for (var i = 0u; i < DEPTH / SLICES; i += SIDE) {
+            let term = slice * DEPTH / SLICES + i;
+            let a_at = term * A_STRIDE + down;
+            let dz_at = term * DZ_STRIDE + across;
+            let a0 = coopLoad<coop_mat8x8<f16, A>>(&a_stage[a_at], A_STRIDE);
+            let a1 = coopLoad<coop_mat8x8<f16, A>>(&a_stage[a_at + SIDE], A_STRIDE);
+            let dz0 = coopLoadT<coop_mat8x8<f16, B>>(&dz_stage[dz_at], DZ_STRIDE);
+            let dz1 = coopLoadT<coop_mat8x8<f16, B>>(&dz_stage[dz_at + SIDE], DZ_STRIDE);
+            sums00 = coopMultiplyAdd(a0, dz0, sums00);
+            sums01 = coopMultiplyAdd(a0, dz1, sums01);
+            sums10 = coopMultiplyAdd(a1, dz0, sums10);
+            sums11 = coopMultiplyAdd(a1, dz1, sums11);
         }
         workgroupBarrier();
     }
-    for (var i = 0u; i < DOWN; i++) {
-        for (var j = 0u; j < ACROSS; j++) {
-            coopStoreT(dw[i][j], &slices[((slice * 4u * ROWS + i * SIDE) * ACROSS + j) * SIDE], 4u * COLUMNS);
-        }
-    }
-    workgroupBarrier();
 
     let factor = scaling[r].factor;
     is_skipped = MIXED && factor == 0.0;
     vector = arrayLength(&params);
     // Read once, since drivers read again what the stores below might have changed.
     let c = coefficients[pass_.slot * pass_.replicas + r];
-    for (var i = index; i < TILE; i += LANES * SLICES) {
-        let input = 4u * first_row + i / COLUMNS;
-        let output = first_column + i % COLUMNS;
-        if input < 4u * args.inputs && output < args.outputs {
-            put(c, factor * sum(i), r * args.params_stride + args.weight + input * args.outputs + output);
+    for (var quarter = 0u; quarter < 4u; quarter++) {
+        switch quarter {
+            case 0u: {
+                coopStoreT(sums00, &slices[own * SIDE * SIDE], SIDE);
+            }
+            case 1u: {
+                coopStoreT(sums01, &slices[own * SIDE * SIDE], SIDE);
+            }
+            case 2u: {
+                coopStoreT(sums10, &slices[own * SIDE * SIDE], SIDE);
+            }
+            default: {
+                coopStoreT(sums11, &slices[own * SIDE * SIDE], SIDE);
+            }
         }
+        workgroupBarrier();
+        for (var i = index; i < QUARTER; i += SUBGROUPS * LANES) {
+            let place = in_tile(quarter, i);
+            let input = 4u * first_row + place.x;
+            let output = first_column + place.y;
+            if input < 4u * inputs && output < outputs {
+                put(c, factor * sum(i), r * args.params_stride + args.weight + input * outputs + output);
+            }
+        }
+        workgroupBarrier();
     }
 
     if group.y > 0u {
         return;
     }
-    workgroupBarrier();
     for (var c = 0u; c < 4u; c++) {
         slices[4u * index + c] = db[c];
     }
     workgroupBarrier();
     let output = first_column + index;
-    if index < COLUMNS && output < args.outputs {
+    if index < COLUMNS && output < outputs {
         db = vec4<f32>();
-        for (var i = index; i < LANES * SLICES; i += COLUMNS) {
+        for (var i = index; i < SUBGROUPS * LANES; i += COLUMNS) {
             db += slice_at(i);
         }
         var c_bias = c;
@@ -200,11 +221,95 @@ fn main(
     }
 }
 
-// What all slices summed up of vec4 i of the tile.
+fn four_of_a(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
+    return array(
+        of_a(at.x, is_there.x),
+        of_a(at.y, is_there.y),
+        of_a(at.z, is_there.z),
+        of_a(at.w, is_there.w),
+    );
+}
+
+fn of_a(at: u32, is_there: bool) -> Stored {
+    if is_there {
+        return a[at];
+    }
+    return Stored();
+}
+
+fn put_a(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
+    if is_there.x {
+        put_one_a(at.x, values[0]);
+    }
+    if is_there.y {
+        put_one_a(at.y, values[1]);
+    }
+    if is_there.z {
+        put_one_a(at.z, values[2]);
+    }
+    if is_there.w {
+        put_one_a(at.w, values[3]);
+    }
+}
+
+fn put_one_a(at: u32, value: Stored) {
+    a_stage[at] = value.x;
+    a_stage[at + 1u] = value.y;
+    a_stage[at + 2u] = value.z;
+    a_stage[at + 3u] = value.w;
+}
+
+fn four_of_dz(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
+    return array(
+        of_dz(at.x, is_there.x),
+        of_dz(at.y, is_there.y),
+        of_dz(at.z, is_there.z),
+        of_dz(at.w, is_there.w),
+    );
+}
+
+fn of_dz(at: u32, is_there: bool) -> Stored {
+    if is_there {
+        return dz[at];
+    }
+    return Stored();
+}
+
+fn put_dz(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
+    if is_there.x {
+        put_one_dz(at.x, values[0]);
+    }
+    if is_there.y {
+        put_one_dz(at.y, values[1]);
+    }
+    if is_there.z {
+        put_one_dz(at.z, values[2]);
+    }
+    if is_there.w {
+        put_one_dz(at.w, values[3]);
+    }
+}
+
+fn put_one_dz(at: u32, value: Stored) {
+    dz_stage[at] = value.x;
+    dz_stage[at + 1u] = value.y;
+    dz_stage[at + 2u] = value.z;
+    dz_stage[at + 3u] = value.w;
+}
+
+// Row and column, in vec4s, of vec4 i of a quarter of the tile: its fragments' upper left ones, upper right ones, and so on.
+fn in_tile(quarter: u32, i: u32) -> vec2<u32> {
+    let fragment = i / (SIDE * SIDE / 4u);
+    let within = vec2(i / (SIDE / 4u) % SIDE, i % (SIDE / 4u));
+    let corner = vec2(2u * (fragment / ACROSS) + quarter / 2u, 2u * (fragment % ACROSS) + quarter % 2u);
+    return corner * vec2(SIDE, SIDE / 4u) + within;
+}
+
+// What all slices summed up of vec4 i of a quarter.
 fn sum(i: u32) -> vec4<f32> {
     var total = vec4<f32>();
     for (var s = 0u; s < SLICES; s++) {
-        total += slice_at(s * TILE + i);
+        total += slice_at(s * QUARTER + i);
     }
     return total;
 }

@@ -10,9 +10,6 @@ enable wgpu_cooperative_matrix;
 //
 // dz: (R, room, outputs), W: (R, inputs, outputs), slope and dx: (R, room, inputs), all in vec4s along the last axis.
 //
-// On an H100 no faster than f32: its driver keeps arrays of fragments in memory. The probe of the peak, which names each of
-// its fragments, runs at 432 TFLOP/s there, and ran at 29 with an array.
-//
 // One workgroup makes ROWS rows of dx and COLUMNS vec4s of each. y: its rows, z: its replica.
 
 struct Pass {
@@ -47,22 +44,25 @@ struct Args {
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override LANES: u32 = 32u; // of a subgroup
-override SLICES: u32 = 1u;
 override RESIDUAL: bool = false;
 override KEEP: bool = false;
 const SIDE: u32 = 8u; // of a fragment, as in coop_mat8x8
-const ROWS: u32 = 16u;
-const COLUMNS: u32 = 4u;
-const DEPTH: u32 = 2u * SIDE; // of the sum, staged at a time
-const TILE: u32 = ROWS * COLUMNS; // vec4s
-const DOWN: u32 = ROWS / SIDE;
-const ACROSS: u32 = 4u * COLUMNS / SIDE;
+const ROWS: u32 = 32u;
+const COLUMNS: u32 = 8u;
+const SUBGROUPS: u32 = 4u;
+const DOWN: u32 = ROWS / (2u * SIDE);
+const ACROSS: u32 = 2u * COLUMNS / SIDE;
+const SLICES: u32 = SUBGROUPS / (DOWN * ACROSS);
+const DEPTH: u32 = max(2u, SLICES) * SIDE; // of the sum, staged at a time
+const DZ_STRIDE: u32 = DEPTH + 8u; // halves from row to row of a stage: 8 more, so that they start in different banks
+const W_STRIDE: u32 = DEPTH + 8u;
+const QUARTER: u32 = ROWS * COLUMNS / 4u; // vec4s of a quarter of the tile, a fragment of each subgroup
 
-var<workgroup> dz_stage: array<f16, SLICES * ROWS * DEPTH>;        // (SLICES, ROWS, DEPTH)
-var<workgroup> w_stage: array<f16, SLICES * 4u * COLUMNS * DEPTH>; // (SLICES, COLUMNS, DEPTH)
-var<workgroup> slices: array<f32, SLICES * 4u * TILE>;             // (SLICES, ROWS, COLUMNS)
+var<workgroup> dz_stage: array<f16, ROWS * DZ_STRIDE>; // (ROWS, DEPTH)
+var<workgroup> w_stage: array<f16, 4u * COLUMNS * W_STRIDE>; // (COLUMNS, DEPTH)
+var<workgroup> slices: array<f32, SUBGROUPS * SIDE * SIDE>; // (SLICES, DOWN, ACROSS, SIDE, SIDE)
 
-@compute @workgroup_size(LANES * SLICES)
+@compute @workgroup_size(SUBGROUPS * LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
@@ -71,77 +71,182 @@ fn main(
     let first_row = group.y * ROWS;
     let first_column = group.x * COLUMNS;
     let r = group.z;
+    // Read once: a driver may read them again after every barrier.
+    let inputs = args.inputs;
+    let outputs = args.outputs;
+
+    // What this invocation stages: up to four vec4s of each factor, of different rows the same
+    // columns. Rows past the end repeat the last one; their results are not stored. Terms past the end are 0.
+    let each = vec4(0u, 1u, 2u, 3u) * SUBGROUPS * LANES + index;
+    let rows = each / (DEPTH / 4u);
+    let column = index % (DEPTH / 4u);
+    let stages_dz = rows < vec4(ROWS);
+    let dz_places = rows * DZ_STRIDE + 4u * column;
+    let dz_at = r * args.dz_stride + min(first_row + rows, vec4(pass_.rows - 1u)) * outputs + column;
+    let stages_w = rows < vec4(4u * COLUMNS);
+    let w_places = rows * W_STRIDE + 4u * column;
+    let w_rows = min(4u * first_column + rows, vec4(4u * inputs - 1u));
+    let w_at = r * args.params_stride + args.weight + w_rows * outputs + column;
+
     // Where subgroups are smaller than LANES there are more, which do what another does: WGSL lets none stand aside.
-    let slice = subgroup % SLICES;
-
-    var dx_: array<array<coop_mat8x8<f32, C>, ACROSS>, DOWN>;
-    for (var first = 0u; first < args.outputs; first += SLICES * DEPTH / 4u) {
-        for (var i = index; i < SLICES * ROWS * DEPTH / 4u; i += LANES * SLICES) {
-            let row = first_row + i / (DEPTH / 4u) % ROWS;
-            let k = first + i / (ROWS * DEPTH / 4u) * (DEPTH / 4u) + i % (DEPTH / 4u);
-            var d = Stored();
-            if row < pass_.rows && k < args.outputs {
-                d = dz[r * args.dz_stride + row * args.outputs + k];
-            }
-            for (var c = 0u; c < 4u; c++) {
-                dz_stage[4u * i + c] = d[c];
-            }
+    let own = subgroup % SUBGROUPS;
+    let slice = own / (DOWN * ACROSS);
+    let down = own / ACROSS % DOWN * 2u * SIDE;
+    let across = own % ACROSS * 2u * SIDE;
+    var sums00: coop_mat8x8<f32, C>;
+    var sums01: coop_mat8x8<f32, C>;
+    var sums10: coop_mat8x8<f32, C>;
+    var sums11: coop_mat8x8<f32, C>;
+    var next_dz = four_of_dz(dz_at, stages_dz & vec4(column < outputs));
+    var next_w = four_of_w(w_at, stages_w & vec4(column < outputs));
+    for (var first = 0u; first < 4u * outputs; first += DEPTH) {
+        put_dz(dz_places, stages_dz, next_dz);
+        put_w(w_places, stages_w, next_w);
+        workgroupBarrier();
+        // These are on their way while those are multiplied.
+        let next = first + DEPTH;
+        next_dz = four_of_dz(dz_at + next / 4u, stages_dz & vec4(next / 4u + column < outputs));
+        next_w = four_of_w(w_at + next / 4u, stages_w & vec4(next / 4u + column < outputs));
+        for (var i = 0u; i < DEPTH / SLICES; i += SIDE) {
+            let term = slice * DEPTH / SLICES + i;
+            let dz_at = down * DZ_STRIDE + term;
+            let w_at = across * W_STRIDE + term;
+            let dz0 = coopLoadT<coop_mat8x8<f16, A>>(&dz_stage[dz_at], DZ_STRIDE);
+            let dz1 = coopLoadT<coop_mat8x8<f16, A>>(&dz_stage[dz_at + SIDE * DZ_STRIDE], DZ_STRIDE);
+            let w0 = coopLoad<coop_mat8x8<f16, B>>(&w_stage[w_at], W_STRIDE);
+            let w1 = coopLoad<coop_mat8x8<f16, B>>(&w_stage[w_at + SIDE * W_STRIDE], W_STRIDE);
+            sums00 = coopMultiplyAdd(dz0, w0, sums00);
+            sums01 = coopMultiplyAdd(dz0, w1, sums01);
+            sums10 = coopMultiplyAdd(dz1, w0, sums10);
+            sums11 = coopMultiplyAdd(dz1, w1, sums11);
         }
-        for (var i = index; i < SLICES * COLUMNS * DEPTH; i += LANES * SLICES) {
-            let input = 4u * first_column + i / (DEPTH / 4u) % (4u * COLUMNS);
-            let k = first + i / (COLUMNS * DEPTH) * (DEPTH / 4u) + i % (DEPTH / 4u);
-            var w = Stored();
-            if input < 4u * args.inputs && k < args.outputs {
-                w = params[r * args.params_stride + args.weight + input * args.outputs + k];
+        workgroupBarrier();
+    }
+    for (var quarter = 0u; quarter < 4u; quarter++) {
+        switch quarter {
+            case 0u: {
+                coopStoreT(sums00, &slices[own * SIDE * SIDE], SIDE);
             }
-            for (var c = 0u; c < 4u; c++) {
-                w_stage[4u * i + c] = w[c];
+            case 1u: {
+                coopStoreT(sums01, &slices[own * SIDE * SIDE], SIDE);
+            }
+            case 2u: {
+                coopStoreT(sums10, &slices[own * SIDE * SIDE], SIDE);
+            }
+            default: {
+                coopStoreT(sums11, &slices[own * SIDE * SIDE], SIDE);
             }
         }
         workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k += SIDE) {
-            var w: array<coop_mat8x8<f16, B>, ACROSS>;
-            for (var j = 0u; j < ACROSS; j++) {
-                w[j] = coopLoad<coop_mat8x8<f16, B>>(&w_stage[(slice * 4u * COLUMNS + j * SIDE) * DEPTH + k], DEPTH);
-            }
-            for (var i = 0u; i < DOWN; i++) {
-                let d = coopLoadT<coop_mat8x8<f16, A>>(&dz_stage[(slice * ROWS + i * SIDE) * DEPTH + k], DEPTH);
-                for (var j = 0u; j < ACROSS; j++) {
-                    dx_[i][j] = coopMultiplyAdd(d, w[j], dx_[i][j]);
+        for (var i = index; i < QUARTER; i += SUBGROUPS * LANES) {
+            let place = in_tile(quarter, i);
+            let row = first_row + place.x;
+            let input = first_column + place.y;
+            if row < pass_.rows && input < inputs {
+                let at = r * args.dx_stride + row * inputs + input;
+                var total = sum(i);
+                if RESIDUAL {
+                    total += load(above[at]);
                 }
+                if KEEP {
+                    da[at] = store(total);
+                }
+                dx[at] = store(total * load(slope[at]));
             }
         }
         workgroupBarrier();
-    }
-    for (var i = 0u; i < DOWN; i++) {
-        for (var j = 0u; j < ACROSS; j++) {
-            coopStoreT(dx_[i][j], &slices[((slice * ROWS + i * SIDE) * ACROSS + j) * SIDE], 4u * COLUMNS);
-        }
-    }
-    workgroupBarrier();
-
-    for (var i = index; i < TILE; i += LANES * SLICES) {
-        let row = first_row + i / COLUMNS;
-        let input = first_column + i % COLUMNS;
-        if row < pass_.rows && input < args.inputs {
-            let at = r * args.dx_stride + row * args.inputs + input;
-            var total = sum(i);
-            if RESIDUAL {
-                total += load(above[at]);
-            }
-            if KEEP {
-                da[at] = store(total);
-            }
-            dx[at] = store(total * load(slope[at]));
-        }
     }
 }
 
-// What all slices summed up of vec4 i of the tile.
+fn four_of_dz(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
+    return array(
+        of_dz(at.x, is_there.x),
+        of_dz(at.y, is_there.y),
+        of_dz(at.z, is_there.z),
+        of_dz(at.w, is_there.w),
+    );
+}
+
+fn of_dz(at: u32, is_there: bool) -> Stored {
+    if is_there {
+        return dz[at];
+    }
+    return Stored();
+}
+
+fn put_dz(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
+    if is_there.x {
+        put_one_dz(at.x, values[0]);
+    }
+    if is_there.y {
+        put_one_dz(at.y, values[1]);
+    }
+    if is_there.z {
+        put_one_dz(at.z, values[2]);
+    }
+    if is_there.w {
+        put_one_dz(at.w, values[3]);
+    }
+}
+
+fn put_one_dz(at: u32, value: Stored) {
+    dz_stage[at] = value.x;
+    dz_stage[at + 1u] = value.y;
+    dz_stage[at + 2u] = value.z;
+    dz_stage[at + 3u] = value.w;
+}
+
+fn four_of_w(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
+    return array(
+        of_w(at.x, is_there.x),
+        of_w(at.y, is_there.y),
+        of_w(at.z, is_there.z),
+        of_w(at.w, is_there.w),
+    );
+}
+
+fn of_w(at: u32, is_there: bool) -> Stored {
+    if is_there {
+        return params[at];
+    }
+    return Stored();
+}
+
+fn put_w(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
+    if is_there.x {
+        put_one_w(at.x, values[0]);
+    }
+    if is_there.y {
+        put_one_w(at.y, values[1]);
+    }
+    if is_there.z {
+        put_one_w(at.z, values[2]);
+    }
+    if is_there.w {
+        put_one_w(at.w, values[3]);
+    }
+}
+
+fn put_one_w(at: u32, value: Stored) {
+    w_stage[at] = value.x;
+    w_stage[at + 1u] = value.y;
+    w_stage[at + 2u] = value.z;
+    w_stage[at + 3u] = value.w;
+}
+
+// Row and column, in vec4s, of vec4 i of a quarter of the tile: its fragments' upper left ones, upper right ones, and so on.
+fn in_tile(quarter: u32, i: u32) -> vec2<u32> {
+    let fragment = i / (SIDE * SIDE / 4u);
+    let within = vec2(i / (SIDE / 4u) % SIDE, i % (SIDE / 4u));
+    let corner = vec2(2u * (fragment / ACROSS) + quarter / 2u, 2u * (fragment % ACROSS) + quarter % 2u);
+    return corner * vec2(SIDE, SIDE / 4u) + within;
+}
+
+// What all slices summed up of vec4 i of a quarter.
 fn sum(i: u32) -> vec4<f32> {
     var total = vec4<f32>();
     for (var s = 0u; s < SLICES; s++) {
-        total += slice_at(s * TILE + i);
+        total += slice_at(s * QUARTER + i);
     }
     return total;
 }

@@ -284,23 +284,23 @@ impl Form {
     }
 }
 
-/// The forms of a cooperative variant with fragments of `side` rows and columns, on subgroups of `lanes`.
+/// Subgroups of a cooperative workgroup: each makes two by two fragments, and those that are more than the tile has parts of
+/// that size take a slice of the sum each.
+const SUBGROUPS: u32 = 4;
+
+/// The forms of a cooperative variant with fragments of `side` rows and columns, on subgroups of `lanes`: the largest tile
+/// first, which loads least, and the smallest for a small result. None where an invocation would have to stage more than four
+/// vec4s, or would have no place for what it sums of the bias.
 fn cooperative(side: u32, lanes: u32, is_dw: bool) -> Vec<Form> {
     let unit = if is_dw { 4 } else { 1 };
-    let mut forms = Vec::new();
-    // Fragments of a subgroup, down and across, and subgroups: large tiles to load less, small ones with many slices for a
-    // small result.
-    for (down, across, slices) in [(2, 2, 2), (2, 4, 1), (2, 2, 1), (1, 2, 2), (1, 1, 4)] {
-        let (rows, columns) = (down * side / unit, across * side / 4);
-        // Two fragments deep, both factors' stages in halves, and the sums.
-        let bytes = slices * side * side * (4 * (down + across) + 4 * down * across);
-        // For the bias, every invocation stages always the same column, and has one vec4 of the sums' memory.
-        let can_sum_bias = lanes.is_multiple_of(columns) && lanes <= down * side * columns;
-        if bytes <= WORKGROUP_BYTES && lanes * slices <= INVOCATIONS && (can_sum_bias || !is_dw) {
-            forms.push(Form { variant: Variant::Cooperative(side), rows, columns, lanes, slices, parts: 1 });
-        }
+    if 8 * lanes < side * side || SUBGROUPS * lanes > INVOCATIONS {
+        return Vec::new();
     }
-    forms
+    let tile = |(down, across): (u32, u32)| {
+        let (rows, columns) = (2 * down * side / unit, across * side / 2);
+        Form { variant: Variant::Cooperative(side), rows, columns, lanes, slices: 1, parts: 1 }
+    };
+    [(2, 2), (2, 1), (1, 2), (1, 1)].map(tile).to_vec()
 }
 
 /// The most samples whose gradients an invocation holds in registers; for 64, Mesa takes two seconds to compile the kernel.
@@ -314,26 +314,34 @@ const FEW_ROWS: u32 = 8;
 mod tests {
     use super::*;
 
-    /// What a cooperative kernel stores lies in its workgroup memory, and that in WebGPU's core limits, for all that devices
-    /// may offer.
+    /// What a cooperative kernel stores lies in its workgroup memory, and that in WebGPU's core limits; its invocations stage
+    /// all of both factors, each the same columns of every row.
     #[test]
     fn cooperative_forms_fit_every_subgroup() {
-        for side in [8, 16] {
-            for lanes in [4, 8, 16, 32, 64, 128] {
-                for is_dw in [false, true] {
-                    let forms = cooperative(side, lanes, is_dw);
-                    assert!(!forms.is_empty(), "{side} {lanes} {is_dw}");
-                    for form in forms {
-                        let Form { rows, columns, slices, .. } = form;
-                        let rows = if is_dw { 4 * rows } else { rows };
-                        let (stage, sums) = (2 * side * 2 * (rows + 4 * columns), 16 * rows * columns);
-                        assert!(slices * (stage + sums) <= 16 << 10, "{form:?}");
-                        assert!(lanes * slices <= 256, "{form:?}");
-                        assert!(rows.is_multiple_of(side) && (4 * columns).is_multiple_of(side), "{form:?}");
-                        if is_dw {
-                            assert!(16 * lanes * slices <= slices * sums, "{form:?}: the bias's sums fit");
-                            assert!((lanes * slices).is_multiple_of(columns), "{form:?}: a column each");
-                        }
+        for (side, lanes) in [(8, 8), (8, 16), (8, 32), (8, 64), (16, 32), (16, 64)] {
+            for is_dw in [false, true] {
+                let forms = cooperative(side, lanes, is_dw);
+                assert!(!forms.is_empty(), "{side} {lanes} {is_dw}");
+                for form in forms {
+                    let (rows, columns) = (if is_dw { 4 * form.rows } else { form.rows }, 4 * form.columns);
+                    let (down, across) = (rows / (2 * side), columns / (2 * side));
+                    let slices = SUBGROUPS / (down * across);
+                    assert_eq!(
+                        (2 * side * down, 2 * side * across, slices * down * across),
+                        (rows, columns, SUBGROUPS)
+                    );
+                    let depth = slices.max(2) * side;
+                    let tall = |height: u32, width: u32| height * (width + 8);
+                    let linear = tall(rows, depth) + tall(depth, columns);
+                    let dx = tall(rows, depth) + tall(columns, depth);
+                    let dw = tall(depth, rows) + tall(depth, columns);
+                    let stages = 2 * linear.max(dx).max(dw);
+                    let sums = 4 * SUBGROUPS * (side * side).max(4 * lanes);
+                    assert!(stages + sums <= WORKGROUP_BYTES, "{form:?}: {stages} + {sums}");
+                    let invocations = SUBGROUPS * lanes;
+                    for (height, width) in [(rows, depth), (columns, depth), (depth, columns), (depth, rows)] {
+                        assert!(height * width <= 16 * invocations, "{form:?}: what is staged");
+                        assert!(invocations.is_multiple_of(width / 4), "{form:?}: the same columns");
                     }
                 }
             }
