@@ -7,8 +7,8 @@ enable wgpu_cooperative_matrix;
 //
 // a: (R, room, inputs), W: (R, inputs, outputs), y and slope: (R, room, outputs), all in vec4s along the last axis.
 //
-// Fragments and what is staged have names, since drivers may keep arrays in memory: on an H100 the probe of the peak ran at 29
-// TFLOP/s with an array of sums, and runs at 432 without.
+// Fragments have names, since drivers may keep arrays of them in memory: on an H100 the probe of the peak ran at 29 TFLOP/s with
+// an array of sums, and runs at 432 without.
 //
 // One workgroup makes ROWS rows of y and COLUMNS vec4s of each. It has four subgroups, of which each makes two by two fragments
 // of the tile; where the tile has fewer, they cut the sum into slices. All invocations stage DEPTH terms of both factors in
@@ -101,8 +101,8 @@ fn main(
     let outputs = args.outputs;
     let terms = 4u * inputs;
 
-    // What this invocation stages: up to four vec4s of each factor, of different rows the same
-    // columns. Rows and columns past the end repeat the last one; their results are not stored. Terms past the end are 0.
+    // What this invocation stages: up to four vec4s of each factor, of different rows the same columns. Rows and
+    // columns past the end repeat the last one; their results are not stored. Terms past the end are 0.
     let each = vec4(0u, 1u, 2u, 3u) * SUBGROUPS * LANES + index;
     let a_rows = each / (DEPTH / 4u);
     let a_column = index % (DEPTH / 4u);
@@ -136,12 +136,12 @@ fn main(
         next_w = four_of_w(w_at + next * outputs, stages_w & (next + w_rows < vec4(terms)));
         for (var i = 0u; i < DEPTH / SLICES; i += SIDE) {
             let term = slice * DEPTH / SLICES + i;
-            let a_at = down * A_STRIDE + term;
-            let w_at = term * W_STRIDE + across;
-            let a0 = coopLoadT<coop_mat8x8<f16, A>>(&a_stage[a_at], A_STRIDE);
-            let a1 = coopLoadT<coop_mat8x8<f16, A>>(&a_stage[a_at + SIDE * A_STRIDE], A_STRIDE);
-            let w0 = coopLoadT<coop_mat8x8<f16, B>>(&w_stage[w_at], W_STRIDE);
-            let w1 = coopLoadT<coop_mat8x8<f16, B>>(&w_stage[w_at + SIDE], W_STRIDE);
+            let a_place = down * A_STRIDE + term;
+            let w_place = term * W_STRIDE + across;
+            let a0 = coopLoadT<coop_mat8x8<f16, A>>(&a_stage[a_place], A_STRIDE);
+            let a1 = coopLoadT<coop_mat8x8<f16, A>>(&a_stage[a_place + SIDE * A_STRIDE], A_STRIDE);
+            let w0 = coopLoadT<coop_mat8x8<f16, B>>(&w_stage[w_place], W_STRIDE);
+            let w1 = coopLoadT<coop_mat8x8<f16, B>>(&w_stage[w_place + SIDE], W_STRIDE);
             sums00 = coopMultiplyAdd(a0, w0, sums00);
             sums01 = coopMultiplyAdd(a0, w1, sums01);
             sums10 = coopMultiplyAdd(a1, w0, sums10);

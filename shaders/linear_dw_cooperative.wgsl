@@ -92,7 +92,7 @@ const SLICES: u32 = SUBGROUPS / (DOWN * ACROSS);
 const DEPTH: u32 = max(2u, SLICES) * SIDE; // of the sum, staged at a time
 const A_STRIDE: u32 = 4u * ROWS + 8u; // halves from row to row of a stage: 8 more, so that they start in different banks
 const DZ_STRIDE: u32 = 4u * COLUMNS + 8u;
-const QUARTER: u32 = 4u * ROWS * COLUMNS / 4u; // vec4s of a quarter of the tile, a fragment of each subgroup
+const QUARTER: u32 = ROWS * COLUMNS; // vec4s of a quarter of the tile, a fragment of each subgroup
 
 var<workgroup> a_stage: array<f16, DEPTH * A_STRIDE>; // (DEPTH, ROWS)
 var<workgroup> dz_stage: array<f16, DEPTH * DZ_STRIDE>; // (DEPTH, COLUMNS)
@@ -116,8 +116,8 @@ fn main(
     let outputs = args.outputs;
     let terms = pass_.rows;
 
-    // What this invocation stages: up to four vec4s of each factor, of different samples the
-    // same columns. Columns past the end repeat the last one; their results are not stored. Samples past the end are 0.
+    // What this invocation stages: up to four vec4s of each factor, of different samples the same columns. Columns
+    // past the end repeat the last one; their results are not stored. Samples past the end are 0.
     let each = vec4(0u, 1u, 2u, 3u) * SUBGROUPS * LANES + index;
     let a_rows = each / ROWS;
     let a_column = index % ROWS;
@@ -153,12 +153,12 @@ fn main(
         next_dz = four_of_dz(dz_at + next * outputs, stages_dz & (next + dz_rows < vec4(terms)));
         for (var i = 0u; i < DEPTH / SLICES; i += SIDE) {
             let term = slice * DEPTH / SLICES + i;
-            let a_at = term * A_STRIDE + down;
-            let dz_at = term * DZ_STRIDE + across;
-            let a0 = coopLoad<coop_mat8x8<f16, A>>(&a_stage[a_at], A_STRIDE);
-            let a1 = coopLoad<coop_mat8x8<f16, A>>(&a_stage[a_at + SIDE], A_STRIDE);
-            let dz0 = coopLoadT<coop_mat8x8<f16, B>>(&dz_stage[dz_at], DZ_STRIDE);
-            let dz1 = coopLoadT<coop_mat8x8<f16, B>>(&dz_stage[dz_at + SIDE], DZ_STRIDE);
+            let a_place = term * A_STRIDE + down;
+            let dz_place = term * DZ_STRIDE + across;
+            let a0 = coopLoad<coop_mat8x8<f16, A>>(&a_stage[a_place], A_STRIDE);
+            let a1 = coopLoad<coop_mat8x8<f16, A>>(&a_stage[a_place + SIDE], A_STRIDE);
+            let dz0 = coopLoadT<coop_mat8x8<f16, B>>(&dz_stage[dz_place], DZ_STRIDE);
+            let dz1 = coopLoadT<coop_mat8x8<f16, B>>(&dz_stage[dz_place + SIDE], DZ_STRIDE);
             sums00 = coopMultiplyAdd(a0, dz0, sums00);
             sums01 = coopMultiplyAdd(a0, dz1, sums01);
             sums10 = coopMultiplyAdd(a1, dz0, sums10);

@@ -75,8 +75,8 @@ fn main(
     let inputs = args.inputs;
     let outputs = args.outputs;
 
-    // What this invocation stages: up to four vec4s of each factor, of different rows the same
-    // columns. Rows past the end repeat the last one; their results are not stored. Terms past the end are 0.
+    // What this invocation stages: up to four vec4s of each factor, of different rows the same columns. Rows past the
+    // end repeat the last one; their results are not stored. Terms past the end are 0.
     let each = vec4(0u, 1u, 2u, 3u) * SUBGROUPS * LANES + index;
     let rows = each / (DEPTH / 4u);
     let column = index % (DEPTH / 4u);
@@ -109,12 +109,12 @@ fn main(
         next_w = four_of_w(w_at + next / 4u, stages_w & vec4(next / 4u + column < outputs));
         for (var i = 0u; i < DEPTH / SLICES; i += SIDE) {
             let term = slice * DEPTH / SLICES + i;
-            let dz_at = down * DZ_STRIDE + term;
-            let w_at = across * W_STRIDE + term;
-            let dz0 = coopLoadT<coop_mat8x8<f16, A>>(&dz_stage[dz_at], DZ_STRIDE);
-            let dz1 = coopLoadT<coop_mat8x8<f16, A>>(&dz_stage[dz_at + SIDE * DZ_STRIDE], DZ_STRIDE);
-            let w0 = coopLoad<coop_mat8x8<f16, B>>(&w_stage[w_at], W_STRIDE);
-            let w1 = coopLoad<coop_mat8x8<f16, B>>(&w_stage[w_at + SIDE * W_STRIDE], W_STRIDE);
+            let dz_place = down * DZ_STRIDE + term;
+            let w_place = across * W_STRIDE + term;
+            let dz0 = coopLoadT<coop_mat8x8<f16, A>>(&dz_stage[dz_place], DZ_STRIDE);
+            let dz1 = coopLoadT<coop_mat8x8<f16, A>>(&dz_stage[dz_place + SIDE * DZ_STRIDE], DZ_STRIDE);
+            let w0 = coopLoad<coop_mat8x8<f16, B>>(&w_stage[w_place], W_STRIDE);
+            let w1 = coopLoad<coop_mat8x8<f16, B>>(&w_stage[w_place + SIDE * W_STRIDE], W_STRIDE);
             sums00 = coopMultiplyAdd(dz0, w0, sums00);
             sums01 = coopMultiplyAdd(dz0, w1, sums01);
             sums10 = coopMultiplyAdd(dz1, w0, sums10);

@@ -283,10 +283,17 @@ fn functions_of_one_name_are_alike() {
         assert_eq!(functions(kernels::linear_dw, &["accumulate"]), functions(kernel, &["accumulate"]));
     }
     for kernel in [kernels::linear_dx_cooperative, kernels::linear_dw_cooperative] {
-        assert_eq!(
-            functions(kernels::linear_cooperative, &["sum", "slice_at"]),
-            functions(kernel, &["sum", "slice_at"])
-        );
+        let shared = ["in_tile", "sum", "slice_at"];
+        assert_eq!(functions(kernels::linear_cooperative, &shared), functions(kernel, &shared));
+    }
+    for (one, other, factor) in [
+        (kernels::linear_cooperative, kernels::linear_dx_cooperative, "w"),
+        (kernels::linear_cooperative, kernels::linear_dw_cooperative, "a"),
+        (kernels::linear_dx_cooperative, kernels::linear_dw_cooperative, "dz"),
+    ] {
+        let staging = ["four_of", "of", "put", "put_one"].map(|name| format!("{name}_{factor}"));
+        let staging = staging.each_ref().map(String::as_str);
+        assert_eq!(functions(one, &staging), functions(other, &staging));
     }
     for kernel in [kernels::linear_dx_staged, kernels::linear_dw_staged] {
         let shared = ["outer", "add", "sum"];
