@@ -78,7 +78,7 @@ struct Args {
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override LANES: u32 = 64u; // of a slice: each makes eight rows and two vec4s of each
-override SLICES: u32 = 4u;
+override SLICES: u32 = 2u;
 override UPDATE: u32 = 0u; // none, sgd, adam, rmsprop
 override NESTEROV: bool = false;
 override AMSGRAD: bool = false;
@@ -92,13 +92,23 @@ const TILE: u32 = 4u * HEIGHT * COLUMNS; // vec4s
 const TERM: u32 = HEIGHT + COLUMNS; // vec4s of both factors for one term of the sums
 const STAGE: u32 = 512u; // vec4s: half of the memory that every device has
 const DEPTH: u32 = STAGE / TERM / 16u * 16u; // terms staged at a time
+const DZ_AT: u32 = DEPTH * HEIGHT; // in a stage
 const TILES: u32 = 2u * STAGE / TILE; // that the memory holds
 
-// Two stages: (2, DEPTH, TERM), what is left of each unused; then the sums of as many slices as fit: (TILES, 4 HEIGHT, COLUMNS).
+// Two stages of a, (DEPTH, HEIGHT), and dz, (DEPTH, COLUMNS), what is left of each unused; then the sums of as many slices as
+// fit: (TILES, 4 HEIGHT, COLUMNS).
 var<workgroup> memory: array<vec4<f32>, 2u * STAGE>;
 
 var<private> vector: u32; // vec4s of one vector of state
 var<private> is_skipped: bool; // its gradients overflowed
+
+// Sums of eight rows and two vec4s of each, by the first and the second half of the tile's rows, and of its columns.
+struct Sums {
+    upper_left: mat4x4<f32>,
+    upper_right: mat4x4<f32>,
+    lower_left: mat4x4<f32>,
+    lower_right: mat4x4<f32>,
+}
 
 @compute @workgroup_size(LANES * SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -110,52 +120,53 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let outputs = args.outputs;
     let terms = pass_.rows;
 
-    // What this invocation stages: a vec4 of a sample of a, and one of dz, of all samples the same columns. Columns past the
-    // end repeat the last one; their results are not stored. Samples past the end are 0.
-    let stages_a = index < DEPTH * HEIGHT;
-    let a_term = index / HEIGHT;
+    // What this invocation stages: up to two vec4s of samples of a, and of dz, of all samples the same columns. Columns past
+    // the end repeat the last one; their results are not stored. Samples past the end are 0.
+    let a_term = index / HEIGHT + vec2(0u, LANES * SLICES / HEIGHT);
     let a_at = r * args.a_stride + a_term * inputs + min(first_row + index % HEIGHT, inputs - 1u);
-    let a_place = a_term * TERM + index % HEIGHT;
-    let stages_dz = index < DEPTH * COLUMNS;
-    let dz_term = index / COLUMNS;
+    let stages_a = a_term < vec2(DEPTH);
+    let dz_term = index / COLUMNS + vec2(0u, LANES * SLICES / COLUMNS);
     let dz_at = r * args.dz_stride + dz_term * outputs + min(first_column + index % COLUMNS, outputs - 1u);
-    let dz_place = dz_term * TERM + HEIGHT + index % COLUMNS;
+    let stages_dz = dz_term < vec2(DEPTH);
     var db = vec4<f32>();
 
     let slice = index / LANES;
-    let across = index % LANES % (COLUMNS / 2u);
-    let down = index % LANES / (COLUMNS / 2u);
-    // Four rows and a vec4 of each, by the first and the second half of the tile's rows, and of its columns.
-    var sums00 = mat4x4<f32>();
-    var sums01 = mat4x4<f32>();
-    var sums10 = mat4x4<f32>();
-    var sums11 = mat4x4<f32>();
-    var next_a = of_a(a_at, stages_a && a_term < terms);
-    var next_dz = of_dz(dz_at, stages_dz && dz_term < terms);
+    // Sixteen lanes make a square of four by four, and so read least.
+    let lane = index % LANES;
+    let across = lane / 2u % 4u + lane / 16u % max(COLUMNS / 8u, 1u) * 4u;
+    let down = lane % 2u + lane / 8u % 2u * 2u + lane / (2u * COLUMNS) * 4u;
+    var sums = Sums();
+    var a0 = of_a(a_at.x, stages_a.x && a_term.x < terms);
+    var a1 = of_a(a_at.y, stages_a.y && a_term.y < terms);
+    var dz0 = of_dz(dz_at.x, stages_dz.x && dz_term.x < terms);
+    var dz1 = of_dz(dz_at.y, stages_dz.y && dz_term.y < terms);
     for (var first = 0u; first < terms; first += DEPTH) {
         let stage = first / DEPTH % 2u * STAGE;
-        if stages_a {
-            memory[stage + a_place] = next_a;
+        if stages_a.x {
+            memory[stage + index] = a0;
         }
-        if stages_dz {
-            memory[stage + dz_place] = next_dz;
-            db += next_dz;
+        if stages_a.y {
+            memory[stage + index + LANES * SLICES] = a1;
         }
+        if stages_dz.x {
+            memory[stage + DZ_AT + index] = dz0;
+        }
+        if stages_dz.y {
+            memory[stage + DZ_AT + index + LANES * SLICES] = dz1;
+        }
+        db += dz0 + dz1;
         workgroupBarrier();
         // These are on their way while those are added up.
         let next = first + DEPTH;
-        next_a = of_a(a_at + next * inputs, stages_a && next + a_term < terms);
-        next_dz = of_dz(dz_at + next * outputs, stages_dz && next + dz_term < terms);
+        a0 = of_a(a_at.x + next * inputs, stages_a.x && next + a_term.x < terms);
+        a1 = of_a(a_at.y + next * inputs, stages_a.y && next + a_term.y < terms);
+        dz0 = of_dz(dz_at.x + next * outputs, stages_dz.x && next + dz_term.x < terms);
+        dz1 = of_dz(dz_at.y + next * outputs, stages_dz.y && next + dz_term.y < terms);
         for (var i = 0u; i < DEPTH / SLICES; i++) {
-            let at = stage + (i * SLICES + slice) * TERM;
-            let a0 = memory[at + down];
-            let a1 = memory[at + HEIGHT / 2u + down];
-            let b0 = memory[at + HEIGHT + across];
-            let b1 = memory[at + HEIGHT + COLUMNS / 2u + across];
-            sums00 = outer(sums00, a0, b0);
-            sums01 = outer(sums01, a0, b1);
-            sums10 = outer(sums10, a1, b0);
-            sums11 = outer(sums11, a1, b1);
+            let term = i * SLICES + slice;
+            let a_ = stage + term * HEIGHT + down;
+            let dz_ = stage + DZ_AT + term * COLUMNS + across;
+            sums = add_term(sums, memory[a_], memory[a_ + HEIGHT / 2u], memory[dz_], memory[dz_ + COLUMNS / 2u]);
         }
     }
     workgroupBarrier();
@@ -164,10 +175,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
     for (var i = 0u; i < SLICES; i += TILES) {
         if slice / TILES * TILES == i {
-            add(at, sums00, i == 0u);
-            add(at + COLUMNS / 2u, sums01, i == 0u);
-            add(at + TILE / 2u, sums10, i == 0u);
-            add(at + TILE / 2u + COLUMNS / 2u, sums11, i == 0u);
+            add(at, sums.upper_left, i == 0u);
+            add(at + COLUMNS / 2u, sums.upper_right, i == 0u);
+            add(at + TILE / 2u, sums.lower_left, i == 0u);
+            add(at + TILE / 2u + COLUMNS / 2u, sums.lower_right, i == 0u);
         }
         workgroupBarrier();
     }
@@ -218,6 +229,15 @@ fn of_dz(at: u32, is_there: bool) -> vec4<f32> {
         return load(dz[at]);
     }
     return vec4<f32>();
+}
+
+fn add_term(sums: Sums, upper: vec4<f32>, lower: vec4<f32>, left: vec4<f32>, right: vec4<f32>) -> Sums {
+    return Sums(
+        outer(sums.upper_left, upper, left),
+        outer(sums.upper_right, upper, right),
+        outer(sums.lower_left, lower, left),
+        outer(sums.lower_right, lower, right),
+    );
 }
 
 fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {

@@ -45,20 +45,30 @@ struct Args {
 @group(1) @binding(0) var<uniform> pass_: Pass;
 
 override LANES: u32 = 64u; // of a slice: each makes eight rows and two vec4s of each
-override SLICES: u32 = 4u;
+override SLICES: u32 = 2u;
 override RESIDUAL: bool = false;
 override KEEP: bool = false;
 const ROWS: u32 = 64u;
 const COLUMNS: u32 = 16u;
 const HEIGHT: u32 = ROWS / 4u; // vec4s along the tile's rows
 const TILE: u32 = 4u * HEIGHT * COLUMNS; // vec4s
-const TERM: u32 = HEIGHT + COLUMNS; // vec4s of both factors for one term of the sums
 const STAGE: u32 = 512u; // vec4s: half of the memory that every device has
-const DEPTH: u32 = STAGE / TERM / 16u * 16u; // terms staged at a time
+const DEPTH: u32 = STAGE / (HEIGHT + COLUMNS) / 16u * 16u; // terms staged at a time
+const BLOCKS: u32 = DEPTH / 4u; // vec4s of a row's terms
+const W_AT: u32 = ROWS * BLOCKS; // in a stage
 const TILES: u32 = 2u * STAGE / TILE; // that the memory holds
 
-// Two stages: (2, DEPTH, TERM), what is left of each unused; then the sums of as many slices as fit: (TILES, 4 HEIGHT, COLUMNS).
+// Two stages of dz, (ROWS, BLOCKS), and W, (4 COLUMNS, BLOCKS), what is left of each unused; then the sums of as many slices
+// as fit: (TILES, ROWS, COLUMNS).
 var<workgroup> memory: array<vec4<f32>, 2u * STAGE>;
+
+// Sums of eight rows and two vec4s of each, by the first and the second half of the tile's rows, and of its columns.
+struct Sums {
+    upper_left: mat4x4<f32>,
+    upper_right: mat4x4<f32>,
+    lower_left: mat4x4<f32>,
+    lower_right: mat4x4<f32>,
+}
 
 @compute @workgroup_size(LANES * SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -70,45 +80,51 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let outputs = args.outputs;
     let terms = 4u * outputs;
 
-    // What this invocation stages: a vec4 of four rows of dz, or of W. Rows past the end repeat the last one; their results
-    // are not stored. Terms past the end are 0.
-    let stages = index < DEPTH / 4u * TERM;
-    let term = index / TERM;
-    let place = term * 4u * TERM + index % TERM;
-    let is_w = index % TERM >= HEIGHT;
-    let row = 4u * select(first_row / 4u + index % TERM, first_column + index % TERM - HEIGHT, is_w);
-    let last = select(pass_.rows, 4u * inputs, is_w) - 1u;
-    let base = r * select(args.dz_stride, args.params_stride, is_w) + select(0u, args.weight, is_w);
-    let at_first = base + min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(last)) * outputs + term;
+    // What this invocation stages: two vec4s of rows of dz, or one, and two of W. Rows past the end repeat the last one;
+    // their results are not stored. Terms past the end are 0.
+    let row = index / BLOCKS + vec2(0u, LANES * SLICES / BLOCKS);
+    let term = index % BLOCKS;
+    let dz_at = r * args.dz_stride + min(first_row + row, vec2(pass_.rows - 1u)) * outputs + term;
+    let has_two = LANES * SLICES < W_AT;
+    let w_row = min(4u * first_column + row, vec2(4u * inputs - 1u));
+    let w_at = r * args.params_stride + args.weight + w_row * outputs + term;
+    let staged = vec2(place(row.x, term), place(row.y, term));
 
     let slice = index / LANES;
-    let across = index % LANES % (COLUMNS / 2u);
-    let down = index % LANES / (COLUMNS / 2u);
-    // Four rows and a vec4 of each, by the first and the second half of the tile's rows, and of its columns.
-    var sums00 = mat4x4<f32>();
-    var sums01 = mat4x4<f32>();
-    var sums10 = mat4x4<f32>();
-    var sums11 = mat4x4<f32>();
-    var next = four_rows(at_first, is_w, stages && term < outputs);
+    // Sixteen lanes make a square of four by four, and so read least.
+    let lane = index % LANES;
+    let across = lane / 2u % 4u + lane / 16u % max(COLUMNS / 8u, 1u) * 4u;
+    let down = lane % 2u + lane / 8u % 2u * 2u + lane / (2u * COLUMNS) * 4u;
+    var sums = Sums();
+    var dz0 = of_dz(dz_at.x, term < outputs);
+    var dz1 = of_dz(dz_at.y, has_two && term < outputs);
+    var w0 = of_w(w_at.x, term < outputs);
+    var w1 = of_w(w_at.y, term < outputs);
     for (var first = 0u; first < terms; first += DEPTH) {
         let stage = first / DEPTH % 2u * STAGE;
-        if stages {
-            put_block(stage + place, next);
+        memory[stage + staged.x] = dz0;
+        if has_two {
+            memory[stage + staged.y] = dz1;
         }
+        memory[stage + W_AT + staged.x] = w0;
+        memory[stage + W_AT + staged.y] = w1;
         workgroupBarrier();
         // These are on their way while those are added up.
-        let k = first / 4u + DEPTH / 4u;
-        next = four_rows(at_first + k, is_w, stages && k + term < outputs);
-        for (var i = 0u; i < DEPTH / SLICES; i++) {
-            let at = stage + (i * SLICES + slice) * TERM;
-            let a0 = memory[at + down];
-            let a1 = memory[at + HEIGHT / 2u + down];
-            let b0 = memory[at + HEIGHT + across];
-            let b1 = memory[at + HEIGHT + COLUMNS / 2u + across];
-            sums00 = outer(sums00, a0, b0);
-            sums01 = outer(sums01, a0, b1);
-            sums10 = outer(sums10, a1, b0);
-            sums11 = outer(sums11, a1, b1);
+        let next = (first + DEPTH) / 4u;
+        dz0 = of_dz(dz_at.x + next, next + term < outputs);
+        dz1 = of_dz(dz_at.y + next, has_two && next + term < outputs);
+        w0 = of_w(w_at.x + next, next + term < outputs);
+        w1 = of_w(w_at.y + next, next + term < outputs);
+        for (var i = 0u; i < BLOCKS / SLICES; i++) {
+            let block = i * SLICES + slice;
+            let upper = four_rows(stage, down, block);
+            let lower = four_rows(stage, HEIGHT / 2u + down, block);
+            let left = four_rows(stage + W_AT, across, block);
+            let right = four_rows(stage + W_AT, COLUMNS / 2u + across, block);
+            sums = add_term(sums, upper[0], lower[0], left[0], right[0]);
+            sums = add_term(sums, upper[1], lower[1], left[1], right[1]);
+            sums = add_term(sums, upper[2], lower[2], left[2], right[2]);
+            sums = add_term(sums, upper[3], lower[3], left[3], right[3]);
         }
     }
     workgroupBarrier();
@@ -117,10 +133,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
     for (var i = 0u; i < SLICES; i += TILES) {
         if slice / TILES * TILES == i {
-            add(at, sums00, i == 0u);
-            add(at + COLUMNS / 2u, sums01, i == 0u);
-            add(at + TILE / 2u, sums10, i == 0u);
-            add(at + TILE / 2u + COLUMNS / 2u, sums11, i == 0u);
+            add(at, sums.upper_left, i == 0u);
+            add(at + COLUMNS / 2u, sums.upper_right, i == 0u);
+            add(at + TILE / 2u, sums.lower_left, i == 0u);
+            add(at + TILE / 2u + COLUMNS / 2u, sums.lower_right, i == 0u);
         }
         workgroupBarrier();
     }
@@ -142,23 +158,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 
-fn four_rows(at: vec4<u32>, is_w: bool, is_there: bool) -> mat4x4<f32> {
-    if is_there && is_w {
-        return mat4x4(load(params[at.x]), load(params[at.y]), load(params[at.z]), load(params[at.w]));
-    }
+fn of_dz(at: u32, is_there: bool) -> vec4<f32> {
     if is_there {
-        return mat4x4(load(dz[at.x]), load(dz[at.y]), load(dz[at.z]), load(dz[at.w]));
+        return load(dz[at]);
     }
-    return mat4x4<f32>();
+    return vec4<f32>();
 }
 
-// Stages four terms of four rows, term by term.
-fn put_block(at: u32, block: mat4x4<f32>) {
-    let terms = transpose(block);
-    memory[at] = terms[0];
-    memory[at + TERM] = terms[1];
-    memory[at + 2u * TERM] = terms[2];
-    memory[at + 3u * TERM] = terms[3];
+fn of_w(at: u32, is_there: bool) -> vec4<f32> {
+    if is_there {
+        return load(params[at]);
+    }
+    return vec4<f32>();
+}
+
+// Where a vec4 of a staged row lies: what lanes read at once lies in different banks.
+fn place(row: u32, block: u32) -> u32 {
+    return row * BLOCKS + (block ^ (row / 4u % BLOCKS));
+}
+
+// A vec4 of terms of four rows, term by term.
+fn four_rows(first: u32, height: u32, block: u32) -> mat4x4<f32> {
+    let at = first + place(4u * height, block);
+    return transpose(mat4x4(memory[at], memory[at + BLOCKS], memory[at + 2u * BLOCKS], memory[at + 3u * BLOCKS]));
+}
+
+fn add_term(sums: Sums, upper: vec4<f32>, lower: vec4<f32>, left: vec4<f32>, right: vec4<f32>) -> Sums {
+    return Sums(
+        outer(sums.upper_left, upper, left),
+        outer(sums.upper_right, upper, right),
+        outer(sums.lower_left, lower, left),
+        outer(sums.lower_right, lower, right),
+    );
 }
 
 fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {

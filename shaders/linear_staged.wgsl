@@ -64,7 +64,7 @@ struct Args {
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override LANES: u32 = 64u; // of a slice: each makes eight rows and two vec4s of each
-override SLICES: u32 = 4u;
+override SLICES: u32 = 2u;
 override ACTIVATION: u32 = 0u; // identity, relu, gelu, gelu_tanh, silu, tanh
 override RESIDUAL: bool = false;
 override DROPOUT: bool = false;
@@ -72,13 +72,23 @@ const ROWS: u32 = 64u;
 const COLUMNS: u32 = 16u;
 const HEIGHT: u32 = ROWS / 4u; // vec4s along the tile's rows
 const TILE: u32 = 4u * HEIGHT * COLUMNS; // vec4s
-const TERM: u32 = HEIGHT + COLUMNS; // vec4s of both factors for one term of the sums
 const STAGE: u32 = 512u; // vec4s: half of the memory that every device has
-const DEPTH: u32 = STAGE / TERM / 16u * 16u; // terms staged at a time
+const DEPTH: u32 = STAGE / (HEIGHT + COLUMNS) / 16u * 16u; // terms staged at a time
+const BLOCKS: u32 = DEPTH / 4u; // vec4s of a row's terms
+const W_AT: u32 = ROWS * BLOCKS; // in a stage
 const TILES: u32 = 2u * STAGE / TILE; // that the memory holds
 
-// Two stages: (2, DEPTH, TERM), what is left of each unused; then the sums of as many slices as fit: (TILES, 4 HEIGHT, COLUMNS).
+// Two stages of a, (ROWS, BLOCKS), and W, (DEPTH, COLUMNS), what is left of each unused; then the sums of as many slices as
+// fit: (TILES, ROWS, COLUMNS).
 var<workgroup> memory: array<vec4<f32>, 2u * STAGE>;
+
+// Sums of eight rows and two vec4s of each, by the first and the second half of the tile's rows, and of its columns.
+struct Sums {
+    upper_left: mat4x4<f32>,
+    upper_right: mat4x4<f32>,
+    lower_left: mat4x4<f32>,
+    lower_right: mat4x4<f32>,
+}
 
 @compute @workgroup_size(LANES * SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -90,52 +100,52 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let outputs = args.outputs;
     let terms = 4u * inputs;
 
-    // What this invocation stages: a vec4 of four rows of a, and a vec4 of a row of W. Rows and columns past the end repeat
-    // the last one; their results are not stored. Terms past the end are 0.
-    let stages_a = index < DEPTH / 4u * HEIGHT;
-    let a_term = index / HEIGHT;
-    let a_rows = min(vec4(first_row + index % HEIGHT * 4u) + vec4(0u, 1u, 2u, 3u), vec4(pass_.rows - 1u));
-    let a_at = r * args.a_stride + a_rows * inputs + a_term;
-    let a_place = a_term * 4u * TERM + index % HEIGHT;
-    let stages_w = index < DEPTH * COLUMNS;
-    let w_term = index / COLUMNS;
+    // What this invocation stages: two vec4s of rows of a, or one, and two of W. Rows and columns past the end repeat the
+    // last one; their results are not stored. Terms past the end are 0.
+    let a_row = index / BLOCKS + vec2(0u, LANES * SLICES / BLOCKS);
+    let a_term = index % BLOCKS;
+    let a_at = r * args.a_stride + min(first_row + a_row, vec2(pass_.rows - 1u)) * inputs + a_term;
+    let a_place = vec2(place(a_row.x, a_term), place(a_row.y, a_term));
+    let has_two = LANES * SLICES < W_AT;
+    let w_term = index / COLUMNS + vec2(0u, LANES * SLICES / COLUMNS);
     let w_column = min(first_column + index % COLUMNS, outputs - 1u);
     let w_at = r * args.params_stride + args.weight + w_term * outputs + w_column;
-    let w_place = w_term * TERM + HEIGHT + index % COLUMNS;
+    let w_place = W_AT + index + vec2(0u, LANES * SLICES);
 
     let slice = index / LANES;
-    let across = index % LANES % (COLUMNS / 2u);
-    let down = index % LANES / (COLUMNS / 2u);
-    // Four rows and a vec4 of each, by the first and the second half of the tile's rows, and of its columns.
-    var sums00 = mat4x4<f32>();
-    var sums01 = mat4x4<f32>();
-    var sums10 = mat4x4<f32>();
-    var sums11 = mat4x4<f32>();
-    var next_a = four_rows(a_at, stages_a && a_term < inputs);
-    var next_w = of_w(w_at, stages_w && w_term < terms);
+    // Sixteen lanes make a square of four by four, and so read least.
+    let lane = index % LANES;
+    let across = lane / 2u % 4u + lane / 16u % max(COLUMNS / 8u, 1u) * 4u;
+    let down = lane % 2u + lane / 8u % 2u * 2u + lane / (2u * COLUMNS) * 4u;
+    var sums = Sums();
+    var a0 = of_a(a_at.x, a_term < inputs);
+    var a1 = of_a(a_at.y, has_two && a_term < inputs);
+    var w0 = of_w(w_at.x, w_term.x < terms);
+    var w1 = of_w(w_at.y, w_term.y < terms);
     for (var first = 0u; first < terms; first += DEPTH) {
         let stage = first / DEPTH % 2u * STAGE;
-        if stages_a {
-            put_block(stage + a_place, next_a);
+        memory[stage + a_place.x] = a0;
+        if has_two {
+            memory[stage + a_place.y] = a1;
         }
-        if stages_w {
-            memory[stage + w_place] = next_w;
-        }
+        memory[stage + w_place.x] = w0;
+        memory[stage + w_place.y] = w1;
         workgroupBarrier();
         // These are on their way while those are added up.
         let next = first + DEPTH;
-        next_a = four_rows(a_at + next / 4u, stages_a && next / 4u + a_term < inputs);
-        next_w = of_w(w_at + next * outputs, stages_w && next + w_term < terms);
-        for (var i = 0u; i < DEPTH / SLICES; i++) {
-            let at = stage + (i * SLICES + slice) * TERM;
-            let a0 = memory[at + down];
-            let a1 = memory[at + HEIGHT / 2u + down];
-            let b0 = memory[at + HEIGHT + across];
-            let b1 = memory[at + HEIGHT + COLUMNS / 2u + across];
-            sums00 = outer(sums00, a0, b0);
-            sums01 = outer(sums01, a0, b1);
-            sums10 = outer(sums10, a1, b0);
-            sums11 = outer(sums11, a1, b1);
+        a0 = of_a(a_at.x + next / 4u, next / 4u + a_term < inputs);
+        a1 = of_a(a_at.y + next / 4u, has_two && next / 4u + a_term < inputs);
+        w0 = of_w(w_at.x + next * outputs, next + w_term.x < terms);
+        w1 = of_w(w_at.y + next * outputs, next + w_term.y < terms);
+        for (var i = 0u; i < BLOCKS / SLICES; i++) {
+            let block = i * SLICES + slice;
+            let upper = four_rows(stage, down, block);
+            let lower = four_rows(stage, HEIGHT / 2u + down, block);
+            let at = stage + W_AT + 4u * block * COLUMNS + across;
+            sums = add_term(sums, upper[0], lower[0], memory[at], memory[at + COLUMNS / 2u]);
+            sums = add_term(sums, upper[1], lower[1], memory[at + COLUMNS], memory[at + 3u * COLUMNS / 2u]);
+            sums = add_term(sums, upper[2], lower[2], memory[at + 2u * COLUMNS], memory[at + 5u * COLUMNS / 2u]);
+            sums = add_term(sums, upper[3], lower[3], memory[at + 3u * COLUMNS], memory[at + 7u * COLUMNS / 2u]);
         }
     }
     workgroupBarrier();
@@ -144,10 +154,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
     for (var i = 0u; i < SLICES; i += TILES) {
         if slice / TILES * TILES == i {
-            add(at, sums00, i == 0u);
-            add(at + COLUMNS / 2u, sums01, i == 0u);
-            add(at + TILE / 2u, sums10, i == 0u);
-            add(at + TILE / 2u + COLUMNS / 2u, sums11, i == 0u);
+            add(at, sums.upper_left, i == 0u);
+            add(at + COLUMNS / 2u, sums.upper_right, i == 0u);
+            add(at + TILE / 2u, sums.lower_left, i == 0u);
+            add(at + TILE / 2u + COLUMNS / 2u, sums.lower_right, i == 0u);
         }
         workgroupBarrier();
     }
@@ -172,11 +182,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 
-fn four_rows(at: vec4<u32>, is_there: bool) -> mat4x4<f32> {
+fn of_a(at: u32, is_there: bool) -> vec4<f32> {
     if is_there {
-        return mat4x4(load(a[at.x]), load(a[at.y]), load(a[at.z]), load(a[at.w]));
+        return load(a[at]);
     }
-    return mat4x4<f32>();
+    return vec4<f32>();
 }
 
 fn of_w(at: u32, is_there: bool) -> vec4<f32> {
@@ -186,13 +196,24 @@ fn of_w(at: u32, is_there: bool) -> vec4<f32> {
     return vec4<f32>();
 }
 
-// Stages four terms of four rows, term by term.
-fn put_block(at: u32, block: mat4x4<f32>) {
-    let terms = transpose(block);
-    memory[at] = terms[0];
-    memory[at + TERM] = terms[1];
-    memory[at + 2u * TERM] = terms[2];
-    memory[at + 3u * TERM] = terms[3];
+// Where a vec4 of a staged row lies: what lanes read at once lies in different banks.
+fn place(row: u32, block: u32) -> u32 {
+    return row * BLOCKS + (block ^ (row / 4u % BLOCKS));
+}
+
+// A vec4 of terms of four rows, term by term.
+fn four_rows(first: u32, height: u32, block: u32) -> mat4x4<f32> {
+    let at = first + place(4u * height, block);
+    return transpose(mat4x4(memory[at], memory[at + BLOCKS], memory[at + 2u * BLOCKS], memory[at + 3u * BLOCKS]));
+}
+
+fn add_term(sums: Sums, upper: vec4<f32>, lower: vec4<f32>, left: vec4<f32>, right: vec4<f32>) -> Sums {
+    return Sums(
+        outer(sums.upper_left, upper, left),
+        outer(sums.upper_right, upper, right),
+        outer(sums.lower_left, lower, left),
+        outer(sums.lower_right, lower, right),
+    );
 }
 
 fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {

@@ -82,7 +82,7 @@ fn describe(index: usize, adapter: &Adapter) -> Description {
         binding_bytes: limits.max_storage_buffer_binding_size,
         buffer_bytes: limits.max_buffer_size,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        invocations: limits.max_compute_invocations_per_workgroup,
+        invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         features: found,
     }
 }
@@ -127,10 +127,13 @@ impl Gpu {
             return Err(Error::Device(format!("expected an adapter below {}, found {index}", adapters.len())));
         };
         let description = describe(index, adapter);
-        // WebGPU's core limits, except for the size of buffers, which decides what can be trained.
+        // WebGPU's core limits, except for the size of buffers, which decides what can be trained, and of workgroups, which
+        // a loss of many rows is faster with.
         let required_limits = Limits {
             max_buffer_size: description.buffer_bytes,
             max_storage_buffer_binding_size: description.binding_bytes,
+            max_compute_invocations_per_workgroup: description.invocations,
+            max_compute_workgroup_size_x: description.invocations,
             ..Limits::default()
         };
         // Used where they are, and never needed.

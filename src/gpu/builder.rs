@@ -210,7 +210,7 @@ impl<'a> Builder<'a> {
         let buffers = [part.order, part.targets, &b.mix, &b.scaling, &b.a[self.setup.model.layers()], &b.metrics];
         let has_mixup = part.is_training() && self.setup.augment.mixup > 0.0;
         let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
-        let constants = [("LANES", kernels::loss_lanes(rows).into()), ("MIXUP", f64::from(has_mixup))];
+        let constants = [("LANES", kernels::loss_lanes(self.gpu, rows).into()), ("MIXUP", f64::from(has_mixup))];
         let grid = self.grid(Extent::Fixed(1), Extent::Fixed(1));
         self.op(&self.compile_rows(kernel, &constants), kernel.name, &args, &buffers, grid)
     }

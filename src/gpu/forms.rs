@@ -258,15 +258,21 @@ impl Form {
         [32, kernels::DW_ROWS].map(|rows| Self { variant, rows, columns, lanes, slices: 1, parts: 1 }).to_vec()
     }
 
-    /// The forms of the staged variant, the largest tile first.
+    /// The forms of the staged variant, the largest tile first: on an H100 workgroups of 128 invocations are faster than those
+    /// of 256 but where `linear_dw` has few of them.
     pub fn staged(base: &Kernel) -> Vec<Self> {
-        let unit = if base.name == kernels::linear_dw.name { 4 } else { 1 };
-        let tile = |(rows, columns): (u32, u32)| {
+        let is_dw = base.name == kernels::linear_dw.name;
+        let tile = |(rows, columns, invocations): (u32, u32, u32)| {
             let lanes = rows * columns / SUMS_OF_STAGED;
-            let (rows, columns, slices) = (rows / unit, columns / 4, INVOCATIONS / lanes);
+            let rows = if is_dw { rows / 4 } else { rows };
+            let (columns, slices) = (columns / 4, invocations / lanes);
             Self { variant: Variant::Staged, rows, columns, lanes, slices, parts: 1 }
         };
-        [(64, 64), (32, 64), (32, 32), (16, 32)].map(tile).to_vec()
+        let mut tiles = vec![(64, 64, 128), (32, 64, 128), (32, 32, 128)];
+        if is_dw {
+            tiles.extend([(32, 32, 256), (16, 32, 256), (16, 16, 256)]);
+        }
+        tiles.into_iter().map(tile).collect()
     }
 
     /// The forms of the cooperative variant; none for rows that are not halves of the device's own type, or where the
@@ -313,6 +319,37 @@ const FEW_ROWS: u32 = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A staged kernel's invocations stage at most two vec4s of each factor, a whole number of terms apart, and its slices
+    /// share a stage evenly.
+    #[test]
+    fn staged_forms_fit_their_memory() {
+        const STAGE: u32 = 512;
+        for base in [kernels::linear, kernels::linear_dx, kernels::linear_dw] {
+            let is_dw = base.name == kernels::linear_dw.name;
+            for form in Form::staged(&base) {
+                assert!(form.fits(), "{form:?}");
+                let (height, columns) = (if is_dw { form.rows } else { form.rows / 4 }, form.columns);
+                let depth = STAGE / (height + columns) / 16 * 16;
+                let blocks = depth / 4;
+                let invocations = form.lanes * form.slices;
+                assert_eq!(SUMS_OF_STAGED * form.lanes, 16 * height * columns, "{form:?}: lanes");
+                assert!((2 * STAGE).is_multiple_of(4 * height * columns), "{form:?}: tiles of sums");
+                for factor in [height, columns] {
+                    assert!(depth * factor <= 2 * invocations, "{form:?}: what is staged");
+                    assert!(invocations.is_multiple_of(if is_dw { factor } else { blocks }), "{form:?}: terms apart");
+                }
+                if is_dw {
+                    assert!(depth.is_multiple_of(form.slices), "{form:?}: slices");
+                } else {
+                    assert!(blocks.is_multiple_of(form.slices) && blocks.is_power_of_two(), "{form:?}: slices");
+                    // Where one vec4 is not enough, all stage two.
+                    assert!([1, 2].contains(&(depth * height / invocations)), "{form:?}: rows");
+                    assert_eq!(depth * columns, 2 * invocations, "{form:?}: columns");
+                }
+            }
+        }
+    }
 
     /// What a cooperative kernel stores lies in its workgroup memory, and that in WebGPU's core limits; its invocations stage
     /// all of both factors, each the same columns of every row.

@@ -279,12 +279,13 @@ arguments! {
 
 /// Invocations of a workgroup in the kernels that take one element each.
 pub const LANES: u32 = 64;
-/// The most invocations of the one workgroup that makes a loss: WebGPU's core limit.
-const MOST_LOSS_LANES: u32 = 256;
+/// The most invocations of the one workgroup that makes a loss.
+const MOST_LOSS_LANES: u32 = 1024;
 
-/// Invocations of the workgroup that makes the loss of so many rows.
-pub fn loss_lanes(rows: usize) -> u32 {
-    (rows as u32).next_power_of_two().clamp(LANES, MOST_LOSS_LANES)
+/// Invocations of the workgroup that makes the loss of so many rows: one to a row, as far as the device has them.
+pub fn loss_lanes(gpu: &Gpu, rows: usize) -> u32 {
+    let most = 1 << gpu.description.invocations.ilog2();
+    (rows as u32).next_power_of_two().clamp(LANES, MOST_LOSS_LANES.min(most))
 }
 /// Rows of a workgroup of `loss_scale`.
 pub const LOSS_SCALE_ROWS: u32 = 16;

@@ -40,7 +40,7 @@ fn loss(gpu: &Gpu, shape: Shape, kernel: &Kernel, smoothing: f64, case: &LossCas
     ];
     let accumulate = u32::from(!is_first);
     let pass = Pass { first: 2, slot: 1, batch: case.batch as u32, accumulate, ..shape.pass() };
-    let constants = [("LANES", loss_lanes(shape.rows).into()), ("MIXUP", f64::from(!is_first))];
+    let constants = [("LANES", loss_lanes(gpu, shape.rows).into()), ("MIXUP", f64::from(!is_first))];
     let kernel = shape.kernel(kernel);
     let got = dispatch(&kernel, &constants, bytes_of(&args), pass, [1, 1, shape.replicas as u32]).run(gpu, &buffers)?;
     let scaling: &[Scaling] = bytemuck::cast_slice(&got[3]);
