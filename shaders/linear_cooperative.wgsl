@@ -7,6 +7,10 @@ enable wgpu_cooperative_matrix;
 //
 // a: (R, room, inputs), W: (R, inputs, outputs), y and slope: (R, room, outputs), all in vec4s along the last axis.
 //
+// On an H100 2048x3072x512 takes 57 µs, and 512x3072x512 33; their weight gradients take 64 and 25. Not kept, since they are
+// slower in all: two stages in turn with one barrier each, 54 and 27, but 91 and 32; eight subgroups to a tile and 64 terms a
+// stage, 65 and 30, and 88 and 31.
+//
 // Fragments have names, since drivers may keep arrays of them in memory: on an H100 the probe of the peak ran at 29 TFLOP/s with
 // an array of sums, and runs at 432 without.
 //

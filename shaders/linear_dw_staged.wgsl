@@ -1,9 +1,10 @@
 // As linear_dw.wgsl, for devices whose workgroup memory is faster than their other caches: all invocations stage DEPTH terms of
 // both factors there while they add up those before, so that each value is read once for a whole tile.
 //
-// On an H100 3072x2048x512 with SGD's update takes 218 µs with tiles of 64 x 64, instead of 430 at best with a and dz straight
-// from storage. Not kept: arguments read where they are used, perhaps anew after every barrier, and an inner loop from the
-// slice on, whose length a driver cannot tell; together they took 282.
+// On an H100 3072x2048x512 with SGD's update takes 199 µs with tiles of 32 x 64, instead of 430 at best with a and dz straight
+// from storage. Not kept: 256 invocations, 218; arguments read where they are used, perhaps anew after every barrier, and an
+// inner loop from the slice on, whose length a driver cannot tell, 282 with both. The sums alone, at the full clock, take 164
+// with tiles of 64 x 64, as with two stages ahead; 227 with 128 sums of an invocation.
 //
 // dW = factor · aᵀ · dz,  db = factor · Σ_rows dz
 //
@@ -102,14 +103,6 @@ var<workgroup> memory: array<vec4<f32>, 2u * STAGE>;
 var<private> vector: u32; // vec4s of one vector of state
 var<private> is_skipped: bool; // its gradients overflowed
 
-// Sums of eight rows and two vec4s of each, by the first and the second half of the tile's rows, and of its columns.
-struct Sums {
-    upper_left: mat4x4<f32>,
-    upper_right: mat4x4<f32>,
-    lower_left: mat4x4<f32>,
-    lower_right: mat4x4<f32>,
-}
-
 @compute @workgroup_size(LANES * SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let first_row = group.y * ROWS;
@@ -135,7 +128,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let lane = index % LANES;
     let across = lane / 2u % 4u + lane / 16u % max(COLUMNS / 8u, 1u) * 4u;
     let down = lane % 2u + lane / 8u % 2u * 2u + lane / (2u * COLUMNS) * 4u;
-    var sums = Sums();
+    // Four rows and a vec4 of each, by the first and the second half of the tile's rows, and of its columns.
+    var sums00 = mat4x4<f32>();
+    var sums01 = mat4x4<f32>();
+    var sums10 = mat4x4<f32>();
+    var sums11 = mat4x4<f32>();
     var a0 = of_a(a_at.x, stages_a.x && a_term.x < terms);
     var a1 = of_a(a_at.y, stages_a.y && a_term.y < terms);
     var dz0 = of_dz(dz_at.x, stages_dz.x && dz_term.x < terms);
@@ -164,9 +161,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         dz1 = of_dz(dz_at.y + next * outputs, stages_dz.y && next + dz_term.y < terms);
         for (var i = 0u; i < DEPTH / SLICES; i++) {
             let term = i * SLICES + slice;
-            let a_ = stage + term * HEIGHT + down;
-            let dz_ = stage + DZ_AT + term * COLUMNS + across;
-            sums = add_term(sums, memory[a_], memory[a_ + HEIGHT / 2u], memory[dz_], memory[dz_ + COLUMNS / 2u]);
+            let at = stage + term * HEIGHT + down;
+            let upper = memory[at];
+            let lower = memory[at + HEIGHT / 2u];
+            let dz_place = stage + DZ_AT + term * COLUMNS + across;
+            let left = memory[dz_place];
+            let right = memory[dz_place + COLUMNS / 2u];
+            sums00 = outer(sums00, upper, left);
+            sums01 = outer(sums01, upper, right);
+            sums10 = outer(sums10, lower, left);
+            sums11 = outer(sums11, lower, right);
         }
     }
     workgroupBarrier();
@@ -175,10 +179,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
     for (var i = 0u; i < SLICES; i += TILES) {
         if slice / TILES * TILES == i {
-            add(at, sums.upper_left, i == 0u);
-            add(at + COLUMNS / 2u, sums.upper_right, i == 0u);
-            add(at + TILE / 2u, sums.lower_left, i == 0u);
-            add(at + TILE / 2u + COLUMNS / 2u, sums.lower_right, i == 0u);
+            add(at, sums00, i == 0u);
+            add(at + COLUMNS / 2u, sums01, i == 0u);
+            add(at + TILE / 2u, sums10, i == 0u);
+            add(at + TILE / 2u + COLUMNS / 2u, sums11, i == 0u);
         }
         workgroupBarrier();
     }
@@ -229,15 +233,6 @@ fn of_dz(at: u32, is_there: bool) -> vec4<f32> {
         return load(dz[at]);
     }
     return vec4<f32>();
-}
-
-fn add_term(sums: Sums, upper: vec4<f32>, lower: vec4<f32>, left: vec4<f32>, right: vec4<f32>) -> Sums {
-    return Sums(
-        outer(sums.upper_left, upper, left),
-        outer(sums.upper_right, upper, right),
-        outer(sums.lower_left, lower, left),
-        outer(sums.lower_right, lower, right),
-    );
 }
 
 fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {

@@ -1,7 +1,8 @@
 // As linear_dx.wgsl, for devices whose workgroup memory is faster than their other caches: all invocations stage DEPTH terms of
 // both factors there while they add up those before, so that each value is read once for a whole tile.
 //
-// On an H100 2048x512x256 takes 40 µs with tiles of 64 x 64, instead of 63 at best with dz and W straight from storage.
+// On an H100 2048x512x256 takes 29 µs with tiles of 64 x 64, instead of 63 at best with dz and W straight from storage, and of 34
+// with rows that are transposed as they are staged.
 //
 // da = dz · W (+ above if RESIDUAL),  dx = da ∘ slope
 //
@@ -62,14 +63,6 @@ const TILES: u32 = 2u * STAGE / TILE; // that the memory holds
 // as fit: (TILES, ROWS, COLUMNS).
 var<workgroup> memory: array<vec4<f32>, 2u * STAGE>;
 
-// Sums of eight rows and two vec4s of each, by the first and the second half of the tile's rows, and of its columns.
-struct Sums {
-    upper_left: mat4x4<f32>,
-    upper_right: mat4x4<f32>,
-    lower_left: mat4x4<f32>,
-    lower_right: mat4x4<f32>,
-}
-
 @compute @workgroup_size(LANES * SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let first_row = group.y * ROWS;
@@ -95,7 +88,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let lane = index % LANES;
     let across = lane / 2u % 4u + lane / 16u % max(COLUMNS / 8u, 1u) * 4u;
     let down = lane % 2u + lane / 8u % 2u * 2u + lane / (2u * COLUMNS) * 4u;
-    var sums = Sums();
+    // Four rows and a vec4 of each, by the first and the second half of the tile's rows, and of its columns.
+    var sums00 = mat4x4<f32>();
+    var sums01 = mat4x4<f32>();
+    var sums10 = mat4x4<f32>();
+    var sums11 = mat4x4<f32>();
     var dz0 = of_dz(dz_at.x, term < outputs);
     var dz1 = of_dz(dz_at.y, has_two && term < outputs);
     var w0 = of_w(w_at.x, term < outputs);
@@ -121,10 +118,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let lower = four_rows(stage, HEIGHT / 2u + down, block);
             let left = four_rows(stage + W_AT, across, block);
             let right = four_rows(stage + W_AT, COLUMNS / 2u + across, block);
-            sums = add_term(sums, upper[0], lower[0], left[0], right[0]);
-            sums = add_term(sums, upper[1], lower[1], left[1], right[1]);
-            sums = add_term(sums, upper[2], lower[2], left[2], right[2]);
-            sums = add_term(sums, upper[3], lower[3], left[3], right[3]);
+            sums00 = add_block(sums00, upper, left);
+            sums01 = add_block(sums01, upper, right);
+            sums10 = add_block(sums10, lower, left);
+            sums11 = add_block(sums11, lower, right);
         }
     }
     workgroupBarrier();
@@ -133,10 +130,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
     for (var i = 0u; i < SLICES; i += TILES) {
         if slice / TILES * TILES == i {
-            add(at, sums.upper_left, i == 0u);
-            add(at + COLUMNS / 2u, sums.upper_right, i == 0u);
-            add(at + TILE / 2u, sums.lower_left, i == 0u);
-            add(at + TILE / 2u + COLUMNS / 2u, sums.lower_right, i == 0u);
+            add(at, sums00, i == 0u);
+            add(at + COLUMNS / 2u, sums01, i == 0u);
+            add(at + TILE / 2u, sums10, i == 0u);
+            add(at + TILE / 2u + COLUMNS / 2u, sums11, i == 0u);
         }
         workgroupBarrier();
     }
@@ -183,13 +180,9 @@ fn four_rows(first: u32, height: u32, block: u32) -> mat4x4<f32> {
     return transpose(mat4x4(memory[at], memory[at + BLOCKS], memory[at + 2u * BLOCKS], memory[at + 3u * BLOCKS]));
 }
 
-fn add_term(sums: Sums, upper: vec4<f32>, lower: vec4<f32>, left: vec4<f32>, right: vec4<f32>) -> Sums {
-    return Sums(
-        outer(sums.upper_left, upper, left),
-        outer(sums.upper_right, upper, right),
-        outer(sums.lower_left, lower, left),
-        outer(sums.lower_right, lower, right),
-    );
+// Adds four terms of four rows and of four columns, term by term.
+fn add_block(sums: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
+    return outer(outer(outer(outer(sums, a[0], b[0]), a[1], b[1]), a[2], b[2]), a[3], b[3]);
 }
 
 fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {

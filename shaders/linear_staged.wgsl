@@ -1,8 +1,10 @@
 // As linear.wgsl, for devices whose workgroup memory is faster than their other caches: all invocations stage DEPTH terms of
 // both factors there while they add up those before, so that each value is read once for a whole tile.
 //
-// On an H100 2048x3072x512 takes 288 µs with tiles of 64 x 64, instead of 307 at best with a and W straight from storage; at
-// 128 rows it takes 69 instead of 30. Two stages ahead instead of one were not tried.
+// On an H100 2048x3072x512 takes 225 µs with tiles of 64 x 64 or 32 x 32, instead of 307 at best with a and W straight from
+// storage. The sums alone, at its full clock, take 177 µs. Not kept there: rows of a that are transposed as they are staged, 330;
+// 256 invocations, 291; lanes in rows of eight, 182; two stages ahead, 184; 128 sums of an invocation instead of 64, 195;
+// three times the memory for 32 terms of tiles of 128 x 64, 170; two parts of every sum with such tiles, 157 and a second pass.
 //
 // z = a · Wᵀ + b,  y = dropout(activation(z)) (+ a if RESIDUAL),  slope = activation'(z), 0 where y is dropped
 //
@@ -82,14 +84,6 @@ const TILES: u32 = 2u * STAGE / TILE; // that the memory holds
 // fit: (TILES, ROWS, COLUMNS).
 var<workgroup> memory: array<vec4<f32>, 2u * STAGE>;
 
-// Sums of eight rows and two vec4s of each, by the first and the second half of the tile's rows, and of its columns.
-struct Sums {
-    upper_left: mat4x4<f32>,
-    upper_right: mat4x4<f32>,
-    lower_left: mat4x4<f32>,
-    lower_right: mat4x4<f32>,
-}
-
 @compute @workgroup_size(LANES * SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let first_row = group.y * ROWS;
@@ -117,7 +111,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let lane = index % LANES;
     let across = lane / 2u % 4u + lane / 16u % max(COLUMNS / 8u, 1u) * 4u;
     let down = lane % 2u + lane / 8u % 2u * 2u + lane / (2u * COLUMNS) * 4u;
-    var sums = Sums();
+    // Four rows and a vec4 of each, by the first and the second half of the tile's rows, and of its columns.
+    var sums00 = mat4x4<f32>();
+    var sums01 = mat4x4<f32>();
+    var sums10 = mat4x4<f32>();
+    var sums11 = mat4x4<f32>();
     var a0 = of_a(a_at.x, a_term < inputs);
     var a1 = of_a(a_at.y, has_two && a_term < inputs);
     var w0 = of_w(w_at.x, w_term.x < terms);
@@ -142,10 +140,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let upper = four_rows(stage, down, block);
             let lower = four_rows(stage, HEIGHT / 2u + down, block);
             let at = stage + W_AT + 4u * block * COLUMNS + across;
-            sums = add_term(sums, upper[0], lower[0], memory[at], memory[at + COLUMNS / 2u]);
-            sums = add_term(sums, upper[1], lower[1], memory[at + COLUMNS], memory[at + 3u * COLUMNS / 2u]);
-            sums = add_term(sums, upper[2], lower[2], memory[at + 2u * COLUMNS], memory[at + 5u * COLUMNS / 2u]);
-            sums = add_term(sums, upper[3], lower[3], memory[at + 3u * COLUMNS], memory[at + 7u * COLUMNS / 2u]);
+            let left = four_terms(at);
+            let right = four_terms(at + COLUMNS / 2u);
+            sums00 = add_block(sums00, upper, left);
+            sums01 = add_block(sums01, upper, right);
+            sums10 = add_block(sums10, lower, left);
+            sums11 = add_block(sums11, lower, right);
         }
     }
     workgroupBarrier();
@@ -154,10 +154,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
     for (var i = 0u; i < SLICES; i += TILES) {
         if slice / TILES * TILES == i {
-            add(at, sums.upper_left, i == 0u);
-            add(at + COLUMNS / 2u, sums.upper_right, i == 0u);
-            add(at + TILE / 2u, sums.lower_left, i == 0u);
-            add(at + TILE / 2u + COLUMNS / 2u, sums.lower_right, i == 0u);
+            add(at, sums00, i == 0u);
+            add(at + COLUMNS / 2u, sums01, i == 0u);
+            add(at + TILE / 2u, sums10, i == 0u);
+            add(at + TILE / 2u + COLUMNS / 2u, sums11, i == 0u);
         }
         workgroupBarrier();
     }
@@ -207,13 +207,14 @@ fn four_rows(first: u32, height: u32, block: u32) -> mat4x4<f32> {
     return transpose(mat4x4(memory[at], memory[at + BLOCKS], memory[at + 2u * BLOCKS], memory[at + 3u * BLOCKS]));
 }
 
-fn add_term(sums: Sums, upper: vec4<f32>, lower: vec4<f32>, left: vec4<f32>, right: vec4<f32>) -> Sums {
-    return Sums(
-        outer(sums.upper_left, upper, left),
-        outer(sums.upper_right, upper, right),
-        outer(sums.lower_left, lower, left),
-        outer(sums.lower_right, lower, right),
-    );
+// A vec4 of columns, of four terms.
+fn four_terms(at: u32) -> mat4x4<f32> {
+    return mat4x4(memory[at], memory[at + COLUMNS], memory[at + 2u * COLUMNS], memory[at + 3u * COLUMNS]);
+}
+
+// Adds four terms of four rows and of four columns, term by term.
+fn add_block(sums: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
+    return outer(outer(outer(outer(sums, a[0], b[0]), a[1], b[1]), a[2], b[2]), a[3], b[3]);
 }
 
 fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {

@@ -271,15 +271,17 @@ impl Builder<'_> {
         let (replicas, stored) = (self.setup.replicas, self.stored());
         let shape = Shape { replicas, rows, inputs: layer.inputs, outputs: layer.outputs, stored };
         let mut candidates = Form::candidates(self.gpu, base, shape, self.lanes);
-        if base.name == kernels::linear_dw.name && more.is_empty() && self.is_fused() {
-            // No step of the training needs it.
-            candidates.truncate(1);
-        }
         let key = key.join(" ");
-        let may_cooperate =
-            self.tuner.may_choose(&key, Form::is_cooperative) && candidates.iter().any(Form::is_cooperative);
+        // Steps that use the weight gradients up never write them.
+        let is_of_steps = base.name != kernels::linear_dw.name || !more.is_empty() || !self.is_fused();
+        let may_cooperate = is_of_steps
+            && self.tuner.may_choose(&key, Form::is_cooperative)
+            && candidates.iter().any(Form::is_cooperative);
         if !(may_cooperate && self.cooperative_works()) {
             candidates.retain(|form| !form.is_cooperative());
+        }
+        if !is_of_steps {
+            candidates.truncate(1);
         }
         let rows = rows as u32;
         let pass = kernels::Pass { rows, batch: rows, replicas: replicas as u32, ..Default::default() };

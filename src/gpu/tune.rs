@@ -10,7 +10,7 @@ use super::forms::{Choice, Form, Forms};
 use super::program::Op;
 use crate::error::{Error, Result};
 
-/// All measurements of an engine together take about so long; what is left over then gets its built-in form, and is
+/// All measurements of an engine together take about so long; what is left over then gets the first of its forms, and is
 /// measured another time.
 const BUDGET: Duration = Duration::from_secs(2);
 /// A turn lasts about so long, so that submitting it does not count.
