@@ -1,7 +1,7 @@
 //! Makes the dispatches of steps and evaluations: compiles kernels and binds buffers.
 
-use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytemuck::Pod;
 use wgpu::util::DeviceExt;
@@ -49,9 +49,9 @@ pub(super) struct Builder<'a> {
     pub(super) lanes: u32,
     pub(super) tuner: Tuner,
     /// What was compiled, by kernel and constants: layers share it.
-    compiled: RefCell<HashMap<String, Pipeline>>,
+    compiled: Mutex<HashMap<String, Pipeline>>,
     /// Whether the device's cooperative matrices were found to work; looked at where a product could use them.
-    pub(super) cooperative_works: OnceCell<bool>,
+    pub(super) cooperative_works: OnceLock<bool>,
 }
 
 impl<'a> Builder<'a> {
@@ -64,8 +64,8 @@ impl<'a> Builder<'a> {
             step_layout: kernels::step_layout(gpu),
             lanes: gpu.lanes(),
             tuner,
-            compiled: RefCell::default(),
-            cooperative_works: OnceCell::new(),
+            compiled: Mutex::default(),
+            cooperative_works: OnceLock::new(),
         }
     }
 
@@ -361,8 +361,16 @@ impl<'a> Builder<'a> {
     pub(super) fn compile(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
         let Kernel { name, tile, side, samples, stored, .. } = kernel;
         let key = format!("{name} {tile:?} {side} {samples} {stored:?} {constants:?}");
-        let compile = || kernel.compile(self.gpu, &self.step_layout, "main", constants);
-        self.compiled.borrow_mut().entry(key).or_insert_with(compile).clone()
+        let known = self.compiled().get(&key).cloned();
+        known.unwrap_or_else(|| {
+            // Other threads compile others meanwhile.
+            let pipeline = kernel.compile(self.gpu, &self.step_layout, "main", constants);
+            self.compiled().entry(key).or_insert(pipeline).clone()
+        })
+    }
+
+    fn compiled(&self) -> MutexGuard<'_, HashMap<String, Pipeline>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same of a kernel that reads or writes rows or the working copy of the weights.

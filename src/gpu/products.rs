@@ -264,7 +264,14 @@ impl Builder<'_> {
     }
 
     /// The product that `make` makes, in the form known for its shape, or in the one that is measured to be the fastest.
-    fn fastest(&self, base: &Kernel, rows: usize, layer: &Layer, more: &str, make: impl Fn(Form) -> Op) -> Result<Op> {
+    fn fastest(
+        &self,
+        base: &Kernel,
+        rows: usize,
+        layer: &Layer,
+        more: &str,
+        make: impl Fn(Form) -> Op + Sync,
+    ) -> Result<Op> {
         let sizes = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
         let mixed = if self.setup.mixed { "mixed" } else { "" };
         let key: Vec<&str> = [base.name, &sizes, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();

@@ -1,8 +1,9 @@
 //! Choosing the form of every matrix product by measuring it.
 
-use std::cell::{OnceCell, RefCell};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use wgpu::BindGroup;
 
 use super::adapter::Gpu;
@@ -27,20 +28,20 @@ pub type Measuring = fn(&str);
 /// The forms that are known, and those that an engine uses.
 pub(super) struct Tuner {
     known: Forms,
-    used: RefCell<Forms>,
+    used: Mutex<Forms>,
     /// Nothing if forms that are not known are not to be measured.
     progress: Option<Measuring>,
     /// From the first measurement on.
-    deadline: OnceCell<Instant>,
+    deadline: OnceLock<Instant>,
 }
 
 impl Tuner {
     pub fn new(known: Forms, progress: Option<Measuring>) -> Self {
-        Self { known, used: RefCell::default(), progress, deadline: OnceCell::new() }
+        Self { known, used: Mutex::default(), progress, deadline: OnceLock::new() }
     }
 
     fn known(&self, key: &str) -> Option<Choice> {
-        self.known.get(key).or(self.used.borrow().get(key)).copied()
+        self.known.get(key).or(self.choices().get(key)).copied()
     }
 
     /// Whether one of the forms that are `meant` may be chosen for `key`: if the known one is, or if it is to be measured.
@@ -57,7 +58,7 @@ impl Tuner {
         &self,
         key: String,
         candidates: &[Form],
-        make: impl Fn(Form) -> Op,
+        make: impl Fn(Form) -> Op + Sync,
         time: impl Fn(&Op, u32) -> Result<f64>,
     ) -> Result<Op> {
         // A record may come from a file, and from another device.
@@ -78,32 +79,36 @@ impl Tuner {
                 (choice, make(choice.form))
             }
         };
-        self.used.borrow_mut().insert(key, choice);
+        self.choices().insert(key, choice);
         Ok(op)
     }
 
     /// The forms in use.
     pub fn used(self) -> Forms {
-        self.used.into_inner()
+        self.used.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn choices(&self) -> MutexGuard<'_, Forms> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The fastest form, and whether there was time for all of them and all turns.
 fn fastest(
     candidates: &[Form],
-    make: impl Fn(Form) -> Op,
+    make: impl Fn(Form) -> Op + Sync,
     time: impl Fn(&Op, u32) -> Result<f64>,
     has_time: impl Fn() -> bool,
 ) -> Result<(Choice, Op, bool)> {
+    // At once, since some drivers take a tenth of a second to compile each; others do so in its first dispatch.
+    let ops: Vec<Op> = candidates.par_iter().map(|&form| make(form)).collect();
     let mut tried = Vec::new();
     let mut is_complete = true;
-    for &form in candidates {
+    for (&form, op) in candidates.iter().zip(ops) {
         if !tried.is_empty() && !has_time() {
             is_complete = false;
             break;
         }
-        let op = make(form);
-        // The first dispatch compiles.
         time(&op, 1)?;
         tried.push((time(&op, 1)?, form, op));
     }
