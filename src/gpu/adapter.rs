@@ -129,12 +129,14 @@ impl Gpu {
         let description = describe(index, adapter);
         // WebGPU's core limits, except for the size of buffers, which decides what can be trained, and of workgroups, which
         // a loss of many rows is faster with.
+        let core = Limits::default();
+        let invocations = description.invocations.max(core.max_compute_invocations_per_workgroup);
         let required_limits = Limits {
             max_buffer_size: description.buffer_bytes,
             max_storage_buffer_binding_size: description.binding_bytes,
-            max_compute_invocations_per_workgroup: description.invocations,
-            max_compute_workgroup_size_x: description.invocations,
-            ..Limits::default()
+            max_compute_invocations_per_workgroup: invocations,
+            max_compute_workgroup_size_x: invocations,
+            ..core
         };
         // Used where they are, and never needed.
         let mut required_features =
