@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub mod program;
+pub mod small;
 
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -57,4 +58,20 @@ pub fn json(path: PathBuf) -> Value {
 
 pub fn lines(path: PathBuf) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub fn tensors(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Vec<_> = file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+    tensors.sort();
+    tensors
+}
+
+/// Trains on the small table; returns the summary.
+pub fn summary(dir: &TempDir, data: &str, more: &[&str]) -> Value {
+    let args = ["train", "--data", data, "--validation", "0.3", "--batch", "8", "--device", "cpu", "--quiet"];
+    let args = [&args[..], &["--optimizer", "sgd", "--lr", "0.5", "--epochs", "40", "--overwrite", "--run", "r"], more];
+    ok(dir.path(), &args.concat());
+    json(dir.path().join("r/summary.json"))
 }

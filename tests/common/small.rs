@@ -1,0 +1,39 @@
+//! A small training in the library, and opening it on each engine.
+
+use std::sync::Arc;
+
+use thalweg::activation::Activation;
+use thalweg::cpu::CpuEngine;
+use thalweg::data::{Dataset, Features, Samples, Targets};
+use thalweg::engine::{Engine, Setup};
+use thalweg::gpu::{GpuEngine, Options};
+use thalweg::model::Mlp;
+use thalweg::optimizer::Optimizer;
+
+pub const N: usize = 96;
+pub const WIDTHS: [usize; 3] = [5, 7, 3];
+
+/// Three classes by the largest of the first three features.
+pub fn dataset() -> Dataset {
+    let part = |n: usize, salt: usize| {
+        let x: Vec<f32> = (0..n * WIDTHS[0]).map(|i| ((i * 37 + salt) % 101) as f32 / 50.0 - 1.0).collect();
+        let largest = |row: &[f32]| (0..3u32).max_by(|&i, &j| row[i as usize].total_cmp(&row[j as usize])).unwrap();
+        let labels = x.chunks(WIDTHS[0]).map(largest).collect();
+        Samples { features: Features::F32(x), targets: Targets::Labels(labels) }
+    };
+    Dataset::new("rows", [WIDTHS[0], 1, 1], part(N, 0), Some(part(50, 7))).unwrap()
+}
+
+pub fn setup() -> Setup {
+    let model = Mlp::new(WIDTHS[0], &WIDTHS[1..2], WIDTHS[2], Activation::Tanh).unwrap();
+    let optimizer = Optimizer::Sgd { lr: 0.3, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    Setup { optimizer, batch: 16, ..Setup::new(model, Arc::new(dataset())) }
+}
+
+/// Opens the setup on each engine.
+pub fn on_each_engine(setup: &Setup, f: impl Fn(&mut dyn Engine, f64)) {
+    f(&mut CpuEngine::<f64>::new(setup.clone()).unwrap(), f64::EPSILON);
+    f(&mut CpuEngine::<f32>::new(setup.clone()).unwrap(), f64::from(f32::EPSILON));
+    let Some(gpu) = super::gpu() else { return };
+    f(&mut GpuEngine::new(gpu, setup.clone(), Options::default()).unwrap(), f64::from(f32::EPSILON));
+}

@@ -1,0 +1,94 @@
+//! Where a run ends, and with which weights.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::program::{lines, ok, summary, table, tensors};
+use common::small::{N, dataset, setup};
+use serde_json::Value;
+use tempfile::TempDir;
+use thalweg::cpu::CpuEngine;
+use thalweg::data::Part;
+use thalweg::engine::{Engine, Setup, Slot};
+use thalweg::model::Init;
+use thalweg::optimizer::Optimizer;
+use thalweg::stop::Stop;
+use thalweg::train::{Plan, Trainer};
+
+#[test]
+fn a_run_ends_where_it_is_told_to() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let run = |more: &[&str]| summary(&dir, &data, more);
+    let ended =
+        |summary: &Value| (summary["stopped_by"].as_str().unwrap().to_string(), summary["epochs"].as_u64().unwrap());
+    assert_eq!(ended(&run(&[])), ("epochs".into(), 40));
+    // No epoch improves by so much: the first counts as an improvement, the two after it do not.
+    assert_eq!(ended(&run(&["--patience", "2", "--set", "stop.min_delta=100.0"])), ("patience".into(), 3));
+    let at_target = run(&["--metric", "train_accuracy", "--target", "0.9"]);
+    assert_eq!(at_target["stopped_by"], "target");
+    assert!(at_target["train_accuracy"]["mean"].as_f64().unwrap() >= 0.9 && at_target["epochs"].as_u64().unwrap() < 40);
+    let plateau = "schedule={name=\"plateau\",factor=0.1,patience=0,threshold=0.9}";
+    let low = run(&["--set", plateau, "--min-lr", "0.01"]);
+    // The first evaluation sets the best; each further one divides the rate by ten: 0.5, 0.05, 0.005.
+    assert_eq!(ended(&low), ("min_lr".into(), 3));
+    assert_eq!(ended(&run(&["--seconds", "0"])), ("seconds".into(), 1));
+}
+
+/// Time that runs out in the middle of an epoch leaves that epoch to be begun anew.
+#[test]
+fn an_epoch_cut_short_is_not_over() {
+    let mut engine = CpuEngine::<f32>::new(Setup { batch: 1, ..setup() }).unwrap();
+    let stop = Stop { seconds: Some(0.0), ..Stop::default() };
+    let mut trainer = Trainer::new(&mut engine, Plan { stop, ..Plan::default() }).unwrap();
+    let epoch = trainer.epoch(&mut |_| {}).unwrap().unwrap();
+    assert!(epoch.steps < N as u64, "the epoch was to be cut short, and had {} steps", epoch.steps);
+    assert_eq!(trainer.progress().epoch, 0);
+    assert!(trainer.epoch(&mut |_| {}).unwrap().is_none());
+}
+
+#[test]
+fn the_best_weights_are_kept_or_restored() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let wild = ["--lr", "2", "--hidden", "8", "--epochs", "12", "--metric", "validation_loss"];
+    let kept = summary(&dir, &data, &[&wild[..], &["--keep-best"]].concat());
+    let validation: Vec<f64> = lines(dir.path().join("r/epochs.jsonl"))
+        .iter()
+        .map(|epoch| epoch["validation_loss"]["mean"].as_f64().unwrap())
+        .collect();
+    let best = validation.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(kept["best_validation_loss"]["mean"], best);
+    assert!(best < validation[11], "the last epoch is not to be the best, for this test to mean something");
+    assert_eq!(kept["validation_loss"]["mean"], validation[11]);
+    let evaluated: Value = serde_json::from_str(&ok(dir.path(), &["eval", "r", "--json"])).unwrap();
+    assert_eq!(evaluated["best_validation_loss"], kept["best_validation_loss"]);
+
+    let restored = summary(&dir, &data, &[&wild[..], &["--restore-best"]].concat());
+    assert_eq!(restored["validation_loss"]["mean"], best);
+    let files = ["weights.safetensors", "weights.best.safetensors"].map(|f| tensors(&dir.path().join("r").join(f)));
+    assert!(files[0] == files[1]);
+}
+
+/// The best weights are those of the least loss, and the run ends with them.
+#[test]
+fn early_stopping_in_a_loop_of_ones_own() {
+    // A rate at which the loss does not settle.
+    let optimizer = Optimizer::Sgd { lr: 1.0, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    let setup = Setup { keep_best: true, optimizer, ..setup() };
+    let dataset = dataset().hold_out(0.25, 0).unwrap();
+    let mut engine = CpuEngine::<f32>::new(Setup { dataset: Arc::new(dataset), batch: 8, ..setup }).unwrap();
+    let stop = Stop { patience: Some(3), restore_best: true, ..Stop::default() };
+    let mut trainer = Trainer::new(&mut engine, Plan { epochs: 200, stop, ..Plan::default() }).unwrap();
+    trainer.init(Init::Kaiming).unwrap();
+    let mut losses = Vec::new();
+    while let Some(epoch) = trainer.epoch(&mut |_| {}).unwrap() {
+        losses.push(epoch.validation.unwrap()[0].loss);
+    }
+    let best = trainer.progress().watch.best.unwrap();
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(best.0, least);
+    assert_eq!(engine.evaluate(Part::Validation, &[Slot::Live]).unwrap()[0].loss, least);
+    assert!(losses.len() < 200, "the run was to end early");
+}
