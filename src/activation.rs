@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::Real;
+use crate::number::Real;
 
 /// The function applied to every hidden layer's output; each maps 0 to 0, so that padding stays 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

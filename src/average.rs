@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Slot;
 use crate::error::{Error, Result};
 use crate::schedule::Unit;
+
+/// The most snapshots.
+pub const MOST_SNAPSHOTS: usize = 100;
 
 /// Which averages and copies are kept beside the weights, and when they take them up; none by default. Any go together.
 ///
@@ -146,6 +148,17 @@ pub struct Take {
     pub lookahead: f64,
     /// The snapshot that becomes a copy of the weights.
     pub snapshot: Option<usize>,
+}
+
+/// Which averages hold something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sampled {
+    /// Whether SWA does.
+    pub swa: bool,
+    /// Whether the EMA does.
+    pub ema: bool,
+    /// Number of snapshots.
+    pub snapshots: usize,
 }
 
 /// When the averages of one run sample: a function of the step, so that resuming needs the step alone.
@@ -318,8 +331,8 @@ impl Average {
             sampler.swa = swa.samples("average.swa", clock)?;
         }
         if let Some(Snapshots { max, when }) = &self.snapshots {
-            if !(1..=Slot::MOST_SNAPSHOTS).contains(max) {
-                let found = format!("expected 1 to {}, found {max}", Slot::MOST_SNAPSHOTS);
+            if !(1..=MOST_SNAPSHOTS).contains(max) {
+                let found = format!("expected 1 to {}, found {max}", MOST_SNAPSHOTS);
                 return Err(Error::config("average.snapshots.max", found));
             }
             sampler.snapshots = when.samples("average.snapshots.when", clock)?;
@@ -340,16 +353,6 @@ impl Average {
         }
         Ok(sampler)
     }
-
-    /// The slots that its averages and copies lie in.
-    pub fn slots(&self) -> Vec<Slot> {
-        let mut slots = Vec::new();
-        slots.extend(self.swa.as_ref().map(|_| Slot::Swa));
-        slots.extend(self.ema.map(|_| Slot::Ema));
-        slots.extend(self.lookahead.map(|_| Slot::Slow));
-        slots.extend((0..self.snapshots.as_ref().map_or(0, |s| s.max)).map(Slot::Snapshot));
-        slots
-    }
 }
 
 impl Sampler {
@@ -365,23 +368,14 @@ impl Sampler {
         Take { swa, ema: self.average.ema.map_or(0.0, |ema| ema.weight(step)), lookahead, snapshot }
     }
 
-    /// What can be evaluated beside the weights after `steps` steps: its name, and the slots whose predictions are
-    /// averaged.
-    pub fn means(&self, steps: u64) -> Vec<(&'static str, Vec<Slot>)> {
-        let mut means = Vec::new();
-        if self.swa.before(steps) > 0 {
-            means.push(("swa", vec![Slot::Swa]));
+    /// What has taken a sample after `steps` steps.
+    pub fn sampled(&self, steps: u64) -> Sampled {
+        let most = self.average.snapshots.as_ref().map_or(0, |snapshots| snapshots.max);
+        Sampled {
+            swa: self.swa.before(steps) > 0,
+            ema: self.average.ema.is_some_and(|ema| ema.start < steps),
+            snapshots: most.min(self.snapshots.before(steps) as usize),
         }
-        if self.average.ema.is_some_and(|ema| ema.start < steps) {
-            means.push(("ema", vec![Slot::Ema]));
-        }
-        if let Some(snapshots) = &self.average.snapshots
-            && self.snapshots.before(steps) > 0
-        {
-            let count = snapshots.max.min(self.snapshots.before(steps) as usize);
-            means.push(("snapshots", (0..count).map(Slot::Snapshot).collect()));
-        }
-        means
     }
 }
 

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::cpu::CpuEngine;
-use crate::engine::{Engine, Setup};
+use crate::engine::{Engine, Precision, Setup};
 use crate::error::{Error, Result};
 use crate::gpu::adapter::{self, Gpu};
 use crate::gpu::{GpuEngine, Options};
@@ -53,28 +51,14 @@ impl fmt::Display for Device {
     }
 }
 
-/// The precision of an engine's values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// Single precision.
-    #[default]
-    F32,
-    /// Double precision; only the CPU engine has it.
-    F64,
-    /// Half precision for activations, their gradients and a working copy of the weights, single precision for sums and the
-    /// weights themselves, with a dynamic loss scale ([`Setup::mixed`]); only the GPU engine has it.
-    Mixed,
-}
-
 impl Device {
     /// Opens the engine, and says in words why it is this one.
     ///
     /// # Errors
     /// What [`find`](Self::find) refuses; f64 on an adapter; what [`Setup::check`] refuses; [`Error::DeviceMemory`].
-    pub fn open(&self, precision: Precision, setup: Setup, options: Options) -> Result<(Box<dyn Engine>, String)> {
-        let (adapter, reason) = self.find(precision)?;
-        Ok((Self::build(adapter.map(|a| a.index), precision, setup, options)?, reason))
+    pub fn open(&self, setup: Setup, options: Options) -> Result<(Box<dyn Engine>, String)> {
+        let (adapter, reason) = self.find(setup.precision)?;
+        Ok((Self::build(adapter.map(|a| a.index), setup, options)?, reason))
     }
 
     /// The adapter that is meant, or none for the CPU engine, and in words why.
@@ -121,14 +105,8 @@ impl Device {
     }
 
     /// The engine on the adapter at `index`, or on the CPU.
-    pub(crate) fn build(
-        index: Option<usize>,
-        precision: Precision,
-        setup: Setup,
-        options: Options,
-    ) -> Result<Box<dyn Engine>> {
-        let setup = Setup { mixed: precision == Precision::Mixed, ..setup };
-        Ok(match (index, precision) {
+    pub(crate) fn build(index: Option<usize>, setup: Setup, options: Options) -> Result<Box<dyn Engine>> {
+        Ok(match (index, setup.precision) {
             (None, Precision::F32 | Precision::Mixed) => Box::new(CpuEngine::<f32>::new(setup)?),
             (None, Precision::F64) => Box::new(CpuEngine::<f64>::new(setup)?),
             (Some(_), Precision::F64) => {

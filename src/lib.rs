@@ -77,21 +77,32 @@ pub mod data;
 pub mod device;
 pub mod engine;
 mod error;
+pub mod event;
 pub mod explore;
+#[cfg(feature = "run")]
+pub mod export;
 pub mod gpu;
 pub mod loss;
 pub mod model;
-mod noise;
+pub mod number;
 pub mod optimizer;
+pub mod plan;
+pub mod progress;
 #[cfg(feature = "cli")]
 pub mod report;
-mod rng;
-#[cfg(feature = "cli")]
+#[cfg(feature = "run")]
 pub mod run;
 pub mod schedule;
 pub mod stop;
 pub mod train;
+pub mod training;
 pub mod verify;
-pub mod weights;
 
+pub use activation::Activation;
+pub use data::Dataset;
 pub use error::{Error, Result};
+pub use model::Mlp;
+pub use optimizer::Optimizer;
+pub use schedule::Schedule;
+pub use train::Trainer;
+pub use training::Training;

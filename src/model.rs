@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::rng::{Purpose, Stream};
+use crate::number::{Purpose, Stream};
 
 /// Most parameters of a model: kernels count vec4s in 32 bits.
 const MOST_PARAMETERS: usize = 1 << 30;
@@ -54,12 +54,57 @@ pub(crate) const NORM_EPS: f64 = 1e-5;
 pub(crate) const NORM_MOMENTUM: f64 = 0.1;
 
 impl Mlp {
-    /// A network from `inputs` over `hidden` to `outputs`. Without hidden layers it is a linear model.
+    /// A linear model from `inputs` to `outputs`, to which [`hidden`](Self::hidden) adds layers.
+    ///
+    /// ```
+    /// use thalweg::activation::Activation;
+    /// use thalweg::model::Mlp;
+    /// let model = Mlp::new(784, 10).hidden([512, 256]).activation(Activation::Gelu);
+    /// assert_eq!((model.widths.as_slice(), model.parameters()), (&[784, 512, 256, 10][..], 535_818));
+    /// ```
+    pub fn new(inputs: usize, outputs: usize) -> Self {
+        let widths = vec![inputs, outputs];
+        Self { widths, activation: Activation::default(), norm: Norm::None, residual: false, dropout: 0.0 }
+    }
+
+    /// With hidden layers of these widths, in place of those it had. Default none.
+    #[must_use]
+    pub fn hidden(mut self, widths: impl IntoIterator<Item = usize>) -> Self {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        self.widths = std::iter::once(inputs).chain(widths).chain([outputs]).collect();
+        self
+    }
+
+    /// With this activation after every layer but the last. Default ReLU.
+    #[must_use]
+    pub fn activation(self, activation: Activation) -> Self {
+        Self { activation, ..self }
+    }
+
+    /// With this normalisation before each activation. Default none.
+    #[must_use]
+    pub fn norm(self, norm: Norm) -> Self {
+        Self { norm, ..self }
+    }
+
+    /// With residual connections.
+    #[must_use]
+    pub fn residual(self) -> Self {
+        Self { residual: true, ..self }
+    }
+
+    /// With this probability of dropping an output of a hidden layer. Default 0.
+    #[must_use]
+    pub fn dropout(self, dropout: f64) -> Self {
+        Self { dropout, ..self }
+    }
+
+    /// Refuses a width of zero, and more than 2³⁰ parameters.
     ///
     /// # Errors
-    /// A width of zero, or more than 2³⁰ parameters.
-    pub fn new(inputs: usize, hidden: &[usize], outputs: usize, activation: Activation) -> Result<Self> {
-        let widths = [&[inputs], hidden, &[outputs]].concat();
+    /// As said.
+    pub(crate) fn check_size(&self) -> Result<()> {
+        let widths = &self.widths;
         if let Some(i) = widths.iter().position(|&w| w == 0) {
             return Err(Error::config("model.hidden", format!("expected widths of at least 1, found 0 at layer {i}")));
         }
@@ -72,15 +117,16 @@ impl Mlp {
                 format!("expected at most {MOST_PARAMETERS} parameters, found {found}"),
             ));
         }
-        Ok(Self { widths, activation, norm: Norm::None, residual: false, dropout: 0.0 })
+        Ok(())
     }
 
-    /// Refuses a dropout outside `[0, 1)`, what asks for hidden layers that are not there, and more layers than random
+    /// Refuses widths of zero or of too many parameters, a dropout outside `[0, 1)`, what asks for hidden layers that are not there, and more layers than random
     /// numbers are keyed for.
     ///
     /// # Errors
     /// As said.
     pub fn check(&self) -> Result<()> {
+        self.check_size()?;
         if !(0.0..1.0).contains(&self.dropout) {
             let found = self.dropout;
             return Err(Error::config("model.dropout", format!("expected a number in [0, 1), found {found}")));
@@ -394,7 +440,7 @@ mod tests {
     use super::*;
 
     fn model() -> Mlp {
-        Mlp::new(5, &[3, 6], 2, Activation::Relu).unwrap()
+        Mlp::new(5, 2).hidden([3, 6])
     }
 
     #[test]
@@ -435,7 +481,7 @@ mod tests {
 
     #[test]
     fn first_weights_have_the_spread_of_their_rule() {
-        let model = Mlp::new(300, &[200], 100, Activation::Tanh).unwrap();
+        let model = Mlp::new(300, 100).hidden([200]).activation(Activation::Tanh);
         let layout = Layout::new(&model);
         let deviation = |init, l: usize| {
             let weights = &layout.unpack(&layout.init(&model, init, 0))[2 * l].values;
@@ -451,9 +497,9 @@ mod tests {
 
     #[test]
     fn a_width_of_zero_is_refused() {
-        assert!(Mlp::new(5, &[usize::MAX], 2, Activation::Relu).is_err());
-        assert!(Mlp::new(5, &[1 << 20, 1 << 20], 2, Activation::Relu).is_err());
-        let error = Mlp::new(5, &[3, 0], 2, Activation::Relu).unwrap_err().to_string();
+        assert!(Mlp::new(5, 2).hidden([usize::MAX]).check().is_err());
+        assert!(Mlp::new(5, 2).hidden([1 << 20, 1 << 20]).check().is_err());
+        let error = Mlp::new(5, 2).hidden([3, 0]).check().unwrap_err().to_string();
         assert_eq!(error, "model.hidden: expected widths of at least 1, found 0 at layer 2");
     }
 }

@@ -127,13 +127,7 @@ fn alpha() -> f64 {
 impl Default for Optimizer {
     /// AdamW with PyTorch's constants.
     fn default() -> Self {
-        Self::Adamw {
-            lr: lr_milli(),
-            betas: default_betas(),
-            eps: eps(),
-            weight_decay: decoupled_decay(),
-            amsgrad: false,
-        }
+        Self::adamw(lr_milli())
     }
 }
 
@@ -180,7 +174,148 @@ pub struct Coefficients {
     pub shrink: f64,
 }
 
+/// Each constant that is not given has PyTorch's default. A method that sets a constant panics where the optimizer has no
+/// such constant, which is a mistake in the program.
+///
+/// ```
+/// use thalweg::optimizer::Optimizer;
+/// let sgd = Optimizer::sgd(0.1).momentum(0.9).nesterov();
+/// assert_eq!((sgd.rate().lr, sgd.rate().momentum), (0.1, 0.9));
+/// assert_eq!(Optimizer::adamw(1e-3), Optimizer::default());
+/// ```
 impl Optimizer {
+    /// [`Sgd`](Self::Sgd) at this learning rate, plain.
+    pub fn sgd(lr: f64) -> Self {
+        Self::Sgd { lr, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false }
+    }
+
+    /// [`Adam`](Self::Adam) at this learning rate.
+    pub fn adam(lr: f64) -> Self {
+        Self::Adam { lr, betas: default_betas(), eps: eps(), weight_decay: 0.0, amsgrad: false }
+    }
+
+    /// [`Adamw`](Self::Adamw) at this learning rate.
+    pub fn adamw(lr: f64) -> Self {
+        Self::Adamw { lr, betas: default_betas(), eps: eps(), weight_decay: decoupled_decay(), amsgrad: false }
+    }
+
+    /// [`Rmsprop`](Self::Rmsprop) at this learning rate.
+    pub fn rmsprop(lr: f64) -> Self {
+        Self::Rmsprop { lr, alpha: alpha(), eps: eps(), weight_decay: 0.0, momentum: 0.0, centered: false }
+    }
+
+    /// With this momentum; of Adam and AdamW, this β₁.
+    #[must_use]
+    pub fn momentum(mut self, value: f64) -> Self {
+        match &mut self {
+            Self::Sgd { momentum, .. } | Self::Rmsprop { momentum, .. } => *momentum = value,
+            Self::Adam { betas, .. } | Self::Adamw { betas, .. } => betas[0] = value,
+        }
+        self
+    }
+
+    /// With this weight decay.
+    #[must_use]
+    pub fn weight_decay(mut self, value: f64) -> Self {
+        match &mut self {
+            Self::Sgd { weight_decay, .. }
+            | Self::Adam { weight_decay, .. }
+            | Self::Adamw { weight_decay, .. }
+            | Self::Rmsprop { weight_decay, .. } => *weight_decay = value,
+        }
+        self
+    }
+
+    /// With Nesterov's momentum, of SGD.
+    #[must_use]
+    pub fn nesterov(mut self) -> Self {
+        if let Self::Sgd { nesterov, .. } = &mut self {
+            *nesterov = true;
+        } else {
+            self.lacks("nesterov");
+        }
+        self
+    }
+
+    /// With this dampening, of SGD.
+    #[must_use]
+    pub fn dampening(mut self, value: f64) -> Self {
+        if let Self::Sgd { dampening, .. } = &mut self {
+            *dampening = value;
+        } else {
+            self.lacks("dampening");
+        }
+        self
+    }
+
+    /// With these `[β₁, β₂]`, of Adam and AdamW.
+    #[must_use]
+    pub fn betas(mut self, value: [f64; 2]) -> Self {
+        if let Self::Adam { betas, .. } | Self::Adamw { betas, .. } = &mut self {
+            *betas = value;
+        } else {
+            self.lacks("betas");
+        }
+        self
+    }
+
+    /// With this number added to the divisor, of all but SGD.
+    #[must_use]
+    pub fn eps(mut self, value: f64) -> Self {
+        if let Self::Adam { eps, .. } | Self::Adamw { eps, .. } | Self::Rmsprop { eps, .. } = &mut self {
+            *eps = value;
+        } else {
+            self.lacks("eps");
+        }
+        self
+    }
+
+    /// Divides by the largest second moment, of Adam and AdamW.
+    #[must_use]
+    pub fn amsgrad(mut self) -> Self {
+        if let Self::Adam { amsgrad, .. } | Self::Adamw { amsgrad, .. } = &mut self {
+            *amsgrad = true;
+        } else {
+            self.lacks("amsgrad");
+        }
+        self
+    }
+
+    /// With this share of the old mean square, of RMSprop.
+    #[must_use]
+    pub fn alpha(mut self, value: f64) -> Self {
+        if let Self::Rmsprop { alpha, .. } = &mut self {
+            *alpha = value;
+        } else {
+            self.lacks("alpha");
+        }
+        self
+    }
+
+    /// Divides by the deviation, of RMSprop.
+    #[must_use]
+    pub fn centered(mut self) -> Self {
+        if let Self::Rmsprop { centered, .. } = &mut self {
+            *centered = true;
+        } else {
+            self.lacks("centered");
+        }
+        self
+    }
+
+    fn lacks(&self, constant: &str) -> ! {
+        panic!("expected an optimizer with {constant}, found {self:?}")
+    }
+
+    /// The learning rate and the momentum that the schedule starts from; the momentum of Adam and AdamW is β₁.
+    pub fn rate(&self) -> Rate {
+        let momentum = match *self {
+            Self::Sgd { momentum, .. } | Self::Rmsprop { momentum, .. } => momentum,
+            Self::Adam { betas, .. } | Self::Adamw { betas, .. } => betas[0],
+        };
+        Rate { lr: self.lr(), momentum }
+    }
+
     /// The learning rate that the schedule starts from.
     pub fn lr(&self) -> f64 {
         match *self {
@@ -197,14 +332,6 @@ impl Optimizer {
             }
         }
         self
-    }
-
-    /// The momentum that the schedule starts from: β₁ for Adam and AdamW.
-    pub fn momentum(&self) -> f64 {
-        match *self {
-            Self::Sgd { momentum, .. } | Self::Rmsprop { momentum, .. } => momentum,
-            Self::Adam { betas, .. } | Self::Adamw { betas, .. } => betas[0],
-        }
     }
 
     /// The kernel that carries it out.
@@ -316,7 +443,7 @@ mod tests {
     #[test]
     fn dampening_needs_momentum() {
         let gain = |momentum, t| {
-            let sgd = Optimizer::Sgd { lr: 0.1, momentum, dampening: 0.4, weight_decay: 0.0, nesterov: false };
+            let sgd = Optimizer::sgd(0.1).momentum(momentum).dampening(0.4);
             sgd.coefficients(t, Rate { lr: 0.1, momentum }).gain
         };
         assert_eq!((gain(0.0, 1), gain(0.0, 2), gain(0.9, 1), gain(0.9, 2)), (1.0, 1.0, 1.0, 0.6));

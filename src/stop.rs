@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Evaluation, Setup};
 use crate::error::{Error, Result};
+use crate::event::{Ended, Epoch};
 use crate::schedule::Mode;
-use crate::train::Epoch;
 
 /// What ends a run before its last epoch; nothing by default. The metric is the mean over the replicas, which end
 /// together.
@@ -54,46 +54,6 @@ pub enum Metric {
     TestAccuracy,
 }
 
-/// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// It had all its epochs.
-    Epochs,
-    /// [`Stop::patience`].
-    Patience,
-    /// [`Stop::target`].
-    Target,
-    /// [`Stop::min_lr`].
-    MinLr,
-    /// [`Stop::seconds`].
-    Seconds,
-}
-
-impl Ended {
-    /// As it stands in a run's summary.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Epochs => "epochs",
-            Self::Patience => "patience",
-            Self::Target => "target",
-            Self::MinLr => "min_lr",
-            Self::Seconds => "seconds",
-        }
-    }
-
-    /// In words, to follow "ended".
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Epochs => "after the last epoch",
-            Self::Patience => "early, since the metric has not improved (stop.patience)",
-            Self::Target => "at the target (stop.target)",
-            Self::MinLr => "since the learning rate fell below stop.min_lr",
-            Self::Seconds => "with its time (stop.seconds)",
-        }
-    }
-}
-
 impl Metric {
     /// Whether less or more is better.
     fn mode(self) -> Mode {
@@ -126,7 +86,7 @@ pub struct Watch {
 }
 
 impl Stop {
-    /// Whether a slot for the best weights is asked for.
+    /// Whether the best weights are kept.
     pub fn keeps_best(&self) -> bool {
         self.keep_best || self.restore_best
     }

@@ -1,205 +1,60 @@
-//! The training loop, and nothing else.
+//! The training loop: plans steps, hands them to the engine, evaluates, stops.
 
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
-use crate::average::{Clock, Sampler};
-use crate::data::{Order, Part};
+use crate::average::Sampler;
+use crate::data::Part;
 use crate::engine::{Engine, Evaluation, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
-use crate::model::{Init, Norm};
-use crate::schedule::{Memory, Mode, Rate, Schedule, Unit};
-use crate::stop::{Ended, Stop, Watch};
+use crate::event::{Control, Ended, Epoch, Event, Mean, Observer, Sample, Started, StepReport};
+use crate::model::Init;
+use crate::plan::Plan;
+use crate::progress::{LastGood, Progress};
+use crate::schedule::{Memory, Mode};
 
-/// What a run does with an engine, beside what the engine was built for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
-    /// Passes over the training part.
-    pub epochs: u64,
-    /// Leaves out an epoch's last batch if it is short; otherwise it is trained.
-    pub drop_last: bool,
-    /// The order of the samples.
-    pub order: Order,
-    /// How the rate moves from the optimizer's.
-    pub schedule: Schedule,
-    /// What the schedule counts; a rate that counts epochs stays the same within one.
-    pub schedule_unit: Unit,
-    /// What ends the run earlier.
-    pub stop: Stop,
-    /// Evaluates on the validation and test parts after every so many epochs, and after the last.
-    pub eval_every: u64,
-}
-
-impl Default for Plan {
-    /// Ten epochs, shuffled, at a constant rate, evaluated after each.
-    fn default() -> Self {
-        Self {
-            epochs: 10,
-            drop_last: false,
-            order: Order::Shuffle,
-            schedule: Schedule::default(),
-            schedule_unit: Unit::default(),
-            stop: Stop::default(),
-            eval_every: 1,
-        }
-    }
-}
-
-/// What one step did, measured before its update.
-#[derive(Clone, Copy, Debug)]
-pub struct StepReport<'a> {
-    /// Counted from 0.
-    pub step: u64,
-    /// Counted from 0.
-    pub epoch: u64,
-    /// Samples of the step.
-    pub rows: usize,
-    /// Learning rate and momentum of the first replica.
-    pub rate: Rate,
-    /// One entry a replica.
-    pub replicas: &'a [StepMetrics],
-}
-
-/// What one epoch did; the vectors have one entry a replica.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Epoch {
-    /// Counted from 0.
-    pub epoch: u64,
-    /// Updates made since the start of the run.
-    pub steps: u64,
-    /// The rate of the epoch's last step.
-    pub lr: f64,
-    /// Mean over the epoch's steps, each measured before its update.
-    pub train: Vec<Evaluation>,
-    /// After the epoch, where there is a validation part; of the restored weights, if any were.
-    pub validation: Option<Vec<Evaluation>>,
-    /// After the epoch, where there is a test part.
-    pub test: Option<Vec<Evaluation>>,
-    /// The same of each mean that has samples, and after the run of the best weights, where they are kept.
-    pub means: Vec<Mean>,
-    /// Whether the metric of [`Stop`] was better than in any epoch before.
-    pub is_best: bool,
-    /// Seconds for the steps, without evaluation.
-    pub seconds: f64,
-    /// Samples trained per second, all replicas together.
-    pub samples_per_second: f64,
-}
-
-/// The evaluations of a mean of the weights, one entry a replica.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Mean {
-    /// `swa`, `ema`, `snapshots` or `best`.
-    pub name: &'static str,
-    /// Where there is a validation part.
-    pub validation: Option<Vec<Evaluation>>,
-    /// Where there is a test part.
-    pub test: Option<Vec<Evaluation>>,
-}
-
-/// Plans steps, hands them to the engine, and evaluates.
-pub struct Trainer<'a> {
-    engine: &'a mut dyn Engine,
+/// The training loop around an engine, which it owns. It can be taken step by step, by any number of steps, by epochs, or to
+/// its end; each way gives the same bits.
+pub struct Trainer {
+    engine: Box<dyn Engine>,
     plan: Plan,
     sampler: Sampler,
     progress: Progress,
     ended: Option<Ended>,
     last_good: LastGood,
+    underway: Option<Underway>,
+    has_started: bool,
+    /// Whether somebody asked for the end between two steps.
+    is_asked: bool,
 }
 
-/// How far a run has come, but for what the engine holds; a checkpoint has both.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Epochs that are over.
-    pub epoch: u64,
-    /// Seconds that their steps took.
-    pub seconds: f64,
-    /// The highest learning rate so far.
-    pub peak_lr: f64,
-    /// What a plateau remembers, one a replica.
-    pub memories: Vec<Memory>,
-    /// Why the run ended, if it did and not merely for want of epochs or time.
-    pub ended: Option<Ended>,
-    /// What the metric of [`Stop`] has been.
-    pub watch: Watch,
+/// An epoch that is not over.
+struct Underway {
+    /// All its steps.
+    steps: Vec<Step>,
+    /// How many of them the engine has.
+    handed: usize,
+    /// Of the metrics that have arrived, one a replica.
+    sums: Vec<Evaluation>,
+    /// Seconds that its steps took.
+    seconds: f64,
+    /// Whether an observer has asked for the end.
+    is_asked: bool,
 }
 
-/// The weights to come back to when the loss stops being finite: copies on the device, with the step before which each
-/// was taken. A copy is good once the loss of that step has arrived and is finite.
-#[derive(Default)]
-struct LastGood {
-    good: Option<(Slot, u64)>,
-    candidate: Option<(Slot, u64)>,
-}
-
-impl<'a> Trainer<'a> {
+impl Trainer {
     /// A run that starts from the weights that the engine holds.
     ///
     /// # Errors
-    /// A plan without epochs or steps.
-    pub fn new(engine: &'a mut dyn Engine, plan: Plan) -> Result<Self> {
-        if plan.epochs == 0 || plan.eval_every == 0 {
-            let key = if plan.epochs == 0 { "train.epochs" } else { "train.eval_every" };
-            return Err(Error::config(key, "expected at least 1, found 0"));
-        }
-        // Beyond 2⁵³ a step is no longer exact in a schedule's f64.
+    /// A plan that does not fit the engine's setup.
+    pub fn new(mut engine: Box<dyn Engine>, plan: Plan) -> Result<Self> {
         let setup = engine.setup();
-        if plan.epochs.checked_mul(setup.dataset.train.len() as u64).is_none_or(|most| most > 1 << 53) {
-            return Err(Error::config(
-                "train.epochs",
-                format!("expected at most 2^53 samples in all, found {} epochs", plan.epochs),
-            ));
-        }
+        let sampler = plan.check(setup)?;
         let progress = Progress { memories: vec![Memory::default(); setup.replicas], ..Progress::default() };
-        let (sampler, last_good) = (Sampler::default(), LastGood::default());
-        let mut trainer = Self { engine, plan, sampler, progress, ended: None, last_good };
-        trainer.check_batches()?;
-        trainer.plan.stop.check(trainer.engine.setup())?;
-        trainer.plan.schedule.check(trainer.count(trainer.steps()))?;
-        let lr = |step| trainer.rate(step, &Memory::default()).lr;
-        let is_function = !trainer.plan.schedule.has_memory();
-        let clock = Clock {
-            steps: trainer.steps(),
-            per_epoch: trainer.steps_per_epoch(),
-            lr: is_function.then_some(&lr as &dyn Fn(u64) -> f64),
-        };
-        let sampler = trainer.engine.setup().average.sampler(&clock)?;
-        trainer.sampler = sampler;
-        trainer.check_metrics()?;
-        Ok(trainer)
-    }
-
-    /// Refuses a plateau that watches what the data does not have, and a lowest rate above all that there will be.
-    fn check_metrics(&self) -> Result<()> {
-        if self.plan.schedule.watches(Mode::Max) && !self.engine.setup().dataset.is_classification() {
-            let found = "expected min, since regression targets have no accuracy, found max";
-            return Err(Error::config("schedule.mode", found));
+        if plan.stop.keeps_best() && !engine.has(Slot::Best) {
+            engine.allocate(Slot::Best)?;
         }
-        // A run so long is not looked through.
-        let Some(lowest) = self.plan.stop.min_lr.filter(|_| self.steps() < 10_000_000) else { return Ok(()) };
-        let highest = (0..self.steps()).map(|step| self.rate(step, &Memory::default()).lr).fold(0.0, f64::max);
-        if highest < lowest {
-            let found =
-                format!("expected at most {highest}, the highest rate (optimizer.lr, schedule), found {lowest}");
-            return Err(Error::config("stop.min_lr", found));
-        }
-        Ok(())
-    }
-
-    /// Refuses a step of one sample under batch normalisation: it has no variance.
-    fn check_batches(&self) -> Result<()> {
-        let setup = self.engine.setup();
-        let (n, batch) = (setup.dataset.train.len(), setup.batch);
-        if setup.model.norm == Norm::Batch && n % batch == 1 && !self.plan.drop_last {
-            return Err(Error::config(
-                "train.batch",
-                format!(
-                    "expected at least 2 samples in every step under batch normalisation (model.norm), found a step of 1 \
-                     ({n} samples in batches of {batch}); train.drop_last leaves it out"
-                ),
-            ));
-        }
-        Ok(())
+        let (ended, last_good, underway) = (None, LastGood::default(), None);
+        Ok(Self { engine, plan, sampler, progress, ended, last_good, underway, has_started: false, is_asked: false })
     }
 
     /// Goes on from where a checkpoint was taken; the engine's slots must hold what they held then. A run that has ended
@@ -212,7 +67,7 @@ impl<'a> Trainer<'a> {
             let found = format!("expected {} as in the checkpoint, found {}", progress.memories.len(), self.replicas());
             return Err(Error::config("train.replicas", found));
         }
-        self.ended = progress.ended;
+        (self.ended, self.underway) = (progress.ended, None);
         self.progress = progress;
         Ok(())
     }
@@ -220,6 +75,11 @@ impl<'a> Trainer<'a> {
     /// How far the run has come.
     pub fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// What the run does.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Why the run ended, once it has.
@@ -230,7 +90,12 @@ impl<'a> Trainer<'a> {
     /// What can be evaluated beside the weights after `steps` steps: its name, and the slots whose predictions are
     /// averaged.
     pub fn means(&self, steps: u64) -> Vec<(&'static str, Vec<Slot>)> {
-        self.sampler.means(steps)
+        let sampled = self.sampler.sampled(steps);
+        let mut means = Vec::new();
+        means.extend(sampled.swa.then(|| ("swa", vec![Slot::Swa])));
+        means.extend(sampled.ema.then(|| ("ema", vec![Slot::Ema])));
+        means.extend((sampled.snapshots > 0).then(|| ("snapshots", (0..sampled.snapshots).map(Slot::Snapshot).collect())));
+        means
     }
 
     /// Draws first weights for every replica.
@@ -238,61 +103,184 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// The device is lost.
     pub fn init(&mut self, init: Init) -> Result<()> {
-        initialize(self.engine, init)
+        initialize(self.engine.as_mut(), init)
     }
 
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        let setup = self.engine.setup();
-        let (n, batch) = (setup.dataset.train.len(), setup.batch);
-        (if self.plan.drop_last { n / batch } else { n.div_ceil(batch) }) as u64
+        self.plan.steps_per_epoch(self.engine.setup())
     }
 
     /// Steps of the whole run.
-    pub fn steps(&self) -> u64 {
-        self.plan.epochs * self.steps_per_epoch()
+    pub fn total_steps(&self) -> u64 {
+        self.plan.total_steps(self.engine.setup())
     }
 
-    /// The engine, to look at the weights between epochs.
+    /// Steps taken so far.
+    pub fn steps_taken(&self) -> u64 {
+        let underway = self.underway.as_ref().map_or(0, |underway| underway.handed as u64);
+        self.progress.epoch * self.steps_per_epoch() + underway
+    }
+
+    /// The engine, to look at the weights between steps.
     pub fn engine(&mut self) -> &mut dyn Engine {
+        self.engine.as_mut()
+    }
+
+    /// The engine, when the run is no longer needed.
+    pub fn into_engine(self) -> Box<dyn Engine> {
         self.engine
     }
 
-    /// Trains one epoch, or returns `None` after the last. `on_step` sees every step, in order, though
-    /// later than the step itself.
+    /// Trains to the end of the run.
+    ///
+    /// # Errors
+    /// What [`epoch`](Self::epoch) meets.
+    pub fn run(&mut self) -> Result<()> {
+        self.run_with(&mut ())
+    }
+
+    /// The same, watched.
+    ///
+    /// # Errors
+    /// What [`epoch_with`](Self::epoch_with) meets.
+    pub fn run_with(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        while self.epoch_with(observer)?.is_some() {}
+        Ok(())
+    }
+
+    /// Trains to the end of an epoch, the one under way or the next, and evaluates; returns `None` when the run is over.
     ///
     /// # Errors
     /// [`Error::Diverged`] when a loss stops being finite, after which the engine holds the last good weights.
-    pub fn epoch(&mut self, on_step: &mut dyn FnMut(&StepReport)) -> Result<Option<Epoch>> {
+    pub fn epoch(&mut self) -> Result<Option<Epoch>> {
+        self.epoch_with(&mut ())
+    }
+
+    /// The same, watched.
+    ///
+    /// # Errors
+    /// As [`epoch`](Self::epoch), and the observer's own.
+    pub fn epoch_with(&mut self, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
+        if self.is_over() { Ok(None) } else { self.take(usize::MAX, observer) }
+    }
+
+    /// Takes one step, and evaluates if it is the last of its epoch; returns whether there was one to take.
+    ///
+    /// # Errors
+    /// What [`epoch`](Self::epoch) meets.
+    pub fn step(&mut self) -> Result<bool> {
+        Ok(self.advance(1)? == 1)
+    }
+
+    /// Takes `n` steps, or as many as are left, and returns how many; the epochs that end on the way are evaluated.
+    ///
+    /// # Errors
+    /// What [`epoch`](Self::epoch) meets.
+    pub fn advance(&mut self, n: u64) -> Result<u64> {
+        self.advance_with(n, &mut ())
+    }
+
+    /// The same, watched.
+    ///
+    /// # Errors
+    /// What [`epoch_with`](Self::epoch_with) meets.
+    pub fn advance_with(&mut self, n: u64, observer: &mut dyn Observer) -> Result<u64> {
+        let before = self.steps_taken();
+        loop {
+            let taken = self.steps_taken() - before;
+            if taken >= n || self.is_over() {
+                return Ok(taken);
+            }
+            self.take((n - taken).try_into().unwrap_or(usize::MAX), observer)?;
+        }
+    }
+
+    /// Ends the run after the next submission, as an observer's [`Control::Stop`] does.
+    pub fn stop_soon(&mut self) {
+        self.is_asked = true;
+    }
+
+    fn is_over(&mut self) -> bool {
         if self.progress.epoch >= self.plan.epochs {
             self.ended.get_or_insert(Ended::Epochs);
         }
-        if self.ended.is_some() {
-            return Ok(None);
-        }
+        self.ended.is_some()
+    }
+
+    /// Takes at most `most` steps of the epoch under way, or of the next; returns the epoch if it is over then.
+    fn take(&mut self, most: usize, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
+        let mut underway = self.begin(observer)?;
         let start = Instant::now();
-        self.begin_epoch()?;
-        let mut steps: Vec<Step> = (0..self.steps_per_epoch()).map(|i| self.step(i)).collect();
-        let mut sums = vec![Evaluation::default(); self.replicas()];
-        let mut done = 0;
-        for chunk in steps.chunks(self.engine.steps_at_once()) {
-            self.last_good.before(self.engine, chunk[0].index)?;
-            let metrics = self.engine.run(chunk)?;
-            self.account(&metrics, &steps, &mut sums, on_step)?;
-            done += chunk.len();
-            let seconds = self.progress.seconds + start.elapsed().as_secs_f64();
-            if self.plan.stop.seconds.is_some_and(|most| seconds >= most) {
+        if underway.handed == 0 {
+            self.set_order()?;
+        }
+        let end = underway.handed.saturating_add(most).min(underway.steps.len());
+        while underway.handed < end && self.ended.is_none() {
+            let chunk = underway.handed..end.min(underway.handed + self.engine.steps_at_once());
+            let steps = &underway.steps[chunk.clone()];
+            self.last_good.before(self.engine.as_mut(), steps[0].index)?;
+            let metrics = self.engine.run(steps)?;
+            underway.handed = chunk.end;
+            self.account(&metrics, &mut underway, observer)?;
+            let seconds = self.progress.seconds + underway.seconds + start.elapsed().as_secs_f64();
+            if underway.is_asked {
+                self.ended = Some(Ended::Asked);
+            } else if self.plan.stop.seconds.is_some_and(|most| seconds >= most) {
                 self.ended = Some(Ended::Seconds);
-                break;
             }
         }
-        let metrics = self.engine.finish()?;
-        self.account(&metrics, &steps, &mut sums, on_step)?;
-        steps.truncate(done);
-        let seconds = start.elapsed().as_secs_f64();
+        let metrics = self.engine.wait()?;
+        self.account(&metrics, &mut underway, observer)?;
+        if underway.is_asked {
+            self.ended = Some(Ended::Asked);
+        }
+        underway.seconds += start.elapsed().as_secs_f64();
+        if underway.handed < underway.steps.len() && self.ended.is_none() {
+            self.underway = Some(underway);
+            return Ok(None);
+        }
+        self.end_epoch(underway, observer).map(Some)
+    }
+
+    /// The epoch under way, or the next one.
+    fn begin(&mut self, observer: &mut dyn Observer) -> Result<Underway> {
+        let mut is_asked = std::mem::take(&mut self.is_asked);
+        if !self.has_started {
+            self.has_started = true;
+            let (device, steps, first_step) = (self.engine.describe(), self.total_steps(), self.steps_taken());
+            let (setup, epochs) = (self.engine.setup(), self.plan.epochs);
+            let started = Started { setup, device: &device, epochs, steps, first_step };
+            is_asked |= observer.on(&Event::Started(&started))? == Control::Stop;
+        }
+        if let Some(underway) = self.underway.take() {
+            return Ok(Underway { is_asked, ..underway });
+        }
+        let steps = (0..self.steps_per_epoch()).map(|i| self.nth_step(i)).collect();
+        let sums = vec![Evaluation::default(); self.replicas()];
+        Ok(Underway { steps, handed: 0, sums, seconds: 0.0, is_asked })
+    }
+
+    /// Draws the epoch's orders; before the first, the slow weights of lookahead begin as the fast ones.
+    fn set_order(&mut self) -> Result<()> {
+        let setup = self.engine.setup();
+        let (n, seed) = (setup.dataset.train.len(), setup.seed);
+        if self.progress.epoch == 0 && setup.average.lookahead.is_some() {
+            self.engine.copy(Slot::Live, Slot::Slow)?;
+        }
+        let order = |r| self.plan.order.permutation(n, seed.wrapping_add(r), self.progress.epoch);
+        let orders: Vec<Vec<u32>> = (0..self.replicas() as u64).map(order).collect();
+        self.engine.set_order(&orders)
+    }
+
+    /// Closes the epoch: its report, its evaluations, and whether the run goes on.
+    fn end_epoch(&mut self, underway: Underway, observer: &mut dyn Observer) -> Result<Epoch> {
+        let Underway { mut steps, handed, sums, seconds, .. } = underway;
+        let is_whole = handed == steps.len();
+        steps.truncate(handed);
         let samples = steps.iter().map(|step| step.rows as f64).sum::<f64>();
-        let last = &steps[done - 1];
-        let mut report = Epoch {
+        let last = &steps[handed - 1];
+        let mut epoch = Epoch {
             epoch: self.progress.epoch,
             steps: last.index + 1,
             lr: last.rates[0].lr,
@@ -301,37 +289,35 @@ impl<'a> Trainer<'a> {
             samples_per_second: samples * self.replicas() as f64 / seconds,
             ..Epoch::default()
         };
-        // An epoch that its time has cut short is not over: a resumed run begins it anew.
-        self.progress.epoch += u64::from(done as u64 == self.steps_per_epoch());
+        // An epoch that was cut short is not over: a resumed run begins it anew.
+        self.progress.epoch += u64::from(is_whole);
         self.progress.seconds += seconds;
         let rates = steps.iter().flat_map(|step| &step.rates);
         self.progress.peak_lr = rates.map(|rate| rate.lr).fold(self.progress.peak_lr, f64::max);
-        self.end_epoch(&mut report, &steps)?;
-        Ok(Some(report))
-    }
-
-    /// Draws the epoch's orders; before the first, the slow weights of lookahead begin as the fast ones.
-    fn begin_epoch(&mut self) -> Result<()> {
-        let setup = self.engine.setup();
-        let (n, seed) = (setup.dataset.train.len(), setup.seed);
-        if self.progress.epoch == 0 && setup.average.lookahead.is_some() {
-            self.engine.copy_weights(Slot::Live, Slot::Slow)?;
+        if let Err(error) = self.judge(&mut epoch, &steps) {
+            return Err(self.tell_end(error, observer));
         }
-        let order = |r| self.plan.order.permutation(n, seed.wrapping_add(r), self.progress.epoch);
-        let orders: Vec<Vec<u32>> = (0..self.replicas() as u64).map(order).collect();
-        self.engine.set_order(&orders)
+        if observer.on(&Event::Epoch(&epoch))? == Control::Stop && self.ended.is_none() {
+            if !self.is_evaluated() {
+                self.evaluate_live(&mut epoch, &steps)?;
+                self.evaluate_means(&mut epoch, &steps)?;
+            }
+            self.ended = Some(Ended::Asked);
+            self.end_run(&mut epoch, &steps)?;
+        }
+        if let Some(ended) = self.ended {
+            observer.on(&Event::Ended(ended))?;
+        }
+        Ok(epoch)
     }
 
     /// Evaluates, and decides whether the run goes on.
-    fn end_epoch(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
-        let last = &steps[steps.len() - 1];
-        let epoch = self.progress.epoch;
-        if epoch == self.plan.epochs {
+    fn judge(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
+        if self.progress.epoch == self.plan.epochs {
             self.ended.get_or_insert(Ended::Epochs);
         }
-        if epoch.is_multiple_of(self.plan.eval_every) || self.ended.is_some() {
-            report.validation = self.evaluate(Part::Validation, &[Slot::Live], last)?;
-            report.test = self.evaluate(Part::Test, &[Slot::Live], last)?;
+        if self.is_evaluated() {
+            self.evaluate_live(report, steps)?;
         }
         let (is_best, ended) = self.plan.stop.watch(report, &mut self.progress.watch);
         report.is_best = is_best;
@@ -339,47 +325,57 @@ impl<'a> Trainer<'a> {
             self.ended = ended;
         }
         if is_best && self.plan.stop.keeps_best() {
-            self.engine.copy_weights(Slot::Live, Slot::Best)?;
+            self.engine.copy(Slot::Live, Slot::Best)?;
         }
         self.observe(report);
-        if self.ended.is_none() && self.is_rate_too_low(last.index + 1) {
+        if self.ended.is_none() && self.is_rate_too_low(report.steps) {
             self.ended = Some(Ended::MinLr);
         }
-        self.progress.ended = self.ended.filter(|ended| !matches!(ended, Ended::Epochs | Ended::Seconds));
-        if epoch.is_multiple_of(self.plan.eval_every) || self.ended.is_some() {
+        self.progress.ended = self.ended.filter(|ended| ended.is_final());
+        if self.is_evaluated() {
             self.evaluate_means(report, steps)?;
         }
         if self.ended.is_some() {
-            self.end_run(report, last)?;
+            self.end_run(report, steps)?;
         }
         Ok(())
     }
 
+    /// Whether the epochs that are over end with an evaluation.
+    fn is_evaluated(&self) -> bool {
+        self.progress.epoch.is_multiple_of(self.plan.eval_every) || self.ended.is_some()
+    }
+
+    fn evaluate_live(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
+        report.validation = self.evaluate(Part::Validation, &[Slot::Live], steps)?;
+        report.test = self.evaluate(Part::Test, &[Slot::Live], steps)?;
+        Ok(())
+    }
+
     fn evaluate_means(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
-        let last = &steps[steps.len() - 1];
-        for (name, slots) in self.sampler.means(report.steps) {
+        for (name, slots) in self.means(report.steps) {
             if let [slot @ (Slot::Swa | Slot::Ema)] = slots[..] {
                 // A mean of running statistics is not the statistics of a mean.
                 self.engine.renew_statistics(slot, steps)?;
             }
-            let validation = self.evaluate(Part::Validation, &slots, last)?;
-            report.means.push(Mean { name, validation, test: self.evaluate(Part::Test, &slots, last)? });
+            let validation = self.evaluate(Part::Validation, &slots, steps)?;
+            report.means.push(Mean { name, validation, test: self.evaluate(Part::Test, &slots, steps)? });
         }
         Ok(())
     }
 
     /// Evaluates the best weights, where they are kept, and goes back to them, where that is asked for.
-    fn end_run(&mut self, report: &mut Epoch, last: &Step) -> Result<()> {
+    fn end_run(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
         if self.plan.stop.keeps_best() {
-            let validation = self.evaluate(Part::Validation, &[Slot::Best], last)?;
-            let test = self.evaluate(Part::Test, &[Slot::Best], last)?;
+            let validation = self.evaluate(Part::Validation, &[Slot::Best], steps)?;
+            let test = self.evaluate(Part::Test, &[Slot::Best], steps)?;
             if self.plan.stop.restore_best {
-                self.engine.copy_weights(Slot::Best, Slot::Live)?;
+                self.engine.copy(Slot::Best, Slot::Live)?;
                 (report.validation, report.test) = (validation.clone(), test.clone());
             }
             report.means.push(Mean { name: "best", validation, test });
         }
-        self.check_weights(last)
+        self.check_weights(steps)
     }
 
     fn replicas(&self) -> usize {
@@ -387,44 +383,26 @@ impl<'a> Trainer<'a> {
     }
 
     /// Step `i` of the current epoch.
-    fn step(&self, i: u64) -> Step {
+    fn nth_step(&self, i: u64) -> Step {
         let setup = self.engine.setup();
         let index = self.progress.epoch * self.steps_per_epoch() + i;
         let first = i as usize * setup.batch;
         let rows = setup.batch.min(setup.dataset.train.len() - first);
-        let rates = self.progress.memories.iter().map(|memory| self.rate(index, memory)).collect();
+        let rates = self.progress.memories.iter().map(|memory| self.plan.rate(setup, index, memory)).collect();
         Step { index, first, rows, rates, take: self.sampler.take(index) }
-    }
-
-    fn rate(&self, step: u64, memory: &Memory) -> Rate {
-        self.plan.schedule.at(self.count(step), self.count(self.steps()), self.base(), memory)
-    }
-
-    /// What the schedule counts up to `step`.
-    fn count(&self, step: u64) -> u64 {
-        match self.plan.schedule_unit {
-            Unit::Step => step,
-            Unit::Epoch => step / self.steps_per_epoch(),
-        }
-    }
-
-    /// The optimizer's own rate.
-    fn base(&self) -> Rate {
-        let optimizer = &self.engine.setup().optimizer;
-        Rate { lr: optimizer.lr(), momentum: optimizer.momentum() }
     }
 
     /// Tells a plateau the loss (or, to be maximised, the accuracy) of each replica: where there is a validation part,
     /// that of the evaluations, else the epoch's own.
     fn observe(&mut self, epoch: &Epoch) {
-        if epoch.validation.is_none() && self.engine.setup().dataset.validation.is_some() {
+        let setup = self.engine.setup();
+        if epoch.validation.is_none() && setup.dataset.validation.is_some() {
             return;
         }
-        let (now, all, base) = (self.count(epoch.steps - 1), self.count(self.steps()), self.base());
         let evaluations = epoch.validation.as_ref().unwrap_or(&epoch.train);
         for (memory, e) in self.progress.memories.iter_mut().zip(evaluations) {
             let metric = |mode| if mode == Mode::Min { e.loss } else { e.accuracy };
-            self.plan.schedule.observe(now, all, base, metric, memory);
+            self.plan.observe(setup, epoch.steps - 1, metric, memory);
         }
     }
 
@@ -433,54 +411,58 @@ impl<'a> Trainer<'a> {
         let Some(lowest) = self.plan.stop.min_lr.filter(|&lowest| self.progress.peak_lr >= lowest) else {
             return false;
         };
-        self.progress.memories.iter().all(|memory| self.rate(step, memory).lr < lowest)
+        self.progress.memories.iter().all(|memory| self.plan.rate(self.engine.setup(), step, memory).lr < lowest)
     }
 
-    /// Adds metrics to the epoch's sums, and stops at a loss that is not finite.
-    fn account(
-        &mut self,
-        metrics: &[StepMetrics],
-        steps: &[Step],
-        sums: &mut [Evaluation],
-        on_step: &mut dyn FnMut(&StepReport),
-    ) -> Result<()> {
+    /// Tells a loss that is not finite to the observer, where that is why the run ends; returns the error.
+    fn tell_end(&self, error: Error, observer: &mut dyn Observer) -> Error {
+        match self.ended {
+            Some(ended @ Ended::Diverged) => observer.on(&Event::Ended(ended)).err().unwrap_or(error),
+            _ => error,
+        }
+    }
+
+    /// Tells the observer of steps whose metrics have arrived, adds them to the epoch's sums, and stops at a loss that is
+    /// not finite.
+    fn account(&mut self, metrics: &[StepMetrics], underway: &mut Underway, observer: &mut dyn Observer) -> Result<()> {
+        let Underway { steps, sums, is_asked, .. } = underway;
         for replicas in metrics.chunks(sums.len()) {
             let step = &steps[(replicas[0].step - steps[0].index) as usize];
-            on_step(&StepReport {
-                step: step.index,
-                epoch: self.progress.epoch,
-                rows: step.rows,
-                rate: step.rates[0],
-                replicas,
-            });
+            let Step { index, rows, ref rates, take, .. } = *step;
+            let report = StepReport { step: index, epoch: self.progress.epoch, rows, rate: rates[0], replicas };
+            *is_asked |= observer.on(&Event::Step(&report))? == Control::Stop;
             if let Some(m) = replicas.iter().find(|m| !m.loss.is_finite()) {
-                return Err(self.diverged(step, m.replica, m.loss)?);
+                let error = self.diverged(step, m.replica, m.loss)?;
+                return Err(self.tell_end(error, observer));
+            }
+            if take.swa > 0.0 || take.snapshot.is_some() {
+                *is_asked |= observer.on(&Event::Averaged(&Sample { step: index, take }))? == Control::Stop;
             }
             for (sum, m) in sums.iter_mut().zip(replicas) {
-                sum.loss += m.loss * step.rows as f64;
+                sum.loss += m.loss * rows as f64;
                 sum.accuracy += m.correct as f64;
             }
-            self.last_good.finite(step.index);
+            self.last_good.finite(index);
         }
         Ok(())
     }
 
-    fn evaluate(&mut self, part: Part, slots: &[Slot], last: &Step) -> Result<Option<Vec<Evaluation>>> {
+    fn evaluate(&mut self, part: Part, slots: &[Slot], steps: &[Step]) -> Result<Option<Vec<Evaluation>>> {
         if self.engine.setup().dataset.part(part).is_none() {
             return Ok(None);
         }
         let evaluations = self.engine.evaluate(part, slots)?;
         match evaluations.iter().position(|e| !e.loss.is_finite()) {
-            Some(replica) => Err(self.diverged(last, replica, evaluations[replica].loss)?),
+            Some(replica) => Err(self.diverged(&steps[steps.len() - 1], replica, evaluations[replica].loss)?),
             None => Ok(Some(evaluations)),
         }
     }
 
     /// Stops if the last update left weights that are not finite, which no loss has shown.
-    fn check_weights(&mut self, last: &Step) -> Result<()> {
+    fn check_weights(&mut self, steps: &[Step]) -> Result<()> {
         for replica in 0..self.replicas() {
-            if self.engine.weights(Slot::Live, replica)?.iter().any(|w| !w.is_finite()) {
-                return Err(self.diverged(last, replica, f64::NAN)?);
+            if self.engine.download(Slot::Live, replica)?.iter().any(|w| !w.is_finite()) {
+                return Err(self.diverged(&steps[steps.len() - 1], replica, f64::NAN)?);
             }
         }
         Ok(())
@@ -488,8 +470,9 @@ impl<'a> Trainer<'a> {
 
     /// Goes back to the last good weights and makes the error that says so.
     fn diverged(&mut self, step: &Step, replica: usize, loss: f64) -> Result<Error> {
-        self.engine.finish()?;
-        let restored = self.last_good.restore(self.engine)?;
+        self.engine.wait()?;
+        self.ended = Some(Ended::Diverged);
+        let restored = self.last_good.restore(self.engine.as_mut())?;
         Ok(Error::Diverged { step: step.index, lr: step.rates[replica].lr, replica, loss, restored })
     }
 }
@@ -502,38 +485,7 @@ pub fn initialize(engine: &mut dyn Engine, init: Init) -> Result<()> {
     let (model, seed) = (engine.setup().model.clone(), engine.setup().seed);
     for r in 0..engine.setup().replicas {
         let weights = engine.layout().init(&model, init, seed.wrapping_add(r as u64));
-        engine.set_weights(Slot::Live, r, &weights)?;
+        engine.upload(Slot::Live, r, &weights)?;
     }
     Ok(())
-}
-
-impl LastGood {
-    /// Takes a copy before `step` is handed to the engine, unless one is still undecided.
-    fn before(&mut self, engine: &mut dyn Engine, step: u64) -> Result<()> {
-        if self.candidate.is_none() {
-            let slot =
-                if self.good.is_some_and(|(slot, _)| slot == Slot::Copy(0)) { Slot::Copy(1) } else { Slot::Copy(0) };
-            engine.copy_weights(Slot::Live, slot)?;
-            self.candidate = Some((slot, step));
-        }
-        Ok(())
-    }
-
-    /// The losses of `step` are finite.
-    fn finite(&mut self, step: u64) {
-        if self.candidate.is_some_and(|(_, taken)| taken <= step) {
-            self.good = self.candidate.take();
-        }
-    }
-
-    /// Copies the last good weights back; returns the step before which they were taken.
-    fn restore(&self, engine: &mut dyn Engine) -> Result<u64> {
-        match self.good.or(self.candidate) {
-            Some((slot, step)) => {
-                engine.copy_weights(slot, Slot::Live)?;
-                Ok(step)
-            }
-            None => Ok(0),
-        }
-    }
 }

@@ -13,7 +13,9 @@ use thalweg::explore::{LrRule, Reached, Speed, noise_scale, prepare, reach, reco
 use thalweg::gpu::adapter::{self, Gpu};
 use thalweg::gpu::limits;
 use thalweg::report::{Curve, Scale, curves};
+use thalweg::plan::Plan;
 use thalweg::run::{Config, remember_limits};
+use thalweg::train::Trainer;
 
 use super::settings::Settings;
 use super::{measuring, percent, say, table, thousands};
@@ -148,14 +150,14 @@ fn limits_table(limits: &Limits) -> String {
 
 /// Measures what the engine's device can do at most; runs of training tell their share of it from then on.
 fn measure_limits(engine: &mut dyn Engine) -> anyhow::Result<Limits> {
-    let limits = engine.limits()?;
+    let limits = engine.measure_limits()?;
     remember_limits(&engine.describe(), limits);
     Ok(limits)
 }
 
 /// Opens the engine of `setup`, with words on it.
 fn open(config: &Config, setup: Setup) -> anyhow::Result<(Box<dyn Engine>, String)> {
-    let (engine, reason) = config.engine(setup, None, measuring)?;
+    let (engine, reason) = config.engine(setup, measuring)?;
     let words = format!("{}: {reason}", engine.describe());
     Ok((engine, words))
 }
@@ -181,7 +183,7 @@ fn bench_step(args: &StepArgs) -> anyhow::Result<()> {
     say!("{}", speed_table(std::slice::from_ref(&speed), &[]));
     if args.profile {
         anyhow::ensure!(!profile.is_empty(), "--profile: expected a device with a clock, found none on {device}");
-        say!("\n{}", profile_table(&profile, &limits, engine.setup().mixed));
+        say!("\n{}", profile_table(&profile, &limits, engine.setup().is_mixed()));
     }
     Ok(())
 }
@@ -251,8 +253,7 @@ fn bench_batch(args: &BatchArgs) -> anyhow::Result<()> {
     if !args.json {
         say!("device  {device}\n\n{}\n", limits_table(&limits));
     }
-    let noise = if args.noise_scale { Some(noise_scales(&config, engine.as_mut())?) } else { None };
-    drop(engine);
+    let noise = if args.noise_scale { Some(noise_scales(&config, engine)?) } else { None };
 
     let (mut speeds, mut reached) = (Vec::new(), Vec::new());
     for setup in setups {
@@ -261,8 +262,8 @@ fn bench_batch(args: &BatchArgs) -> anyhow::Result<()> {
         if let Some(target) = args.to {
             let optimizer = setup.optimizer.with_lr(setup.optimizer.lr() * rule.factor(setup.batch, base));
             drop(engine);
-            let (mut engine, _) = open(&config, Setup { optimizer, ..setup })?;
-            reached.push(reach(engine.as_mut(), config.model.init, target, config.plan())?);
+            let (engine, _) = open(&config, Setup { optimizer, ..setup })?;
+            reached.push(reach(engine, config.model.init, target, config.plan())?);
         }
         if !args.json {
             // Line by line, since each takes a while.
@@ -297,14 +298,14 @@ fn bench_batch(args: &BatchArgs) -> anyhow::Result<()> {
 }
 
 /// The gradient noise scale of the first weights, and after an epoch.
-fn noise_scales(config: &Config, engine: &mut dyn Engine) -> anyhow::Result<[Option<f64>; 2]> {
+fn noise_scales(config: &Config, engine: Box<dyn Engine>) -> anyhow::Result<[Option<f64>; 2]> {
     let large = engine.setup().batch;
     let small = (large / 8).max(1);
     let mut scales = [None, None];
-    let mut trainer = thalweg::train::Trainer::new(engine, thalweg::train::Plan { epochs: 1, ..config.plan() })?;
+    let mut trainer = Trainer::new(engine, Plan { epochs: 1, ..config.plan() })?;
     trainer.init(config.model.init)?;
     scales[0] = noise_scale(trainer.engine(), small, large, NOISE_PAIRS)?;
-    trainer.epoch(&mut |_| {})?;
+    trainer.epoch()?;
     scales[1] = noise_scale(trainer.engine(), small, large, NOISE_PAIRS)?;
     Ok(scales)
 }

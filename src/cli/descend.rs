@@ -158,8 +158,8 @@ impl Args {
     fn title(&self, optimizer: &Optimizer, schedule: &Schedule) -> anyhow::Result<String> {
         let name = |value: serde_json::Value| value["name"].as_str().unwrap_or_default().replace('_', " ");
         let mut parts = vec![name(serde_json::to_value(optimizer)?), format!("lr {}", optimizer.lr())];
-        if matches!(optimizer.rule(), Rule::Sgd { .. } | Rule::Rmsprop { .. }) && optimizer.momentum() > 0.0 {
-            parts.push(format!("momentum {}", optimizer.momentum()));
+        if matches!(optimizer.rule(), Rule::Sgd { .. } | Rule::Rmsprop { .. }) && optimizer.rate().momentum > 0.0 {
+            parts.push(format!("momentum {}", optimizer.rate().momentum));
         }
         if *schedule != Schedule::default() {
             parts.push(name(serde_json::to_value(schedule)?));

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use thalweg::data::Part;
-use thalweg::device::{Device, Precision};
-use thalweg::engine::Slot;
+use thalweg::device::Device;
+use thalweg::engine::{Precision, Slot};
+use thalweg::export::safetensors;
 use thalweg::run::{self, Config, weight_file};
 use toml::Value;
 
-use super::settings::read_table;
 use super::{EVALUATION_HEADER, evaluation_row, measuring, say, table};
 
 #[derive(clap::Args)]
@@ -29,7 +29,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let file = read_table(&args.run.join("config.toml"))?;
+    let file = run::read_config(&args.run)?;
     let flags = [("data.source", &args.data), ("train.device", &args.device)];
     let flags =
         flags.iter().filter_map(|(key, v)| Some((key.to_string(), Value::String(v.as_ref()?.clone())))).collect();
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let setup = config.setup(dataset)?;
     let is_classification = setup.dataset.is_classification();
-    let (mut engine, reason) = config.engine(setup, None, measuring)?;
+    let (mut engine, reason) = config.engine(setup, measuring)?;
     let replicas = config.train.replicas;
     // What the run's averages left: those slots whose files are there.
     let kept: Vec<Slot> = engine
@@ -69,8 +69,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for slot in &kept {
         for r in 0..replicas {
             let path = weight_file(&args.run, *slot, r, replicas);
-            let weights = thalweg::weights::read(&path, engine.layout(), config.train.precision)?;
-            engine.set_weights(*slot, r, &weights)?;
+            let weights = safetensors::read(&path, engine.layout(), config.train.precision)?;
+            engine.upload(*slot, r, &weights)?;
         }
     }
     anyhow::ensure!(kept.contains(&Slot::Live), "{}: expected weights, found none", args.run.display());

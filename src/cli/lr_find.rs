@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use serde_json::json;
 use thalweg::average::Average;
 use thalweg::engine::{Setup, Slot};
-use thalweg::explore::{Probe, Range, lr_find};
+use thalweg::explore::{Range, RatePoint, lr_find};
+use thalweg::export::safetensors;
 use thalweg::report::{Curve, Scale, curves};
 use thalweg::train::initialize;
 
@@ -36,20 +37,20 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.settings.resolve()?;
-    // No average is needed, and no slot for the best weights.
-    let setup = Setup { average: Average::default(), keep_best: false, ..config.setup(config.dataset()?)? };
-    let (mut engine, reason) = config.engine(setup, None, measuring)?;
+    // No average is needed.
+    let setup = Setup { average: Average::default(), ..config.setup(config.dataset()?)? };
+    let (mut engine, reason) = config.engine(setup, measuring)?;
     let engine = engine.as_mut();
     match &config.model.init_from {
         Some(path) => {
-            let weights = thalweg::weights::read(path, engine.layout(), config.train.precision)?;
-            engine.set_weights(Slot::Live, 0, &weights)?;
+            let weights = safetensors::read(path, engine.layout(), config.train.precision)?;
+            engine.upload(Slot::Live, 0, &weights)?;
         }
         None => initialize(engine, config.model.init)?,
     }
     let test = lr_find(engine, Range { from: args.from, to: args.to, steps: args.steps, order: config.train.order })?;
 
-    let curve = |name: &str, value: fn(&Probe) -> f64| Curve {
+    let curve = |name: &str, value: fn(&RatePoint) -> f64| Curve {
         name: name.into(),
         points: test.points.iter().map(|p| (p.lr, value(p))).collect(),
     };

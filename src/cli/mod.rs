@@ -6,6 +6,7 @@ mod descend;
 mod devices;
 mod eval;
 mod lr_find;
+mod progress;
 mod schedule;
 mod settings;
 mod train;
@@ -159,6 +160,13 @@ fn chart(points: &[(f32, f32)], range: std::ops::RangeInclusive<f32>) -> String 
     chart.axis();
     chart.figures();
     chart.to_string()
+}
+
+/// `1,234 samples/s, 61 % of limit`; the share where the device has been measured.
+fn speed(pace: run::Pace, samples_per_second: f64) -> String {
+    let share = pace.of_limit(samples_per_second);
+    let share = share.map_or(String::new(), |share| format!(", {} of limit", percent(share)));
+    format!("{} samples/s{share}", thousands(samples_per_second as u64))
 }
 
 /// `61 %`.

@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     );
     let metrics = args.metrics.as_deref().map(read_numbers).transpose()?;
 
-    let base = Rate { lr: config.optimizer.lr(), momentum: config.optimizer.momentum() };
+    let base = config.optimizer.rate();
     let mut memory = Memory::default();
     let mut rates = Vec::new();
     for step in 0..args.steps {

@@ -1,9 +1,9 @@
 //! The flags that make a configuration; each stands for one key of the file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
-use thalweg::run::{Config, Setting, setting};
+use thalweg::run::{Config, Setting, read_table, setting};
 use toml::{Table, Value};
 
 /// A configuration file and what overrides it.
@@ -279,12 +279,6 @@ impl Settings {
         }
         Ok(flags.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
     }
-}
-
-/// The tables of a configuration file.
-pub fn read_table(path: &Path) -> anyhow::Result<Table> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    text.parse().with_context(|| path.display().to_string())
 }
 
 /// The values of a list with commas, or nothing if one of them is none.

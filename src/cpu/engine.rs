@@ -7,8 +7,10 @@ use super::crew::Crew;
 use super::panels;
 use super::product;
 use super::replica::{Replica, Shared};
-use crate::data::{Part, Samples};
-use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, Setup, Slot, Step, StepMetrics, Timed};
+use crate::data::{Features, Part, Samples};
+use crate::engine::{
+    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Limits, Precision, Setup, Slot, Step, StepMetrics, Timed,
+};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::model::{Layout, Norm};
@@ -29,13 +31,16 @@ impl<T: Real> CpuEngine<T> {
     /// An engine whose weights are all 0.
     ///
     /// # Errors
-    /// A setup whose loss, model and data set do not go together.
-    pub fn new(setup: Setup) -> Result<Self> {
+    /// A setup whose loss, model and data set do not go together, or in mixed precision; too little memory.
+    #[allow(clippy::new_ret_no_self, reason = "nobody gets an engine that is not checked")]
+    pub fn new(setup: Setup) -> Result<Checked<Self>> {
         setup.check(T::LARGEST)?;
-        if setup.mixed {
+        if setup.is_mixed() {
             let found = "mixed needs a GPU: expected one, or --device gpu for a software adapter, found the CPU engine";
             return Err(Error::config("train.precision", found));
         }
+        let precision = if size_of::<T>() == size_of::<f64>() { Precision::F64 } else { Precision::F32 };
+        let setup = Setup { precision, ..setup };
         let layout = Layout::new(&setup.model);
         let replicas = (0..setup.replicas).map(|r| Replica::new(&setup, &layout, r)).collect::<Result<_>>()?;
         let targets = [Part::Train, Part::Validation, Part::Test].map(|part| match setup.dataset.part(part) {
@@ -45,7 +50,7 @@ impl<T: Real> CpuEngine<T> {
             _ => Vec::new(),
         });
         let quantiles = setup.augment.quantiles().into_iter().map(T::of).collect();
-        Ok(Self { setup, layout, replicas, targets, quantiles })
+        Ok(Checked::new(Self { setup, layout, replicas, targets, quantiles }))
     }
 
     /// Applies `f`, with passes of at most so many rows, to every replica, side by side where there are several.
@@ -55,7 +60,7 @@ impl<T: Real> CpuEngine<T> {
         rows: usize,
         f: impl Fn(&mut Replica<T>, &Shared<T>, &Samples, usize) -> R + Sync,
     ) -> Result<Vec<R>> {
-        let samples = self.setup.dataset.part(part).ok_or_else(|| no_part(&self.setup, part))?;
+        let samples = self.setup.dataset.part(part).ok_or_else(|| self.setup.dataset.missing(part))?;
         let shared = Shared {
             setup: &self.setup,
             layout: &self.layout,
@@ -80,16 +85,7 @@ fn flat<T: Real>(layout: &Layout, mut vector: Vec<T>) -> Vec<f64> {
     vector.into_iter().map(T::to_f64).collect()
 }
 
-/// The data set has no such part.
-pub(crate) fn no_part(setup: &Setup, part: Part) -> Error {
-    Error::data(&setup.dataset.name, format!("expected a {part:?} part to evaluate, found none").to_lowercase())
-}
-
 impl<T: Real> Engine for CpuEngine<T> {
-    fn describe(&self) -> String {
-        super::limits::describe::<T>()
-    }
-
     fn setup(&self) -> &Setup {
         &self.setup
     }
@@ -98,27 +94,61 @@ impl<T: Real> Engine for CpuEngine<T> {
         &self.layout
     }
 
-    fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()> {
-        let mut weights: Vec<T> = weights.iter().map(|&w| T::of(w)).collect();
-        self.layout.layers.iter().for_each(|layer| panels::cut(layer, &mut weights));
-        *self.replicas[replica].slot(slot)? = weights;
-        Ok(())
+    fn has(&self, slot: Slot) -> bool {
+        self.replicas[0].has(slot)
     }
 
-    fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
-        let weights = self.replicas[replica].slot(slot)?.clone();
-        Ok(flat(&self.layout, weights))
-    }
-
-    fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()> {
-        if from != to {
-            for replica in &mut self.replicas {
-                let values = std::mem::take(replica.slot(from)?);
-                replica.slot(to)?.clone_from(&values);
-                *replica.slot(from)? = values;
-            }
+    fn allocate(&mut self, slot: Slot) -> Result<()> {
+        let replicas = self.replicas.len();
+        let result = self.replicas.iter_mut().try_for_each(|replica| replica.allocate(slot, replicas));
+        if result.is_err() {
+            self.free(slot)?;
         }
+        result
+    }
+
+    fn free(&mut self, slot: Slot) -> Result<()> {
+        self.replicas.iter_mut().for_each(|replica| replica.free(slot));
         Ok(())
+    }
+
+    fn upload(&mut self, slot: Slot, replica: usize, values: &[f64]) -> Result<()> {
+        let mut values: Vec<T> = values.iter().map(|&value| T::of(value)).collect();
+        self.layout.layers.iter().for_each(|layer| panels::cut(layer, &mut values));
+        *self.replicas[replica].slot(slot)? = values;
+        Ok(())
+    }
+
+    fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
+        let values = self.replicas[replica].slot(slot)?.clone();
+        Ok(flat(&self.layout, values))
+    }
+
+    fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
+        self.replicas.iter_mut().try_for_each(|replica| replica.both(from, to, |from, to| {
+            to.clear();
+            to.extend_from_slice(from);
+        }))
+    }
+
+    fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
+        let mut each = self.replicas.iter_mut().zip(alpha);
+        each.try_for_each(|(replica, &alpha)| replica.both(x, y, |x, y| super::axpy(T::of(alpha), x, y)))
+    }
+
+    fn scale(&mut self, alpha: &[f64], x: Slot) -> Result<()> {
+        let mut each = self.replicas.iter_mut().zip(alpha);
+        each.try_for_each(|(replica, &alpha)| Ok(super::scale(T::of(alpha), replica.slot(x)?)))
+    }
+
+    fn dot(&mut self, x: Slot, y: Slot) -> Result<Vec<f64>> {
+        let dot = |replica: &mut Replica<T>| {
+            if x == y {
+                return replica.slot(x).map(|x| super::dot(x, x));
+            }
+            replica.both(x, y, |x, y| super::dot(x, y))
+        };
+        self.replicas.iter_mut().map(dot).collect()
     }
 
     fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()> {
@@ -140,22 +170,37 @@ impl<T: Real> Engine for CpuEngine<T> {
         Ok((0..steps.len()).flat_map(|step| metrics.iter().map(move |of_replica| of_replica[step])).collect())
     }
 
-    fn finish(&mut self) -> Result<Vec<StepMetrics>> {
+    fn wait(&mut self) -> Result<Vec<StepMetrics>> {
         Ok(Vec::new())
     }
 
-    fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
-        self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, _| {
-            let (loss, _) = replica.gradient(shared, step, Aim::Gradient, None);
-            (loss, flat(shared.layout, replica.grads().to_vec()))
+    fn gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
+        self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, r| {
+            let (loss, correct) = replica.gradient(shared, step, Aim::Gradient(of), None);
+            StepMetrics { step: step.index, replica: r, loss, correct, ..StepMetrics::default() }
         })
+    }
+
+    fn update(&mut self, step: &Step) -> Result<()> {
+        let optimizer = self.setup.optimizer;
+        self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, r| {
+            let constants = optimizer.coefficients(step.index + 1, step.rates[r]).into();
+            replica.use_gradient(shared, step, &constants);
+        })?;
+        Ok(())
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
         let evaluations = self.each(part, self.setup.room(), |replica, shared, samples, _| {
-            replica.evaluate(shared, samples, shared.targets, slots)
+            replica.evaluate(shared, samples, slots)
         })?;
         evaluations.into_iter().collect()
+    }
+
+    fn predict(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>> {
+        let predictions = self
+            .each(Part::Train, self.setup.room(), |replica, shared, _, _| replica.predict(shared, inputs, slots))?;
+        predictions.into_iter().collect()
     }
 
     fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()> {
@@ -167,6 +212,12 @@ impl<T: Real> Engine for CpuEngine<T> {
             .into_iter()
             .collect()
     }
+}
+
+impl<T: Real> Diagnose for CpuEngine<T> {
+    fn describe(&self) -> String {
+        super::limits::describe::<T>()
+    }
 
     fn memory(&self) -> Vec<Allocation> {
         let all = |(name, bytes)| Allocation { name, bytes: (bytes * self.replicas.len()) as u64 };
@@ -177,7 +228,7 @@ impl<T: Real> Engine for CpuEngine<T> {
         size_of::<T>()
     }
 
-    fn limits(&mut self) -> Result<Limits> {
+    fn measure_limits(&mut self) -> Result<Limits> {
         Ok(super::limits::limits::<T>())
     }
 

@@ -3,7 +3,7 @@
 use super::{Real, Training};
 use crate::data::{Augment, Dataset, Features};
 use crate::model::stride;
-use crate::noise::{self, Key};
+use crate::number::hash::{self, Key};
 
 /// `x[row] = raw[order[row]] · scale + shift`: the normalised features of the samples that `order` names, `(rows,
 /// stride(width))`, changed by `augment` in training; the padding becomes 0.
@@ -27,8 +27,8 @@ pub fn gather<T: Real>(
         let position = training.first + row as u32;
         change(dataset, augment, training.key, position, x);
         if !quantiles.is_empty() {
-            let [share, partner, ..] = training.key.draw(position, noise::MIXUP, 0);
-            let (share, partner) = (quantile(quantiles, share), noise::below(partner, rows));
+            let [share, partner, ..] = training.key.draw(position, hash::MIXUP, 0);
+            let (share, partner) = (quantile(quantiles, share), hash::below(partner, rows));
             other.resize(width, T::default());
             dataset.read_row(features, order[partner as usize] as usize, &mut other);
             change(dataset, augment, training.key, training.first + partner, &mut other);
@@ -47,11 +47,11 @@ pub fn gather<T: Real>(
 fn change<T: Real>(dataset: &Dataset, augment: &Augment, key: Key, position: u32, x: &mut [T]) {
     let [_, height, width] = dataset.shape;
     let pad = augment.pad;
-    let [down, right, mirror, _] = key.draw(position, noise::CROP, 0);
+    let [down, right, mirror, _] = key.draw(position, hash::CROP, 0);
     let is_mirrored = augment.flip && mirror >> 31 == 1;
     if pad > 0 || is_mirrored {
         let span = 2 * pad as u32 + 1;
-        let (down, right) = (noise::below(down, span) as usize, noise::below(right, span) as usize);
+        let (down, right) = (hash::below(down, span) as usize, hash::below(right, span) as usize);
         let whole = x.to_vec();
         for (c, channel) in x.chunks_exact_mut(height * width).enumerate() {
             let black = T::of(dataset.normalization.shift[c]);
@@ -67,9 +67,9 @@ fn change<T: Real>(dataset: &Dataset, augment: &Augment, key: Key, position: u32
         }
     }
     if augment.cutout > 0 {
-        let [centre_y, centre_x, ..] = key.draw(position, noise::CUTOUT, 0);
+        let [centre_y, centre_x, ..] = key.draw(position, hash::CUTOUT, 0);
         let range = |centre: u32, size: usize| {
-            let centre = noise::below(centre, size as u32) as usize;
+            let centre = hash::below(centre, size as u32) as usize;
             let half = augment.cutout / 2;
             centre.saturating_sub(half)..(centre + augment.cutout - half).min(size)
         };
@@ -84,7 +84,7 @@ fn change<T: Real>(dataset: &Dataset, augment: &Augment, key: Key, position: u32
 
 /// The quantile function between its table's points.
 fn quantile<T: Real>(quantiles: &[T], hash: u32) -> T {
-    let at = noise::uniform(hash) * (quantiles.len() - 1) as f64;
+    let at = hash::uniform(hash) * (quantiles.len() - 1) as f64;
     let i = at as usize;
     quantiles[i] + T::of(at - i as f64) * (quantiles[i + 1] - quantiles[i])
 }
@@ -92,10 +92,10 @@ fn quantile<T: Real>(quantiles: &[T], hash: u32) -> T {
 /// Adds normal deviates (Box and Muller, 1958), two pairs to four hashes.
 fn add_noise<T: Real>(deviation: T, key: Key, position: u32, x: &mut [T]) {
     for (column, x) in x.chunks_mut(4).enumerate() {
-        let h = key.draw(position, noise::NOISE, column as u32);
+        let h = key.draw(position, hash::NOISE, column as u32);
         for (pair, x) in x.chunks_mut(2).enumerate() {
-            let radius = (T::of(-2.0) * T::of(1.0 - noise::uniform(h[2 * pair])).ln()).sqrt();
-            let angle = std::f64::consts::TAU * noise::uniform(h[2 * pair + 1]) - std::f64::consts::PI;
+            let radius = (T::of(-2.0) * T::of(1.0 - hash::uniform(h[2 * pair])).ln()).sqrt();
+            let angle = std::f64::consts::TAU * hash::uniform(h[2 * pair + 1]) - std::f64::consts::PI;
             for (x, part) in x.iter_mut().zip([libm::cos(angle), libm::sin(angle)]) {
                 *x += deviation * radius * T::of(part);
             }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::real::Real;
+use crate::number::Real;
 use crate::engine::Limits;
 
 /// Multiply-adds that do not wait for one another: at least as many as any core has under way, and as registers hold.

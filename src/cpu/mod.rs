@@ -7,9 +7,11 @@
 mod activate;
 mod adam;
 mod average;
+mod axpy;
 mod batch_norm;
 mod batch_norm_dx;
 mod crew;
+mod dot;
 mod dots;
 mod engine;
 mod ensemble;
@@ -30,9 +32,9 @@ mod norm_dw;
 mod panels;
 mod parts;
 mod product;
-mod real;
 mod replica;
 mod rmsprop;
+mod scale;
 mod sgd;
 mod softmax_cross_entropy;
 mod tiles;
@@ -40,10 +42,11 @@ mod tiles;
 pub use activate::activate;
 pub use adam::adam;
 pub use average::average;
+pub use axpy::axpy;
 pub use batch_norm::batch_norm;
 pub use batch_norm_dx::batch_norm_dx;
 pub use engine::CpuEngine;
-pub(crate) use engine::no_part;
+pub use dot::dot;
 pub use ensemble::ensemble;
 pub use gather::gather;
 pub use grad_norm::grad_norm;
@@ -59,14 +62,14 @@ pub use loss_scale::{STEPS, Scaling, loss_scale};
 pub use metrics::metrics;
 pub use mse::mse;
 pub use norm_dw::norm_dw;
-pub use real::Real;
-pub(crate) use real::wide;
 pub use rmsprop::rmsprop;
+pub use scale::scale;
 pub use sgd::sgd;
 pub use softmax_cross_entropy::softmax_cross_entropy;
 
 use crate::activation::Activation;
-use crate::noise::{self, Key};
+use crate::number::hash::{self, Key};
+use crate::number::{Real, wide};
 use crate::optimizer::{Coefficients, Rule};
 
 /// What a training step's forward pass has and an evaluation's has not.
@@ -78,6 +81,8 @@ pub struct Training {
     pub first: u32,
     /// How much of batch normalisation's running statistics the step replaces.
     pub statistics: f64,
+    /// Whether samples are changed and outputs dropped at random.
+    pub is_drawn: bool,
 }
 
 /// What becomes of a layer's `z`, or of the normalised `n`, on the way to its output.
@@ -117,7 +122,7 @@ impl Dropout {
 
     /// Whether the outputs of vec4 `column` are kept in `row` of the pass.
     pub fn keeps(&self, row: usize, column: usize) -> [bool; 4] {
-        let hashes = self.key.draw(self.first + row as u32, noise::DROPOUT + self.layer, column as u32);
+        let hashes = self.key.draw(self.first + row as u32, hash::DROPOUT + self.layer, column as u32);
         hashes.map(|hash| hash >= Self::threshold(self.rate))
     }
 }

@@ -353,7 +353,7 @@ mod tests {
     use super::*;
     use crate::activation::Activation;
     use crate::cpu::panels;
-    use crate::rng::{Purpose, Stream};
+    use crate::number::{Purpose, Stream};
 
     fn random<T: Real>(seed: u64, n: usize) -> Vec<T> {
         let mut stream = Stream::new(seed, Purpose::Verify, 0);

@@ -6,12 +6,12 @@ use super::crew::Crew;
 use super::product::{self, UPDATE_COST, Vectors, take};
 use super::{Constants, Dropout, Finish, Real, Training};
 use crate::activation::Activation;
-use crate::data::{Augment, Samples};
+use crate::data::{Augment, Features, Samples};
 use crate::engine::{Aim, Evaluation, Setup, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::model::{Layout, Norm, stride};
-use crate::noise::Key;
+use crate::number::hash::Key;
 use crate::optimizer::Rule;
 
 /// What every replica reads and none writes.
@@ -46,7 +46,7 @@ pub(super) struct Replica<T> {
     grads: Vec<T>,
     state: Vec<Vec<T>>,
     copies: [Vec<T>; Slot::COPIES],
-    /// Averages, snapshots and the best weights: those that are asked for.
+    /// Averages and snapshots that are asked for, and vectors that were allocated.
     kept: Vec<(Slot, Vec<T>)>,
     pub order: Vec<u32>,
     // One pass, (room, stride(width)) a layer: a[0] is x; layer l makes of a[l], by way of xhat[l] where there is a
@@ -81,20 +81,26 @@ impl<T: Real> Replica<T> {
         let if_normed = |l: usize, size: usize| if model.norm_after(l) == Norm::None { 0 } else { size };
         let mut a = vec![zeros(room * stride(model.inputs()), setup.replicas)?];
         a.extend(layers(&|l| room * outputs(l))?);
+        let trains = !setup.evaluation_only;
+        let if_trained = |size: usize| if trains { size } else { 0 };
+        // An evaluation reads no slopes, so that one vector takes those of all layers.
+        let widest = (0..model.layers()).map(outputs).max().unwrap_or_default();
+        let slope = if trains { layers(&|l| room * outputs(l))? } else { vec![zeros(room * widest, setup.replicas)?] };
         Ok(Self {
-            seed: setup.noise_seed(replica),
+            seed: setup.device_seed(replica),
             params: vector()?,
-            grads: vector()?,
-            state: (0..setup.optimizer.state_vectors()).map(|_| vector()).collect::<Result<_>>()?,
+            grads: zeros(if_trained(layout.len), setup.replicas)?,
+            state: (0..if_trained(setup.optimizer.state_vectors())).map(|_| vector()).collect::<Result<_>>()?,
             copies: std::array::from_fn(|_| Vec::new()),
             kept: setup.kept().into_iter().map(|slot| Ok((slot, vector()?))).collect::<Result<_>>()?,
             order: Vec::new(),
             a,
-            slope: layers(&|l| room * outputs(l))?,
+            slope,
             xhat: layers(&|l| if_normed(l, room * outputs(l)))?,
             inverse: layers(&|l| if_normed(l, room.max(outputs(l))))?,
-            dz: layers(&|l| room * outputs(l))?,
-            da: layers(&|l| if model.keeps_da(l) { room * stride(model.widths[l]) } else { 0 })?,
+            // The last one is that of the loss.
+            dz: layers(&|l| if trains || !model.is_hidden(l) { room * outputs(l) } else { 0 })?,
+            da: layers(&|l| if_trained(if model.keeps_da(l) { room * stride(model.widths[l]) } else { 0 }))?,
             mix: if setup.augment.mixup > 0.0 { vec![(0, T::default()); room] } else { Vec::new() },
             row_loss: vec![T::default(); room],
             row_correct: vec![false; room],
@@ -104,8 +110,11 @@ impl<T: Real> Replica<T> {
 
     /// Names and bytes of its vectors, both copies included, which come with the first step.
     pub fn memory(&self) -> Vec<(String, usize)> {
-        let mut memory = vec![("params".to_string(), self.params.len()), ("grads".into(), self.grads.len())];
-        memory.extend((0..Slot::COPIES).map(|i| (Slot::Copy(i).name(), self.params.len())));
+        let mut memory = vec![("params".to_string(), self.params.len())];
+        if !self.grads.is_empty() {
+            memory.push(("grads".into(), self.grads.len()));
+            memory.extend((0..Slot::COPIES).map(|i| (Slot::Copy(i).name(), self.params.len())));
+        }
         memory.extend(self.kept.iter().map(|(slot, v)| (slot.name(), v.len())));
         let layers = [
             ("state", &self.state),
@@ -123,13 +132,38 @@ impl<T: Real> Replica<T> {
         memory.into_iter().map(|(name, values)| (name, values * size_of::<T>())).collect()
     }
 
+    /// Whether there is such a vector.
+    pub fn has(&self, slot: Slot) -> bool {
+        match slot {
+            Slot::Live => true,
+            Slot::Gradient => !self.grads.is_empty(),
+            Slot::Copy(i) => i < Slot::COPIES,
+            Slot::State(i) => i < self.state.len(),
+            _ => self.kept.iter().any(|(kept, _)| *kept == slot),
+        }
+    }
+
+    /// Makes a vector of zeros.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn allocate(&mut self, slot: Slot, replicas: usize) -> Result<()> {
+        self.kept.push((slot, zeros(self.params.len(), replicas)?));
+        Ok(())
+    }
+
+    pub fn free(&mut self, slot: Slot) {
+        self.kept.retain(|(kept, _)| *kept != slot);
+    }
+
     /// The vector in `slot`; a copy never written is that of the live weights.
     ///
     /// # Errors
-    /// One that is not asked for.
+    /// No such slot.
     pub fn slot(&mut self, slot: Slot) -> Result<&mut Vec<T>> {
         match slot {
             Slot::Live => Ok(&mut self.params),
+            Slot::Gradient => Ok(&mut self.grads),
             Slot::State(i) => self.state.get_mut(i).ok_or_else(|| slot.missing()),
             Slot::Copy(i) => {
                 if self.copies[i].is_empty() {
@@ -141,6 +175,17 @@ impl<T: Real> Replica<T> {
         }
     }
 
+    /// Does `work` to the vectors in two slots.
+    ///
+    /// # Errors
+    /// No such slot.
+    pub fn both<R>(&mut self, x: Slot, y: Slot, work: impl FnOnce(&[T], &mut Vec<T>) -> R) -> Result<R> {
+        let values = std::mem::take(self.slot(x)?);
+        let result = self.slot(y).map(|y| work(&values, y));
+        *self.slot(x)? = values;
+        result
+    }
+
     /// One update.
     pub fn step(&mut self, shared: &Shared<T>, step: &Step, replica: usize) -> StepMetrics {
         let optimizer = &shared.setup.optimizer;
@@ -149,16 +194,23 @@ impl<T: Real> Replica<T> {
         let is_fused = shared.setup.clip_norm.is_none() && step.rows <= shared.setup.most_in_pass();
         let fused = is_fused.then_some((optimizer.rule(), &constants));
         let (loss, correct) = self.gradient(shared, step, Aim::Update, fused);
-        let mut scale = T::of(1.0);
-        let mut grad_norm = None;
-        if let Some(max_norm) = shared.setup.clip_norm {
-            let (norm, clip) = super::grad_norm(&self.grads[..shared.layout.trained], max_norm);
-            scale = clip;
-            grad_norm = Some(norm.to_f64());
-        }
-        self.update(shared, &constants, scale, if is_fused { shared.layout.weights } else { 0 });
-        self.average(shared, step);
+        let grad_norm = if is_fused {
+            self.update(shared, &constants, T::of(1.0), shared.layout.weights);
+            self.average(shared, step);
+            None
+        } else {
+            self.use_gradient(shared, step, &constants)
+        };
         StepMetrics { step: step.index, replica, loss, correct, grad_norm, loss_scale: None }
+    }
+
+    /// What a step does once the gradient is there: clips it, updates, averages; returns the gradient's norm where it is
+    /// clipped.
+    pub fn use_gradient(&mut self, shared: &Shared<T>, step: &Step, constants: &Constants<T>) -> Option<f64> {
+        let clipped = shared.setup.clip_norm.map(|max| super::grad_norm(&self.grads[..shared.layout.trained], max));
+        self.update(shared, constants, clipped.map_or(T::of(1.0), |(_, clip)| clip), 0);
+        self.average(shared, step);
+        clipped.map(|(norm, _)| norm.to_f64())
     }
 
     /// Leaves the gradient of the step's mean loss in `grads`, or with `fused` has updated the weights; returns that loss
@@ -176,8 +228,8 @@ impl<T: Real> Replica<T> {
         for (i, pass) in step.passes(shared.setup.most_in_pass()).enumerate() {
             let training = self.training(step, pass.start, aim);
             let order = &order[pass];
-            self.forward(shared, samples, order, Some(&training));
-            let mix = (!shared.quantiles.is_empty()).then_some(&self.mix[..]);
+            self.forward(shared, &samples.features, order, Some(&training));
+            let mix = (aim.is_drawn() && !shared.quantiles.is_empty()).then_some(&self.mix[..]);
             let rows = order.len() * stride(shared.setup.model.outputs());
             let last = self.dz.len() - 1;
             let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
@@ -192,56 +244,81 @@ impl<T: Real> Replica<T> {
 
     fn training(&self, step: &Step, first: usize, aim: Aim) -> Training {
         let key = Key { seed: self.seed, step: step.index as u32 };
-        Training { key, first: first as u32, statistics: aim.statistics() }
-    }
-
-    pub fn grads(&self) -> &[T] {
-        &self.grads
+        Training { key, first: first as u32, statistics: aim.statistics(), is_drawn: aim.is_drawn() }
     }
 
     /// Mean loss and accuracy over `samples`, of the mean prediction of the weights in `slots`.
     ///
     /// # Errors
     /// A slot that is not asked for.
-    pub fn evaluate(
+    pub fn evaluate(&mut self, shared: &Shared<T>, samples: &Samples, slots: &[Slot]) -> Result<Evaluation> {
+        let mut sums = (0.0, 0);
+        self.predictions(shared, &samples.features, samples.len(), slots, |replica, order| {
+            let rows = order.len() * stride(shared.setup.model.outputs());
+            let last = replica.dz.len() - 1;
+            let (z, dz) = (&replica.a[last + 1][..rows], &mut replica.dz[last][..rows]);
+            let into = (&mut replica.row_loss[..], &mut replica.row_correct[..]);
+            loss(shared, samples, shared.targets, order, None, 1, z, dz, into);
+            super::metrics(&replica.row_loss[..order.len()], &replica.row_correct[..order.len()], &mut sums);
+        })?;
+        let n = samples.len() as f64;
+        Ok(Evaluation { loss: sums.0 / n, accuracy: sums.1 as f64 / n })
+    }
+
+    /// The outputs for samples that are in no data set, `(rows, outputs)`.
+    ///
+    /// # Errors
+    /// A slot that is not asked for.
+    pub fn predict(&mut self, shared: &Shared<T>, inputs: &Features, slots: &[Slot]) -> Result<Vec<f64>> {
+        let rows = inputs.len() / shared.setup.dataset.width();
+        let outputs = shared.setup.model.outputs();
+        let mut predictions = Vec::with_capacity(rows * outputs);
+        self.predictions(shared, inputs, rows, slots, |replica, order| {
+            let last = replica.a.len() - 1;
+            for row in replica.a[last].chunks_exact(stride(outputs)).take(order.len()) {
+                predictions.extend(row[..outputs].iter().map(|z| z.to_f64()));
+            }
+        })?;
+        Ok(predictions)
+    }
+
+    /// Passes all of `features` through the network with the weights in each of `slots`; `each` sees every pass whose
+    /// prediction, that of all slots together, lies in the last layer's output.
+    fn predictions(
         &mut self,
         shared: &Shared<T>,
-        samples: &Samples,
-        targets: &[T],
+        features: &Features,
+        samples: usize,
         slots: &[Slot],
-    ) -> Result<Evaluation> {
+        mut each: impl FnMut(&mut Self, &[u32]),
+    ) -> Result<()> {
         let (setup, room) = (shared.setup, shared.setup.room());
         let outputs = setup.model.outputs();
         let mut mean = std::mem::take(&mut self.mean);
         if slots.len() > 1 {
-            mean.resize(samples.len() * stride(outputs), T::default());
+            mean.resize(samples * stride(outputs), T::default());
         }
-        let mut sums = (0.0, 0);
-        let order: Vec<u32> = (0..samples.len() as u32).collect();
+        let order: Vec<u32> = (0..samples as u32).collect();
         for (member, &slot) in slots.iter().enumerate() {
             let other = self.slot(slot)?.clone();
             let live = std::mem::replace(&mut self.params, other);
             for (i, order) in order.chunks(room).enumerate() {
-                self.forward(shared, samples, order, None);
+                self.forward(shared, features, order, None);
                 let rows = order.len() * stride(outputs);
-                let last = self.dz.len() - 1;
+                let last = self.a.len() - 1;
                 if slots.len() > 1 {
                     let mean = &mut mean[i * room * stride(outputs)..][..rows];
                     let softmax = setup.loss == Loss::CrossEntropy;
-                    super::ensemble(outputs, softmax, member, slots.len(), &mut self.a[last + 1][..rows], mean);
+                    super::ensemble(outputs, softmax, member, slots.len(), &mut self.a[last][..rows], mean);
                 }
                 if member + 1 == slots.len() {
-                    let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
-                    let into = (&mut self.row_loss[..], &mut self.row_correct[..]);
-                    loss(shared, samples, targets, order, None, 1, z, dz, into);
-                    super::metrics(&self.row_loss[..order.len()], &self.row_correct[..order.len()], &mut sums);
+                    each(self, order);
                 }
             }
             self.params = live;
         }
         self.mean = mean;
-        let n = samples.len() as f64;
-        Ok(Evaluation { loss: sums.0 / n, accuracy: sums.1 as f64 / n })
+        Ok(())
     }
 
     /// Replaces the running statistics in `slot` by the mean of those of `steps`.
@@ -255,7 +332,7 @@ impl<T: Real> Replica<T> {
         for (n, step) in steps.iter().enumerate() {
             let training = self.training(step, step.first, Aim::Statistics(n));
             let order = &order[step.first..step.first + step.rows];
-            self.forward(shared, &shared.setup.dataset.train, order, Some(&training));
+            self.forward(shared, &shared.setup.dataset.train.features, order, Some(&training));
         }
         self.order = order;
         let renewed = std::mem::replace(&mut self.params, live);
@@ -263,13 +340,14 @@ impl<T: Real> Replica<T> {
         Ok(())
     }
 
-    fn forward(&mut self, shared: &Shared<T>, samples: &Samples, order: &[u32], training: Option<&Training>) {
+    fn forward(&mut self, shared: &Shared<T>, features: &Features, order: &[u32], training: Option<&Training>) {
         let (rows, setup) = (order.len(), shared.setup);
-        let augment = training.filter(|_| !setup.augment.is_none()).map(|t| (&setup.augment, shared.quantiles, t));
+        let drawn = training.filter(|t| t.is_drawn);
+        let augment = drawn.filter(|_| !setup.augment.is_none()).map(|t| (&setup.augment, shared.quantiles, t));
         let x = &mut self.a[0][..rows * stride(setup.model.inputs())];
-        gather(shared, samples, order, augment, x, &mut self.mix);
+        gather(shared, features, order, augment, x, &mut self.mix);
         for (l, layer) in shared.layout.layers.iter().enumerate() {
-            let dropout = training.filter(|_| setup.model.dropout > 0.0 && setup.model.is_hidden(l)).map(|t| Dropout {
+            let dropout = drawn.filter(|_| setup.model.dropout > 0.0 && setup.model.is_hidden(l)).map(|t| Dropout {
                 rate: setup.model.dropout,
                 key: t.key,
                 first: t.first,
@@ -280,7 +358,8 @@ impl<T: Real> Replica<T> {
             let width = stride(layer.outputs);
             let (a, y) = self.a.split_at_mut(l + 1);
             let a = &a[l][..rows * stride(layer.inputs)];
-            let (y, slope) = (&mut y[0][..rows * width], &mut self.slope[l][..rows * width]);
+            let slope_at = if setup.evaluation_only { 0 } else { l };
+            let (y, slope) = (&mut y[0][..rows * width], &mut self.slope[slope_at][..rows * width]);
             let norm = setup.model.norm_after(l);
             if norm == Norm::None {
                 product::linear(layer, &finish, &self.params, a, y, slope, shared.crew);
@@ -378,7 +457,7 @@ const GATHER_COST: usize = 8;
 /// Gathers rows side by side, which a mixed batch does not allow.
 fn gather<T: Real>(
     shared: &Shared<T>,
-    samples: &Samples,
+    features: &Features,
     order: &[u32],
     augment: Option<(&Augment, &[T], &Training)>,
     x: &mut [T],
@@ -386,7 +465,7 @@ fn gather<T: Real>(
 ) {
     let dataset = &shared.setup.dataset;
     if !shared.quantiles.is_empty() {
-        return super::gather(dataset, &samples.features, order, augment, x, mix);
+        return super::gather(dataset, features, order, augment, x, mix);
     }
     let crew = shared.crew.worth(GATHER_COST * x.len());
     let part = order.len().div_ceil(crew.threads());
@@ -394,7 +473,7 @@ fn gather<T: Real>(
     crew.each(parts.enumerate(), |(i, (order, x))| {
         let later = augment.map(|(_, _, training)| Training { first: training.first + (i * part) as u32, ..*training });
         let augment = augment.zip(later.as_ref()).map(|((augment, quantiles, _), later)| (augment, quantiles, later));
-        super::gather(dataset, &samples.features, order, augment, x, &mut []);
+        super::gather(dataset, features, order, augment, x, &mut []);
     });
 }
 

@@ -13,9 +13,9 @@ mod synthetic;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::{Real, wide};
+use crate::number::{Real, wide};
 use crate::error::{Error, Result};
-use crate::rng::{Purpose, Stream};
+use crate::number::{Purpose, Stream};
 
 pub use augment::Augment;
 pub(crate) use augment::QUANTILES;
@@ -306,6 +306,11 @@ impl Dataset {
             Part::Validation => self.validation.as_ref(),
             Part::Test => self.test.as_ref(),
         }
+    }
+
+    /// It has no such part.
+    pub(crate) fn missing(&self, part: Part) -> Error {
+        Error::data(&self.name, format!("expected a {part:?} part to evaluate, found none").to_lowercase())
     }
 
     /// Moves a random `fraction` of the training part, drawn with `seed`, to the validation part.

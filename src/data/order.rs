@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::rng::{Purpose, Stream};
+use crate::number::{Purpose, Stream};
 
 /// How the training samples are ordered; each occurs once an epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

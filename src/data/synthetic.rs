@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{Dataset, Features, Samples, Targets};
 use crate::error::Result;
-use crate::rng::{Purpose, Stream};
+use crate::number::{Purpose, Stream};
 
 const SIDE: usize = 32;
 const CHANNELS: usize = 3;

@@ -7,8 +7,8 @@ use crate::cpu::{Constants, adam, rmsprop, sgd};
 use crate::data::Order;
 use crate::error::{Error, Result};
 use crate::optimizer::{Optimizer, Rule};
-use crate::rng::{Purpose, Stream};
-use crate::schedule::{Memory, Rate, Schedule};
+use crate::number::{Purpose, Stream};
+use crate::schedule::{Memory, Schedule};
 
 /// The most steps of a [`Descent`], all of which are kept.
 pub const MAX_STEPS: u64 = 1_000_000;
@@ -63,7 +63,7 @@ pub struct Trajectory {
 /// use thalweg::optimizer::Optimizer;
 /// use thalweg::schedule::Schedule;
 /// # fn main() -> thalweg::Result<()> {
-/// let sgd = Optimizer::Sgd { lr: 0.5, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+/// let sgd = Optimizer::sgd(0.5);
 /// let plan = Descent { steps: 2, start: [4.0, -8.0], batch: None, noise: 0.0, seed: 0 };
 /// let trajectory = descend(Surface::Bowl, &sgd, &Schedule::default(), &plan)?;
 /// let w: Vec<[f64; 2]> = trajectory.points.iter().map(|point| point.w).collect();
@@ -78,7 +78,7 @@ pub fn descend(surface: Surface, optimizer: &Optimizer, schedule: &Schedule, pla
     plan.check(surface)?;
     optimizer.check()?;
     schedule.check(plan.steps)?;
-    let base = Rate { lr: optimizer.lr(), momentum: optimizer.momentum() };
+    let base = optimizer.rate();
     let mut memory = Memory::default();
     let mut order = Vec::new();
     let mut state = [[0.0; 2]; 3];

@@ -22,7 +22,7 @@ pub struct Range {
 
 /// One rate and the loss it led to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Probe {
+pub struct RatePoint {
     /// The rate.
     pub lr: f64,
     /// The loss of the step at this rate, measured before its update.
@@ -35,7 +35,7 @@ pub struct Probe {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RateTest {
     /// By rising rate; those after which the loss was lost are left out.
-    pub points: Vec<Probe>,
+    pub points: Vec<RatePoint>,
     /// The first rate at which the loss was not finite or lost: four times the best before, or with replicas, the first.
     pub diverged_at: Option<f64>,
     /// The rate at which the smoothed loss falls fastest, by the logarithm of the rate.
@@ -73,18 +73,18 @@ pub fn lr_find(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
         return Err(Error::config("steps", format!("expected at least 2, found {steps}")));
     }
     let replicas = engine.setup().replicas;
-    let slots: Vec<Slot> = engine.setup().slots();
+    let slots: Vec<Slot> = engine.slots();
     let mut before = Vec::new();
     for &slot in &slots {
         for r in 0..replicas {
-            before.push((slot, r, engine.weights(slot, r)?));
+            before.push((slot, r, engine.download(slot, r)?));
         }
     }
     let scales = engine.loss_scales()?;
     let result = if replicas == 1 { sweep(engine, range) } else { compare(engine, range) };
-    engine.finish()?;
+    engine.wait()?;
     engine.set_loss_scales(&scales)?;
-    before.iter().try_for_each(|(slot, r, values)| engine.set_weights(*slot, *r, values))?;
+    before.iter().try_for_each(|(slot, r, values)| engine.upload(*slot, *r, values))?;
     result
 }
 
@@ -103,7 +103,7 @@ fn run(
 ) -> Result<()> {
     let setup = engine.setup();
     let (n, rows, seed, replicas) = (setup.dataset.train.len(), setup.batch, setup.seed, setup.replicas);
-    let momentum = setup.optimizer.momentum();
+    let momentum = setup.optimizer.rate().momentum;
     let per_epoch = n / rows;
     for index in 0..steps {
         if index % per_epoch == 0 {
@@ -113,7 +113,7 @@ fn run(
         let rates = (0..replicas).map(|r| Rate { lr: lr(index, r), momentum }).collect();
         let first = index % per_epoch * rows;
         let mut metrics = engine.run(&[Step { index: index as u64, first, rows, rates, ..Step::default() }])?;
-        metrics.extend(engine.finish()?);
+        metrics.extend(engine.wait()?);
         let losses: Vec<f64> = metrics.iter().map(|m| m.loss).collect();
         if !each(index, &losses) {
             break;
@@ -149,7 +149,7 @@ fn sweep(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
             return false;
         }
         best = best.min(smoothed);
-        points.push(Probe { lr, loss, smoothed });
+        points.push(RatePoint { lr, loss, smoothed });
         true
     })?;
     Ok(RateTest::new(points, diverged_at))
@@ -157,8 +157,8 @@ fn sweep(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
 
 fn compare(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
     let replicas = engine.setup().replicas;
-    let start = engine.weights(Slot::Live, 0)?;
-    (1..replicas).try_for_each(|r| engine.set_weights(Slot::Live, r, &start))?;
+    let start = engine.download(Slot::Live, 0)?;
+    (1..replicas).try_for_each(|r| engine.upload(Slot::Live, r, &start))?;
     let mut smooth = vec![Smooth::default(); replicas];
     let (mut first, mut last) = (f64::NAN, vec![(f64::NAN, f64::NAN); replicas]);
     run(engine, range, &|_, r| rate(range, r, replicas), &mut |step, losses| {
@@ -174,7 +174,7 @@ fn compare(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
     for (r, (loss, smoothed)) in last.into_iter().enumerate() {
         let lr = rate(range, r, replicas);
         if smoothed <= LOST * first {
-            points.push(Probe { lr, loss, smoothed });
+            points.push(RatePoint { lr, loss, smoothed });
         } else {
             diverged_at = diverged_at.or(Some(lr));
         }
@@ -183,7 +183,7 @@ fn compare(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
 }
 
 impl RateTest {
-    fn new(points: Vec<Probe>, diverged_at: Option<f64>) -> Self {
+    fn new(points: Vec<RatePoint>, diverged_at: Option<f64>) -> Self {
         let skipped = (points.len() as f64 * SKIPPED) as usize;
         let rest = &points[skipped..];
         let (steepest, valley) = (steepest(rest), valley(rest));
@@ -192,14 +192,14 @@ impl RateTest {
 }
 
 /// Where the difference over two neighbours is most negative.
-fn steepest(points: &[Probe]) -> Option<f64> {
-    let slope = |p: &[Probe]| (p[2].smoothed - p[0].smoothed) / (p[2].lr / p[0].lr).ln();
+fn steepest(points: &[RatePoint]) -> Option<f64> {
+    let slope = |p: &[RatePoint]| (p[2].smoothed - p[0].smoothed) / (p[2].lr / p[0].lr).ln();
     let falling = points.windows(3).map(|p| (p[1].lr, slope(p))).filter(|(_, slope)| *slope < 0.0);
     falling.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(lr, _)| lr)
 }
 
 /// Two thirds down the longest run of falling losses, bumps in it left out.
-fn valley(points: &[Probe]) -> Option<f64> {
+fn valley(points: &[RatePoint]) -> Option<f64> {
     // For each point, the longest falling subsequence that ends there, and where it begins.
     let mut runs: Vec<(usize, usize)> = Vec::with_capacity(points.len());
     for (i, point) in points.iter().enumerate() {
@@ -222,10 +222,10 @@ mod tests {
             let x = lr.log10();
             if x < -1.0 { 2.0 - 1.5 / (1.0 + (-(x + 2.0) * 6.0).exp()) } else { 0.5 + 5.0 * (x + 1.0) }
         };
-        let points: Vec<Probe> = (0..=60)
+        let points: Vec<RatePoint> = (0..=60)
             .map(|i| {
                 let lr = 10f64.powf(-5.0 + f64::from(i) * 0.1);
-                Probe { lr, loss: loss(lr), smoothed: loss(lr) }
+                RatePoint { lr, loss: loss(lr), smoothed: loss(lr) }
             })
             .collect();
         let test = RateTest::new(points, None);

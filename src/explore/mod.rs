@@ -13,7 +13,7 @@ mod surface;
 mod verdict;
 
 pub use descend::{Descent, MAX_STEPS, Point, Trajectory, descend};
-pub use lr_find::{Probe, Range, RateTest, lr_find};
+pub use lr_find::{Range, RatePoint, RateTest, lr_find};
 pub use speed::{
     LrRule, Reached, Recommendation, Speed, least_seconds, noise_scale, prepare, reach, recommend, speed, with_batch,
 };

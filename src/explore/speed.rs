@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::data::Order;
 use crate::engine::{Engine, Limits, Setup, Step};
 use crate::error::{Error, Result};
+use crate::event::Ended;
 use crate::model::Init;
+use crate::plan::Plan;
 use crate::schedule::Rate;
-use crate::stop::{Ended, Metric, Stop};
-use crate::train::{Plan, Trainer, initialize};
+use crate::stop::{Metric, Stop};
+use crate::train::{Trainer, initialize};
 
 /// The time of a step is the median of several turns, each at least so long.
 const LEAST_SECONDS: f64 = 0.1;
@@ -47,7 +49,7 @@ pub fn speed(engine: &mut dyn Engine, limits: &Limits) -> Result<Speed> {
         for _ in 0..count {
             engine.run(&steps)?;
         }
-        engine.finish()?;
+        engine.wait()?;
         Ok(start.elapsed().as_secs_f64())
     };
     turn(engine, 1)?;
@@ -77,13 +79,13 @@ pub fn least_seconds(engine: &dyn Engine, limits: &Limits) -> f64 {
     let setup = engine.setup();
     let flops = setup.replicas as f64 * setup.model.step_flops(setup.batch);
     let bytes = setup.step_bytes(setup.batch) * engine.value_bytes() as f64 / size_of::<f32>() as f64;
-    limits.floor(setup.mixed, flops, bytes, engine.dispatches())
+    limits.floor(setup.is_mixed(), flops, bytes, engine.dispatches())
 }
 
 /// Gives the engine weights and an order, and returns steps for one submission.
 pub fn prepare(engine: &mut dyn Engine) -> Result<Vec<Step>> {
     // So small a rate that nothing diverges, however often it is taken.
-    let rate = Rate { lr: 1e-6, momentum: engine.setup().optimizer.momentum() };
+    let rate = Rate { lr: 1e-6, ..engine.setup().optimizer.rate() };
     initialize(engine, Init::Kaiming)?;
     let setup = engine.setup();
     let (n, rows, replicas) = (setup.dataset.train.len(), setup.batch, setup.replicas);
@@ -141,22 +143,18 @@ pub struct Reached {
 ///
 /// # Errors
 /// No test part, no labels; the device is lost.
-pub fn reach(engine: &mut dyn Engine, init: Init, target: f64, plan: Plan) -> Result<Option<Reached>> {
+pub fn reach(engine: Box<dyn Engine>, init: Init, target: f64, plan: Plan) -> Result<Option<Reached>> {
     let stop = Stop { metric: Metric::TestAccuracy, target: Some(target), ..Stop::default() };
     let mut trainer = Trainer::new(engine, Plan { stop, eval_every: 1, ..plan })?;
     trainer.init(init)?;
-    loop {
-        match trainer.epoch(&mut |_| {}) {
-            Ok(Some(_)) => {}
-            Ok(None) => break,
-            Err(Error::Diverged { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        }
+    match trainer.run() {
+        Ok(()) => {}
+        Err(Error::Diverged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
     }
-    let (ended, progress) = (trainer.ended(), trainer.progress().clone());
-    let samples = progress.epoch * engine.setup().dataset.train.len() as u64;
-    let reached = Reached { epochs: progress.epoch, samples, seconds: progress.seconds };
-    Ok((ended == Some(Ended::Target)).then_some(reached))
+    let (epochs, seconds) = (trainer.progress().epoch, trainer.progress().seconds);
+    let samples = epochs * trainer.engine().setup().dataset.train.len() as u64;
+    Ok((trainer.ended() == Some(Ended::Target)).then_some(Reached { epochs, samples, seconds }))
 }
 
 /// The gradient noise scale `B_simple = tr Σ / |G|²` (McCandlish et al., 2018, appendix A.1) at the engine's weights: the

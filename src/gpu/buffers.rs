@@ -138,9 +138,10 @@ impl Buffers {
         let of_state = |i: usize| (&self.state, i as u64 * vectors);
         match slot {
             Slot::Live => Ok((&self.params, 0)),
-            Slot::Copy(i) => Ok((&self.copies[i], 0)),
+            Slot::Copy(i) => self.copies.get(i).map(|copy| (copy, 0)).ok_or_else(|| slot.missing()),
             Slot::State(i) if i < setup.optimizer.state_vectors() => Ok(of_state(i)),
             Slot::Ema if setup.average.ema.is_some() => Ok(of_state(setup.optimizer.state_vectors())),
+            Slot::Gradient => Ok((&self.grads, 0)),
             _ => self.kept.iter().find(|(s, _)| *s == slot).map(|(_, b)| (b, 0)).ok_or_else(|| slot.missing()),
         }
     }
@@ -151,7 +152,7 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     let (replicas, room) = (setup.replicas as u64, setup.room() as u64);
     let vector = replicas * layout.len as u64 * 4;
     // In halves, where precision is mixed.
-    let value = if setup.mixed { 2 } else { 4 };
+    let value = if setup.is_mixed() { 2 } else { 4 };
     let rows = |width: usize| replicas * room * stride(width) as u64 * value;
     let widths = &setup.model.widths;
     let mut plan = Vec::new();
@@ -159,7 +160,7 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     for name in ["params", "eval params", "grads"] {
         add(name.into(), vector);
     }
-    add("working".into(), if setup.mixed { vector / 2 } else { UNUSED_BYTES });
+    add("working".into(), if setup.is_mixed() { vector / 2 } else { UNUSED_BYTES });
     setup.kept().into_iter().filter(|slot| *slot != Slot::Ema).for_each(|slot| add(slot.name(), vector));
     (0..Slot::COPIES).for_each(|i| add(format!("copy {i}"), vector));
     let vectors = setup.optimizer.state_vectors() + usize::from(setup.average.ema.is_some());

@@ -9,7 +9,7 @@ use wgpu::{BindGroup, Buffer, BufferUsages};
 
 use super::adapter::Gpu;
 use super::buffers::{Buffers, Records, record_bytes};
-use super::forms::Forms;
+use crate::engine::Forms;
 use super::kernels::{self, Kernel, LANES, NORM_COLUMNS, PARTS, Pipeline, Stored};
 use super::program::{After, EvalProgram, Extent, Grid, Op, TrainProgram};
 use super::tune::Tuner;
@@ -101,7 +101,7 @@ impl<'a> Builder<'a> {
             }
         }
         let halve = |params| self.halve(params);
-        let halve = self.setup.mixed.then(|| [&self.buffers.params, &self.buffers.eval_params].map(halve));
+        let halve = self.setup.is_mixed().then(|| [&self.buffers.params, &self.buffers.eval_params].map(halve));
         Ok(TrainProgram { step: self.step(), forward, backward, update, fused, statistics, after, halve })
     }
 
@@ -280,7 +280,7 @@ impl<'a> Builder<'a> {
     /// The constants of what follows new weights: where in state the EMA lies, and whether there is a working copy.
     pub(super) fn keep(&self) -> [(&'static str, f64); 2] {
         let ema = if self.setup.average.ema.is_some() { self.setup.optimizer.state_vectors() } else { 0 };
-        [("EMA", ema as f64), ("MIXED", f64::from(self.setup.mixed))]
+        [("EMA", ema as f64), ("MIXED", f64::from(self.setup.is_mixed()))]
     }
 
     /// dz of the lowest layer, scaling -> scaling: (R); nothing in full precision
@@ -292,7 +292,7 @@ impl<'a> Builder<'a> {
             let pipeline = self.compile_rows(&kernels::loss_scale, &[]);
             self.op(&pipeline, "loss_scale", &args, &[&b.dz[0], &b.scaling], grid)
         };
-        self.setup.mixed.then(op)
+        self.setup.is_mixed().then(op)
     }
 
     /// params -> working: (R, P)
@@ -380,7 +380,7 @@ impl<'a> Builder<'a> {
 
     /// How rows lie in memory.
     pub(super) fn stored(&self) -> Stored {
-        if self.setup.mixed { Stored::half(self.gpu) } else { Stored::F32 }
+        if self.setup.is_mixed() { Stored::half(self.gpu) } else { Stored::F32 }
     }
 
     pub(super) fn op<T: Pod>(

@@ -7,16 +7,17 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder};
 use super::adapter::Gpu;
 use super::buffers::{self, Buffers, Records, SLOTS};
 use super::builder::{Builder, PartBuffers, target_words};
-use super::forms::{Forms, measured};
 use super::kernels::{PASS_BYTES, Pass, Scaling};
 use super::profile;
 use super::program::{EvalProgram, TrainProgram};
 use super::readback::read_words;
 use super::submission::Pending;
 use super::tune::{Measuring, Tuner};
-use crate::cpu::no_part;
-use crate::data::Part;
-use crate::engine::{Aim, Allocation, Engine, Evaluation, Limits, LossScale, Setup, Slot, Step, StepMetrics, Timed};
+use crate::data::{Features, Part};
+use crate::engine::{
+    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step,
+    StepMetrics, Timed,
+};
 use crate::error::{Error, Result};
 use crate::model::{Layout, Norm};
 
@@ -70,9 +71,10 @@ impl GpuEngine {
     ///
     /// # Errors
     /// A setup whose loss, model and data set do not go together; [`Error::DeviceMemory`].
-    pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Self> {
+    #[allow(clippy::new_ret_no_self, reason = "nobody gets an engine that is not checked")]
+    pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Checked<Self>> {
         setup.check(f64::from(f32::MAX))?;
-        if setup.mixed {
+        if setup.is_mixed() {
             setup.dataset.check_normalized(half::f16::MAX.to_f64())?;
         }
         let layout = Layout::new(&setup.model);
@@ -116,9 +118,9 @@ impl GpuEngine {
             Records::Resident(_) => None,
         };
 
-        let scaling = vec![Scaling::new(if setup.mixed { FIRST_LOSS_SCALE } else { 1.0 }); setup.replicas];
+        let scaling = vec![Scaling::new(if setup.is_mixed() { FIRST_LOSS_SCALE } else { 1.0 }); setup.replicas];
         gpu.queue.write_buffer(&buffers.scaling, 0, bytemuck::cast_slice(&scaling));
-        let tuner = Tuner::new(options.forms, options.measure);
+        let tuner = Tuner::new(&options.forms, &gpu.description.to_string(), options.measure)?;
         let builder = Builder::new(&gpu, &setup, &layout, &buffers, tuner);
         let mut train = None;
         let mut eval = [const { None }; 3];
@@ -146,12 +148,12 @@ impl GpuEngine {
             }
             eval[part as usize] = Some(builder.eval(&part_buffers)?);
         }
-        let train = train.ok_or_else(|| no_part(&setup, Part::Train))?;
+        let train = train.ok_or_else(|| dataset.missing(Part::Train))?;
         let forms = builder.into_forms();
         gpu.check()?;
-        let seeds = (0..setup.replicas).map(|r| setup.noise_seed(r)).collect();
+        let seeds = (0..setup.replicas).map(|r| setup.device_seed(r)).collect();
         let (orders, pending, spare) = (Vec::new(), VecDeque::new(), Vec::new());
-        Ok(Self {
+        Ok(Checked::new(Self {
             setup,
             layout,
             buffers,
@@ -167,7 +169,7 @@ impl GpuEngine {
             forms,
             is_halved: false,
             gpu,
-        })
+        }))
     }
 
     /// An engine with every form of its products measured, as after a user's first runs: each measures for a second or two, and
@@ -175,21 +177,22 @@ impl GpuEngine {
     ///
     /// # Errors
     /// What [`new`](Self::new) and `open` refuse.
-    pub fn tuned(open: impl Fn() -> Result<Gpu>, setup: &Setup) -> Result<Self> {
-        let mut forms = Forms::new();
+    pub fn tuned(open: impl Fn() -> Result<Gpu>, setup: &Setup) -> Result<Checked<Self>> {
+        let mut forms = Forms::default();
         loop {
             let options = Options { forms: forms.clone(), measure: Some(|_| ()), ..Options::default() };
             let engine = Self::new(open()?, setup.clone(), options)?;
-            let known = forms.len();
-            forms.extend(measured(engine.forms()));
-            if forms.len() == known {
+            let known = forms.products.len();
+            let measured = engine.forms().products.into_iter().filter(|(_, choice)| choice.microseconds.is_some());
+            forms.products.extend(measured);
+            if forms.products.len() == known {
                 return Ok(engine);
             }
         }
     }
 
     /// Whether the records stay on the host and are copied over before each submission.
-    pub fn is_streamed(&self) -> bool {
+    pub(super) fn is_streamed(&self) -> bool {
         self.stream.is_some()
     }
 
@@ -202,7 +205,7 @@ impl GpuEngine {
     }
 
     /// Copies the vectors of all replicas from one place to another.
-    fn copy(&self, (from, from_at): (&Buffer, u64), (to, to_at): (&Buffer, u64)) {
+    fn copy_vectors(&self, (from, from_at): (&Buffer, u64), (to, to_at): (&Buffer, u64)) {
         let mut encoder = self.encoder();
         encoder.copy_buffer_to_buffer(from, from_at, to, to_at, Some(self.buffers.params.size()));
         self.gpu.queue.submit([encoder.finish()]);
@@ -210,7 +213,7 @@ impl GpuEngine {
 
     /// Puts the live weights, or those that are evaluated, where the products read them.
     pub(super) fn halve(&self, is_evaluated: bool) {
-        if !self.setup.mixed {
+        if !self.setup.is_mixed() {
             return;
         }
         let mut encoder = self.encoder();
@@ -220,7 +223,7 @@ impl GpuEngine {
 
     /// Puts the weights in `slot` where evaluations read them.
     fn load(&mut self, slot: Slot) -> Result<()> {
-        self.copy(self.buffers.slot(slot, &self.setup)?, (&self.buffers.eval_params, 0));
+        self.copy_vectors(self.buffers.slot(slot, &self.setup)?, (&self.buffers.eval_params, 0));
         self.halve(true);
         self.is_halved = false;
         Ok(())
@@ -275,11 +278,14 @@ impl GpuEngine {
     }
 }
 
-impl Engine for GpuEngine {
-    fn describe(&self) -> String {
-        self.gpu.description.to_string()
+impl Checked<GpuEngine> {
+    /// Whether the records stay on the host and are copied over before each submission.
+    pub fn is_streamed(&self) -> bool {
+        self.inner().is_streamed()
     }
+}
 
+impl Engine for GpuEngine {
     fn setup(&self) -> &Setup {
         &self.setup
     }
@@ -288,27 +294,63 @@ impl Engine for GpuEngine {
         &self.layout
     }
 
-    fn set_weights(&mut self, slot: Slot, replica: usize, weights: &[f64]) -> Result<()> {
-        let values: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
+    fn has(&self, slot: Slot) -> bool {
+        self.buffers.slot(slot, &self.setup).is_ok()
+    }
+
+    fn allocate(&mut self, slot: Slot) -> Result<()> {
+        let bytes = self.buffers.params.size();
+        let buffer = buffers::allocate(&self.gpu, &slot.name(), bytes, BufferUsages::STORAGE)?;
+        self.taken.push(Allocation { name: slot.name(), bytes });
+        self.buffers.kept.push((slot, buffer));
+        Ok(())
+    }
+
+    fn free(&mut self, slot: Slot) -> Result<()> {
+        self.taken.retain(|allocation| allocation.name != slot.name());
+        self.buffers.kept.retain(|(kept, _)| *kept != slot);
+        Ok(())
+    }
+
+    fn upload(&mut self, slot: Slot, replica: usize, values: &[f64]) -> Result<()> {
+        let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
         let (buffer, at) = self.buffers.slot(slot, &self.setup)?;
         self.gpu.queue.write_buffer(buffer, at + replica as u64 * self.vector_bytes(), bytemuck::cast_slice(&values));
         self.is_halved &= slot != Slot::Live;
         Ok(())
     }
 
-    fn weights(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
+    fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
         let bytes = self.vector_bytes();
         let (buffer, at) = self.buffers.slot(slot, &self.setup)?;
         let values = self.read(buffer, at + replica as u64 * bytes, bytes)?;
         Ok(values.into_iter().map(f64::from).collect())
     }
 
-    fn copy_weights(&mut self, from: Slot, to: Slot) -> Result<()> {
-        if from != to {
-            self.copy(self.buffers.slot(from, &self.setup)?, self.buffers.slot(to, &self.setup)?);
-            self.is_halved &= to != Slot::Live;
-        }
+    fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
+        self.copy_vectors(self.buffers.slot(from, &self.setup)?, self.buffers.slot(to, &self.setup)?);
+        self.is_halved &= to != Slot::Live;
         Ok(())
+    }
+
+    fn axpy(&mut self, _alpha: &[f64], _x: Slot, _y: Slot) -> Result<()> {
+        unimplemented!()
+    }
+
+    fn scale(&mut self, _alpha: &[f64], _x: Slot) -> Result<()> {
+        unimplemented!()
+    }
+
+    fn dot(&mut self, _x: Slot, _y: Slot) -> Result<Vec<f64>> {
+        unimplemented!()
+    }
+
+    fn update(&mut self, _step: &Step) -> Result<()> {
+        unimplemented!()
+    }
+
+    fn predict(&mut self, _inputs: &Features, _slots: &[Slot]) -> Result<Vec<Vec<f64>>> {
+        unimplemented!()
     }
 
     fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()> {
@@ -342,7 +384,7 @@ impl Engine for GpuEngine {
         Ok(arrived)
     }
 
-    fn finish(&mut self) -> Result<Vec<StepMetrics>> {
+    fn wait(&mut self) -> Result<Vec<StepMetrics>> {
         let mut arrived = Vec::new();
         while !self.pending.is_empty() {
             arrived.extend(self.oldest()?);
@@ -350,11 +392,11 @@ impl Engine for GpuEngine {
         Ok(arrived)
     }
 
-    fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
+    fn gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
         let before = self.scaling()?;
         let (mut losses, mut overflows) = (Vec::new(), true);
         for _ in 0..MOST_OVERFLOWS {
-            self.submit(std::slice::from_ref(step), Aim::Gradient)?;
+            self.submit(std::slice::from_ref(step), Aim::Gradient(of))?;
             self.read_metrics_later(std::slice::from_ref(step))?;
             while let Some(metrics) = Some(self.oldest()?).filter(|m| !m.is_empty()) {
                 losses = metrics;
@@ -370,19 +412,13 @@ impl Engine for GpuEngine {
                 "the gradients do not fit into half precision at any loss scale; use f32".into(),
             ));
         }
-        let bytes = self.vector_bytes();
-        (0..self.setup.replicas)
-            .map(|r| {
-                let grads = self.read(&self.buffers.grads, r as u64 * bytes, bytes)?;
-                Ok((losses[r].loss, grads.into_iter().map(f64::from).collect()))
-            })
-            .collect()
+        Ok(losses)
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
         let samples = match self.setup.dataset.part(part) {
             Some(samples) => samples.len(),
-            None => return Err(no_part(&self.setup, part)),
+            None => return Err(self.setup.dataset.missing(part)),
         };
         for (member, &slot) in slots.iter().enumerate() {
             self.load(slot)?;
@@ -404,19 +440,19 @@ impl Engine for GpuEngine {
             self.submit(steps, Aim::Statistics(first))?;
             first += steps.len();
         }
-        self.copy((&self.buffers.eval_params, 0), self.buffers.slot(slot, &self.setup)?);
+        self.copy_vectors((&self.buffers.eval_params, 0), self.buffers.slot(slot, &self.setup)?);
         Ok(())
     }
 
     fn loss_scales(&mut self) -> Result<Vec<LossScale>> {
-        if !self.setup.mixed {
+        if !self.setup.is_mixed() {
             return Ok(Vec::new());
         }
         Ok(self.scaling()?.iter().map(|s| LossScale { next: s.next, steps: s.steps }).collect())
     }
 
     fn set_loss_scales(&mut self, scales: &[LossScale]) -> Result<()> {
-        if !self.setup.mixed {
+        if !self.setup.is_mixed() {
             return Ok(());
         }
         let scaling = |s: &LossScale| Scaling { steps: s.steps, ..Scaling::new(s.next) };
@@ -424,16 +460,26 @@ impl Engine for GpuEngine {
         Ok(())
     }
 
+    fn forms(&self) -> Forms {
+        self.forms.clone()
+    }
+}
+
+impl Diagnose for GpuEngine {
+    fn describe(&self) -> String {
+        self.gpu.description.to_string()
+    }
+
+    fn value_bytes(&self) -> usize {
+        size_of::<f32>()
+    }
+
     fn memory(&self) -> Vec<Allocation> {
         self.taken.clone()
     }
 
-    fn limits(&mut self) -> Result<Limits> {
+    fn measure_limits(&mut self) -> Result<Limits> {
         super::limits(&self.gpu)
-    }
-
-    fn forms(&self) -> Forms {
-        self.forms.clone()
     }
 
     fn dispatches(&self) -> usize {

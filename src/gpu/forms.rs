@@ -1,16 +1,17 @@
 //! The forms of a matrix product: how it is cut into workgroups. All compute the same, and with the same slices and parts to
 //! the same bits, but for staged and cooperative ones; which is the fastest depends on the device and the shape, so it is measured there.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
 
 use super::adapter::Gpu;
 use super::kernels::{self, Kernel, Stored};
+use crate::engine::MOST_PARTS;
+use crate::error::{Error, Result};
 use crate::model::stride;
 
 /// One form of `linear`, `linear_dx` or `linear_dw`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// The kernel's variant.
     pub variant: Variant,
@@ -28,8 +29,7 @@ pub struct Form {
 }
 
 /// How the invocations of a workgroup share what they load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
     /// Each loads what it needs: `linear`.
     Plain,
@@ -60,22 +60,50 @@ pub struct Shape {
     pub stored: Stored,
 }
 
-/// A form, and how long it took.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
-    /// The form.
-    #[serde(flatten)]
-    pub form: Form,
-    /// Time of one dispatch where the form was chosen by measuring; nothing where it is the built-in one.
-    pub microseconds: Option<f64>,
+impl fmt::Display for Form {
+    /// `broadcast 16x2x8x1x1`: the variant, with its number where it has one, then rows, columns, lanes, slices and parts.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { variant, rows, columns, lanes, slices, parts } = self;
+        let (name, number) = variant.words();
+        let number = number.map_or(String::new(), |number| format!("-{number}"));
+        write!(f, "{name}{number} {rows}x{columns}x{lanes}x{slices}x{parts}")
+    }
 }
 
-/// The chosen forms by kernel and shape, as `linear 128x3072x512`: rows, inputs, outputs; of a fused update with its rule, and in mixed precision with that word.
-pub type Forms = BTreeMap<String, Choice>;
+impl FromStr for Form {
+    type Err = Error;
 
-/// Those that were chosen by measuring.
-pub fn measured(forms: Forms) -> impl Iterator<Item = (String, Choice)> {
-    forms.into_iter().filter(|(_, choice)| choice.microseconds.is_some())
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = || Error::config("forms.products", format!("expected a form as broadcast 16x2x8x1x1, found {text:?}"));
+        let (variant, sizes) = text.split_once(' ').ok_or_else(bad)?;
+        let sizes: Option<Vec<u32>> = sizes.split('x').map(|size| size.parse().ok()).collect();
+        let &[rows, columns, lanes, slices, parts] = &sizes.ok_or_else(bad)?[..] else { return Err(bad()) };
+        let (name, number) = match variant.split_once('-') {
+            Some((name, number)) => (name, Some(number.parse().map_err(|_| bad())?)),
+            None => (variant, None),
+        };
+        let variant = Variant::of_words(name, number).ok_or_else(bad)?;
+        Ok(Self { variant, rows, columns, lanes, slices, parts })
+    }
+}
+
+impl Variant {
+    fn words(self) -> (&'static str, Option<u32>) {
+        match self {
+            Self::Plain => ("plain", None),
+            Self::Broadcast => ("broadcast", None),
+            Self::Few(samples) => ("few", Some(samples)),
+            Self::Staged => ("staged", None),
+            Self::Cooperative(side) => ("cooperative", Some(side)),
+            Self::Split => ("split", None),
+        }
+    }
+
+    fn of_words(name: &str, number: Option<u32>) -> Option<Self> {
+        let numbered = [Self::Few(number.unwrap_or_default()), Self::Cooperative(number.unwrap_or_default())];
+        let mut all = [Self::Plain, Self::Broadcast, Self::Staged, Self::Split].into_iter().chain(numbered);
+        all.find(|variant| variant.words() == (name, number))
+    }
 }
 
 /// WebGPU's core limits.
@@ -92,8 +120,6 @@ const MIDDLE_OF_STAGED: usize = 2;
 const SPLIT_VEC4S: usize = 2048;
 /// The fewest terms of a sum that is split.
 const SPLIT_TERMS: usize = 256;
-/// The most parts.
-pub(crate) const MOST_PARTS: u32 = 16;
 
 /// Bytes that the parts of a product's sums take for each replica; 0 where they are too many or too short to be split.
 ///
@@ -322,6 +348,17 @@ const FEW_ROWS: u32 = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forms_read_back() {
+        for variant in [Variant::Plain, Variant::Few(8), Variant::Staged, Variant::Cooperative(16), Variant::Split] {
+            let form = Form { variant, rows: 16, columns: 2, lanes: 32, slices: 1, parts: 8 };
+            assert_eq!(form.to_string().parse::<Form>().unwrap(), form);
+        }
+        for text in ["", "plain", "plain 1x2x3x4", "few 1x1x1x1x1", "plain-3 1x1x1x1x1", "other 1x1x1x1x1"] {
+            assert!(text.parse::<Form>().is_err(), "{text}");
+        }
+    }
 
     /// A staged kernel's invocations stage at most two vec4s of each factor, a whole number of terms apart, and its slices
     /// share a stage evenly.

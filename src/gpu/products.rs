@@ -11,7 +11,8 @@ use super::tune;
 use crate::cpu::Dropout;
 use crate::error::Result;
 use crate::model::Layer;
-use crate::{noise, verify};
+use crate::number::hash;
+use crate::verify;
 
 /// A product, whatever its form.
 struct Product<'a, A> {
@@ -102,7 +103,7 @@ impl Builder<'_> {
 
     /// What the products read of the weights in `params`.
     fn weights<'b>(&'b self, params: &'b Buffer) -> &'b Buffer {
-        if self.setup.mixed { &self.buffers.working } else { params }
+        if self.setup.is_mixed() { &self.buffers.working } else { params }
     }
 
     /// n in a[l + 1] -> a[l + 1], slope[l]: (R, room, outputs)
@@ -123,7 +124,7 @@ impl Builder<'_> {
             outputs: self.dims(layer).1,
             a_stride: if shared_x { 0 } else { self.rows_stride(layer.inputs) },
             y_stride: self.rows_stride(layer.outputs),
-            purpose: noise::DROPOUT + l as u32,
+            purpose: hash::DROPOUT + l as u32,
             dropped: Dropout::threshold(dropout),
             kept: Dropout::kept(dropout) as f32,
         }
@@ -273,7 +274,7 @@ impl Builder<'_> {
         make: impl Fn(Form) -> Op + Sync,
     ) -> Result<Op> {
         let sizes = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
-        let mixed = if self.setup.mixed { "mixed" } else { "" };
+        let mixed = if self.setup.is_mixed() { "mixed" } else { "" };
         let key: Vec<&str> = [base.name, &sizes, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
         let (replicas, stored) = (self.setup.replicas, self.stored());
         let shape = Shape { replicas, rows, inputs: layer.inputs, outputs: layer.outputs, stored };

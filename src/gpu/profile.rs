@@ -56,8 +56,8 @@ pub(super) fn timed(setup: &Setup, layout: &Layout, op: &Op, rows: usize, second
     let replicas = setup.replicas as f64;
     let n = rows as f64 * replicas;
     let state = setup.optimizer.state_vectors() as f64;
-    let update = 2.0 + 2.0 * state + if setup.mixed { 0.5 } else { 0.0 };
-    let row = if setup.mixed { 0.5 } else { 1.0 };
+    let update = 2.0 + 2.0 * state + if setup.is_mixed() { 0.5 } else { 0.0 };
+    let row = if setup.is_mixed() { 0.5 } else { 1.0 };
     let first = if op.kernel != "grad_norm" && setup.clip_norm.is_none() { layout.biases } else { 0 };
     let params = (layout.trained - first) as f64 * replicas;
     let x = stride(setup.model.inputs()) as f64;

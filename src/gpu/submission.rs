@@ -195,8 +195,8 @@ impl GpuEngine {
                             .setup
                             .clip_norm
                             .map(|_| f64::from(row[2]))
-                            .filter(|norm| !(self.setup.mixed && norm.is_nan())),
-                        loss_scale: self.setup.mixed.then(|| f64::from(row[3])),
+                            .filter(|norm| !(self.setup.is_mixed() && norm.is_nan())),
+                        loss_scale: self.setup.is_mixed().then(|| f64::from(row[3])),
                     });
                 }
             }

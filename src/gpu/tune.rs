@@ -1,5 +1,6 @@
 //! Choosing the form of every matrix product by measuring it.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,9 @@ use rayon::prelude::*;
 use wgpu::BindGroup;
 
 use super::adapter::Gpu;
-use super::forms::{Choice, Form, Forms};
+use super::forms::Form;
 use super::program::Op;
+use crate::engine::{self, Forms};
 use crate::error::{Error, Result};
 
 /// All measurements of an engine together take about so long; what is left over then gets the first of its forms, and is
@@ -25,10 +27,18 @@ const HOPELESS: f64 = 1.5;
 /// Is told the key of every product that is measured, before it is.
 pub type Measuring = fn(&str);
 
+/// A form, and how long one dispatch took where it was measured.
+#[derive(Clone, Copy)]
+struct Choice {
+    form: Form,
+    microseconds: Option<f64>,
+}
+
 /// The forms that are known, and those that an engine uses.
 pub(super) struct Tuner {
-    known: Forms,
-    used: Mutex<Forms>,
+    adapter: String,
+    known: BTreeMap<String, Choice>,
+    used: Mutex<BTreeMap<String, Choice>>,
     /// Nothing if forms that are not known are not to be measured.
     progress: Option<Measuring>,
     /// From the first measurement on.
@@ -36,8 +46,19 @@ pub(super) struct Tuner {
 }
 
 impl Tuner {
-    pub fn new(known: Forms, progress: Option<Measuring>) -> Self {
-        Self { known, used: Mutex::default(), progress, deadline: OnceLock::new() }
+    /// Forms that were chosen on another adapter are not taken.
+    ///
+    /// # Errors
+    /// A form that is none.
+    pub fn new(forms: &Forms, adapter: &str, progress: Option<Measuring>) -> Result<Self> {
+        let mut known = BTreeMap::new();
+        if forms.adapter == adapter || forms.adapter.is_empty() {
+            for (key, choice) in &forms.products {
+                let (form, microseconds) = (choice.form.parse()?, choice.microseconds);
+                known.insert(key.clone(), Choice { form, microseconds });
+            }
+        }
+        Ok(Self { adapter: adapter.into(), known, used: Mutex::default(), progress, deadline: OnceLock::new() })
     }
 
     fn known(&self, key: &str) -> Option<Choice> {
@@ -85,10 +106,12 @@ impl Tuner {
 
     /// The forms in use.
     pub fn used(self) -> Forms {
-        self.used.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let used = self.used.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let choice = |Choice { form, microseconds }: Choice| engine::Choice { form: form.to_string(), microseconds };
+        Forms { adapter: self.adapter, products: used.into_iter().map(|(key, known)| (key, choice(known))).collect() }
     }
 
-    fn choices(&self) -> MutexGuard<'_, Forms> {
+    fn choices(&self) -> MutexGuard<'_, BTreeMap<String, Choice>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,16 +1,14 @@
 //! What was measured on the devices of this machine, remembered from run to run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::FORMS;
-use crate::engine::Limits;
-use crate::gpu::adapter::Description;
-use crate::gpu::forms::{Forms, measured};
-use crate::weights::write_whole;
+use crate::engine::{Choice, Forms, Limits};
+use crate::export::safetensors::write_whole;
 
 /// One value a device, in a file of the user's folder of caches.
 struct Cache {
@@ -50,26 +48,42 @@ impl Cache {
     }
 }
 
-/// The forms of matrix products that were measured on the adapter.
-pub(super) fn forms(adapter: &Description) -> Forms {
-    Cache::read(FORMS).get(&adapter.to_string()).unwrap_or_default()
+const FORMS: &str = "kernels.json";
+
+/// One measured form.
+#[derive(Serialize, Deserialize)]
+struct Measured {
+    form: String,
+    microseconds: f64,
+}
+
+/// The forms of matrix products that were measured on the adapter of this name.
+pub(super) fn forms(adapter: &str) -> Forms {
+    let measured: BTreeMap<String, Measured> = Cache::read(FORMS).get(adapter).unwrap_or_default();
+    let choice = |Measured { form, microseconds }| Choice { form, microseconds: Some(microseconds) };
+    let products = measured.into_iter().map(|(key, measured)| (key, choice(measured))).collect();
+    Forms { adapter: adapter.into(), products }
 }
 
 /// Remembers those of `used` that were measured and are not yet known.
-pub(super) fn add_forms(adapter: &Description, used: Forms) {
-    let (cache, device) = (Cache::read(FORMS), adapter.to_string());
-    let mut forms: Forms = cache.get(&device).unwrap_or_default();
-    let before = forms.len();
-    forms.extend(measured(used));
-    if forms.len() > before {
-        cache.set(&device, &forms);
+pub(super) fn add_forms(used: &Forms) {
+    let cache = Cache::read(FORMS);
+    let mut known: BTreeMap<String, Measured> = cache.get(&used.adapter).unwrap_or_default();
+    let before = known.len();
+    for (key, choice) in &used.products {
+        if let Some(microseconds) = choice.microseconds {
+            known.insert(key.clone(), Measured { form: choice.form.clone(), microseconds });
+        }
+    }
+    if known.len() > before {
+        cache.set(&used.adapter, &known);
     }
 }
 
 const LIMITS: &str = "limits.json";
 
 /// What a device can do at most, if that was ever measured; `device` is how its engines describe themselves.
-pub fn limits(device: &str) -> Option<Limits> {
+pub fn remembered_limits(device: &str) -> Option<Limits> {
     Cache::read(LIMITS).get(device)
 }
 

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::tensor::{SafeTensors, TensorView};
+use ::safetensors::tensor::{SafeTensors, TensorView};
 
-use crate::device::Precision;
 use crate::engine::{Engine, LossScale, Slot};
 use crate::error::{Error, Result};
-use crate::train::Progress;
-use crate::weights;
+use crate::export::safetensors::{encode, values, write_whole};
+use crate::progress::Progress;
 
 /// Its name in the run's folder.
 pub(super) const FILE: &str = "checkpoint.safetensors";
@@ -29,28 +28,28 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes what `engine`, of `precision`, holds, and `progress`; the file appears whole or not at all.
+    /// Writes what `engine` holds, and `progress`; the file appears whole or not at all.
     ///
     /// # Errors
     /// The file cannot be written, or the device is lost.
-    pub fn write(dir: &Path, engine: &mut dyn Engine, precision: Precision, progress: &Progress) -> Result<()> {
+    pub fn write(dir: &Path, engine: &mut dyn Engine, progress: &Progress) -> Result<()> {
         let path = dir.join(FILE);
         let bad = |error: String| Error::weights(&path, error);
         let mut vectors = Vec::new();
         for (slot, r) in places(engine) {
-            let values = engine.weights(slot, r)?;
-            vectors.push((name(slot, r), vec![values.len()], weights::encode(&values, precision)));
+            let values = engine.download(slot, r)?;
+            vectors.push((name(slot, r), vec![values.len()], encode(&values, engine.setup().precision)));
         }
         let views = vectors
             .iter()
             .map(|(name, shape, (dtype, bytes))| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)))
-            .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
+            .collect::<std::result::Result<Vec<_>, ::safetensors::SafeTensorError>>()
             .map_err(|error| bad(error.to_string()))?;
         let progress = serde_json::to_string(progress).map_err(|error| bad(error.to_string()))?;
         let scales = serde_json::to_string(&engine.loss_scales()?).map_err(|error| bad(error.to_string()))?;
         let metadata = HashMap::from([(PROGRESS.to_string(), progress), (LOSS_SCALES.to_string(), scales)]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| bad(error.to_string()))?;
-        weights::write_whole(&path, bytes)
+        let bytes = ::safetensors::serialize(views, Some(metadata)).map_err(|error| bad(error.to_string()))?;
+        write_whole(&path, bytes)
     }
 
     /// Reads the checkpoint of the run in `dir`, for `engine`.
@@ -68,7 +67,7 @@ impl Checkpoint {
         let progress = serde_json::from_str(progress).map_err(|error| bad(error.to_string()))?;
         let scales = entry(LOSS_SCALES).map_or("[]", String::as_str);
         let loss_scales: Vec<LossScale> = serde_json::from_str(scales).map_err(|error| bad(error.to_string()))?;
-        let expected = if engine.setup().mixed { engine.setup().replicas } else { 0 };
+        let expected = if engine.setup().is_mixed() { engine.setup().replicas } else { 0 };
         if loss_scales.len() != expected {
             return Err(bad(format!("{} loss scales, not {expected}", loss_scales.len())));
         }
@@ -77,7 +76,7 @@ impl Checkpoint {
             let name = name(slot, r);
             let view = file.tensor(&name).map_err(|_| bad(format!("no vector {name:?}")))?;
             let len = engine.layout().len;
-            let values = weights::values(&view).filter(|values| values.len() == len);
+            let values = values(&view).filter(|values| values.len() == len);
             let found = || format!("vector {name:?} of {:?} values, not {len}", view.shape());
             vectors.push((slot, r, values.ok_or_else(|| bad(found()))?));
         }
@@ -90,14 +89,14 @@ impl Checkpoint {
     /// The device is lost.
     pub fn restore(&self, engine: &mut dyn Engine) -> Result<()> {
         engine.set_loss_scales(&self.loss_scales)?;
-        self.vectors.iter().try_for_each(|(slot, r, values)| engine.set_weights(*slot, *r, values))
+        self.vectors.iter().try_for_each(|(slot, r, values)| engine.upload(*slot, *r, values))
     }
 }
 
 /// Every slot of every replica.
 fn places(engine: &dyn Engine) -> Vec<(Slot, usize)> {
-    let setup = engine.setup();
-    setup.slots().into_iter().flat_map(|slot| (0..setup.replicas).map(move |r| (slot, r))).collect()
+    let replicas = engine.setup().replicas;
+    engine.slots().into_iter().flat_map(|slot| (0..replicas).map(move |r| (slot, r))).collect()
 }
 
 fn name(slot: Slot, replica: usize) -> String {

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use crate::activation::Activation;
 use crate::average::Average;
 use crate::data::{Augment, Normalize, Order};
-use crate::device::Precision;
+use crate::engine::{Forms, Precision};
 use crate::loss::Loss;
 use crate::model::{Init, Norm};
 use crate::optimizer::{Decay, Optimizer};
@@ -36,6 +36,9 @@ pub struct Config {
     pub stop: Stop,
     /// `[train]`.
     pub train: TrainConfig,
+    /// `[forms]`: the forms of the GPU's matrix products, which a run records; default none, so that they are chosen.
+    #[serde(skip_serializing_if = "Forms::is_empty")]
+    pub forms: Forms,
 }
 
 /// `[data]`: what is learned from.

@@ -45,8 +45,9 @@ impl Config {
                 "average" => &mut config.average,
                 "stop" => &mut config.stop,
                 "train" => &mut config.train,
+                "forms" => &mut config.forms,
                 _ => {
-                    let known = ["data", "augment", "model", "optimizer", "schedule", "average", "stop", "train"];
+                    let known = ["data", "augment", "model", "optimizer", "schedule", "average", "stop", "train", "forms"];
                     return Err(Error::config(name.clone(), unknown(&name, &known)));
                 }
             };
@@ -57,8 +58,9 @@ impl Config {
 }
 
 /// What may change when a run is resumed: how long it goes on, where, and what it writes.
-const RESUMABLE: [&str; 9] = [
+const RESUMABLE: [&str; 10] = [
     "data.source",
+    "forms",
     "stop",
     "train.epochs",
     "train.device",

@@ -4,7 +4,7 @@ use super::{CycleMode, Rate, Schedule};
 
 impl Schedule {
     /// [`Schedule::Cyclic`].
-    pub(super) fn cyclic(&self, step: u64, base: Rate) -> Rate {
+    pub(super) fn cyclic_rate(&self, step: u64, base: Rate) -> Rate {
         let &Self::Cyclic {
             base_lr,
             max_lr,
@@ -34,7 +34,7 @@ impl Schedule {
     }
 
     /// [`Schedule::OneCycle`].
-    pub(super) fn one_cycle(&self, step: u64, steps: u64, base: Rate) -> Rate {
+    pub(super) fn one_cycle_rate(&self, step: u64, steps: u64, base: Rate) -> Rate {
         let &Self::OneCycle {
             max_lr,
             total_steps,

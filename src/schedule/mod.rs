@@ -4,6 +4,7 @@
 //! that uses the rate. Where a schedule ends, it holds its last value.
 
 mod annealing;
+mod build;
 mod check;
 mod cyclic;
 mod plateau;
@@ -312,7 +313,7 @@ impl Schedule {
     /// ```
     /// use thalweg::schedule::{Memory, Rate, Schedule};
     /// let base = Rate { lr: 0.1, momentum: 0.9 };
-    /// let cosine = Schedule::Cosine { t_max: None, eta_min: 0.0 };
+    /// let cosine = Schedule::cosine();
     /// let lr: Vec<f64> = [0, 25, 50, 100].map(|t| cosine.at(t, 100, base, &Memory::default()).lr).to_vec();
     /// assert!((lr[1] - 0.085_355).abs() < 1e-6 && (lr[2] - 0.05).abs() < 1e-12);
     /// assert_eq!((lr[0], lr[3]), (0.1, 0.0));
@@ -353,8 +354,8 @@ impl Schedule {
                 let p = (step % cycle + 1) as f64 / *cycle as f64;
                 Rate { lr: (1.0 - p) * alpha_1 + p * alpha_2, ..base }
             }
-            Self::Cyclic { .. } => self.cyclic(step, base),
-            Self::OneCycle { .. } => self.one_cycle(step, steps, base),
+            Self::Cyclic { .. } => self.cyclic_rate(step, base),
+            Self::OneCycle { .. } => self.one_cycle_rate(step, steps, base),
             Self::Plateau { .. } => Rate { lr: memory.lr.unwrap_or(base.lr), ..base },
             Self::Constant {} | Self::Sequential { .. } => base,
         }

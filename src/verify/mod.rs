@@ -9,7 +9,7 @@ pub use networks::{Mixed, Precise, networks};
 
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
-use crate::rng::{Purpose, Stream};
+use crate::number::{Purpose, Stream};
 
 /// The distance of 1 to the next f32, twice the largest relative rounding error.
 const EPS: f64 = f32::EPSILON as f64;

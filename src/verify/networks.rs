@@ -6,13 +6,13 @@ use super::{Check, EPS, uniform};
 use crate::activation::Activation;
 use crate::cpu::CpuEngine;
 use crate::data::{Augment, Dataset, Features, Order, Samples, Targets};
-use crate::engine::{Engine, Setup, Slot, Step};
+use crate::engine::{Engine, Precision, Setup, Slot, Step};
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::{GpuEngine, Options};
 use crate::loss::Loss;
 use crate::model::{Init, Layout, Mlp, Norm};
-use crate::rng::{Purpose, Stream};
+use crate::number::{Purpose, Stream};
 use crate::schedule::Rate;
 
 /// Widths and batch that fit no tile.
@@ -81,7 +81,7 @@ fn labels() -> Targets {
 fn setup(activation: Activation, loss: Loss, targets: Targets) -> Result<Setup> {
     let features = uniform(33, SAMPLES * WIDTHS[0], 1.0).into_iter().map(|x| x as f32).collect();
     let train = Samples { features: Features::F32(features), targets };
-    let model = Mlp::new(WIDTHS[0], &WIDTHS[1..3], WIDTHS[3], activation)?;
+    let model = Mlp::new(WIDTHS[0], WIDTHS[3]).hidden([WIDTHS[1], WIDTHS[2]]).activation(activation);
     let dataset = Dataset::new("verify", [WIDTHS[0], 1, 1], train, None)?;
     let label_smoothing = if loss == Loss::CrossEntropy { 0.1 } else { 0.0 };
     Ok(Setup { loss, label_smoothing, replicas: REPLICAS, batch: BATCH, ..Setup::new(model, Arc::new(dataset)) })
@@ -94,7 +94,7 @@ fn prepare(engine: &mut dyn Engine) -> Result<Step> {
         let weights = engine.layout().init(&model, Init::Xavier, r as u64);
         // As f32 has them, so that both precisions start alike.
         let weights: Vec<f64> = weights.into_iter().map(|w| f64::from(w as f32)).collect();
-        engine.set_weights(Slot::Live, r, &weights)?;
+        engine.upload(Slot::Live, r, &weights)?;
     }
     let orders: Vec<_> = (0..REPLICAS).map(|r| Order::Shuffle.permutation(SAMPLES, r as u64, 0)).collect();
     engine.set_order(&orders)?;
@@ -136,7 +136,7 @@ impl Subject for Precise {
         let step = prepare(&mut engine)?;
         let got = engine.gradients(&step)?;
         let layout = engine.layout().clone();
-        let starts = (0..REPLICAS).map(|r| engine.weights(Slot::Live, r)).collect::<Result<Vec<_>>>()?;
+        let starts = (0..REPLICAS).map(|r| engine.download(Slot::Live, r)).collect::<Result<Vec<_>>>()?;
         let mut want: Vec<(f64, Vec<f64>)> = got.iter().map(|(loss, _)| (*loss, vec![0.0; layout.len])).collect();
         // The padding is no parameter: its value must not matter, so it is left out.
         let is_parameter = layout.pack(&ones(&layout)).unwrap_or_default();
@@ -145,14 +145,14 @@ impl Subject for Precise {
                 for (r, start) in starts.iter().enumerate() {
                     let mut weights = start.clone();
                     weights[i] += sign * h;
-                    engine.set_weights(Slot::Live, r, &weights)?;
+                    engine.upload(Slot::Live, r, &weights)?;
                 }
                 for (r, (loss, _)) in engine.gradients(&step)?.into_iter().enumerate() {
                     want[r].1[i] += sign * loss / (2.0 * h);
                 }
             }
             for (r, start) in starts.iter().enumerate() {
-                engine.set_weights(Slot::Live, r, start)?;
+                engine.upload(Slot::Live, r, start)?;
             }
         }
         Ok(compare(&format!("CPU f64 vs differences, {name}"), &layout, &got, &want, |_| 2e-9))
@@ -186,7 +186,7 @@ impl Subject for Mixed<'_> {
     fn check(&self, name: &str, setup: &Setup) -> Result<Vec<Check>> {
         let has_kink = setup.model.activation == Activation::Relu;
         let relative = 8.0 * HALF_EPS + if has_kink { 2.0 / BATCH as f64 } else { 0.0 };
-        let setup = Setup { mixed: true, ..setup.clone() };
+        let setup = Setup { precision: Precision::Mixed, ..setup.clone() };
         against_cpu(self.0, &format!("GPU mixed vs CPU f64, {name}"), &setup, relative)
     }
 }
@@ -194,7 +194,7 @@ impl Subject for Mixed<'_> {
 /// Compares the gradients of the GPU engine with those of the CPU in f64; each may be off by `relative` of its tensor's
 /// largest value.
 fn against_cpu(gpu: &Gpu, name: &str, setup: &Setup, relative: f64) -> Result<Vec<Check>> {
-    let mut precise = CpuEngine::<f64>::new(Setup { mixed: false, ..setup.clone() })?;
+    let mut precise = CpuEngine::<f64>::new(Setup { precision: Precision::F64, ..setup.clone() })?;
     let step = prepare(&mut precise)?;
     let want = precise.gradients(&step)?;
     let gpu = Gpu::open(gpu.description.index)?;

@@ -14,7 +14,7 @@ use crate::gpu::kernels::{
     self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, Scaling, Stored,
 };
 use crate::model::stride;
-use crate::noise::{self, Key};
+use crate::number::hash::{self, Key};
 use crate::optimizer::Optimizer;
 use crate::schedule::Rate;
 use crate::verify::{Check, EPS};
@@ -149,7 +149,7 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
         params_stride: shape.params() as u32 / 4,
         a_stride: (shape.room() * inputs / 4) as u32,
         y_stride: (shape.room() * outputs / 4) as u32,
-        purpose: noise::DROPOUT + LAYER,
+        purpose: hash::DROPOUT + LAYER,
         dropped: Dropout::threshold(dropout),
         kept: Dropout::kept(dropout) as f32,
     };
@@ -209,7 +209,7 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
         outputs: outputs as u32 / 4,
         a_stride: row_stride,
         y_stride: row_stride,
-        purpose: noise::DROPOUT + LAYER,
+        purpose: hash::DROPOUT + LAYER,
         dropped: Dropout::threshold(dropout),
         kept: Dropout::kept(dropout) as f32,
     };
@@ -330,7 +330,7 @@ pub fn linear_dw(
         let update = kernels::update(optimizer.rule());
         let mixed = f64::from(shape.stored != Stored::F32);
         rule.extend([("UPDATE", update.code), update.flag, ("EMA", vectors as f64), ("MIXED", mixed)]);
-        coefficients = rounded(optimizer.coefficients(3, Rate { lr: 0.1, momentum: optimizer.momentum() }));
+        coefficients = rounded(optimizer.coefficients(3, Rate { lr: 0.1, momentum: optimizer.rate().momentum }));
     }
     let pass = Pass { accumulate: u32::from(accumulate), ..shape.pass() };
     let scaling = vec![Scaling { factor: LOSS_FACTOR as f32, ..Scaling::new(1.0) }; shape.replicas];

@@ -10,7 +10,7 @@ use crate::gpu::kernels::{
     self, EnsembleArgs, Kernel, LANES, LOSS_SCALE_ROWS, LossArgs, LossScaleArgs, Pass, Scaling, Stored, loss_lanes,
 };
 use crate::model::stride;
-use crate::rng::{Purpose, Stream};
+use crate::number::{Purpose, Stream};
 use crate::verify::{Check, EPS, uniform};
 
 /// What the two losses have in common: runs `kernel` and returns what it left in z's place, in the metrics and in the scaling.

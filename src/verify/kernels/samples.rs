@@ -10,8 +10,8 @@ use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::kernels::{self, Coefficients, GatherArgs, LANES, Pass, Stored};
 use crate::model::stride;
-use crate::noise::Key;
-use crate::rng::{Purpose, Stream};
+use crate::number::hash::Key;
+use crate::number::{Purpose, Stream};
 use crate::verify::{Check, EPS, uniform};
 
 fn features(stream: &mut Stream, n: usize, bytes: bool) -> Features {
@@ -170,7 +170,7 @@ pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool, stored: Store
     let mut want_mix = Vec::new();
     let want = shape.expect(columns, |r, x| {
         let order = &order[r * n + first as usize..][..shape.rows];
-        let training = Training { key: key(r), first, statistics: 0.0 };
+        let training = Training { key: key(r), first, statistics: 0.0, is_drawn: true };
         cpu::gather(&data, &features, order, Some((augment, &quantiles[..], &training)), x, &mut mixes);
         want_mix.extend(mixes.iter().flat_map(|&(partner, share)| [f64::from(partner), share]));
     });

@@ -76,7 +76,7 @@ fn one_update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize, mixed:
         .map(|i| uniform(19 + i as u64, n * replicas, 0.3).into_iter().map(|x| x.abs() + least(i)).collect())
         .collect();
     let rates: Vec<Rate> =
-        (0..replicas).map(|r| Rate { lr: 0.1 / (r + 1) as f64, momentum: optimizer.momentum() }).collect();
+        (0..replicas).map(|r| Rate { lr: 0.1 / (r + 1) as f64, momentum: optimizer.rate().momentum }).collect();
     let coefficients: Vec<_> = rates.iter().map(|&rate| optimizer.coefficients(3, rate)).collect();
     let on_gpu: Vec<_> = coefficients.iter().map(|&c| Coefficients { ema: EMA as f32, ..c.into() }).collect();
     let clip = |r: usize| 1.0 / (1 << r) as f64;

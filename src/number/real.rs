@@ -45,6 +45,8 @@ pub trait Real:
     fn erf(self) -> Self;
     /// The larger of two; the other one if one is NaN.
     fn max(self, other: Self) -> Self;
+    /// `self · a + b`, rounded once.
+    fn fused(self, a: Self, b: Self) -> Self;
 
     /// As many values as a register holds.
     type Vector<S: Simd>: Copy;
@@ -103,6 +105,11 @@ macro_rules! real {
             #[inline(always)]
             fn max(self, other: Self) -> Self {
                 $t::max(self, other)
+            }
+
+            #[inline(always)]
+            fn fused(self, a: Self, b: Self) -> Self {
+                $t::mul_add(self, a, b)
             }
 
             type Vector<S: Simd> = S::$vector;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::device::Precision;
+use crate::engine::Precision;
 use crate::error::{Error, Result};
 use crate::model::{BATCHES, Layout, Tensor};
 
@@ -92,9 +92,9 @@ pub fn write(path: &Path, layout: &Layout, flat: &[f64], precision: Precision) -
     let views = tensors
         .iter()
         .map(|(name, shape, dtype, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)))
-        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
+        .collect::<std::result::Result<Vec<_>, ::safetensors::SafeTensorError>>();
     let bytes = views
-        .and_then(|views| safetensors::serialize(views, None))
+        .and_then(|views| ::safetensors::serialize(views, None))
         .map_err(|error| Error::weights(path, error.to_string()))?;
     write_whole(path, bytes)
 }

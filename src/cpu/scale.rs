@@ -1,0 +1,8 @@
+//! The twin of `scale.wgsl`.
+
+use super::{Real, wide};
+
+/// `x ← alpha x`.
+pub fn scale<T: Real>(alpha: T, x: &mut [T]) {
+    wide(|| x.iter_mut().for_each(|x| *x *= alpha));
+}

@@ -1,0 +1,271 @@
+//! The one place where what a caller asks of an engine is checked, before the engine sees it.
+
+use super::{
+    Allocation, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step, StepMetrics, Timed,
+};
+use crate::data::{Features, Part};
+use crate::error::{Error, Result};
+use crate::model::{Layout, Norm};
+
+/// An engine that refuses what does not fit: lengths, replicas, slots, rates, samples.
+#[derive(Debug)]
+pub struct Checked<E> {
+    engine: E,
+    /// Whether the samples' order was ever set.
+    has_order: bool,
+}
+
+impl<E: Engine> Checked<E> {
+    pub(crate) fn new(engine: E) -> Self {
+        Self { engine, has_order: false }
+    }
+
+    pub(crate) fn inner(&self) -> &E {
+        &self.engine
+    }
+
+    fn expect_slot(&self, slot: Slot) -> Result<()> {
+        if self.engine.has(slot) { Ok(()) } else { Err(slot.missing()) }
+    }
+
+    fn expect_slots(&self, slots: &[Slot]) -> Result<()> {
+        if slots.is_empty() {
+            return Err(Error::config("slots", "expected at least one slot, found none"));
+        }
+        slots.iter().try_for_each(|&slot| self.expect_slot(slot))
+    }
+
+    fn expect_replica(&self, replica: usize) -> Result<()> {
+        let replicas = self.setup().replicas;
+        if replica < replicas {
+            return Ok(());
+        }
+        Err(Error::config("replica", format!("expected one below {replicas} (train.replicas), found {replica}")))
+    }
+
+    /// Refuses a list that has not one entry a replica.
+    fn expect_each(&self, what: &str, found: usize) -> Result<()> {
+        let replicas = self.setup().replicas;
+        if found == replicas {
+            return Ok(());
+        }
+        Err(Error::config(what, format!("expected {replicas}, one a replica, found {found}")))
+    }
+
+    fn expect_training(&self) -> Result<()> {
+        if self.setup().evaluation_only {
+            let found = "expected an engine that trains, found one for evaluation alone (Setup::evaluation_only)";
+            return Err(Error::config("engine", found));
+        }
+        Ok(())
+    }
+
+    fn expect_step(&self, step: &Step) -> Result<()> {
+        self.expect_training()?;
+        self.expect_samples(step)?;
+        self.expect_each("step.rates", step.rates.len())?;
+        let take = &step.take;
+        let taken = [
+            (take.swa > 0.0, Slot::Swa),
+            (take.ema > 0.0, Slot::Ema),
+            (take.lookahead > 0.0, Slot::Slow),
+            (take.snapshot.is_some(), Slot::Snapshot(take.snapshot.unwrap_or_default())),
+        ];
+        taken.into_iter().filter(|(is_taken, _)| *is_taken).try_for_each(|(_, slot)| self.expect_slot(slot))
+    }
+
+    fn expect_samples(&self, step: &Step) -> Result<()> {
+        let (setup, Step { first, rows, .. }) = (self.setup(), step);
+        let (samples, batch) = (setup.dataset.train.len(), setup.batch);
+        let least = if setup.model.norm == Norm::Batch { 2 } else { 1 };
+        if !(least..=batch).contains(rows) || first.checked_add(*rows).is_none_or(|end| end > samples) {
+            let found = format!(
+                "expected {least} to {batch} samples out of {samples}, found {rows} samples from position {first} on"
+            );
+            return Err(Error::config("step", found));
+        }
+        if !self.has_order {
+            return Err(Error::config("step", "expected the order of the samples to be set, found none"));
+        }
+        Ok(())
+    }
+}
+
+impl<E: Engine> Engine for Checked<E> {
+    fn setup(&self) -> &Setup {
+        self.engine.setup()
+    }
+
+    fn layout(&self) -> &Layout {
+        self.engine.layout()
+    }
+
+    fn has(&self, slot: Slot) -> bool {
+        self.engine.has(slot)
+    }
+
+    fn allocate(&mut self, slot: Slot) -> Result<()> {
+        if !slot.is_allocated() {
+            return Err(Error::config("slot", format!("expected best or scratch, found {}", slot.name())));
+        }
+        if self.engine.has(slot) {
+            return Err(Error::config("slot", format!("expected one that is free, found {} in use", slot.name())));
+        }
+        self.engine.allocate(slot)
+    }
+
+    fn free(&mut self, slot: Slot) -> Result<()> {
+        if !slot.is_allocated() {
+            return Err(Error::config("slot", format!("expected best or scratch, found {}", slot.name())));
+        }
+        self.expect_slot(slot)?;
+        self.engine.free(slot)
+    }
+
+    fn upload(&mut self, slot: Slot, replica: usize, values: &[f64]) -> Result<()> {
+        self.expect_slot(slot)?;
+        self.expect_replica(replica)?;
+        let (len, found) = (self.layout().len, values.len());
+        if found != len {
+            return Err(Error::config(slot.name(), format!("expected {len} values, as the layout has, found {found}")));
+        }
+        self.engine.upload(slot, replica, values)
+    }
+
+    fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
+        self.expect_slot(slot)?;
+        self.expect_replica(replica)?;
+        self.engine.download(slot, replica)
+    }
+
+    fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
+        self.expect_slots(&[from, to])?;
+        if from == to { Ok(()) } else { self.engine.copy(from, to) }
+    }
+
+    fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
+        self.expect_slots(&[x, y])?;
+        self.expect_each("alpha", alpha.len())?;
+        if x == y {
+            return Err(Error::config("slot", format!("expected two slots, found {} twice; use scale", x.name())));
+        }
+        self.engine.axpy(alpha, x, y)
+    }
+
+    fn scale(&mut self, alpha: &[f64], x: Slot) -> Result<()> {
+        self.expect_slot(x)?;
+        self.expect_each("alpha", alpha.len())?;
+        self.engine.scale(alpha, x)
+    }
+
+    fn dot(&mut self, x: Slot, y: Slot) -> Result<Vec<f64>> {
+        self.expect_slots(&[x, y])?;
+        self.engine.dot(x, y)
+    }
+
+    fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()> {
+        self.expect_training()?;
+        self.expect_each("orders", orders.len())?;
+        let samples = self.setup().dataset.train.len();
+        for order in orders {
+            if order.len() != samples {
+                return Err(Error::config("orders", format!("expected {samples} samples, found {}", order.len())));
+            }
+            if let Some(found) = order.iter().find(|&&sample| sample as usize >= samples) {
+                return Err(Error::config("orders", format!("expected samples below {samples}, found {found}")));
+            }
+        }
+        self.has_order = true;
+        self.engine.set_order(orders)
+    }
+
+    fn steps_at_once(&self) -> usize {
+        self.engine.steps_at_once()
+    }
+
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
+        steps.iter().try_for_each(|step| self.expect_step(step))?;
+        self.engine.run(steps)
+    }
+
+    fn wait(&mut self) -> Result<Vec<StepMetrics>> {
+        self.engine.wait()
+    }
+
+    fn gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
+        self.expect_step(step)?;
+        self.engine.gradient(step, of)
+    }
+
+    fn update(&mut self, step: &Step) -> Result<()> {
+        self.expect_step(step)?;
+        self.engine.update(step)
+    }
+
+    fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
+        self.expect_slots(slots)?;
+        let dataset = &self.setup().dataset;
+        if dataset.part(part).is_none() {
+            return Err(dataset.missing(part));
+        }
+        self.engine.evaluate(part, slots)
+    }
+
+    fn predict(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>> {
+        self.expect_slots(slots)?;
+        let (found, width) = (inputs.len(), self.setup().dataset.width());
+        if found == 0 || !found.is_multiple_of(width) {
+            let found = format!("expected samples of {width} features, found {found} values");
+            return Err(Error::config("inputs", found));
+        }
+        self.engine.predict(inputs, slots)
+    }
+
+    fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()> {
+        self.expect_slot(slot)?;
+        steps.iter().try_for_each(|step| self.expect_step(step))?;
+        self.engine.renew_statistics(slot, steps)
+    }
+
+    fn loss_scales(&mut self) -> Result<Vec<LossScale>> {
+        self.engine.loss_scales()
+    }
+
+    fn set_loss_scales(&mut self, scales: &[LossScale]) -> Result<()> {
+        if self.setup().is_mixed() {
+            self.expect_each("loss scales", scales.len())?;
+        }
+        self.engine.set_loss_scales(scales)
+    }
+
+    fn forms(&self) -> Forms {
+        self.engine.forms()
+    }
+}
+
+impl<E: Diagnose + Engine> Diagnose for Checked<E> {
+    fn describe(&self) -> String {
+        self.engine.describe()
+    }
+
+    fn memory(&self) -> Vec<Allocation> {
+        self.engine.memory()
+    }
+
+    fn value_bytes(&self) -> usize {
+        self.engine.value_bytes()
+    }
+
+    fn measure_limits(&mut self) -> Result<Limits> {
+        self.engine.measure_limits()
+    }
+
+    fn dispatches(&self) -> usize {
+        self.engine.dispatches()
+    }
+
+    fn profile(&mut self, step: &Step) -> Result<Vec<Timed>> {
+        self.expect_step(step)?;
+        self.engine.profile(step)
+    }
+}

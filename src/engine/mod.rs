@@ -1,0 +1,196 @@
+//! The contract between the training loop and what carries out its steps.
+
+mod checked;
+mod diagnose;
+mod forms;
+mod metrics;
+mod setup;
+mod slot;
+mod step;
+
+use crate::data::{Features, Part};
+use crate::error::Result;
+use crate::model::Layout;
+
+pub use checked::Checked;
+pub use diagnose::{Allocation, Diagnose, Limits, Timed};
+pub use forms::{Choice, Forms};
+pub use metrics::{Evaluation, LossScale, StepMetrics};
+pub(crate) use setup::MOST_PARTS;
+pub use setup::{MAX_PASS, Precision, Setup};
+pub use slot::Slot;
+pub(crate) use step::Aim;
+pub use step::{Gradient, Step};
+
+/// Carries out steps and evaluations for all replicas, and holds vectors as long as the parameters.
+///
+/// Flat vectors have the [`Layout`]'s order; the values of a single-precision engine are exact in `f64`. Every engine that
+/// callers get is a [`Checked`] one, which refuses what does not fit before the device sees it. Every call may fail since
+/// the device is lost.
+pub trait Engine: Diagnose + Send {
+    /// What it was built for.
+    fn setup(&self) -> &Setup;
+
+    /// Where each tensor lies in a flat vector.
+    fn layout(&self) -> &Layout;
+
+    /// Whether it holds this vector.
+    fn has(&self, slot: Slot) -> bool;
+
+    /// The vectors that outlive a step: what [`Setup::slots`] has, and the best weights where they are kept. A checkpoint
+    /// holds them.
+    fn slots(&self) -> Vec<Slot> {
+        let mut slots = self.setup().slots();
+        slots.extend(self.has(Slot::Best).then_some(Slot::Best));
+        slots
+    }
+
+    /// Makes room for a vector, [`Slot::Best`] or one of [`Slot::Scratch`], full of zeros. Any number of them may be there.
+    ///
+    /// # Errors
+    /// One that is there, or that is not the caller's to make; too little memory.
+    fn allocate(&mut self, slot: Slot) -> Result<()>;
+
+    /// Gives the room of an allocated vector back.
+    ///
+    /// # Errors
+    /// One that was not allocated.
+    fn free(&mut self, slot: Slot) -> Result<()>;
+
+    /// Replaces one replica's vector by `values`.
+    ///
+    /// # Errors
+    /// No such slot or replica, or another number of values than the layout has.
+    fn upload(&mut self, slot: Slot, replica: usize, values: &[f64]) -> Result<()>;
+
+    /// One replica's vector.
+    ///
+    /// # Errors
+    /// No such slot or replica.
+    fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>>;
+
+    /// `to ← from`, on the device, for all replicas.
+    ///
+    /// # Errors
+    /// No such slot.
+    fn copy(&mut self, from: Slot, to: Slot) -> Result<()>;
+
+    /// `y ← y + alpha x`, on the device, each value rounded once; `alpha` has one factor a replica.
+    ///
+    /// # Errors
+    /// No such slot, one slot for both, or another number of factors.
+    fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()>;
+
+    /// `x ← alpha x`, on the device; `alpha` has one factor a replica.
+    ///
+    /// # Errors
+    /// No such slot, or another number of factors.
+    fn scale(&mut self, alpha: &[f64], x: Slot) -> Result<()>;
+
+    /// `Σᵢ xᵢ yᵢ` over the whole vectors, one a replica, summed up in an order that depends on their length alone. Padding is 0
+    /// and adds nothing; the running statistics of batch normalisation are part of a vector of weights.
+    ///
+    /// # Errors
+    /// No such slot.
+    fn dot(&mut self, x: Slot, y: Slot) -> Result<Vec<f64>>;
+
+    /// The Euclidean length of a vector, `√(x · x)`, one a replica.
+    ///
+    /// # Errors
+    /// No such slot.
+    fn norm(&mut self, x: Slot) -> Result<Vec<f64>> {
+        Ok(self.dot(x, x)?.into_iter().map(f64::sqrt).collect())
+    }
+
+    /// Sets the order in which the next steps take the training samples, one permutation a replica.
+    ///
+    /// # Errors
+    /// Another number of orders than of replicas, or of samples, or a sample that is not there.
+    fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()>;
+
+    /// Number of steps worth handing over at once.
+    fn steps_at_once(&self) -> usize;
+
+    /// Carries out `steps`. Returns the metrics that have arrived, in the order of steps, then replicas: an engine may
+    /// keep those of the last calls back until a later call or [`wait`](Self::wait).
+    ///
+    /// # Errors
+    /// A step that does not fit the setup.
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>>;
+
+    /// Waits for all steps and returns the metrics that were still due.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn wait(&mut self) -> Result<Vec<StepMetrics>>;
+
+    /// Leaves the gradient of the step's mean loss in [`Slot::Gradient`], and returns its metrics, one a replica. The weights
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// A step that does not fit the setup; gradients that do not fit into half precision at any loss scale.
+    fn gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>>;
+
+    /// Does to the weights what the step does once it has its gradient, that in [`Slot::Gradient`]: clips it, updates,
+    /// and lets the averages take the new weights.
+    ///
+    /// # Errors
+    /// A step that does not fit the setup.
+    fn update(&mut self, step: &Step) -> Result<()>;
+
+    /// Mean loss of the step's samples and its gradient on the host, one a replica, with the step's dropout and
+    /// augmentation; but for the gradient nothing changes.
+    ///
+    /// # Errors
+    /// What [`gradient`](Self::gradient) refuses.
+    fn gradients(&mut self, step: &Step) -> Result<Vec<(f64, Vec<f64>)>> {
+        let metrics = self.gradient(step, Gradient::Drawn)?;
+        metrics.into_iter().map(|m| Ok((m.loss, self.download(Slot::Gradient, m.replica)?))).collect()
+    }
+
+    /// Mean loss and accuracy over a part of the data set, one a replica: of the weights in one slot, or of the ensemble
+    /// of several, whose prediction is the mean of their softmax outputs (of their outputs, under the squared error).
+    ///
+    /// # Errors
+    /// No such part or slot.
+    fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>>;
+
+    /// The logits (regression: the outputs) for samples that are in no data set, `(rows, outputs)` for each replica, of the
+    /// weights in one slot or of the ensemble of several. `inputs` holds raw values, sample after sample, which are
+    /// normalised as the data set's are; they may have any of the types of [`Features`]. [`softmax`](crate::loss::softmax)
+    /// makes probabilities of logits; those of an ensemble are the logarithms of its mean probabilities.
+    ///
+    /// A row's result depends neither on which rows stand beside it nor on how many.
+    ///
+    /// # Errors
+    /// No such slot, or values that are no whole number of samples.
+    fn predict(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>>;
+
+    /// Replaces the running statistics of batch normalisation in `slot` by the mean of those of `steps`, carried out
+    /// forward alone with the slot's weights; without batch normalisation it does nothing.
+    ///
+    /// # Errors
+    /// No such slot, or a step that does not fit the setup.
+    fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()>;
+
+    /// The loss scale of each replica; none but in mixed precision.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn loss_scales(&mut self) -> Result<Vec<LossScale>> {
+        Ok(Vec::new())
+    }
+
+    /// Goes on with these; a full precision ignores them.
+    ///
+    /// # Errors
+    /// Another number of scales than of replicas.
+    fn set_loss_scales(&mut self, _scales: &[LossScale]) -> Result<()> {
+        Ok(())
+    }
+
+    /// The forms of its matrix products, with which they repeat their bits; none where there is no choice.
+    fn forms(&self) -> Forms {
+        Forms::default()
+    }
+}

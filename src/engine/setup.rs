@@ -1,0 +1,241 @@
+//! What an engine is built for, and what of it does not go together.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Slot;
+use crate::average::Average;
+use crate::data::{Augment, Dataset};
+use crate::error::{Error, Result};
+use crate::loss::Loss;
+use crate::model::{Layout, Mlp, Norm};
+use crate::number::{Purpose, Stream};
+use crate::optimizer::{Decay, Optimizer};
+
+/// What an engine is built for.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The network.
+    pub model: Mlp,
+    /// What is minimised.
+    pub loss: Loss,
+    /// ε of the cross-entropy, in `[0, 1)`.
+    pub label_smoothing: f64,
+    /// How training samples are changed at random.
+    pub augment: Augment,
+    /// How a gradient becomes an update.
+    pub optimizer: Optimizer,
+    /// What the optimizer's weight decay acts on.
+    pub decay: Decay,
+    /// Gradients of a larger global norm are scaled to it: `g ← g · min(1, clip_norm / (‖g‖ + 1e-6))`.
+    pub clip_norm: Option<f64>,
+    /// Which means of the weights are kept beside them.
+    pub average: Average,
+    /// Draws first weights, orders, dropout and augmentation; replica r uses seed + r.
+    pub seed: u64,
+    /// Number of models trained side by side.
+    pub replicas: usize,
+    /// Samples of the largest step.
+    pub batch: usize,
+    /// The precision of its values. Default f32. A CPU engine computes in that of its type.
+    pub precision: Precision,
+    /// Builds an engine that evaluates and predicts alone: without gradients, optimizer state and all else that a step
+    /// needs. Default false.
+    pub evaluation_only: bool,
+    /// The data, shared between engines.
+    pub dataset: Arc<Dataset>,
+}
+
+/// The precision of an engine's values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Double precision; only the CPU engine has it.
+    F64,
+    /// Mixed precision: activations, their gradients and a working copy of the weights in halves (f16), sums and the
+    /// weights themselves in f32, and a dynamic loss scale (Micikevicius et al., 2018). Only the GPU engine has it. A step
+    /// that is skipped since its gradients overflow counts as one: for the schedule, the averages and Adam's correction.
+    Mixed,
+}
+
+/// The most samples that pass through the network at once; a larger batch is summed up from several passes, except
+/// under batch normalisation, whose statistics are those of the whole step.
+///
+/// A constant, so that a run's bits depend neither on the memory at hand nor on the number of replicas.
+pub const MAX_PASS: usize = 2048;
+
+/// WebGPU's core limit of workgroups in one dimension.
+const MOST_ROWS: usize = 65_535;
+/// The most workgroups that share one sum of a product.
+pub(crate) const MOST_PARTS: u32 = 16;
+/// The limit of workgroups, for each of the parts that sums may be split into.
+const MOST_REPLICAS: usize = MOST_ROWS / MOST_PARTS as usize;
+
+/// The fewest samples for which an engine makes room, so that evaluation after a step of one sample is not slow.
+const MIN_ROOM: usize = 512;
+
+impl Setup {
+    /// One model trained by AdamW in batches of 128 (or as many samples as there are), with the loss that fits the
+    /// targets and nothing else.
+    pub fn new(model: Mlp, dataset: Arc<Dataset>) -> Self {
+        Self {
+            model,
+            loss: if dataset.is_classification() { Loss::CrossEntropy } else { Loss::Mse },
+            label_smoothing: 0.0,
+            augment: Augment::default(),
+            optimizer: Optimizer::default(),
+            decay: Decay::default(),
+            clip_norm: None,
+            average: Average::default(),
+            seed: 0,
+            replicas: 1,
+            batch: dataset.train.len().min(128),
+            precision: Precision::default(),
+            evaluation_only: false,
+            dataset,
+        }
+    }
+
+    /// Refuses what does not go together, and values above `largest`, that of the engine's precision.
+    ///
+    /// # Errors
+    /// The first setting that does not fit the others.
+    pub fn check(&self, largest: f64) -> Result<()> {
+        let data = &self.dataset;
+        self.model.check_size()?;
+        let (inputs, outputs) = (self.model.inputs(), self.model.outputs());
+        if (inputs, outputs) != (data.width(), data.outputs) {
+            return Err(Error::config(
+                "model",
+                format!(
+                    "expected {} inputs and {} outputs, as the data has, found {inputs} and {outputs}",
+                    data.width(),
+                    data.outputs
+                ),
+            ));
+        }
+        self.check_loss()?;
+        if data.largest() > largest {
+            let found = format!("expected values up to {largest:e} in this precision, found {:e}", data.largest());
+            return Err(Error::data(&data.name, found));
+        }
+        if let Some(norm) = self.clip_norm
+            && !(norm > 0.0 && norm.is_finite())
+        {
+            return Err(Error::config("train.clip_norm", format!("expected a positive number, found {norm}")));
+        }
+        if !(1..=MOST_REPLICAS).contains(&self.replicas) {
+            let found = self.replicas;
+            return Err(Error::config("train.replicas", format!("expected 1 to {MOST_REPLICAS}, found {found}")));
+        }
+        self.check_batch()?;
+        self.model.check()?;
+        self.augment.check(data)?;
+        self.optimizer.check()
+    }
+
+    fn check_loss(&self) -> Result<()> {
+        let data = &self.dataset;
+        if self.loss == Loss::CrossEntropy && !data.is_classification() {
+            return Err(Error::config("model.loss", "cross_entropy expects labels, found regression targets; use mse"));
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let found = self.label_smoothing;
+            return Err(Error::config("model.label_smoothing", format!("expected a number in [0, 1), found {found}")));
+        }
+        if self.loss == Loss::Mse && self.label_smoothing > 0.0 {
+            let found = self.label_smoothing;
+            return Err(Error::config(
+                "model.label_smoothing",
+                format!("expected 0, since the loss is mse, found {found}"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_batch(&self) -> Result<()> {
+        let samples = self.dataset.train.len();
+        if self.batch == 0 || self.batch > samples {
+            return Err(Error::config(
+                "train.batch",
+                format!("expected 1 to {samples} samples, as many as the training part has, found {}", self.batch),
+            ));
+        }
+        if self.model.norm == Norm::Batch && !(2..=MOST_ROWS).contains(&self.batch) {
+            let found = format!(
+                "expected 2 to {MOST_ROWS} samples under batch normalisation (model.norm), found {}",
+                self.batch
+            );
+            return Err(Error::config("train.batch", found));
+        }
+        Ok(())
+    }
+
+    /// The most samples of a step that pass through the network at once.
+    pub fn most_in_pass(&self) -> usize {
+        if self.model.norm == Norm::Batch { self.batch } else { self.batch.min(MAX_PASS) }
+    }
+
+    /// Rows of the activation buffers: samples that pass through the network at once in an evaluation.
+    pub fn room(&self) -> usize {
+        self.most_in_pass().max(MIN_ROOM)
+    }
+
+    /// The bytes that a step of `rows` samples reads and writes at least, all replicas together: its samples, the
+    /// activations of every layer forward and backward, and the parameters, read twice and with the optimizer's state
+    /// read and written once more.
+    pub fn step_bytes(&self, rows: usize) -> f64 {
+        let widths = &self.model.widths;
+        let activations: usize = widths[1..].iter().map(|w| 4 * w).sum::<usize>() + 2 * widths[0];
+        let state = 2 * self.optimizer.state_vectors();
+        // Bytes of an activation, and of all that is read and written of a parameter: in mixed precision the working
+        // copy is read twice and written once.
+        let (value, parameter) = if self.is_mixed() { (2, 3 * 2 + 4 * (2 + state)) } else { (4, 4 * (4 + state)) };
+        self.replicas as f64 * (rows * activations * value + parameter * self.model.parameters()) as f64
+    }
+
+    /// Whether its precision is the mixed one.
+    pub fn is_mixed(&self) -> bool {
+        self.precision == Precision::Mixed
+    }
+
+    /// The vectors as long as the parameters that outlive a step: the weights, the optimizer's state, and what the averages
+    /// ask for. A checkpoint holds them.
+    pub fn slots(&self) -> Vec<Slot> {
+        let mut slots = vec![Slot::Live];
+        if !self.evaluation_only {
+            slots.extend((0..self.optimizer.state_vectors()).map(Slot::State));
+        }
+        slots.extend(self.kept());
+        slots
+    }
+
+    /// Those of them that averages ask for.
+    pub(crate) fn kept(&self) -> Vec<Slot> {
+        let Average { swa, ema, snapshots, lookahead } = &self.average;
+        let mut slots = Vec::new();
+        slots.extend(swa.as_ref().map(|_| Slot::Swa));
+        slots.extend(ema.map(|_| Slot::Ema));
+        slots.extend(lookahead.map(|_| Slot::Slow));
+        slots.extend((0..snapshots.as_ref().map_or(0, |s| s.max)).map(Slot::Snapshot));
+        slots
+    }
+
+    /// The end of the parameters that the weight decay acts on.
+    pub(crate) fn decayed(&self, layout: &Layout) -> usize {
+        match self.decay {
+            Decay::All => layout.trained,
+            Decay::Weights => layout.weights,
+        }
+    }
+
+    /// Of all random numbers of `replica` that are drawn on the device.
+    pub(crate) fn device_seed(&self, replica: usize) -> u32 {
+        Stream::new(self.seed.wrapping_add(replica as u64), Purpose::Noise, 0).below(1 << 32) as u32
+    }
+}
+

@@ -1,0 +1,69 @@
+//! One update, and what its passes are for.
+
+use crate::average::Take;
+use crate::model::NORM_MOMENTUM;
+use crate::schedule::Rate;
+
+/// One update of every replica.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Step {
+    /// Number of updates before this one.
+    pub index: u64,
+    /// Position of the first sample in the epoch's order.
+    pub first: usize,
+    /// Number of samples.
+    pub rows: usize,
+    /// Learning rate and momentum, one a replica.
+    pub rates: Vec<Rate>,
+    /// What the averages take of the weights afterwards.
+    pub take: Take,
+}
+
+impl Step {
+    /// The ranges of positions in the order that pass through the network one after the other, `most` at a time.
+    pub(crate) fn passes(&self, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+        let end = self.first + self.rows;
+        (self.first..end).step_by(most).map(move |first| first..end.min(first + most))
+    }
+}
+
+/// What a gradient is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gradient {
+    /// What the step itself makes: with its dropout and augmentation, and batch normalisation's running statistics take
+    /// up the batch. An [`update`](super::Engine::update) then completes the step.
+    #[default]
+    OfStep,
+    /// The same gradient to be looked at: nothing else changes.
+    Drawn,
+    /// That of the samples as they are, without dropout and augmentation; nothing else changes.
+    Plain,
+}
+
+/// What a step's forward and backward passes are for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Aim {
+    /// An update.
+    Update,
+    /// A gradient by itself.
+    Gradient(Gradient),
+    /// New running statistics: this step is the n-th, from 0.
+    Statistics(usize),
+}
+
+impl Aim {
+    /// How much of batch normalisation's running statistics the step replaces. New ones are the mean over the steps, as
+    /// those of `torch.optim.swa_utils.update_bn`.
+    pub fn statistics(self) -> f64 {
+        match self {
+            Self::Update | Self::Gradient(Gradient::OfStep) => NORM_MOMENTUM,
+            Self::Gradient(_) => 0.0,
+            Self::Statistics(n) => 1.0 / (n + 1) as f64,
+        }
+    }
+
+    /// Whether samples are changed and outputs dropped at random.
+    pub fn is_drawn(self) -> bool {
+        self != Self::Gradient(Gradient::Plain)
+    }
+}

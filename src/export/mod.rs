@@ -1,0 +1,3 @@
+//! Files in other programs' formats.
+
+pub mod safetensors;

@@ -1,0 +1,138 @@
+//! What a run does with an engine, as a value.
+
+use serde::{Deserialize, Serialize};
+
+use crate::average::{Clock, Sampler};
+use crate::data::Order;
+use crate::engine::Setup;
+use crate::error::{Error, Result};
+use crate::model::Norm;
+use crate::schedule::{Memory, Mode, Rate, Schedule, Unit};
+use crate::stop::Stop;
+
+/// What a run does with an engine, beside what the engine was built for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Passes over the training part.
+    pub epochs: u64,
+    /// Leaves out an epoch's last batch if it is short; otherwise it is trained.
+    pub drop_last: bool,
+    /// The order of the samples.
+    pub order: Order,
+    /// How the rate moves from the optimizer's.
+    pub schedule: Schedule,
+    /// What the schedule counts; a rate that counts epochs stays the same within one.
+    pub schedule_unit: Unit,
+    /// What ends the run earlier.
+    pub stop: Stop,
+    /// Evaluates on the validation and test parts after every so many epochs, and after the last.
+    pub eval_every: u64,
+}
+
+impl Default for Plan {
+    /// Ten epochs, shuffled, at a constant rate, evaluated after each.
+    fn default() -> Self {
+        Self {
+            epochs: 10,
+            drop_last: false,
+            order: Order::Shuffle,
+            schedule: Schedule::default(),
+            schedule_unit: Unit::default(),
+            stop: Stop::default(),
+            eval_every: 1,
+        }
+    }
+}
+
+impl Plan {
+    /// Refuses a plan that does not fit `setup`; returns when its averages sample.
+    ///
+    /// # Errors
+    /// The first setting that does not fit.
+    pub fn check(&self, setup: &Setup) -> Result<Sampler> {
+        if self.epochs == 0 || self.eval_every == 0 {
+            let key = if self.epochs == 0 { "train.epochs" } else { "train.eval_every" };
+            return Err(Error::config(key, "expected at least 1, found 0"));
+        }
+        // Beyond 2⁵³ a step is no longer exact in a schedule's f64.
+        if self.epochs.checked_mul(setup.dataset.train.len() as u64).is_none_or(|most| most > 1 << 53) {
+            return Err(Error::config(
+                "train.epochs",
+                format!("expected at most 2^53 samples in all, found {} epochs", self.epochs),
+            ));
+        }
+        self.check_batches(setup)?;
+        self.stop.check(setup)?;
+        let steps = self.total_steps(setup);
+        self.schedule.check(self.count(setup, steps))?;
+        let lr = |step| self.rate(setup, step, &Memory::default()).lr;
+        let is_function = !self.schedule.has_memory();
+        let lr = is_function.then_some(&lr as &dyn Fn(u64) -> f64);
+        let sampler = setup.average.sampler(&Clock { steps, per_epoch: self.steps_per_epoch(setup), lr })?;
+        self.check_metrics(setup)?;
+        Ok(sampler)
+    }
+
+    /// Refuses a plateau that watches what the data does not have, and a lowest rate above all that there will be.
+    fn check_metrics(&self, setup: &Setup) -> Result<()> {
+        if self.schedule.watches(Mode::Max) && !setup.dataset.is_classification() {
+            let found = "expected min, since regression targets have no accuracy, found max";
+            return Err(Error::config("schedule.mode", found));
+        }
+        // A run so long is not looked through.
+        let Some(lowest) = self.stop.min_lr.filter(|_| self.total_steps(setup) < 10_000_000) else { return Ok(()) };
+        let highest = (0..self.total_steps(setup)).map(|step| self.rate(setup, step, &Memory::default()).lr).fold(0.0, f64::max);
+        if highest < lowest {
+            let found =
+                format!("expected at most {highest}, the highest rate (optimizer.lr, schedule), found {lowest}");
+            return Err(Error::config("stop.min_lr", found));
+        }
+        Ok(())
+    }
+
+    /// Refuses a step of one sample under batch normalisation: it has no variance.
+    fn check_batches(&self, setup: &Setup) -> Result<()> {
+        let (n, batch) = (setup.dataset.train.len(), setup.batch);
+        if setup.model.norm == Norm::Batch && n % batch == 1 && !self.drop_last {
+            return Err(Error::config(
+                "train.batch",
+                format!(
+                    "expected at least 2 samples in every step under batch normalisation (model.norm), found a step of 1 \
+                     ({n} samples in batches of {batch}); train.drop_last leaves it out"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Steps of one epoch.
+    pub fn steps_per_epoch(&self, setup: &Setup) -> u64 {
+        let (n, batch) = (setup.dataset.train.len(), setup.batch);
+        (if self.drop_last { n / batch } else { n.div_ceil(batch) }) as u64
+    }
+
+    /// Steps of the whole run.
+    pub fn total_steps(&self, setup: &Setup) -> u64 {
+        self.epochs * self.steps_per_epoch(setup)
+    }
+
+    /// The rate of `step`, counted from 0.
+    pub fn rate(&self, setup: &Setup, step: u64, memory: &Memory) -> Rate {
+        let all = self.count(setup, self.total_steps(setup));
+        self.schedule.at(self.count(setup, step), all, setup.optimizer.rate(), memory)
+    }
+
+    /// Tells a plateau the metric that was measured after `step`.
+    pub(crate) fn observe(&self, setup: &Setup, step: u64, metric: impl Fn(Mode) -> f64, memory: &mut Memory) {
+        let all = self.count(setup, self.total_steps(setup));
+        self.schedule.observe(self.count(setup, step), all, setup.optimizer.rate(), metric, memory);
+    }
+
+    /// What the schedule counts up to `step`.
+    fn count(&self, setup: &Setup, step: u64) -> u64 {
+        match self.schedule_unit {
+            Unit::Step => step,
+            Unit::Epoch => step / self.steps_per_epoch(setup),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How far a run has come, and the weights to come back to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Engine, Slot};
+use crate::error::Result;
+use crate::event::Ended;
+use crate::schedule::Memory;
+use crate::stop::Watch;
+
+/// How far a run has come, but for what the engine holds; a checkpoint has both.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs that are over.
+    pub epoch: u64,
+    /// Seconds that their steps took.
+    pub seconds: f64,
+    /// The highest learning rate so far.
+    pub peak_lr: f64,
+    /// What a plateau remembers, one a replica.
+    pub memories: Vec<Memory>,
+    /// Why the run ended, if it did and not merely for want of epochs or time.
+    pub ended: Option<Ended>,
+    /// What the metric of [`Stop`](crate::stop::Stop) has been.
+    pub watch: Watch,
+}
+
+/// The weights to come back to when the loss stops being finite: copies on the device, with the step before which each
+/// was taken. A copy is good once the loss of that step has arrived and is finite.
+#[derive(Default)]
+pub(crate) struct LastGood {
+    good: Option<(Slot, u64)>,
+    candidate: Option<(Slot, u64)>,
+}
+
+impl LastGood {
+    /// Takes a copy before `step` is handed to the engine, unless one is still undecided.
+    pub fn before(&mut self, engine: &mut dyn Engine, step: u64) -> Result<()> {
+        if self.candidate.is_none() {
+            let slot =
+                if self.good.is_some_and(|(slot, _)| slot == Slot::Copy(0)) { Slot::Copy(1) } else { Slot::Copy(0) };
+            engine.copy(Slot::Live, slot)?;
+            self.candidate = Some((slot, step));
+        }
+        Ok(())
+    }
+
+    /// The losses of `step` are finite.
+    pub fn finite(&mut self, step: u64) {
+        if self.candidate.is_some_and(|(_, taken)| taken <= step) {
+            self.good = self.candidate.take();
+        }
+    }
+
+    /// Copies the last good weights back; returns the step before which they were taken.
+    pub fn restore(&self, engine: &mut dyn Engine) -> Result<u64> {
+        match self.good.or(self.candidate) {
+            Some((slot, step)) => {
+                engine.copy(slot, Slot::Live)?;
+                Ok(step)
+            }
+            None => Ok(0),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The folder of a run: which files it has, and how they are written.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::checkpoint;
+use super::config::Config;
+use crate::data::{Dataset, Normalization};
+use crate::engine::{Engine, Slot};
+use crate::error::{Error, Result};
+use crate::export::safetensors;
+use crate::export::safetensors::write_whole;
+
+pub(super) const METRICS: &str = "metrics.jsonl";
+pub(super) const EPOCHS: &str = "epochs.jsonl";
+const CONFIG: &str = "config.toml";
+const NORMALIZATION: &str = "normalization.json";
+const SUMMARY: &str = "summary.json";
+
+/// The files that a run writes beside its weights.
+const FILES: [&str; 6] = [CONFIG, NORMALIZATION, METRICS, EPOCHS, SUMMARY, checkpoint::FILE];
+
+/// Where a run's folder is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// The first free one of `runs/1`, `runs/2`, ...
+    #[default]
+    Next,
+    /// This one, which holds no run.
+    New(PathBuf),
+    /// This one; the run that it holds is replaced.
+    Replace(PathBuf),
+    /// That of a run which goes on from its last checkpoint.
+    Resume(PathBuf),
+}
+
+impl Place {
+    /// Refuses a folder that holds a run which is not to be replaced.
+    ///
+    /// # Errors
+    /// As said.
+    pub(super) fn check(&self) -> Result<()> {
+        let (Self::New(dir) | Self::Replace(dir)) = self else { return Ok(()) };
+        if dir.exists() && !dir.is_dir() {
+            return Err(Error::config("--run", format!("expected a folder, found a file at {}", dir.display())));
+        }
+        match run_files(dir).first() {
+            Some(file) if matches!(self, Self::New(_)) => Err(Error::config(
+                "--run",
+                format!("expected a folder without a run, found {}; --overwrite replaces it", file.display()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the folder, or takes the one that is there, without the run that it held.
+    ///
+    /// # Errors
+    /// It cannot be made or emptied.
+    pub(super) fn make(&self) -> Result<PathBuf> {
+        let dir = match self {
+            Self::Next => new_dir()?,
+            Self::Resume(dir) => return Ok(dir.clone()),
+            Self::New(dir) | Self::Replace(dir) => {
+                self.check()?;
+                fs::create_dir_all(dir).map_err(Error::io(dir))?;
+                dir.clone()
+            }
+        };
+        run_files(&dir).iter().try_for_each(|path| fs::remove_file(path).map_err(Error::io(path)))?;
+        Ok(dir)
+    }
+}
+
+/// Makes the first of `runs/1`, `runs/2`, ... that is not there, so that two runs that start together get one each.
+fn new_dir() -> Result<PathBuf> {
+    let runs = Path::new("runs");
+    fs::create_dir_all(runs).map_err(Error::io(runs))?;
+    for i in 1u64.. {
+        let dir = runs.join(i.to_string());
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            result => return result.map_err(Error::io(&dir)).map(|()| dir),
+        }
+    }
+    Err(Error::config("--run", "expected a number that is free in runs, found none"))
+}
+
+/// The files of a run that lie in `dir`.
+fn run_files(dir: &Path) -> Vec<PathBuf> {
+    let is_weights = |name: &str| {
+        let inner = name.strip_prefix("weights").and_then(|name| name.strip_suffix(".safetensors"));
+        inner.is_some_and(|inner| {
+            let mut parts = inner.split('.');
+            parts.next() == Some("")
+                && parts
+                    .all(|part| matches!(part, "swa" | "ema" | "best" | "snapshot") || part.parse::<usize>().is_ok())
+        })
+    };
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| FILES.contains(&name) || is_weights(name)))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Writes what is known before the first step; a folder in which that fails is left without a run.
+///
+/// # Errors
+/// A file cannot be written.
+pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()> {
+    let write = || -> Result<()> {
+        write_config(dir, config)?;
+        let Normalization { scale, shift } = &dataset.normalization;
+        let text = json!({ "scale": scale, "shift": shift }).to_string() + "\n";
+        write_whole(&dir.join(NORMALIZATION), text.into_bytes())?;
+        [METRICS, EPOCHS].iter().try_for_each(|name| {
+            let path = dir.join(name);
+            File::create(&path).map(drop).map_err(Error::io(&path))
+        })
+    };
+    write().inspect_err(|_| {
+        // That the rest of a failed start cannot be removed either is less telling than why it failed.
+        run_files(dir).iter().for_each(|path| drop(fs::remove_file(path)));
+        let _ = fs::remove_dir(dir);
+    })
+}
+
+/// Writes the resolved configuration.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write_config(dir: &Path, config: &Config) -> Result<()> {
+    let text = toml::to_string(config).map_err(|error| Error::config("config", error.to_string()))?;
+    write_whole(&dir.join(CONFIG), text.into_bytes())
+}
+
+/// The tables of the configuration of the run in `dir`.
+///
+/// # Errors
+/// The file is missing, or no TOML.
+pub fn read_config(dir: &Path) -> Result<toml::Table> {
+    super::read_table(&dir.join(CONFIG))
+}
+
+/// Opens a file of lines to be gone on with; of those that are there, it keeps the first whose `key` is below `end`.
+///
+/// # Errors
+/// The file cannot be read or written.
+pub(super) fn open_lines(dir: &Path, name: &str, key: &str, end: u64) -> Result<BufWriter<File>> {
+    let path = dir.join(name);
+    let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let is_before = |line: &&str| {
+        let line: Option<Value> = serde_json::from_str(line).ok();
+        line.is_some_and(|line| line[key].as_u64().is_some_and(|at| at < end))
+    };
+    let kept: String = text.lines().take_while(is_before).flat_map(|line| [line, "\n"]).collect();
+    if kept != text {
+        write_whole(&path, kept.into_bytes())?;
+    }
+    File::options().append(true).open(&path).map(BufWriter::new).map_err(Error::io(&path))
+}
+
+/// The lines of a file of lines.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn lines(dir: &Path, name: &str) -> Result<Vec<Value>> {
+    let path = dir.join(name);
+    let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// Writes the weights of all replicas, those of `means`, and the summary. Means that are not finite, as those of a
+/// diverged run may be, are left out.
+///
+/// # Errors
+/// A file cannot be written, or the device is lost.
+pub(super) fn end(
+    dir: &Path,
+    engine: &mut dyn Engine,
+    means: &[(&str, Vec<Slot>)],
+    summary: &Value,
+) -> Result<()> {
+    let (replicas, precision) = (engine.setup().replicas, engine.setup().precision);
+    for slot in means.iter().flat_map(|(_, slots)| slots).chain(&[Slot::Live]) {
+        for r in 0..replicas {
+            let values = engine.download(*slot, r)?;
+            let path = weight_file(dir, *slot, r, replicas);
+            if values.iter().all(|w| w.is_finite()) {
+                safetensors::write(&path, engine.layout(), &values, precision)?;
+            } else if path.exists() {
+                fs::remove_file(&path).map_err(Error::io(&path))?;
+            }
+        }
+    }
+    let text = serde_json::to_string_pretty(summary).unwrap_or_default() + "\n";
+    write_whole(&dir.join(SUMMARY), text.into_bytes())
+}
+
+/// Where one replica's weights in `slot` lie: `weights.safetensors`, `weights.0.safetensors`, `weights.swa.safetensors`,
+/// `weights.snapshot.3.0.safetensors`; the last number is the replica's, where there are several.
+pub fn weight_file(dir: &Path, slot: Slot, r: usize, replicas: usize) -> PathBuf {
+    let slot = if slot == Slot::Live { String::new() } else { format!(".{}", slot.name()) };
+    let replica = if replicas == 1 { String::new() } else { format!(".{r}") };
+    dir.join(format!("weights{slot}{replica}.safetensors"))
+}
+
+/// The normalisation that the run in `dir` was trained with.
+///
+/// # Errors
+/// The file is missing or holds something else.
+pub fn normalization(dir: &Path) -> Result<Normalization> {
+    let path = dir.join(NORMALIZATION);
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let bad = || Error::data(&path, "expected {scale, shift}, each with a number for every channel");
+    let object: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let numbers = |key: &str| -> Option<Vec<f64>> { object.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
+    let (scale, shift) = (numbers("scale").ok_or_else(bad)?, numbers("shift").ok_or_else(bad)?);
+    if scale.len() == shift.len() { Ok(Normalization { scale, shift }) } else { Err(bad()) }
+}

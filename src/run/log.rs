@@ -1,0 +1,97 @@
+//! The observer that writes a run's numbers, line by line.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::folder::{EPOCHS, METRICS, open_lines};
+use super::summary::{mean, number, statistics};
+use crate::error::{Error, Result};
+use crate::event::{Control, Epoch, Event, Observer, StepReport};
+
+/// Writes a line of JSON to `metrics.jsonl` for every so many steps, and one to `epochs.jsonl` for every epoch.
+pub struct Log {
+    dir: PathBuf,
+    every: u64,
+    /// Whether accuracies mean something.
+    is_classification: bool,
+    metrics: BufWriter<File>,
+    epochs: BufWriter<File>,
+}
+
+impl Log {
+    /// Goes on in `dir` after so many steps and epochs; later lines are dropped. `every` is the number of steps from one line
+    /// to the next, 0 for none.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn open(dir: &Path, every: u64, is_classification: bool, steps: u64, epochs: u64) -> Result<Self> {
+        let metrics = open_lines(dir, METRICS, "step", steps)?;
+        let epochs = open_lines(dir, EPOCHS, "epoch", epochs)?;
+        Ok(Self { dir: dir.into(), every, is_classification, metrics, epochs })
+    }
+
+    fn step(&mut self, step: &StepReport) -> Result<()> {
+        let all = step.replicas;
+        let losses: Vec<f64> = all.iter().map(|m| m.loss).collect();
+        let accuracies: Vec<f64> = all.iter().map(|m| m.correct as f64 / step.rows as f64).collect();
+        let mut line = json!({
+            "step": step.step, "epoch": step.epoch, "lr": step.rate.lr, "momentum": step.rate.momentum,
+            "loss": number(mean(&losses)),
+        });
+        if all.len() > 1 {
+            line["losses"] = losses.iter().map(|&loss| number(loss)).collect();
+        }
+        if self.is_classification {
+            line["accuracy"] = json!(mean(&accuracies));
+            if all.len() > 1 {
+                line["accuracies"] = json!(accuracies);
+            }
+        }
+        let norms: Vec<f64> = all.iter().filter_map(|m| m.grad_norm).collect();
+        if !norms.is_empty() {
+            line["grad_norm"] = number(mean(&norms));
+        }
+        if all.iter().any(|m| m.loss_scale.is_some()) {
+            line["loss_scales"] = all.iter().filter_map(|m| m.loss_scale).collect();
+        }
+        self.write(METRICS, &line)
+    }
+
+    fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
+        let mut line = json!({ "epoch": epoch.epoch, "steps": epoch.steps, "lr": epoch.lr });
+        for (part, evaluations) in epoch.parts() {
+            for (name, value) in statistics(&part, evaluations, self.is_classification) {
+                line[name] = value;
+            }
+        }
+        line["seconds"] = json!(epoch.seconds);
+        line["samples_per_second"] = json!(epoch.samples_per_second);
+        self.write(EPOCHS, &line)?;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.metrics.flush().map_err(Error::io(&self.dir.join(METRICS)))?;
+        self.epochs.flush().map_err(Error::io(&self.dir.join(EPOCHS)))
+    }
+
+    fn write(&mut self, name: &str, line: &Value) -> Result<()> {
+        let file = if name == METRICS { &mut self.metrics } else { &mut self.epochs };
+        writeln!(file, "{line}").map_err(Error::io(&self.dir.join(name)))
+    }
+}
+
+impl Observer for Log {
+    fn on(&mut self, event: &Event) -> Result<Control> {
+        match event {
+            Event::Step(step) if self.every > 0 && step.step.is_multiple_of(self.every) => self.step(step)?,
+            Event::Epoch(epoch) => self.epoch(epoch)?,
+            Event::Ended(_) => self.flush()?,
+            _ => {}
+        }
+        Ok(Control::Continue)
+    }
+}

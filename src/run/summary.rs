@@ -1,0 +1,145 @@
+//! What a run comes to: its numbers, and `summary.json`.
+
+use serde_json::{Value, json};
+
+use crate::engine::{Engine, Evaluation};
+use crate::event::{Ended, Epoch};
+use crate::explore::least_seconds;
+
+/// What a run's epochs left.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The last epoch; that of a resumed run that took no step has a number alone.
+    pub last: Epoch,
+    /// The epoch with the best mean test accuracy, and that accuracy.
+    pub best: Option<(u64, f64)>,
+    /// Seconds of all steps.
+    pub seconds: f64,
+    /// Samples trained, all replicas together.
+    pub samples: f64,
+}
+
+impl Outcome {
+    /// What the epochs before a resumed one left, by their lines in `epochs.jsonl`.
+    pub(super) fn so_far(lines: &[Value]) -> Self {
+        let mut outcome = Self::default();
+        for line in lines {
+            let seconds = line["seconds"].as_f64().unwrap_or(0.0);
+            let per_second = line["samples_per_second"].as_f64().unwrap_or(0.0);
+            outcome.add(line["epoch"].as_u64().unwrap_or(0), seconds, per_second, line["test_accuracy"]["mean"].as_f64());
+        }
+        outcome
+    }
+
+    /// Takes up an epoch.
+    pub(super) fn take(&mut self, epoch: Epoch, is_classification: bool) {
+        let accuracies = epoch.test.as_ref().filter(|_| is_classification);
+        let accuracy = accuracies.map(|e| mean(&e.iter().map(|e| e.accuracy).collect::<Vec<_>>()));
+        self.add(epoch.epoch, epoch.seconds, epoch.samples_per_second, accuracy);
+        self.last = epoch;
+    }
+
+    fn add(&mut self, epoch: u64, seconds: f64, samples_per_second: f64, test_accuracy: Option<f64>) {
+        self.seconds += seconds;
+        self.samples += seconds * samples_per_second;
+        if let Some(accuracy) = test_accuracy
+            && self.best.is_none_or(|(_, best)| accuracy > best)
+        {
+            self.best = Some((epoch, accuracy));
+        }
+    }
+
+    /// Samples trained a second, all replicas together.
+    pub fn samples_per_second(&self) -> f64 {
+        self.samples / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// The content of `summary.json`.
+    pub(super) fn summary(&self, run: &Facts, ended: Ended, diverged: Option<String>) -> Value {
+        let mut summary = json!({
+            "stopped_by": ended.name(),
+            "epochs": self.last.epoch + u64::from(self.last.steps > 0),
+            "steps": self.last.steps,
+            "replicas": run.replicas,
+            "device": run.device,
+            "seconds": self.seconds,
+            "samples_per_second": self.samples_per_second(),
+        });
+        if let Some(share) = run.pace.of_limit(self.samples_per_second()) {
+            summary["of_limit"] = share.into();
+        }
+        for (part, evaluations) in self.last.parts() {
+            for (name, value) in statistics(&part, evaluations, run.is_classification) {
+                summary[name] = value;
+            }
+        }
+        if let Some((epoch, accuracy)) = self.best {
+            summary["best_test_accuracy"] = json!({ "epoch": epoch, "mean": accuracy });
+        }
+        if let Some(text) = diverged {
+            summary["diverged"] = text.into();
+        }
+        summary
+    }
+}
+
+/// What a run is, as its summary tells it.
+pub(super) struct Facts {
+    pub device: String,
+    pub replicas: usize,
+    pub is_classification: bool,
+    pub pace: Pace,
+}
+
+/// How fast training could be at most, where the device has been measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pace(Option<f64>);
+
+impl Pace {
+    /// That of an engine on a device whose limits are remembered.
+    pub fn of(engine: &dyn Engine) -> Self {
+        let setup = engine.setup();
+        let samples = (setup.batch * setup.replicas) as f64;
+        Self(super::remembered_limits(&engine.describe()).map(|limits| samples / least_seconds(engine, &limits)))
+    }
+
+    /// The share of it that `samples_per_second` are; none where the device was never measured.
+    pub fn of_limit(&self, samples_per_second: f64) -> Option<f64> {
+        self.0.map(|most| samples_per_second / most)
+    }
+}
+
+/// `PART_loss` and, for a classification, `PART_accuracy`, each with mean, deviation and every replica's.
+pub fn statistics(part: &str, evaluations: &[Evaluation], is_classification: bool) -> Vec<(String, Value)> {
+    let entry = |name: &str, values: Vec<f64>| {
+        let replicas: Vec<Value> = values.iter().map(|&v| number(v)).collect();
+        let value = json!({
+            "mean": number(mean(&values)), "deviation": number(deviation(&values)), "replicas": replicas,
+        });
+        (format!("{part}_{name}"), value)
+    };
+    let mut entries = vec![entry("loss", evaluations.iter().map(|e| e.loss).collect())];
+    if is_classification {
+        entries.push(entry("accuracy", evaluations.iter().map(|e| e.accuracy).collect()));
+    }
+    entries
+}
+
+/// A JSON number; one that is not finite becomes text, since JSON has no such number.
+pub(super) fn number(value: f64) -> Value {
+    if value.is_finite() { json!(value) } else { json!(value.to_string()) }
+}
+
+/// Arithmetic mean.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Sample deviation, with n − 1; 0 for a single value.
+pub fn deviation(values: &[f64]) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let mean = mean(values);
+    (values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
+}

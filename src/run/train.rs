@@ -1,0 +1,248 @@
+//! A run as a function of a configuration and its observers: all that `thalweg train` does but for what it prints.
+
+use std::path::PathBuf;
+
+use super::checkpoint::{self, Checkpoint};
+use super::config::{Batch, Config};
+use super::folder::{self, EPOCHS, Place};
+use super::log::Log;
+use super::summary::{Facts, Outcome, Pace};
+use crate::engine::Slot;
+use crate::error::{Error, Result};
+use crate::event::{Control, Ended, Event, Observer, Written};
+use crate::export::safetensors;
+use crate::gpu::Measuring;
+use crate::progress::Progress;
+use crate::train::Trainer;
+
+/// Trains as `config` says, in the first free folder of `runs/1`, `runs/2`, ..., and tells the observers; [`Prepared`] chooses
+/// another place, or goes on with a run.
+///
+/// ```
+/// use thalweg::event::{Control, Event};
+/// use thalweg::run::{Config, Place, Prepared};
+/// # let folder = tempfile::TempDir::new().unwrap();
+/// # let dir = folder.path().join("first");
+/// let mut config = Config::default();
+/// config.train.epochs = 2;
+/// config.train.device = "cpu".into();
+/// let mut losses = Vec::new();
+/// let mut watch = |event: &Event| {
+///     if let Event::Step(step) = event {
+///         losses.push(step.replicas[0].loss);
+///     }
+///     Ok(Control::Continue)
+/// };
+/// let finished = Prepared::open(config, Place::New(dir), |_| ())?.train(&mut [&mut watch])?;
+/// assert_eq!(finished.outcome.last.steps, losses.len() as u64);
+/// assert!(finished.dir.join("weights.safetensors").exists());
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+///
+/// # Errors
+/// What [`Prepared::open`] and [`Prepared::train`] meet.
+pub fn train(config: Config, observers: &mut [&mut dyn Observer]) -> Result<Finished> {
+    Prepared::open(config, Place::Next, |_| ())?.train(observers)
+}
+
+/// A run before its first step: everything is found to be right, and nothing is written.
+pub struct Prepared {
+    config: Config,
+    place: Place,
+    trainer: Trainer,
+    reason: String,
+    pace: Pace,
+}
+
+/// A run that is over.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Why it ended.
+    pub ended: Ended,
+    /// What its epochs left.
+    pub outcome: Outcome,
+}
+
+impl Prepared {
+    /// Resolves a configuration: loads the data, opens the engine, and gives it first weights, or those of the checkpoint
+    /// where a run goes on. `measuring` is told of each matrix product whose forms are measured on the adapter.
+    ///
+    /// # Errors
+    /// A folder that holds a run, settings that do not fit each other, the data, or the run that is to go on; no such device.
+    pub fn open(mut config: Config, place: Place, measuring: Measuring) -> Result<Self> {
+        let own = match &place {
+            Place::Resume(dir) => Some(Config::resolve(folder::read_config(dir)?, Vec::new(), Vec::new())?),
+            _ => None,
+        };
+        if let Some(own) = &own {
+            config.check_resumes(own)?;
+        }
+        place.check()?;
+        config.optimizer.check()?;
+        let mut dataset = config.dataset()?;
+        if let Place::Resume(dir) = &place {
+            dataset.normalization = folder::normalization(dir)?;
+        }
+        // What the data decided is part of the resolved configuration.
+        config.data.classes = dataset.is_classification().then_some(dataset.outputs);
+        let setup = config.setup(dataset)?;
+        (config.train.batch, config.model.loss) = (Some(Batch::Size(setup.batch)), Some(setup.loss));
+        let (engine, reason) = config.engine(setup, measuring)?;
+        // So is what was measured on the adapter.
+        config.forms = engine.forms();
+        let pace = Pace::of(engine.as_ref());
+        let trainer = Trainer::new(engine, config.plan())?;
+        let mut prepared = Self { config, place, trainer, reason, pace };
+        match own {
+            Some(own) => prepared.restore(&own)?,
+            None => prepared.init()?,
+        }
+        Ok(prepared)
+    }
+
+    /// Gives the engine what the run's last checkpoint holds.
+    fn restore(&mut self, own: &Config) -> Result<()> {
+        let Place::Resume(dir) = &self.place else { return Ok(()) };
+        let mut checkpoint = Checkpoint::read(dir, self.trainer.engine())?;
+        check_goes_on(&mut checkpoint.progress, &self.config, own)?;
+        checkpoint.restore(self.trainer.engine())?;
+        self.trainer.resume(checkpoint.progress)
+    }
+
+    /// Gives the engine first weights: those of a file, or drawn ones.
+    fn init(&mut self) -> Result<()> {
+        let Some(path) = &self.config.model.init_from else { return self.trainer.init(self.config.model.init) };
+        let engine = self.trainer.engine();
+        let (replicas, precision) = (engine.setup().replicas, engine.setup().precision);
+        let weights = safetensors::read(path, engine.layout(), precision)?;
+        (0..replicas).try_for_each(|r| engine.upload(Slot::Live, r, &weights))
+    }
+
+    /// The resolved configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The loop, with its engine.
+    pub fn trainer(&mut self) -> &mut Trainer {
+        &mut self.trainer
+    }
+
+    /// Why the engine is where it is, in words.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// How fast the device could be.
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Trains, and writes everything that a run writes. The observers are told in their order, after the run's own log; each
+    /// may end the run.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`], after which the last good weights and a summary are written; a file that cannot be written, an
+    /// observer that fails, a lost device, after which what was written before is still there.
+    pub fn train(mut self, observers: &mut [&mut dyn Observer]) -> Result<Finished> {
+        let dir = self.place.make()?;
+        let dataset = self.trainer.engine().setup().dataset.clone();
+        match self.place {
+            Place::Resume(_) => folder::write_config(&dir, &self.config)?,
+            _ => folder::begin(&dir, &self.config, &dataset)?,
+        }
+        let (epochs, steps) = (self.trainer.progress().epoch, self.trainer.steps_taken());
+        let is_classification = dataset.is_classification();
+        let mut log = Log::open(&dir, self.config.train.log_every, is_classification, steps, epochs)?;
+        let mut outcome = Outcome::so_far(&folder::lines(&dir, EPOCHS)?);
+        (outcome.last.epoch, outcome.last.steps) = (epochs.saturating_sub(1), steps);
+
+        let mut all: Vec<&mut dyn Observer> = vec![&mut log];
+        all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
+        let result = self.epochs(&dir, &mut outcome, &mut all[..]);
+        let diverged = match &result {
+            Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
+            Err(_) => return result.map(|ended| Finished { dir, ended, outcome }),
+            Ok(_) => None,
+        };
+        self.write_end(&dir, &outcome, diverged)?;
+        result.map(|ended| Finished { dir, ended, outcome })
+    }
+
+    /// The epochs, with their checkpoints.
+    fn epochs(
+        &mut self,
+        dir: &std::path::Path,
+        outcome: &mut Outcome,
+        observers: &mut [&mut dyn Observer],
+    ) -> Result<Ended> {
+        let is_classification = self.trainer.engine().setup().dataset.is_classification();
+        let mut observers = Together(observers);
+        while let Some(epoch) = self.trainer.epoch_with(&mut observers)? {
+            outcome.take(epoch, is_classification);
+            if !self.is_checkpoint_due(outcome.last.epoch) {
+                continue;
+            }
+            let progress = self.trainer.progress().clone();
+            Checkpoint::write(dir, self.trainer.engine(), &progress)?;
+            let path = dir.join(checkpoint::FILE);
+            let written = Event::Checkpoint(&Written { path: &path, epochs: progress.epoch });
+            if observers.on(&written)? == Control::Stop {
+                self.trainer.stop_soon();
+            }
+        }
+        Ok(self.trainer.ended().unwrap_or(Ended::Epochs))
+    }
+
+    /// Whether a checkpoint is written after the epoch `last`: not in the middle of one, and not when the weights are no
+    /// longer those that the steps led to.
+    fn is_checkpoint_due(&self, last: u64) -> bool {
+        let (every, done, ended) =
+            (self.config.train.checkpoint_every, self.trainer.progress().epoch, self.trainer.ended());
+        let is_whole = done > last;
+        let is_restored = ended.is_some() && self.config.stop.restore_best;
+        every > 0 && is_whole && !is_restored && (done.is_multiple_of(every) || ended.is_some())
+    }
+
+    fn write_end(&mut self, dir: &std::path::Path, outcome: &Outcome, diverged: Option<String>) -> Result<()> {
+        let mut means = self.trainer.means(outcome.last.steps);
+        if self.config.stop.keeps_best() && self.trainer.progress().watch.best.is_some() {
+            means.push(("best", vec![Slot::Best]));
+        }
+        let ended = self.trainer.ended().unwrap_or(Ended::Epochs);
+        // The epochs before a resumed one may have had another device.
+        let pace = if matches!(self.place, Place::Resume(_)) { Pace::default() } else { self.pace };
+        let engine = self.trainer.engine();
+        let (replicas, is_classification) = (engine.setup().replicas, engine.setup().dataset.is_classification());
+        let facts = Facts { device: engine.describe(), replicas, is_classification, pace };
+        folder::end(dir, engine, &means, &outcome.summary(&facts, ended, diverged))
+    }
+}
+
+/// Several observers as one.
+struct Together<'a, 'b>(&'a mut [&'b mut dyn Observer]);
+
+impl Observer for Together<'_, '_> {
+    fn on(&mut self, event: &Event) -> Result<Control> {
+        self.0.on(event)
+    }
+}
+
+/// Refuses to resume a run that has nothing left to do. One that ended early goes on if `[stop]` is another now.
+fn check_goes_on(progress: &mut Progress, config: &Config, own: &Config) -> Result<()> {
+    if config.stop != own.stop {
+        progress.ended = None;
+    }
+    if let Some(ended) = progress.ended {
+        let found = format!("expected a run that goes on, found one that ended {}", ended.describe());
+        return Err(Error::config("--resume", found));
+    }
+    let (epochs, done) = (config.train.epochs, progress.epoch);
+    if epochs <= done {
+        let found = format!("expected more than the {done} that the run has, found {epochs}");
+        return Err(Error::config("train.epochs", found));
+    }
+    Ok(())
+}
