@@ -38,7 +38,7 @@ fn turn(engine: &mut dyn Engine) -> f64 {
     for steps in steps.chunks(engine.steps_at_once()) {
         engine.run(steps).unwrap();
     }
-    engine.finish().unwrap();
+    engine.wait().unwrap();
     start.elapsed().as_secs_f64()
 }
 

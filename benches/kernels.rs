@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use thalweg::engine::{Engine, Setup};
+use thalweg::engine::{Diagnose, Precision, Setup};
 use thalweg::gpu::adapter;
 
 const BATCHES: [usize; 3] = [1, 32, 128];
@@ -17,13 +17,13 @@ fn kernels(criterion: &mut Criterion) {
         eprintln!("no adapter: nothing is measured");
         return;
     }
-    for (precision, mixed) in [("f32", false), ("mixed", true)] {
+    for (name, precision) in [("f32", Precision::F32), ("mixed", Precision::Mixed)] {
         for batch in BATCHES {
-            let setup = Setup { mixed, ..common::setup(3072, &[512, 256], batch) };
+            let setup = Setup { precision, ..common::setup(3072, &[512, 256], batch) };
             let mut engine = common::gpu(&setup);
             let step = common::begin(&mut engine);
             let timed = engine.profile(&step).unwrap();
-            let mut group = criterion.benchmark_group(format!("{precision}/{batch}"));
+            let mut group = criterion.benchmark_group(format!("{name}/{batch}"));
             group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
             for (i, kernel) in timed.iter().enumerate() {
                 group.throughput(Throughput::Bytes(kernel.bytes as u64));

@@ -27,7 +27,7 @@ fn measure(criterion: &mut Criterion, device: &str, open: &dyn Fn(Setup) -> Box<
                     for steps in steps.chunks(engine.steps_at_once()) {
                         engine.run(steps).unwrap();
                     }
-                    engine.finish().unwrap();
+                    engine.wait().unwrap();
                     start.elapsed()
                 });
             });

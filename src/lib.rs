@@ -13,13 +13,15 @@
 //!
 //! | noun | it is |
 //! | --- | --- |
-//! | [`data::Dataset`] | features, targets, their split and normalisation |
-//! | [`model::Mlp`] | widths, activation, normalisation, dropout; [`model::Layout`] says where each tensor lies in one flat vector |
-//! | [`optimizer::Optimizer`], [`schedule::Schedule`], [`loss::Loss`], [`average::Average`] | values, with PyTorch's definitions |
-//! | [`engine::Engine`] | carries out steps and evaluations: [`gpu::GpuEngine`], [`cpu::CpuEngine`] |
-//! | [`train::Trainer`] | the loop: plans steps, hands them to the engine, evaluates, stops as [`stop::Stop`] says |
-//! | [`explore`] | programs that show what descent does: its way down surfaces of two parameters |
-//! | [`run`] | a run as a folder: configuration, metrics, weights (with the feature `cli`) |
+//! | [`Dataset`] | features, targets, their split and normalisation |
+//! | [`Mlp`] | widths, activation, normalisation, dropout; [`model::Layout`] says where each tensor lies in one flat vector |
+//! | [`Optimizer`], [`Schedule`], [`loss::Loss`], [`average::Average`] | values, with PyTorch's definitions |
+//! | [`Training`] | all of these, and where to compute: everything that decides a training, as one value |
+//! | [`engine::Engine`] | carries out steps and evaluations, and holds vectors: [`gpu::GpuEngine`], [`cpu::CpuEngine`] |
+//! | [`Trainer`] | the loop: plans steps, hands them to its engine, evaluates, stops as [`stop::Stop`] says |
+//! | [`event::Event`], [`event::Observer`] | what happens in a run, and who watches it |
+//! | [`explore`] | programs that show what descent does: its way down surfaces, the rate to take, what a batch size costs |
+//! | [`run`] | a run as a function of a configuration, and its folder (with the feature `run`) |
 //! | [`verify`] | the GPU against the CPU in f64, and that against central differences |
 //!
 //! Every buffer of a model has a leading replica axis: one dispatch trains as many models as the axis is long, and
@@ -28,46 +30,28 @@
 //! # A network of your own data
 //!
 //! ```
-//! use std::sync::Arc;
-//! use thalweg::activation::Activation;
-//! use thalweg::data::{Dataset, Features, Samples, Targets};
-//! use thalweg::device::{Device, Precision};
-//! use thalweg::engine::Setup;
-//! use thalweg::gpu::Options;
-//! use thalweg::model::{Init, Mlp};
-//! use thalweg::optimizer::Optimizer;
-//! use thalweg::train::{Plan, Trainer};
+//! use thalweg::data::Samples;
+//! use thalweg::{Activation, Dataset, Mlp, Optimizer, Training};
 //!
-//! # fn main() -> thalweg::Result<()> {
 //! // Two classes: the points inside a circle, and those outside.
 //! let points: Vec<f32> = (0..800).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
-//! let inside = |p: &[f32]| u32::from(p[0] * p[0] + p[1] * p[1] < 0.6);
-//! let labels = points.chunks(2).map(inside).collect();
-//! let train = Samples { features: Features::F32(points), targets: Targets::Labels(labels) };
+//! let labels: Vec<u32> = points.chunks(2).map(|p| u32::from(p[0] * p[0] + p[1] * p[1] < 0.6)).collect();
 //!
-//! let model = Mlp::new(2, &[32], 2, Activation::Tanh)?;
-//! let dataset = Dataset::new("circle", [2, 1, 1], train, None)?;
-//! let setup = Setup {
-//!     optimizer: Optimizer::Adam { lr: 0.02, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, amsgrad: false },
-//!     batch: 32,
-//!     ..Setup::new(model, Arc::new(dataset))
-//! };
-//! let (mut engine, _why) = Device::Cpu.open(Precision::F32, setup, Options::default())?;
-//! let mut trainer = Trainer::new(engine.as_mut(), Plan { epochs: 40, ..Plan::default() })?;
-//! trainer.init(Init::Pytorch)?;
+//! let data = Dataset::new("circle", [2, 1, 1], Samples::labelled(points, labels), None)?;
+//! let model = Mlp::new(2, 2).hidden([32]).activation(Activation::Tanh);
+//! let mut trainer = Training::new(model, data).optimizer(Optimizer::adam(0.02)).batch(32).epochs(40).trainer()?;
 //! let mut accuracy = 0.0;
-//! while let Some(epoch) = trainer.epoch(&mut |_step| {})? {
+//! while let Some(epoch) = trainer.epoch()? {
 //!     accuracy = epoch.train[0].accuracy;
 //! }
 //! assert!(accuracy > 0.95, "{accuracy}");
-//! # Ok(())
-//! # }
+//! # Ok::<(), thalweg::Error>(())
 //! ```
 //!
 //! # Features
 //!
-//! `cli` (the program, and [`run`]) and `fetch` (downloading data sets) are on by default; an application that embeds
-//! the engine turns them off with `default-features = false`.
+//! `run` ([`run`]: configuration, folder, checkpoints), `cli` (the program) and `fetch` (downloading data sets) are on by
+//! default; an application that embeds the engine turns them off with `default-features = false`.
 #![warn(missing_docs)]
 
 pub mod activation;

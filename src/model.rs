@@ -69,9 +69,9 @@ impl Mlp {
 
     /// With hidden layers of these widths, in place of those it had. Default none.
     #[must_use]
-    pub fn hidden(mut self, widths: impl IntoIterator<Item = usize>) -> Self {
+    pub fn hidden(mut self, widths: impl Into<Vec<usize>>) -> Self {
         let (inputs, outputs) = (self.inputs(), self.outputs());
-        self.widths = std::iter::once(inputs).chain(widths).chain([outputs]).collect();
+        self.widths = [vec![inputs], widths.into(), vec![outputs]].concat();
         self
     }
 

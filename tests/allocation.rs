@@ -5,7 +5,6 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use thalweg::activation::Activation;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Normalize, Order, Source};
 use thalweg::engine::{Engine, Setup, Slot, Step};
@@ -49,12 +48,12 @@ fn a_step_allocates_nothing() {
     let (lr, momentum) = (1e-3, 0.9);
     // Rank-1 updates, the fused update of few rows and of many, and the gradient by itself.
     for (batch, clip_norm) in [(1, None), (8, None), (32, None), (128, None), (32, Some(1.0))] {
-        let model = Mlp::new(dataset.width(), &[256, 128], 10, Activation::Relu).unwrap();
-        let optimizer = Optimizer::Sgd { lr, momentum, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+        let model = Mlp::new(dataset.width(), 10).hidden([256, 128]);
+        let optimizer = Optimizer::sgd(lr).momentum(momentum);
         let setup = Setup { optimizer, batch, clip_norm, ..Setup::new(model, Arc::clone(&dataset)) };
         let mut engine = CpuEngine::<f32>::new(setup).unwrap();
         let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
-        engine.set_weights(Slot::Live, 0, &weights).unwrap();
+        engine.upload(Slot::Live, 0, &weights).unwrap();
         engine.set_order(&[Order::Sequential.permutation(dataset.train.len(), 0, 0)]).unwrap();
         let step = |index| Step { index, rows: batch, rates: vec![Rate { lr, momentum }], ..Step::default() };
         let steps: Vec<Step> = (0..8).map(step).collect();

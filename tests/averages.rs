@@ -10,7 +10,8 @@ use thalweg::data::{Features, Part, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::model::Init;
 use thalweg::schedule::{Rate, Schedule};
-use thalweg::train::{Plan, Trainer};
+use thalweg::plan::Plan;
+use thalweg::train::Trainer;
 
 fn restarts(t_0: u64) -> Schedule {
     Schedule::CosineWarmRestarts { t_0, t_mult: 1, eta_min: 0.01 }
@@ -51,19 +52,20 @@ fn snapshots_are_an_ensemble_and_their_mean_is_swa() {
         let mut trainer = Trainer::new(engine, plan).unwrap();
         trainer.init(Init::Pytorch).unwrap();
         let mut report = None;
-        while let Some(epoch) = trainer.epoch(&mut |_| {}).unwrap() {
+        while let Some(epoch) = trainer.epoch().unwrap() {
             report = Some(epoch);
         }
         let means = report.unwrap().means;
+        let mut engine = trainer.into_engine();
         assert_eq!(means.iter().map(|m| m.name).collect::<Vec<_>>(), ["swa", "snapshots"]);
 
-        let members: Vec<Vec<f64>> = (0..5).map(|i| engine.weights(Slot::Snapshot(i), 0).unwrap()).collect();
+        let members: Vec<Vec<f64>> = (0..5).map(|i| engine.download(Slot::Snapshot(i), 0).unwrap()).collect();
         let mean: Vec<f64> = (0..members[0].len()).map(|i| members.iter().map(|m| m[i]).sum::<f64>() / 5.0).collect();
         let tolerance = Tolerance { abs: 10.0 * eps, rel: 0.0 };
-        assert_close("SWA", &engine.weights(Slot::Swa, 0).unwrap(), &mean, tolerance);
-        assert_eq!(members[4], engine.weights(Slot::Live, 0).unwrap(), "the last minimum is the end of the run");
+        assert_close("SWA", &engine.download(Slot::Swa, 0).unwrap(), &mean, tolerance);
+        assert_eq!(members[4], engine.download(Slot::Live, 0).unwrap(), "the last minimum is the end of the run");
 
-        let all: Vec<Vec<Vec<f64>>> = members.iter().map(|m| probabilities(engine, m)).collect();
+        let all: Vec<Vec<Vec<f64>>> = members.iter().map(|m| probabilities(engine.as_ref(), m)).collect();
         let Targets::Labels(labels) = &engine.setup().dataset.test.as_ref().unwrap().targets else { panic!() };
         let (mut loss, mut correct) = (0.0, 0);
         for (row, &label) in labels.iter().enumerate() {
@@ -84,32 +86,32 @@ fn snapshots_are_an_ensemble_and_their_mean_is_swa() {
 fn lookahead_leads_the_weights() {
     let average = Average { lookahead: Some(Lookahead { every: 3, alpha: 0.4 }), ..Average::default() };
     let clock = Clock { steps: 6, per_epoch: 6, lr: None };
-    on_each_engine(&setup(), |plain, eps| {
+    on_each_engine(&setup(), |mut plain, eps| {
         let with = Setup { average: average.clone(), ..setup() };
         let mut engine = CpuEngine::<f64>::new(with.clone()).unwrap();
         let start = plain.layout().init(&setup().model, Init::Pytorch, 0);
         let start: Vec<f64> = start.into_iter().map(|w| f64::from(w as f32)).collect();
         let sampler = with.average.sampler(&clock).unwrap();
         let mut slow = start.clone();
-        for e in [plain as &mut dyn Engine, &mut engine] {
-            e.set_weights(Slot::Live, 0, &start).unwrap();
+        for e in [plain.as_mut(), &mut engine as &mut dyn Engine] {
+            e.upload(Slot::Live, 0, &start).unwrap();
             e.set_order(&[(0..N as u32).collect()]).unwrap();
         }
-        engine.copy_weights(Slot::Live, Slot::Slow).unwrap();
+        engine.copy(Slot::Live, Slot::Slow).unwrap();
         for index in 0..6 {
             let rates = vec![Rate { lr: 0.3, momentum: 0.9 }];
             let step = Step { index, first: 16 * index as usize, rows: 16, rates, ..Step::default() };
             plain.run(std::slice::from_ref(&step)).unwrap();
-            plain.finish().unwrap();
+            plain.wait().unwrap();
             engine.run(&[Step { take: sampler.take(index), ..step }]).unwrap();
             if index % 3 == 2 {
-                let fast = plain.weights(Slot::Live, 0).unwrap();
+                let fast = plain.download(Slot::Live, 0).unwrap();
                 slow.iter_mut().zip(&fast).for_each(|(slow, w)| *slow += 0.4 * (w - *slow));
-                plain.set_weights(Slot::Live, 0, &slow).unwrap();
+                plain.upload(Slot::Live, 0, &slow).unwrap();
             }
         }
         let tolerance = Tolerance { abs: 1000.0 * eps, rel: 0.0 };
-        assert_close("weights", &engine.weights(Slot::Live, 0).unwrap(), &slow, tolerance);
-        assert_close("slow weights", &engine.weights(Slot::Slow, 0).unwrap(), &slow, tolerance);
+        assert_close("weights", &engine.download(Slot::Live, 0).unwrap(), &slow, tolerance);
+        assert_close("slow weights", &engine.download(Slot::Slow, 0).unwrap(), &slow, tolerance);
     });
 }

@@ -12,7 +12,7 @@ use thalweg::optimizer::Optimizer;
 use thalweg::schedule::{Mode, Schedule, ThresholdMode};
 
 fn sgd(lr: f64, momentum: f64) -> Optimizer {
-    Optimizer::Sgd { lr, momentum, dampening: 0.0, weight_decay: 0.0, nesterov: false }
+    Optimizer::sgd(lr).momentum(momentum)
 }
 
 fn plan(surface: Surface, steps: u64) -> Descent {
@@ -190,7 +190,7 @@ fn smaller_batches_scatter_and_a_decaying_rate_settles() {
     assert!(scatter(&mini) > 0.01 && scatter(&single) > 2.0 * scatter(&mini));
     assert_eq!(verdict(surface, &full), Verdict::Reached);
     assert_eq!(verdict(surface, &single), Verdict::Scattered);
-    let decaying = run(&Schedule::Cosine { t_max: None, eta_min: 0.0 }, Some(1));
+    let decaying = run(&Schedule::cosine(), Some(1));
     assert!(scatter(&decaying) < scatter(&single) / 3.0);
     assert_eq!(verdict(surface, &decaying), Verdict::Reached);
 }
@@ -235,7 +235,7 @@ fn a_plan_gives_one_trajectory() {
 #[test]
 fn schedules_and_optimizers_are_those_of_training() {
     let surface = Surface::Bowl;
-    let cosine = Schedule::Cosine { t_max: None, eta_min: 0.0 };
+    let cosine = Schedule::cosine();
     let points = descend(surface, &sgd(0.1, 0.0), &cosine, &plan(surface, 100)).unwrap().points;
     assert_eq!(points.len(), 101);
     assert_close(

@@ -11,15 +11,18 @@ use thalweg::activation::Activation;
 use thalweg::average::{Average, Clock, Ema, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Augment, Dataset, Features, Normalize, Part, Samples, Source, Targets};
-use thalweg::engine::{Engine, Evaluation, Setup, Slot, Step};
-use thalweg::gpu::forms::{Choice, Form, Forms, Shape, Variant};
+use thalweg::engine::{Choice, Diagnose, Engine, Evaluation, Forms, Precision, Setup, Slot, Step};
+use thalweg::gpu::forms::{Form, Shape, Variant};
 use thalweg::gpu::kernels::{self, Stored};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::{Init, Mlp, Norm};
 use thalweg::optimizer::{Decay, Optimizer};
 use thalweg::schedule::{Rate, Schedule, Unit};
-use thalweg::train::{Epoch, Plan, Trainer};
-use thalweg::{Error, cpu::Real};
+use thalweg::event::Epoch;
+use thalweg::number::Real;
+use thalweg::plan::Plan;
+use thalweg::train::Trainer;
+use thalweg::Error;
 
 const EMA: Ema = Ema { decay: 0.8, start: 1, every: 1, bias_correction: true, warm_up: false };
 
@@ -38,11 +41,11 @@ fn images() -> Arc<Dataset> {
 
 fn setup(replicas: usize, batch: usize) -> Setup {
     let dataset = images();
-    let model = Mlp::new(dataset.width(), &[37, 21], 10, Activation::Silu).unwrap();
+    let model = Mlp::new(dataset.width(), 10).hidden([37, 21]).activation(Activation::Silu);
     let swa = Some(Sampling::Every { start: 3, every: 2, unit: Unit::Step });
     Setup {
         label_smoothing: 0.1,
-        optimizer: Optimizer::Sgd { lr: 0.05, momentum: 0.9, dampening: 0.0, weight_decay: 1e-3, nesterov: true },
+        optimizer: Optimizer::sgd(0.05).momentum(0.9).weight_decay(1e-3).nesterov(),
         clip_norm: Some(1.0),
         average: Average { swa, ema: Some(EMA), ..Average::default() },
         replicas,
@@ -53,7 +56,7 @@ fn setup(replicas: usize, batch: usize) -> Setup {
 
 /// Everything at once: normalisation, residual connections, dropout, augmentation, all averages.
 fn rich(setup: Setup, norm: Norm) -> Setup {
-    let model = Mlp::new(3072, &[37, 37, 37], 10, Activation::Silu).unwrap();
+    let model = Mlp::new(3072, 10).hidden([37, 37, 37]).activation(Activation::Silu);
     let snapshots = Snapshots { max: 2, when: Sampling::Listed { after_updates: vec![4, 6, 9] } };
     Setup {
         model: Mlp { norm, residual: true, dropout: 0.2, ..model },
@@ -76,28 +79,33 @@ struct Trace {
     evaluations: Vec<Vec<Evaluation>>,
 }
 
-fn train(engine: &mut dyn Engine) -> Trace {
-    let plan = Plan { epochs: 2, schedule: Schedule::Cosine { t_max: None, eta_min: 0.0 }, ..Plan::default() };
+fn train(engine: Box<dyn Engine>) -> Trace {
+    trained(engine).0
+}
+
+fn trained(engine: Box<dyn Engine>) -> (Trace, Box<dyn Engine>) {
+    let plan = Plan { epochs: 2, schedule: Schedule::cosine(), ..Plan::default() };
     let replicas = engine.setup().replicas;
     let mut trainer = Trainer::new(engine, plan).unwrap();
     trainer.init(Init::Kaiming).unwrap();
     let mut losses = vec![Vec::new(); replicas];
     let mut evaluations = vec![Vec::new(); replicas];
     while let Some(Epoch { train, validation, test, means, .. }) =
-        trainer.epoch(&mut |step| step.replicas.iter().for_each(|m| losses[m.replica].push(m.loss))).unwrap()
+        trainer.epoch_with(&mut common::keep(&mut losses)).unwrap()
     {
         let means = means.into_iter().flat_map(|mean| [mean.validation.unwrap(), mean.test.unwrap()]);
         for part in [train, validation.unwrap(), test.unwrap()].into_iter().chain(means) {
             part.into_iter().zip(&mut evaluations).for_each(|(e, all)| all.push(e));
         }
     }
-    let weights = (0..replicas).map(|r| all_weights(engine, r)).collect();
-    Trace { weights, losses, evaluations }
+    let mut engine = trainer.into_engine();
+    let weights = (0..replicas).map(|r| all_weights(engine.as_mut(), r)).collect();
+    (Trace { weights, losses, evaluations }, engine)
 }
 
 fn all_weights(engine: &mut dyn Engine, replica: usize) -> Vec<Vec<f64>> {
     let slots = engine.setup().slots();
-    slots.into_iter().map(|slot| engine.weights(slot, replica).unwrap()).collect()
+    slots.into_iter().map(|slot| engine.download(slot, replica).unwrap()).collect()
 }
 
 impl Trace {
@@ -112,7 +120,7 @@ impl Trace {
 
 /// 330 training samples: five batches of 64 and a short one.
 fn replicas_equal_separate_runs(open: &dyn Fn(Setup) -> Box<dyn Engine>, with: &dyn Fn(Setup) -> Setup) {
-    let run = |replicas, seed| train(open(with(Setup { seed, ..setup(replicas, 64) })).as_mut());
+    let run = |replicas, seed| train(open(with(Setup { seed, ..setup(replicas, 64) })));
     let together = run(3, 5);
     assert!(together.losses[0].len() == 2 * 6 && together.weights[0] != together.weights[1]);
     for r in 0..3 {
@@ -141,10 +149,10 @@ fn gpu_replicas_equal_separate_runs() {
     }
     let gpu = || common::gpu().unwrap();
     let open = |setup| Box::new(GpuEngine::new(gpu(), setup, Options::default()).unwrap()) as Box<dyn Engine>;
-    for mixed in [false, true] {
-        replicas_equal_separate_runs(&open, &|setup| Setup { mixed, ..setup });
-        replicas_equal_separate_runs(&open, &|setup| rich(Setup { mixed, ..setup }, Norm::Batch));
-        replicas_equal_separate_runs(&open, &|setup| rich(Setup { mixed, ..setup }, Norm::Layer));
+    for precision in [Precision::F32, Precision::Mixed] {
+        replicas_equal_separate_runs(&open, &|setup| Setup { precision, ..setup });
+        replicas_equal_separate_runs(&open, &|setup| rich(Setup { precision, ..setup }, Norm::Batch));
+        replicas_equal_separate_runs(&open, &|setup| rich(Setup { precision, ..setup }, Norm::Layer));
     }
 }
 
@@ -177,7 +185,7 @@ fn both_engines_draw_the_same() {
             for r in 0..2 {
                 let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, r as u64);
                 let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w as f32)).collect();
-                engine.set_weights(Slot::Live, r, &weights).unwrap();
+                engine.upload(Slot::Live, r, &weights).unwrap();
             }
             engine.set_order(&vec![(0..330).collect(); 2]).unwrap();
             let step = Step { index: 7, first: 20, rows: 64, rates: vec![Rate::default(); 2], ..Step::default() };
@@ -207,8 +215,8 @@ fn resident_and_streamed_data_give_the_same_bits() {
     for setup in cases {
         let batch = setup.batch;
         let run = |options| {
-            let mut engine = GpuEngine::new(common::gpu()?, setup.clone(), options).unwrap();
-            Some((engine.is_streamed(), engine.memory(), train(&mut engine)))
+            let engine = GpuEngine::new(common::gpu()?, setup.clone(), options).unwrap();
+            Some((engine.is_streamed(), engine.memory(), train(Box::new(engine))))
         };
         let Some((streamed, memory, resident)) = run(Options::default()) else { return };
         assert!(!streamed && memory.iter().filter(|a| a.name.contains("records")).count() == 3);
@@ -235,12 +243,12 @@ fn a_batch_of_several_passes_is_one_gradient() {
     let targets = Targets::Labels((0..n as u32).map(|i| i * 7 % 3).collect());
     let train_part = Samples { features: Features::F32(x), targets };
     let dataset = Arc::new(Dataset::new("rows", [7, 1, 1], train_part, None).unwrap());
-    let model = Mlp::new(7, &[9], 3, Activation::Tanh).unwrap();
+    let model = Mlp::new(7, 3).hidden([9]).activation(Activation::Tanh);
     let setup = Setup { model, batch: n, clip_norm: None, label_smoothing: 0.0, dataset, ..setup(1, n) };
     let gradient = |engine: &mut dyn Engine| {
         let weights = engine.layout().init(&engine.setup().model.clone(), Init::Xavier, 0);
         let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w as f32)).collect();
-        engine.set_weights(Slot::Live, 0, &weights).unwrap();
+        engine.upload(Slot::Live, 0, &weights).unwrap();
         engine.set_order(&[(0..n as u32).collect()]).unwrap();
         let step = Step { rows: n, rates: vec![Default::default()], ..Step::default() };
         engine.gradients(&step).unwrap().swap_remove(0)
@@ -254,56 +262,57 @@ fn a_batch_of_several_passes_is_one_gradient() {
 }
 
 /// The loss at which a run stops is named, and the weights go back to finite ones.
-fn divergence_leaves_good_weights(engine: &mut dyn Engine) {
+fn divergence_leaves_good_weights(engine: Box<dyn Engine>) {
     let plan = Plan { epochs: 3, ..Plan::default() };
     let mut trainer = Trainer::new(engine, plan).unwrap();
     trainer.init(Init::Kaiming).unwrap();
     let error = loop {
-        match trainer.epoch(&mut |_| {}) {
+        match trainer.epoch() {
             Ok(epoch) => assert!(epoch.is_some(), "the run was to diverge"),
             Err(error) => break error,
         }
     };
     let Error::Diverged { step, lr, restored, .. } = error else { panic!("{error}") };
     assert_eq!(lr, 1e18);
+    let engine = trainer.engine();
     assert!(restored <= step, "weights of step {restored}, though step {step} diverged");
-    assert!(engine.weights(Slot::Live, 0).unwrap().iter().all(|w| w.is_finite()));
+    assert!(engine.download(Slot::Live, 0).unwrap().iter().all(|w| w.is_finite()));
     assert!(engine.evaluate(Part::Test, &[Slot::Live]).unwrap()[0].loss.is_finite());
 }
 
 #[test]
 fn a_diverged_run_stops_with_the_last_good_weights() {
-    let optimizer = Optimizer::Sgd { lr: 1e18, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    let optimizer = Optimizer::sgd(1e18);
     let setup = Setup { optimizer, clip_norm: None, ..setup(2, 64) };
-    divergence_leaves_good_weights(&mut CpuEngine::<f32>::new(setup.clone()).unwrap());
+    divergence_leaves_good_weights(Box::new(CpuEngine::<f32>::new(setup.clone()).unwrap()));
     let Some(gpu) = common::gpu() else { return };
-    divergence_leaves_good_weights(&mut GpuEngine::new(gpu, setup, Options::default()).unwrap());
+    divergence_leaves_good_weights(Box::new(GpuEngine::new(gpu, setup, Options::default()).unwrap()));
 }
 
 /// A copy survives training, and evaluating it leaves the live weights alone.
-fn copies_are_kept<T: Real>(engine: &mut dyn Engine) {
-    train(engine);
-    let live = engine.weights(Slot::Live, 0).unwrap();
+fn copies_are_kept<T: Real>(engine: Box<dyn Engine>) {
+    let (_, mut engine) = trained(engine);
+    let live = engine.download(Slot::Live, 0).unwrap();
     let evaluation = engine.evaluate(Part::Test, &[Slot::Live]).unwrap();
-    engine.copy_weights(Slot::Live, Slot::Copy(0)).unwrap();
-    engine.set_weights(Slot::Live, 0, &vec![0.0; live.len()]).unwrap();
+    engine.copy(Slot::Live, Slot::Copy(0)).unwrap();
+    engine.upload(Slot::Live, 0, &vec![0.0; live.len()]).unwrap();
     assert_eq!(engine.evaluate(Part::Test, &[Slot::Copy(0)]).unwrap(), evaluation, "{}", T::NAME);
-    assert!(engine.weights(Slot::Live, 0).unwrap().iter().all(|w| *w == 0.0));
-    engine.copy_weights(Slot::Copy(0), Slot::Live).unwrap();
-    assert_eq!(engine.weights(Slot::Live, 0).unwrap(), live);
+    assert!(engine.download(Slot::Live, 0).unwrap().iter().all(|w| *w == 0.0));
+    engine.copy(Slot::Copy(0), Slot::Live).unwrap();
+    assert_eq!(engine.download(Slot::Live, 0).unwrap(), live);
 }
 
 #[test]
 fn copies_of_weights_are_kept() {
-    copies_are_kept::<f64>(&mut CpuEngine::<f64>::new(setup(1, 64)).unwrap());
+    copies_are_kept::<f64>(Box::new(CpuEngine::<f64>::new(setup(1, 64)).unwrap()));
     let Some(gpu) = common::gpu() else { return };
-    copies_are_kept::<f32>(&mut GpuEngine::new(gpu, setup(1, 64), Options::default()).unwrap());
+    copies_are_kept::<f32>(Box::new(GpuEngine::new(gpu, setup(1, 64), Options::default()).unwrap()));
 }
 
 /// The means are those of the weights as they were after each step, taken up in f64.
 fn means_follow_the_weights(engine: &mut dyn Engine, tolerance: f64) {
     let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
-    engine.set_weights(Slot::Live, 0, &weights).unwrap();
+    engine.upload(Slot::Live, 0, &weights).unwrap();
     engine.set_order(&[(0..330).collect()]).unwrap();
     let sampler = engine.setup().average.sampler(&Clock { steps: 10, per_epoch: 10, lr: None }).unwrap();
     let (mut samples, mut ema) = (Vec::new(), vec![0.0; weights.len()]);
@@ -311,8 +320,8 @@ fn means_follow_the_weights(engine: &mut dyn Engine, tolerance: f64) {
         let rates = vec![Rate { lr: 0.05, momentum: 0.9 }];
         let take = sampler.take(index);
         engine.run(&[Step { index, first: 32 * index as usize, rows: 32, rates, take }]).unwrap();
-        engine.finish().unwrap();
-        let now = engine.weights(Slot::Live, 0).unwrap();
+        engine.wait().unwrap();
+        let now = engine.download(Slot::Live, 0).unwrap();
         if index >= 1 {
             ema.iter_mut().zip(&now).for_each(|(e, w)| *e = 0.8 * *e + (1.0 - 0.8) * w);
         }
@@ -326,8 +335,8 @@ fn means_follow_the_weights(engine: &mut dyn Engine, tolerance: f64) {
     let want_swa: Vec<f64> = (0..weights.len()).map(|i| samples.iter().map(|s| s[i]).sum::<f64>() / 4.0).collect();
     // Ten roundings of a weight below 1.
     let tolerance = common::Tolerance { abs: 10.0 * tolerance, rel: 0.0 };
-    common::assert_close("SWA", &engine.weights(Slot::Swa, 0).unwrap(), &want_swa, tolerance);
-    common::assert_close("EMA", &engine.weights(Slot::Ema, 0).unwrap(), &want_ema, tolerance);
+    common::assert_close("SWA", &engine.download(Slot::Swa, 0).unwrap(), &want_swa, tolerance);
+    common::assert_close("EMA", &engine.download(Slot::Ema, 0).unwrap(), &want_ema, tolerance);
 }
 
 #[test]
@@ -344,12 +353,12 @@ fn means_are_those_of_the_saved_weights() {
 /// NaN passes through ReLU, whatever a driver makes of comparisons with it.
 #[test]
 fn relu_does_not_swallow_nan() {
-    let model = Mlp::new(3072, &[8], 10, Activation::Relu).unwrap();
+    let model = Mlp::new(3072, 10).hidden([8]);
     let setup = Setup { model, average: Average::default(), ..setup(1, 32) };
     let check = |engine: &mut dyn Engine| {
         let mut weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
         weights[0] = f64::NAN;
-        engine.set_weights(Slot::Live, 0, &weights).unwrap();
+        engine.upload(Slot::Live, 0, &weights).unwrap();
         assert!(engine.evaluate(Part::Test, &[Slot::Live]).unwrap()[0].loss.is_nan(), "{}", engine.describe());
     };
     check(&mut CpuEngine::<f32>::new(setup.clone()).unwrap());
@@ -369,7 +378,7 @@ fn too_little_memory_is_told_in_bytes() {
     let binding = gpu.description.binding_bytes;
     let hidden = (binding / 3072 / 4) as usize + 64;
     let setup = setup(1, 64);
-    let model = Mlp::new(3072, &[hidden], 10, Activation::Relu).unwrap();
+    let model = Mlp::new(3072, 10).hidden([hidden]);
     match GpuEngine::new(gpu, Setup { model, ..setup }, Options::default()).err() {
         Some(error @ Error::DeviceMemory { .. }) => {
             assert!(error.to_string().contains(&binding.to_string()), "{error}")
@@ -386,7 +395,7 @@ fn fused_updates_and_measured_forms_train_the_same() {
     let Some(gpu) = common::gpu() else { return };
     drop(gpu);
     for optimizer in [
-        Optimizer::Sgd { lr: 0.05, momentum: 0.9, dampening: 0.0, weight_decay: 1e-3, nesterov: true },
+        Optimizer::sgd(0.05).momentum(0.9).weight_decay(1e-3).nesterov(),
         Optimizer::Adamw { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-3, weight_decay: 0.01, amsgrad: true },
     ] {
         let setup = |clip_norm, replicas, norm| {
@@ -395,12 +404,11 @@ fn fused_updates_and_measured_forms_train_the_same() {
             Setup { model, optimizer, clip_norm, decay: Decay::Weights, ..setup }
         };
         let run = |setup, options| {
-            let mut engine = GpuEngine::new(common::gpu().unwrap(), setup, options).unwrap();
-            let trace = train(&mut engine);
+            let (trace, engine) = trained(Box::new(GpuEngine::new(common::gpu().unwrap(), setup, options).unwrap()));
             (trace, engine.forms())
         };
         let (fused, built_in) = run(setup(None, 2, Norm::Layer), Options::default());
-        assert!(built_in.values().all(|choice| choice.microseconds.is_none()));
+        assert!(built_in.products.values().all(|choice| choice.microseconds.is_none()));
         let (alone, _) = run(setup(None, 1, Norm::Layer), Options::default());
         assert!(fused.replica(0) == alone, "{optimizer:?}: replicas change bits");
         let (separate, _) = run(setup(Some(1e9), 2, Norm::Layer), Options::default());
@@ -412,7 +420,7 @@ fn fused_updates_and_measured_forms_train_the_same() {
 
         let measure = Options { measure: Some(|_| _ = MEASURED.fetch_add(1, Relaxed)), ..Options::default() };
         let (measured, forms) = run(setup(None, 2, Norm::None), measure.clone());
-        assert!(forms.values().any(|choice| choice.microseconds.is_some()), "nothing was measured");
+        assert!(forms.products.values().any(|choice| choice.microseconds.is_some()), "nothing was measured");
         let before = MEASURED.load(Relaxed);
         assert!(before > 0);
         let replay = Options { forms: forms.clone(), ..measure };
@@ -429,12 +437,12 @@ fn split_sums_train_the_same() {
     let Some(gpu) = common::gpu() else { return };
     for (batch, of) in [(64, &["linear", "linear_dx"][..]), (330, &["linear_dw"])] {
         let run = |replicas, forms| {
-            let model = Mlp::new(3072, &[37, 300], 10, Activation::Silu).unwrap();
+            let model = Mlp::new(3072, 10).hidden([37, 300]).activation(Activation::Silu);
             let average = Average { ema: Some(EMA), ..Average::default() };
             let setup = Setup { model, clip_norm: None, average, ..setup(replicas, batch) };
             let options = Options { forms, ..Options::default() };
-            let mut engine = GpuEngine::new(common::gpu().unwrap(), setup, options).unwrap();
-            (train(&mut engine), engine.forms())
+            let (trace, engine) = trained(Box::new(GpuEngine::new(common::gpu().unwrap(), setup, options).unwrap()));
+            (trace, engine.forms())
         };
         // By kernel and shape, as `linear 64x3072x37`.
         let split = |key: &str| {
@@ -446,17 +454,19 @@ fn split_sums_train_the_same() {
             let mut candidates = Form::candidates(&gpu, base, shape, gpu.lanes()).into_iter();
             candidates.find(|form| form.variant == Variant::Split)
         };
-        let (built_in, forms) = run(2, Forms::new());
-        let choose = |(key, &choice): (&String, &Choice)| {
+        let (built_in, forms) = run(2, Forms::default());
+        let choose = |(key, choice): (&String, &Choice)| {
             let form = split(key).filter(|_| of.iter().any(|name| key.split(' ').next() == Some(name)));
-            (key.clone(), Choice { form: form.unwrap_or(choice.form), ..choice })
+            (key.clone(), form.map_or(choice.clone(), |form| Choice { form: form.to_string(), ..choice.clone() }))
         };
-        let recorded: Forms = forms.iter().map(choose).collect();
+        let recorded = Forms { products: forms.products.iter().map(choose).collect(), ..forms };
         let (trained, used) = run(2, recorded.clone());
         for name in of {
             let is_split =
-                |(key, choice): (&String, &Choice)| key.starts_with(&format!("{name} ")) && choice.form.parts > 1;
-            assert!(used.iter().any(is_split), "{used:?}");
+                |(key, choice): (&String, &Choice)| {
+                    key.starts_with(&format!("{name} ")) && choice.form.parse::<Form>().unwrap().parts > 1
+                };
+            assert!(used.products.iter().any(is_split), "{used:?}");
         }
         // As for the fused update: twelve steps, each rounding weights below 2 and moving them by a few times the rate
         // times the last place of a gradient.

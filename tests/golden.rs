@@ -9,7 +9,8 @@ use common::{Tolerance, assert_close};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use thalweg::activation::Activation;
-use thalweg::cpu::{Constants, CpuEngine, Real, adam, rmsprop, sgd};
+use thalweg::cpu::{Constants, CpuEngine, adam, rmsprop, sgd};
+use thalweg::number::Real;
 use thalweg::data::{Dataset, Features, Order, Part, Samples, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::gpu::adapter::Gpu;
@@ -18,7 +19,8 @@ use thalweg::loss::Loss;
 use thalweg::model::{Layout, Mlp, Norm, Tensor};
 use thalweg::optimizer::{Optimizer, Rule};
 use thalweg::schedule::Rate;
-use thalweg::train::{Plan, Trainer};
+use thalweg::plan::Plan;
+use thalweg::train::Trainer;
 
 fn golden(file: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)).unwrap()
@@ -39,7 +41,7 @@ fn optimizer(name: &Value, args: &Value, lr: f64) -> Optimizer {
 fn run_optimizer<T: Real>(optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let mut w: Vec<T> = start.iter().map(|&x| T::of(x)).collect();
     let mut state = vec![vec![T::of(0.0); w.len()]; 3];
-    let base = Rate { lr: optimizer.lr(), momentum: optimizer.momentum() };
+    let base = optimizer.rate();
     let mut after = Vec::new();
     for (t, g) in grads.iter().enumerate() {
         let g: Vec<T> = g.iter().map(|&x| T::of(x)).collect();
@@ -64,7 +66,7 @@ fn run_kernel(gpu: &Gpu, optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>]
         words
     };
     let kernels::Update { kernel, flag, .. } = kernels::update(optimizer.rule());
-    let base = Rate { lr: optimizer.lr(), momentum: optimizer.momentum() };
+    let base = optimizer.rate();
     let params = start.len().div_ceil(4) as u32;
     let args = kernels::UpdateArgs { params, first: 0, trained: params, decayed: params };
     let scaling = bytemuck::cast_slice(&[kernels::Scaling::new(1.0)]).to_vec();
@@ -154,7 +156,7 @@ fn load_case(case: &Value) -> Case {
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let widths: Vec<usize> = numbers(&case["sizes"]).into_iter().map(|x| x as usize).collect();
     let activation: Activation = serde_json::from_value(case["activation"].clone()).unwrap();
-    let model = Mlp::new(widths[0], &widths[1..widths.len() - 1], widths[widths.len() - 1], activation).unwrap();
+    let model = Mlp::new(widths[0], widths[widths.len() - 1]).hidden(&widths[1..widths.len() - 1]).activation(activation);
     let norm = if case["batch_norm"] == true { Norm::Batch } else { Norm::None };
     let model = Mlp { norm, ..model };
     let layout = Layout::new(&model);
@@ -195,10 +197,10 @@ fn load_case(case: &Value) -> Case {
 }
 
 /// First gradients, 25 losses, averaged and final weights; both replicas start alike and must stay so.
-fn replay(case: &Case, engine: &mut dyn Engine, tolerance: Tolerance) {
+fn replay(case: &Case, mut engine: Box<dyn Engine>, tolerance: Tolerance) {
     let name = |what: &str| format!("{} on {}: {what}", case.name, engine_name(tolerance));
     for r in 0..2 {
-        engine.set_weights(Slot::Live, r, &case.vector("init")).unwrap();
+        engine.upload(Slot::Live, r, &case.vector("init")).unwrap();
     }
     let order = Order::Sequential.permutation(case.setup.dataset.train.len(), 0, 0);
     engine.set_order(&[order.clone(), order]).unwrap();
@@ -212,18 +214,19 @@ fn replay(case: &Case, engine: &mut dyn Engine, tolerance: Tolerance) {
     let plan = Plan { epochs: 1, order: Order::Sequential, ..Plan::default() };
     let mut trainer = Trainer::new(engine, plan).unwrap();
     let mut losses = [Vec::new(), Vec::new()];
-    trainer.epoch(&mut |step| step.replicas.iter().for_each(|m| losses[m.replica].push(m.loss))).unwrap();
+    trainer.epoch_with(&mut common::keep(&mut losses)).unwrap();
+    let mut engine = trainer.into_engine();
     for (r, losses) in losses.iter().enumerate() {
         assert_close(&name("losses"), losses, &case.losses, tolerance);
         // PyTorch's mean has the statistics of the last weights; ours are renewed.
         let trained = case.layout.trained;
-        let swa = engine.weights(Slot::Swa, r).unwrap();
+        let swa = engine.download(Slot::Swa, r).unwrap();
         assert_close(&name("SWA weights"), &swa[..trained], &case.vector("swa")[..trained], tolerance);
         if case.setup.model.norm == Norm::Batch {
             let (got, want) = (statistics(case, &swa), renewed_statistics(case, &case.vector("swa")));
             assert_close(&name("SWA statistics"), &got, &want, tolerance);
         }
-        assert_close(&name("final weights"), &engine.weights(Slot::Live, r).unwrap(), &case.vector("final"), tolerance);
+        assert_close(&name("final weights"), &engine.download(Slot::Live, r).unwrap(), &case.vector("final"), tolerance);
     }
     assert!(engine.evaluate(Part::Test, &[Slot::Live]).is_err(), "there is no test part");
 }
@@ -266,8 +269,8 @@ fn engine_name(tolerance: Tolerance) -> &'static str {
 #[test]
 fn networks_follow_pytorch_in_f64() {
     for case in cases() {
-        let mut engine = CpuEngine::<f64>::new(case.setup.clone()).unwrap();
-        replay(&case, &mut engine, Tolerance { abs: 1e-10, rel: 1e-10 });
+        let engine = CpuEngine::<f64>::new(case.setup.clone()).unwrap();
+        replay(&case, Box::new(engine), Tolerance { abs: 1e-10, rel: 1e-10 });
     }
 }
 
@@ -280,8 +283,8 @@ const F32: Tolerance = Tolerance { abs: 2e-5, rel: 2e-5 };
 #[test]
 fn networks_follow_pytorch_in_f32() {
     for case in cases() {
-        let mut engine = CpuEngine::<f32>::new(case.setup.clone()).unwrap();
-        replay(&case, &mut engine, F32);
+        let engine = CpuEngine::<f32>::new(case.setup.clone()).unwrap();
+        replay(&case, Box::new(engine), F32);
     }
 }
 
@@ -289,7 +292,7 @@ fn networks_follow_pytorch_in_f32() {
 fn networks_follow_pytorch_on_the_gpu() {
     for case in cases() {
         let Some(gpu) = common::gpu() else { return };
-        let mut engine = GpuEngine::new(gpu, case.setup.clone(), Options::default()).unwrap();
-        replay(&case, &mut engine, F32);
+        let engine = GpuEngine::new(gpu, case.setup.clone(), Options::default()).unwrap();
+        replay(&case, Box::new(engine), F32);
     }
 }

@@ -4,26 +4,26 @@ mod common;
 
 use std::sync::Arc;
 
-use thalweg::activation::Activation;
 use thalweg::average::{Average, Ema};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Normalize, Source};
-use thalweg::engine::{Engine, LossScale, Setup, Slot, Step};
-use thalweg::gpu::forms::{Choice, Form, Forms, Shape};
+use thalweg::engine::{Choice, Engine, Forms, LossScale, Precision, Setup, Slot, Step};
+use thalweg::gpu::forms::{Form, Shape};
 use thalweg::gpu::kernels::{self, Stored};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
 use thalweg::schedule::{Rate, Schedule};
-use thalweg::train::{Plan, Trainer};
+use thalweg::plan::Plan;
+use thalweg::train::Trainer;
 
 fn setup(replicas: usize) -> Setup {
     let dataset = Source::Synthetic.load(0).unwrap().normalize(Normalize::Channel);
-    let model = Mlp::new(dataset.width(), &[24], dataset.outputs, Activation::Relu).unwrap();
+    let model = Mlp::new(dataset.width(), dataset.outputs).hidden([24]);
     let ema = Some(Ema { decay: 0.5, start: 0, every: 1, bias_correction: false, warm_up: false });
-    let optimizer = Optimizer::Sgd { lr: 0.01, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    let optimizer = Optimizer::sgd(0.01).momentum(0.9);
     let average = Average { ema, ..Average::default() };
-    Setup { optimizer, average, replicas, batch: 32, mixed: true, ..Setup::new(model, Arc::new(dataset)) }
+    Setup { optimizer, average, replicas, batch: 32, precision: Precision::Mixed, ..Setup::new(model, Arc::new(dataset)) }
 }
 
 fn begin(engine: &mut dyn Engine) {
@@ -50,14 +50,14 @@ fn a_step_that_overflows_is_skipped_and_halves_the_scale() {
         let scales = [LossScale { next: largest, steps: 5 }, LossScale { next: 1024.0, steps: 5 }];
         engine.set_loss_scales(&scales).unwrap();
         let slots = [Slot::Live, Slot::State(0), Slot::Ema];
-        let all = |engine: &mut GpuEngine, r| slots.map(|slot| engine.weights(slot, r).unwrap());
+        let all = |engine: &mut dyn Engine, r| slots.map(|slot| engine.download(slot, r).unwrap());
         let before = [0, 1].map(|r| all(&mut engine, r));
 
         // The first sample of a mean is all of it.
         let mut take = steps(1, 2);
         take[0].take.ema = 1.0;
         engine.run(&take).unwrap();
-        let metrics = engine.finish().unwrap();
+        let metrics = engine.wait().unwrap();
         assert_eq!([0, 1].map(|r| metrics[r].loss_scale), [Some(f64::from(largest)), Some(1024.0)]);
         assert!(metrics[0].loss.is_finite() && (metrics[0].loss - 10f64.ln()).abs() < 1.0, "{}", metrics[0].loss);
         let skipped = all(&mut engine, 0);
@@ -73,7 +73,7 @@ fn a_step_that_overflows_is_skipped_and_halves_the_scale() {
 
         // A probability of 0.9 too much, a batch of 32: 0.9 / 32 · 2²¹ is the first power below 65504.
         engine.run(&steps(8, 2)[1..]).unwrap();
-        engine.finish().unwrap();
+        engine.wait().unwrap();
         let [first, second] = engine.loss_scales().unwrap()[..] else { panic!() };
         assert!((2f32.powi(18)..=2f32.powi(22)).contains(&first.next), "{first:?}");
         assert_eq!(second, LossScale { next: 1024.0, steps: 13 });
@@ -90,7 +90,7 @@ fn the_scale_doubles_after_two_thousand_steps() {
     assert_eq!(engine.loss_scales().unwrap(), [LossScale { next: 65536.0, steps: 0 }]);
     engine.set_loss_scales(&[LossScale { next: 512.0, steps: 1997 }]).unwrap();
     engine.run(&steps(5, 1)).unwrap();
-    let scales: Vec<f64> = engine.finish().unwrap().iter().filter_map(|m| m.loss_scale).collect();
+    let scales: Vec<f64> = engine.wait().unwrap().iter().filter_map(|m| m.loss_scale).collect();
     assert_eq!(scales, [512.0, 512.0, 512.0, 1024.0, 1024.0]);
     assert_eq!(engine.loss_scales().unwrap(), [LossScale { next: 1024.0, steps: 2 }]);
 }
@@ -126,22 +126,24 @@ fn cooperative_matrices_train_the_same() {
             begin(&mut engine);
             let gradient = engine.gradients(&steps(1, 2)[0]).unwrap().remove(0).1;
             engine.run(&steps(6, 2)).unwrap();
-            engine.finish().unwrap();
-            (gradient, engine.weights(Slot::Live, 1).unwrap(), engine.forms())
+            engine.wait().unwrap();
+            (gradient, engine.download(Slot::Live, 1).unwrap(), engine.forms())
         };
-        let (gradient, weights, built_in) = run(Forms::new());
+        let (gradient, weights, built_in) = run(Forms::default());
         let shape = Shape { replicas: 2, rows: 32, inputs: 9, outputs: 9, stored: Stored::F16 };
         let cooperative = |key: &str| {
             let base = kernels::ALL.iter().find(|kernel| key.split(' ').next() == Some(kernel.name)).unwrap();
             Form::candidates(&gpu, base, shape, 8).into_iter().find(Form::is_cooperative).unwrap()
         };
-        let choice = |key: &String| Choice { form: cooperative(key), microseconds: Some(1.0) };
-        let recorded: Forms = built_in.keys().map(|key| (key.clone(), choice(key))).collect();
+        let choice = |key: &String| Choice { form: cooperative(key).to_string(), microseconds: Some(1.0) };
+        let products = built_in.products.keys().map(|key| (key.clone(), choice(key))).collect();
+        let recorded = Forms { products, ..built_in };
         let (again, trained, used) = run(recorded.clone());
-        let of = |forms: &Forms| forms.values().filter(|choice| choice.form.is_cooperative()).count();
+        let is_cooperative = |choice: &Choice| choice.form.parse::<Form>().unwrap().is_cooperative();
+        let of = |forms: &Forms| forms.products.values().filter(|choice| is_cooperative(choice)).count();
         // Where updates are fused, the weight gradients by themselves have the built-in form.
         let others = if clip_norm.is_none() { 2 } else { 0 };
-        assert_eq!(of(&used), used.len() - others, "{used:?}");
+        assert_eq!(of(&used), used.products.len() - others, "{used:?}");
         // As `verify` allows a network: eight units in the last of a half's 11 bits.
         let largest = gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
         let off = gradient.iter().zip(&again).fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));
@@ -164,21 +166,21 @@ fn it_learns_fashion_mnist_as_f32_does() {
     let Some(dir) = common::real_data("fashion-mnist") else { return };
     let data: Source = format!("fashion-mnist:{}", dir.display()).parse().unwrap();
     let dataset = Arc::new(data.load(0).unwrap().normalize(Normalize::Channel));
-    let model = Mlp::new(dataset.width(), &[64], dataset.outputs, Activation::Relu).unwrap();
-    let mean_accuracy = |mixed| {
-        let optimizer = Optimizer::Adam { lr: 2e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, amsgrad: false };
-        let setup = Setup { mixed, optimizer, replicas: 5, ..Setup::new(model.clone(), dataset.clone()) };
-        let mut engine = GpuEngine::new(common::gpu()?, setup, Options::default()).unwrap();
-        let schedule = Schedule::Cosine { t_max: None, eta_min: 0.0 };
-        let mut trainer = Trainer::new(&mut engine, Plan { epochs: 3, schedule, ..Plan::default() }).unwrap();
+    let model = Mlp::new(dataset.width(), dataset.outputs).hidden([64]);
+    let mean_accuracy = |precision| {
+        let optimizer = Optimizer::adam(2e-3);
+        let setup = Setup { precision, optimizer, replicas: 5, ..Setup::new(model.clone(), dataset.clone()) };
+        let engine = GpuEngine::new(common::gpu()?, setup, Options::default()).unwrap();
+        let schedule = Schedule::cosine();
+        let mut trainer = Trainer::new(Box::new(engine), Plan { epochs: 3, schedule, ..Plan::default() }).unwrap();
         trainer.init(Init::Pytorch).unwrap();
         let mut last = Vec::new();
-        while let Some(epoch) = trainer.epoch(&mut |_| ()).unwrap() {
+        while let Some(epoch) = trainer.epoch().unwrap() {
             last = epoch.test.unwrap();
         }
         Some(last.iter().map(|e| e.accuracy).sum::<f64>() / last.len() as f64)
     };
-    let (Some(full), Some(mixed)) = (mean_accuracy(false), mean_accuracy(true)) else { return };
+    let (Some(full), Some(mixed)) = (mean_accuracy(Precision::F32), mean_accuracy(Precision::Mixed)) else { return };
     println!("mean test accuracy: f32 {full:.4}, mixed {mixed:.4}");
     assert!(full > 0.86 && (full - mixed).abs() < 0.002, "f32 {full}, mixed {mixed}");
 }

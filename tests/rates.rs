@@ -12,7 +12,7 @@ use thalweg::explore::{Range, lr_find};
 use thalweg::loss::Loss;
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
-use thalweg::train::{Plan, Trainer};
+use thalweg::train::initialize;
 
 /// The weights are those of before, and the suggestion is one with which training works.
 #[test]
@@ -22,7 +22,7 @@ fn lr_find_leaves_the_weights_alone() {
     // 2.3 on they diverge. Below, 80 steps are too few: what is left is a function of rate times steps.
     let good = (0.121, 2.2);
     let range = Range { from: 1e-4, to: 1e3, steps: 80, order: Order::Shuffle };
-    let sgd = Optimizer::Sgd { lr: 1.0, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    let sgd = Optimizer::sgd(1.0);
     // Least squares: too large a rate diverges for certain.
     let model = Mlp { activation: Activation::Identity, ..setup().model };
     for replicas in [1, 12] {
@@ -33,11 +33,11 @@ fn lr_find_leaves_the_weights_alone() {
         let short = if replicas == 1 { [1.0, 1.0] } else { [apart, apart * apart] };
         // The whole part in one batch, so that the loss has no noise.
         let setup = Setup { optimizer: sgd, replicas, batch: N, model: model.clone(), loss: Loss::Mse, ..setup() };
-        on_each_engine(&setup, |engine, _| {
-            Trainer::new(engine, Plan::default()).unwrap().init(Init::Pytorch).unwrap();
-            let before: Vec<_> = (0..replicas).map(|r| engine.weights(Slot::Live, r).unwrap()).collect();
-            let test = lr_find(engine, range).unwrap();
-            let after: Vec<_> = (0..replicas).map(|r| engine.weights(Slot::Live, r).unwrap()).collect();
+        on_each_engine(&setup, |mut engine, _| {
+            initialize(engine.as_mut(), Init::Pytorch).unwrap();
+            let before: Vec<_> = (0..replicas).map(|r| engine.download(Slot::Live, r).unwrap()).collect();
+            let test = lr_find(engine.as_mut(), range).unwrap();
+            let after: Vec<_> = (0..replicas).map(|r| engine.download(Slot::Live, r).unwrap()).collect();
             assert_eq!(before, after);
             assert!(test.points.windows(2).all(|p| p[0].lr < p[1].lr), "{test:?}");
             assert!(test.diverged_at.is_some(), "{test:?}");

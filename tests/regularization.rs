@@ -15,15 +15,15 @@ use thalweg::schedule::Rate;
 #[test]
 fn weight_decay_spares_what_it_is_told_to() {
     let step = |decay, weight_decay| {
-        let optimizer = Optimizer::Sgd { lr: 0.1, momentum: 0.0, dampening: 0.0, weight_decay, nesterov: false };
+        let optimizer = Optimizer::sgd(0.1).weight_decay(weight_decay);
         let model = Mlp { norm: Norm::Layer, ..setup().model };
         let mut engine = CpuEngine::<f64>::new(Setup { optimizer, decay, model, ..setup() }).unwrap();
         let start = engine.layout().init(&engine.setup().model.clone(), Init::Pytorch, 0);
-        engine.set_weights(Slot::Live, 0, &start).unwrap();
+        engine.upload(Slot::Live, 0, &start).unwrap();
         engine.set_order(&[(0..N as u32).collect()]).unwrap();
         let rates = vec![Rate { lr: 0.1, momentum: 0.0 }];
         engine.run(&[Step { rows: 16, rates, ..Step::default() }]).unwrap();
-        let weights = engine.weights(Slot::Live, 0).unwrap();
+        let weights = engine.download(Slot::Live, 0).unwrap();
         engine.layout().unpack(&weights)
     };
     use thalweg::optimizer::Decay::{All, Weights};

@@ -57,7 +57,9 @@ fn recipes_are_read() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.toml"));
         let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
         let config = Config::resolve(table, Vec::new(), Vec::new()).unwrap();
-        assert!(config.train.replicas == 4 && config.average.slots().len() == 7, "{name}: {config:?}");
+        let kept = usize::from(config.average.swa.is_some()) + usize::from(config.average.ema.is_some());
+        let snapshots = config.average.snapshots.as_ref().map_or(0, |snapshots| snapshots.max);
+        assert!(config.train.replicas == 4 && kept + snapshots == 7, "{name}: {config:?}");
     }
 }
 

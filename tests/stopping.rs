@@ -10,11 +10,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::Part;
-use thalweg::engine::{Engine, Setup, Slot};
+use thalweg::engine::{Setup, Slot};
 use thalweg::model::Init;
 use thalweg::optimizer::Optimizer;
 use thalweg::stop::Stop;
-use thalweg::train::{Plan, Trainer};
+use thalweg::plan::Plan;
+use thalweg::train::Trainer;
 
 #[test]
 fn a_run_ends_where_it_is_told_to() {
@@ -39,13 +40,13 @@ fn a_run_ends_where_it_is_told_to() {
 /// Time that runs out in the middle of an epoch leaves that epoch to be begun anew.
 #[test]
 fn an_epoch_cut_short_is_not_over() {
-    let mut engine = CpuEngine::<f32>::new(Setup { batch: 1, ..setup() }).unwrap();
+    let engine = CpuEngine::<f32>::new(Setup { batch: 1, ..setup() }).unwrap();
     let stop = Stop { seconds: Some(0.0), ..Stop::default() };
-    let mut trainer = Trainer::new(&mut engine, Plan { stop, ..Plan::default() }).unwrap();
-    let epoch = trainer.epoch(&mut |_| {}).unwrap().unwrap();
+    let mut trainer = Trainer::new(Box::new(engine), Plan { stop, ..Plan::default() }).unwrap();
+    let epoch = trainer.epoch().unwrap().unwrap();
     assert!(epoch.steps < N as u64, "the epoch was to be cut short, and had {} steps", epoch.steps);
     assert_eq!(trainer.progress().epoch, 0);
-    assert!(trainer.epoch(&mut |_| {}).unwrap().is_none());
+    assert!(trainer.epoch().unwrap().is_none());
 }
 
 #[test]
@@ -75,20 +76,20 @@ fn the_best_weights_are_kept_or_restored() {
 #[test]
 fn early_stopping_in_a_loop_of_ones_own() {
     // A rate at which the loss does not settle.
-    let optimizer = Optimizer::Sgd { lr: 1.0, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false };
-    let setup = Setup { keep_best: true, optimizer, ..setup() };
+    let optimizer = Optimizer::sgd(1.0).momentum(0.9);
+    let setup = Setup { optimizer, ..setup() };
     let dataset = dataset().hold_out(0.25, 0).unwrap();
-    let mut engine = CpuEngine::<f32>::new(Setup { dataset: Arc::new(dataset), batch: 8, ..setup }).unwrap();
+    let engine = CpuEngine::<f32>::new(Setup { dataset: Arc::new(dataset), batch: 8, ..setup }).unwrap();
     let stop = Stop { patience: Some(3), restore_best: true, ..Stop::default() };
-    let mut trainer = Trainer::new(&mut engine, Plan { epochs: 200, stop, ..Plan::default() }).unwrap();
+    let mut trainer = Trainer::new(Box::new(engine), Plan { epochs: 200, stop, ..Plan::default() }).unwrap();
     trainer.init(Init::Kaiming).unwrap();
     let mut losses = Vec::new();
-    while let Some(epoch) = trainer.epoch(&mut |_| {}).unwrap() {
+    while let Some(epoch) = trainer.epoch().unwrap() {
         losses.push(epoch.validation.unwrap()[0].loss);
     }
     let best = trainer.progress().watch.best.unwrap();
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(best.0, least);
-    assert_eq!(engine.evaluate(Part::Validation, &[Slot::Live]).unwrap()[0].loss, least);
+    assert_eq!(trainer.engine().evaluate(Part::Validation, &[Slot::Live]).unwrap()[0].loss, least);
     assert!(losses.len() < 200, "the run was to end early");
 }

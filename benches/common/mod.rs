@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use thalweg::activation::Activation;
 use thalweg::data::{Dataset, Features, Normalize, Order, Samples, Targets};
-use thalweg::engine::{Engine, Setup, Slot, Step};
+use thalweg::engine::{Checked, Engine, Setup, Slot, Step};
 use thalweg::gpu::GpuEngine;
 use thalweg::gpu::adapter::Gpu;
 use thalweg::model::{Init, Mlp};
@@ -21,21 +20,21 @@ pub fn setup(inputs: usize, hidden: &[usize], batch: usize) -> Setup {
     let labels = (0..SAMPLES as u32).map(|i| i % 10).collect();
     let train = Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) };
     let dataset = Dataset::new("noise", [1, 1, inputs], train, None).unwrap().normalize(Normalize::Channel);
-    let model = Mlp::new(inputs, hidden, 10, Activation::Relu).unwrap();
+    let model = Mlp::new(inputs, 10).hidden(hidden);
     let optimizer =
-        Optimizer::Sgd { lr: RATE.lr, momentum: RATE.momentum, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+        Optimizer::sgd(RATE.lr).momentum(RATE.momentum);
     Setup { optimizer, batch, ..Setup::new(model, Arc::new(dataset)) }
 }
 
 /// The GPU engine on the first adapter, with every form of its products measured.
-pub fn gpu(setup: &Setup) -> GpuEngine {
+pub fn gpu(setup: &Setup) -> Checked<GpuEngine> {
     GpuEngine::tuned(|| Gpu::open(0), setup).unwrap()
 }
 
 /// Gives the engine weights and an order; returns the step of its first samples.
 pub fn begin(engine: &mut dyn Engine) -> Step {
     let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
-    engine.set_weights(Slot::Live, 0, &weights).unwrap();
+    engine.upload(Slot::Live, 0, &weights).unwrap();
     engine.set_order(&[Order::Sequential.permutation(SAMPLES, 0, 0)]).unwrap();
     Step { rows: engine.setup().batch, rates: vec![RATE], ..Step::default() }
 }

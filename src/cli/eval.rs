@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use thalweg::data::Part;
 use thalweg::device::Device;
-use thalweg::engine::{Precision, Slot};
+use thalweg::engine::{Precision, Setup, Slot};
 use thalweg::export::safetensors;
 use thalweg::run::{self, Config, weight_file};
 use toml::Value;
@@ -55,17 +55,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     {
         config.train.precision = Precision::F32;
     }
-    let setup = config.setup(dataset)?;
+    let setup = Setup { evaluation_only: true, ..config.setup(dataset)? };
     let is_classification = setup.dataset.is_classification();
     let (mut engine, reason) = config.engine(setup, measuring)?;
     let replicas = config.train.replicas;
-    // What the run's averages left: those slots whose files are there.
-    let kept: Vec<Slot> = engine
-        .setup()
-        .slots()
-        .into_iter()
-        .filter(|&slot| (0..replicas).all(|r| weight_file(&args.run, slot, r, replicas).exists()))
-        .collect();
+    // What the run left: those slots whose files are there.
+    let mut kept = [engine.setup().slots(), vec![Slot::Best]].concat();
+    kept.retain(|&slot| (0..replicas).all(|r| weight_file(&args.run, slot, r, replicas).exists()));
+    if kept.contains(&Slot::Best) {
+        engine.allocate(Slot::Best)?;
+    }
     for slot in &kept {
         for r in 0..replicas {
             let path = weight_file(&args.run, *slot, r, replicas);

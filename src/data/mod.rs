@@ -93,6 +93,24 @@ impl Features {
     }
 }
 
+impl From<Vec<u8>> for Features {
+    fn from(values: Vec<u8>) -> Self {
+        Self::U8(values)
+    }
+}
+
+impl From<Vec<f32>> for Features {
+    fn from(values: Vec<f32>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl From<Vec<f64>> for Features {
+    fn from(values: Vec<f64>) -> Self {
+        Self::F64(values)
+    }
+}
+
 impl From<Vec<f16>> for Features {
     fn from(values: Vec<f16>) -> Self {
         Self::F32(values.into_iter().map(f16::to_f32).collect())
@@ -170,6 +188,16 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// Samples of so many features each, and the class of each, counted from 0.
+    pub fn labelled(features: impl Into<Features>, labels: impl IntoIterator<Item = u32>) -> Self {
+        Self { features: features.into(), targets: Targets::Labels(labels.into_iter().collect()) }
+    }
+
+    /// Samples, and `width` numbers to be predicted of each.
+    pub fn valued(features: impl Into<Features>, values: Vec<f64>, width: usize) -> Self {
+        Self { features: features.into(), targets: Targets::Values { width, values } }
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.targets.len()

@@ -62,7 +62,7 @@ impl Config {
     /// A model that is too large.
     pub fn setup(&self, dataset: Dataset) -> Result<Setup> {
         let ModelConfig { hidden, activation, norm, residual, dropout, .. } = &self.model;
-        let model = Mlp::new(dataset.width(), dataset.outputs).hidden(hidden.iter().copied()).activation(*activation);
+        let model = Mlp::new(dataset.width(), dataset.outputs).hidden(hidden.as_slice()).activation(*activation);
         let model = Mlp { norm: *norm, residual: *residual, dropout: *dropout, ..model };
         model.check()?;
         let batch = self.train.batch_of(dataset.train.len());

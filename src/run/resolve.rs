@@ -243,16 +243,16 @@ mod tests {
     fn flags_override_the_file_and_sets_override_both() {
         let file = "[optimizer]\nname = \"sgd\"\nlr = 0.1\nmomentum = 0.9\n";
         let config = resolve(file, &["optimizer.lr=0.2"], &["optimizer.momentum=0.5"]).unwrap();
-        assert_eq!((config.optimizer.lr(), config.optimizer.momentum()), (0.2, 0.5));
+        assert_eq!((config.optimizer.lr(), config.optimizer.rate().momentum), (0.2, 0.5));
     }
 
     #[test]
     fn another_optimizer_starts_from_its_defaults() {
         let file = "[optimizer]\nname = \"sgd\"\nlr = 0.1\nmomentum = 0.9\n";
         let config = resolve(file, &["optimizer.name=adam"], &[]).unwrap();
-        assert_eq!((config.optimizer.lr(), config.optimizer.momentum()), (0.1, 0.9));
+        assert_eq!((config.optimizer.lr(), config.optimizer.rate().momentum), (0.1, 0.9));
         let config = resolve(file, &["optimizer.lr=0.3"], &["optimizer={name=\"adam\",betas=[0.8,0.9]}"]).unwrap();
-        assert_eq!((config.optimizer.lr(), config.optimizer.momentum()), (0.3, 0.8));
+        assert_eq!((config.optimizer.lr(), config.optimizer.rate().momentum), (0.3, 0.8));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod small;
 
 use std::path::{Path, PathBuf};
 
+use thalweg::event::{Control, Event};
 use thalweg::gpu::adapter::{self, Gpu};
 
 /// The adapter that the tests run on: the first, or the one whose number `THALWEG_ADAPTER` gives.
@@ -30,6 +31,16 @@ pub fn real_data(folder: &str) -> Option<PathBuf> {
             eprintln!("\n*** NOT RUN: this test needs THALWEG_DATA to name a folder with {folder} ***\n");
             None
         }
+    }
+}
+
+/// An observer that keeps the loss of every step, one list a replica.
+pub fn keep(losses: &mut [Vec<f64>]) -> impl FnMut(&Event) -> thalweg::Result<Control> {
+    |event| {
+        if let Event::Step(step) = event {
+            step.replicas.iter().for_each(|m| losses[m.replica].push(m.loss));
+        }
+        Ok(Control::Continue)
     }
 }
 

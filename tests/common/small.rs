@@ -25,15 +25,15 @@ pub fn dataset() -> Dataset {
 }
 
 pub fn setup() -> Setup {
-    let model = Mlp::new(WIDTHS[0], &WIDTHS[1..2], WIDTHS[2], Activation::Tanh).unwrap();
-    let optimizer = Optimizer::Sgd { lr: 0.3, momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    let model = Mlp::new(WIDTHS[0], WIDTHS[2]).hidden([WIDTHS[1]]).activation(Activation::Tanh);
+    let optimizer = Optimizer::sgd(0.3).momentum(0.9);
     Setup { optimizer, batch: 16, ..Setup::new(model, Arc::new(dataset())) }
 }
 
 /// Opens the setup on each engine.
-pub fn on_each_engine(setup: &Setup, f: impl Fn(&mut dyn Engine, f64)) {
-    f(&mut CpuEngine::<f64>::new(setup.clone()).unwrap(), f64::EPSILON);
-    f(&mut CpuEngine::<f32>::new(setup.clone()).unwrap(), f64::from(f32::EPSILON));
+pub fn on_each_engine(setup: &Setup, f: impl Fn(Box<dyn Engine>, f64)) {
+    f(Box::new(CpuEngine::<f64>::new(setup.clone()).unwrap()), f64::EPSILON);
+    f(Box::new(CpuEngine::<f32>::new(setup.clone()).unwrap()), f64::from(f32::EPSILON));
     let Some(gpu) = super::gpu() else { return };
-    f(&mut GpuEngine::new(gpu, setup.clone(), Options::default()).unwrap(), f64::from(f32::EPSILON));
+    f(Box::new(GpuEngine::new(gpu, setup.clone(), Options::default()).unwrap()), f64::from(f32::EPSILON));
 }

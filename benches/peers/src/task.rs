@@ -101,7 +101,7 @@ impl Task {
         let flat = layout.init(&model, Init::Kaiming, 0);
         let tensors = layout.unpack(&flat);
         let optimizer =
-            Optimizer::Sgd { lr: LR, momentum: MOMENTUM, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+            Optimizer::sgd(LR).momentum(MOMENTUM);
         let setup = Setup { optimizer, batch: rows, ..Setup::new(model, Arc::new(dataset)) };
         Ok(Self { network, rows, batches, flat, tensors, setup })
     }

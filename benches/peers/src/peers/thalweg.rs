@@ -36,7 +36,7 @@ impl Thalweg {
     }
 
     fn new(task: &Task, mut engine: Box<dyn Engine>, momentum: f64) -> Result<Self> {
-        engine.set_weights(Slot::Live, 0, &task.flat)?;
+        engine.upload(Slot::Live, 0, &task.flat)?;
         engine.set_order(&[Order::Sequential.permutation(SAMPLES, 0, 0)])?;
         Ok(Self { engine, rows: task.rows, momentum })
     }
@@ -62,7 +62,7 @@ impl Peer for Thalweg {
         for steps in steps.chunks(self.engine.steps_at_once()) {
             self.engine.run(steps)?;
         }
-        self.engine.finish()?;
+        self.engine.wait()?;
         Ok(())
     }
 }
