@@ -31,7 +31,10 @@ impl Page {
                     page.fences.push((language.trim().into(), String::new()));
                 }
                 None if is_open => page.fences.last_mut().unwrap().1.extend([line, "\n"]),
-                None => page.prose.push(line.into()),
+                None => {
+                    assert!(line.matches('`').count() % 2 == 0, "{name}: a code goes over two lines: {line}");
+                    page.prose.push(line.into());
+                }
             }
         }
         assert!(!is_open, "{name}: a fence is not closed");
