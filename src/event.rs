@@ -78,12 +78,12 @@ impl<F: FnMut(&Event) -> Result<Control>> Observer for F {
 }
 
 /// Several observers: all are told of every event, and any of them may end the run.
-impl<O: Observer + ?Sized> Observer for [&mut O] {
+impl Observer for Vec<&mut (dyn Observer + '_)> {
     fn on(&mut self, event: &Event) -> Result<Control> {
+        // All of them before the first error.
         let answers: Vec<Result<Control>> = self.iter_mut().map(|observer| observer.on(event)).collect();
-        answers.into_iter().try_fold(Control::Continue, |all, answer| {
-            Ok(if answer? == Control::Stop { Control::Stop } else { all })
-        })
+        let answers = answers.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(if answers.contains(&Control::Stop) { Control::Stop } else { Control::Continue })
     }
 }
 

@@ -77,6 +77,10 @@ impl Prepared {
             _ => None,
         };
         if let Some(own) = &own {
+            // What the data decided when the run began is decided.
+            config.data.classes = config.data.classes.or(own.data.classes);
+            config.train.batch = config.train.batch.or(own.train.batch);
+            config.model.loss = config.model.loss.or(own.model.loss);
             config.check_resumes(own)?;
         }
         place.check()?;
@@ -161,7 +165,7 @@ impl Prepared {
 
         let mut all: Vec<&mut dyn Observer> = vec![&mut log];
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
-        let result = self.epochs(&dir, &mut outcome, &mut all[..]);
+        let result = self.epochs(&dir, &mut outcome, &mut all);
         let diverged = match &result {
             Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
             Err(_) => return result.map(|ended| Finished { dir, ended, outcome }),
@@ -176,11 +180,10 @@ impl Prepared {
         &mut self,
         dir: &std::path::Path,
         outcome: &mut Outcome,
-        observers: &mut [&mut dyn Observer],
+        observers: &mut dyn Observer,
     ) -> Result<Ended> {
         let is_classification = self.trainer.engine().setup().dataset.is_classification();
-        let mut observers = Together(observers);
-        while let Some(epoch) = self.trainer.epoch_with(&mut observers)? {
+        while let Some(epoch) = self.trainer.epoch_with(observers)? {
             outcome.take(epoch, is_classification);
             if !self.is_checkpoint_due(outcome.last.epoch) {
                 continue;
@@ -218,15 +221,6 @@ impl Prepared {
         let (replicas, is_classification) = (engine.setup().replicas, engine.setup().dataset.is_classification());
         let facts = Facts { device: engine.describe(), replicas, is_classification, pace };
         folder::end(dir, engine, &means, &outcome.summary(&facts, ended, diverged))
-    }
-}
-
-/// Several observers as one.
-struct Together<'a, 'b>(&'a mut [&'b mut dyn Observer]);
-
-impl Observer for Together<'_, '_> {
-    fn on(&mut self, event: &Event) -> Result<Control> {
-        self.0.on(event)
     }
 }
 

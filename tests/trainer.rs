@@ -1,0 +1,300 @@
+//! The loop and its observers: in what portions a run is taken changes no bit, and whoever watches may end it.
+
+mod common;
+
+use common::program::{fails, json, lines, ok, table};
+use common::small::{N, on_each_engine, setup};
+use tempfile::TempDir;
+use thalweg::average::{Average, Sampling};
+use thalweg::engine::{Engine, Setup, Slot};
+use thalweg::event::{Control, Ended, Epoch, Event, Observer};
+use thalweg::model::Init;
+use thalweg::plan::Plan;
+use thalweg::run::{Config, Place, Prepared};
+use thalweg::schedule::Schedule;
+use thalweg::stop::Stop;
+use thalweg::train::Trainer;
+use thalweg::{Error, Optimizer};
+
+const EPOCHS: u64 = 3;
+/// 96 samples in batches of 16.
+const STEPS: u64 = EPOCHS * 6;
+
+fn averaged() -> Setup {
+    let swa = Sampling::Listed { after_updates: vec![4, 9, 10, 17] };
+    Setup { average: Average { swa: Some(swa), ..Average::default() }, ..setup() }
+}
+
+fn trainer(engine: Box<dyn Engine>) -> Trainer {
+    let plan = Plan { epochs: EPOCHS, schedule: Schedule::cosine(), ..Plan::default() };
+    let mut trainer = Trainer::new(engine, plan).unwrap();
+    trainer.init(Init::Pytorch).unwrap();
+    trainer
+}
+
+/// An epoch but for its times.
+fn timeless(epoch: &Epoch) -> Epoch {
+    Epoch { seconds: 0.0, samples_per_second: 0.0, ..epoch.clone() }
+}
+
+/// The weights that a run leaves, its losses, and its epochs, when it is taken as `take` does.
+fn trace(engine: Box<dyn Engine>, take: &dyn Fn(&mut Trainer, &mut dyn Observer)) -> (Vec<Vec<f64>>, Vec<f64>, Vec<Epoch>) {
+    let mut trainer = trainer(engine);
+    let (mut losses, mut epochs) = (Vec::new(), Vec::new());
+    let mut watch = |event: &Event| {
+        match event {
+            Event::Step(step) => losses.push(step.replicas[0].loss),
+            Event::Epoch(epoch) => epochs.push(timeless(epoch)),
+            _ => {}
+        }
+        Ok(Control::Continue)
+    };
+    take(&mut trainer, &mut watch);
+    assert_eq!((trainer.ended(), trainer.steps_taken()), (Some(Ended::Epochs), STEPS));
+    let weights = [Slot::Live, Slot::Swa].map(|slot| trainer.engine().download(slot, 0).unwrap());
+    (weights.to_vec(), losses, epochs)
+}
+
+#[test]
+fn a_run_may_be_taken_in_any_portions() {
+    let whole = |t: &mut Trainer, o: &mut dyn Observer| t.run_with(o).unwrap();
+    let epochs = |t: &mut Trainer, o: &mut dyn Observer| while t.epoch_with(o).unwrap().is_some() {};
+    let singly = |t: &mut Trainer, o: &mut dyn Observer| while t.advance_with(1, o).unwrap() == 1 {};
+    let unevenly = |t: &mut Trainer, o: &mut dyn Observer| {
+        assert_eq!(t.advance_with(4, o).unwrap(), 4);
+        assert_eq!(t.steps_taken(), 4);
+        assert_eq!(t.epoch_with(o).unwrap().unwrap().epoch, 0);
+        assert_eq!(t.advance_with(7, o).unwrap(), 7);
+        assert_eq!(t.progress().epoch, 2);
+        assert_eq!(t.advance_with(100, o).unwrap(), STEPS - 13);
+    };
+    // Every engine of one precision and kind with itself.
+    let mut traces: Vec<Vec<_>> = Vec::new();
+    for take in [&whole as &dyn Fn(&mut Trainer, &mut dyn Observer), &epochs, &singly, &unevenly] {
+        let all = std::cell::RefCell::new(Vec::new());
+        on_each_engine(&averaged(), |engine, _| all.borrow_mut().push(trace(engine, take)));
+        traces.push(all.into_inner());
+    }
+    for other in &traces[1..] {
+        assert!(*other == traces[0], "portions change a run");
+    }
+    assert_eq!((traces[0][0].1.len(), traces[0][0].2.len()), (STEPS as usize, EPOCHS as usize));
+}
+
+/// Each event in its place, and each observer of several is told of it.
+#[test]
+fn observers_are_told_in_order() {
+    on_each_engine(&averaged(), |engine, _| {
+        let (mut first, mut second) = (Vec::new(), 0);
+        let mut note = |event: &Event| {
+            first.push(match event {
+                Event::Started(started) => {
+                    assert_eq!((started.steps, started.first_step, started.epochs), (STEPS, 0, EPOCHS));
+                    "started".to_string()
+                }
+                Event::Step(step) => format!("step {} of epoch {}", step.step, step.epoch),
+                Event::Averaged(sample) => format!("averaged {}", sample.step),
+                Event::Epoch(epoch) => format!("epoch {}", epoch.epoch),
+                Event::Checkpoint(_) => "checkpoint".into(),
+                Event::Ended(ended) => format!("ended {}", ended.name()),
+            });
+            Ok(Control::Continue)
+        };
+        let mut count = |_: &Event| {
+            second += 1;
+            Ok(Control::Continue)
+        };
+        let mut both: Vec<&mut dyn Observer> = vec![&mut note, &mut count];
+        trainer(engine).run_with(&mut both).unwrap();
+        let mut want = vec!["started".to_string()];
+        for step in 0..STEPS {
+            want.push(format!("step {step} of epoch {}", step / 6));
+            want.extend([4, 9, 10, 17].contains(&step).then(|| format!("averaged {step}")));
+            want.extend((step % 6 == 5).then(|| format!("epoch {}", step / 6)));
+        }
+        want.push("ended epochs".into());
+        assert_eq!(first, want);
+        assert_eq!(second, want.len());
+    });
+}
+
+/// Ends a run at the first event that `at` knows.
+struct StopAt(fn(&Event) -> bool, Vec<u64>);
+
+impl Observer for StopAt {
+    fn on(&mut self, event: &Event) -> thalweg::Result<Control> {
+        if let Event::Step(step) = event {
+            self.1.push(step.step);
+        }
+        Ok(if self.0(event) { Control::Stop } else { Control::Continue })
+    }
+}
+
+/// A request is answered before another submission; the run then ends as any other: evaluated, with its best weights.
+#[test]
+fn an_observer_may_end_the_run() {
+    let mut large = averaged();
+    large.batch = 1;
+    large.average = Average::default();
+    let cases: [(&str, fn(&Event) -> bool); 4] = [
+        ("started", |event| matches!(event, Event::Started(_))),
+        ("step", |event| matches!(event, Event::Step(step) if step.step == 70)),
+        ("epoch", |event| matches!(event, Event::Epoch(epoch) if epoch.epoch == 0)),
+        ("last step", |event| matches!(event, Event::Step(step) if step.step == N as u64 - 1)),
+    ];
+    for (name, at) in cases {
+        on_each_engine(&large, |engine, _| {
+            let at_once = engine.steps_at_once() as u64;
+            let stop = Stop { metric: thalweg::stop::Metric::TestLoss, restore_best: true, ..Stop::default() };
+            let plan = Plan { epochs: 5, stop, ..Plan::default() };
+            let mut trainer = Trainer::new(engine, plan).unwrap();
+            trainer.init(Init::Pytorch).unwrap();
+            let mut observer = StopAt(at, Vec::new());
+            let mut last = None;
+            while let Some(epoch) = trainer.epoch_with(&mut observer).unwrap() {
+                last = Some(epoch);
+            }
+            let (last, seen) = (last.unwrap(), observer.1.len() as u64);
+            assert_eq!(trainer.ended(), Some(Ended::Asked), "{name}");
+            assert_eq!(last.steps, seen, "{name}: all steps that were taken are told");
+            // Two submissions may be under way when the metrics of the first come back.
+            let most = match name {
+                "started" => at_once,
+                "step" => 70 + 4 * at_once,
+                _ => N as u64,
+            };
+            assert!(seen <= most, "{name}: {seen} steps of {at_once} at once");
+            assert!(last.test.is_some() && last.means.iter().any(|mean| mean.name == "best"), "{name}");
+            let live = trainer.engine().download(Slot::Live, 0).unwrap();
+            assert_eq!(live, trainer.engine().download(Slot::Best, 0).unwrap(), "{name}");
+            assert!(trainer.epoch().unwrap().is_none());
+        });
+    }
+}
+
+/// A small run on the table of two classes.
+fn config(dir: &TempDir) -> Config {
+    table(dir);
+    let mut config = Config::default();
+    let [x, y] = ["x.npy", "y.npy"].map(|name| dir.path().join(name).display().to_string());
+    config.data.source = format!("npy:{x},{y},{x},{y}");
+    config.model.hidden = vec![8];
+    config.train.device = "cpu".into();
+    config.train.batch = Some(thalweg::run::Batch::Size(16));
+    config.train.epochs = 4;
+    config.train.log_every = 1;
+    config.optimizer = Optimizer::adam(0.02);
+    config
+}
+
+/// What the program writes, the function does.
+#[test]
+fn a_run_is_a_function() {
+    let dir = TempDir::new().unwrap();
+    let config = config(&dir);
+    let place = || Place::New(dir.path().join("library"));
+    let finished = Prepared::open(config.clone(), place(), |_| ()).unwrap().train(&mut []).unwrap();
+    assert_eq!((finished.ended, finished.outcome.last.steps), (Ended::Epochs, 16));
+    let program = dir.path().join("library/config.toml").display().to_string();
+    ok(dir.path(), &["train", &program, "--run", "program", "--quiet"]);
+    for file in ["config.toml", "metrics.jsonl", "normalization.json", "weights.safetensors"] {
+        let read = |run: &str| std::fs::read(dir.path().join(run).join(file)).unwrap();
+        assert!(read("library") == read("program"), "{file}");
+    }
+    let error = Prepared::open(config, place(), |_| ()).err().unwrap();
+    assert!(error.to_string().contains("--overwrite"), "{error}");
+}
+
+/// An observer that fails ends the run with its error; what was written before is whole, and the run goes on from there.
+#[test]
+fn an_observer_that_fails_ends_the_run_with_its_error() {
+    let dir = TempDir::new().unwrap();
+    let run = dir.path().join("r");
+    let mut full = |event: &Event| match event {
+        Event::Step(step) if step.step == 10 => {
+            Err(Error::Io { path: "page".into(), reason: std::io::Error::other("no space left") })
+        }
+        _ => Ok(Control::Continue),
+    };
+    let config = config(&dir);
+    let error =
+        Prepared::open(config.clone(), Place::New(run.clone()), |_| ()).unwrap().train(&mut [&mut full]).unwrap_err();
+    assert_eq!(error.to_string(), "page: no space left");
+    assert_eq!(lines(run.join("epochs.jsonl")).len(), 2);
+    assert!(run.join("checkpoint.safetensors").exists() && !run.join("summary.json").exists());
+
+    Prepared::open(config.clone(), Place::Resume(run.clone()), |_| ()).unwrap().train(&mut []).unwrap();
+    Prepared::open(config, Place::New(dir.path().join("whole")), |_| ()).unwrap().train(&mut []).unwrap();
+    let read = |folder: &str, file: &str| std::fs::read(dir.path().join(folder).join(file)).unwrap();
+    for file in ["weights.safetensors", "metrics.jsonl"] {
+        assert!(read("r", file) == read("whole", file), "{file}");
+    }
+}
+
+/// A checkpoint is told when it is there, and whoever is told may end the run, which then can go on.
+#[test]
+fn a_run_that_was_asked_to_end_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let run = dir.path().join("r");
+    let mut stop = |event: &Event| {
+        Ok(match event {
+            Event::Checkpoint(written) => {
+                assert!(written.path.exists());
+                if written.epochs == 2 { Control::Stop } else { Control::Continue }
+            }
+            _ => Control::Continue,
+        })
+    };
+    let config = config(&dir);
+    let open = |place| Prepared::open(config.clone(), place, |_| ()).unwrap();
+    let finished = open(Place::New(run.clone())).train(&mut [&mut stop]).unwrap();
+    assert_eq!(finished.ended, Ended::Asked);
+    assert_eq!(json(run.join("summary.json"))["stopped_by"], "asked");
+    open(Place::Resume(run.clone())).train(&mut []).unwrap();
+    open(Place::New(dir.path().join("whole"))).train(&mut []).unwrap();
+    let weights = |folder: &str| std::fs::read(dir.path().join(folder).join("weights.safetensors")).unwrap();
+    assert!(weights("r") == weights("whole"));
+}
+
+/// A run's own configuration repeats its bits on the adapter, although other forms have been measured since: the record of
+/// its forms is part of it.
+#[test]
+fn a_recorded_run_repeats_its_bits() {
+    let Some(gpu) = common::gpu() else { return };
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    // Long sums of few outputs, whose forms add up in several orders.
+    let args = ["--data", &data, "--hidden", "300,7", "--batch", "16", "--epochs", "2", "--device", "gpu", "--quiet"];
+    ok(dir.path(), &[&["train"][..], &args, &["--run", "first"]].concat());
+    let config: toml::Table = std::fs::read_to_string(dir.path().join("first/config.toml")).unwrap().parse().unwrap();
+    let forms = config["forms"]["products"].as_table().unwrap().clone();
+    assert_eq!(config["forms"]["adapter"].as_str(), Some(gpu.description.to_string().as_str()));
+    assert!(forms.len() >= 8, "{forms:?}");
+
+    // Another cache: every product in the form that splits each sum most.
+    let cache = dir.path().join("thalweg/kernels.json");
+    let mut known: serde_json::Value = json(cache.clone());
+    let products = known.as_object_mut().unwrap().values_mut().next().unwrap().as_object_mut().unwrap();
+    let mut changed = 0;
+    for (key, choice) in products.iter_mut() {
+        let sliced = if key.starts_with("linear_dw") { "plain 1x2x8x1x1" } else { "plain 4x1x8x8x1" };
+        changed += usize::from(choice["form"] != sliced);
+        choice["form"] = sliced.into();
+    }
+    assert!(changed > 0);
+    std::fs::write(&cache, known.to_string()).unwrap();
+
+    let weights = |run: &str| std::fs::read(dir.path().join(run).join("weights.safetensors")).unwrap();
+    ok(dir.path(), &["train", "first/config.toml", "--run", "again", "--quiet"]);
+    assert!(weights("again") == weights("first"), "a recorded run has other bits");
+    let read = |run: &str| std::fs::read_to_string(dir.path().join(run).join("config.toml")).unwrap();
+    assert_eq!(read("again"), read("first"));
+    // A record of another adapter is not taken.
+    let foreign = read("first").replace(&gpu.description.to_string(), "another adapter");
+    std::fs::write(dir.path().join("foreign.toml"), foreign).unwrap();
+    ok(dir.path(), &["train", "foreign.toml", "--run", "foreign", "--quiet"]);
+    assert!(read("foreign").contains(&gpu.description.to_string()));
+    let form = forms.values().next().unwrap().as_str().unwrap();
+    std::fs::write(dir.path().join("bad.toml"), read("first").replace(form, "unheard of")).unwrap();
+    assert!(fails(dir.path(), 2, &["train", "bad.toml"]).contains("forms.products: expected a form as"));
+}
