@@ -45,6 +45,8 @@ pub trait Real:
     fn erf(self) -> Self;
     /// The larger of two; the other one if one is NaN.
     fn max(self, other: Self) -> Self;
+    /// `self · b + c`, rounded once.
+    fn fma(self, b: Self, c: Self) -> Self;
 
     /// As many values as a register holds.
     type Vector<S: Simd>: Copy;
@@ -103,6 +105,10 @@ macro_rules! real {
             #[inline(always)]
             fn max(self, other: Self) -> Self {
                 $t::max(self, other)
+            }
+            #[inline(always)]
+            fn fma(self, b: Self, c: Self) -> Self {
+                self.mul_add(b, c)
             }
 
             type Vector<S: Simd> = S::$vector;
