@@ -37,8 +37,8 @@ fn main(
     let r = group.z;
     // Read once: a driver may read them again after every barrier.
     let inputs = args.inputs;
-    let outputs = args.outputs;
     let terms = 4u * inputs;
+    let outputs = args.outputs;
 
     // What this invocation stages: up to four vec4s of each factor, of different rows the same columns. Rows and
     // columns past the end repeat the last one; their results are not stored. Terms past the end are 0.

@@ -32,9 +32,9 @@ fn main(
     let first_column = group.x * COLUMNS;
     let r = group.z;
     // Read once: a driver may read them again after every barrier.
+    let terms = pass_.rows;
     let inputs = args.inputs;
     let outputs = args.outputs;
-    let terms = pass_.rows;
 
     // What this invocation stages: up to four vec4s of each factor, of different samples the same columns. Columns
     // past the end repeat the last one; their results are not stored. Samples past the end are 0.

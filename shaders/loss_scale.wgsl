@@ -14,6 +14,16 @@ struct Args {
     dz_stride: u32, // vec4s of one replica's dz
 }
 
+// As in shared/scaling.wgsl; but for others its last field is no atomic, which they could not bind to be read alone.
+struct Scaling {
+    factor: f32,
+    clip: f32,
+    loss: f32,
+    next: f32,
+    steps: u32,
+    progress: atomic<u32>,
+}
+
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> dz: array<Stored>;             // (R, room, columns)
 @group(0) @binding(2) var<storage, read_write> scaling: array<Scaling>; // (R)

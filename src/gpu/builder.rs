@@ -298,7 +298,13 @@ impl<'a> Builder<'a> {
     /// params -> working: (R, P)
     fn to_half(&self, params: &Buffer) -> Op {
         let pipeline = self.compile_rows(&kernels::to_half, &[("LANES", LANES.into())]);
-        self.op(&pipeline, &kernels::to_half, &self.update_args(0), &[params, &self.buffers.working], self.vector_grid(0))
+        self.op(
+            &pipeline,
+            &kernels::to_half,
+            &self.update_args(0),
+            &[params, &self.buffers.working],
+            self.vector_grid(0),
+        )
     }
 
     /// params -> mean: (R, P)
@@ -310,7 +316,13 @@ impl<'a> Builder<'a> {
     /// params, slow -> params, slow: (R, P)
     fn lookahead(&self, slow: &Buffer) -> Op {
         let pipeline = self.compile(&kernels::lookahead, &[("LANES", LANES.into())]);
-        self.op(&pipeline, &kernels::lookahead, &self.update_args(0), &[&self.buffers.params, slow], self.vector_grid(0))
+        self.op(
+            &pipeline,
+            &kernels::lookahead,
+            &self.update_args(0),
+            &[&self.buffers.params, slow],
+            self.vector_grid(0),
+        )
     }
 
     fn update_args(&self, first: usize) -> kernels::UpdateArgs {
@@ -402,7 +414,8 @@ impl<'a> Builder<'a> {
             .enumerate()
             .map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() })
             .collect();
-        let descriptor = wgpu::BindGroupDescriptor { label: Some(kernel.name), layout: &pipeline.layout, entries: &entries };
+        let descriptor =
+            wgpu::BindGroupDescriptor { label: Some(kernel.name), layout: &pipeline.layout, entries: &entries };
         let bindings = self.gpu.device.create_bind_group(&descriptor);
         Op {
             kernel: kernel.row,

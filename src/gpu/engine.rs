@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use wgpu::{Buffer, BufferUsages, CommandEncoder};
 
 use super::adapter::Gpu;
-use super::buffers::{self, Buffers, Records, RING_ROWS};
+use super::buffers::{self, Buffers, RING_ROWS, Records};
 use super::builder::{Builder, PartBuffers, target_words};
 use super::forms::{Forms, measured};
 use super::kernels::{PASS_BYTES, Pass, Scaling};

@@ -278,7 +278,8 @@ impl Builder<'_> {
     ) -> Result<Op> {
         let sizes = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
         let mixed = if self.setup.mixed { "mixed" } else { "" };
-        let key: Vec<&str> = [product.name(), &sizes, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
+        let key: Vec<&str> =
+            [product.name(), &sizes, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
         let (replicas, stored) = (self.setup.replicas, self.stored());
         let shape = Shape { replicas, rows, inputs: layer.inputs, outputs: layer.outputs, stored };
         let mut candidates = Form::candidates(self.gpu, product, shape, self.lanes);

@@ -278,20 +278,32 @@ pub(super) fn with_side(text: &str, side: u32) -> String {
     text.replace(&constant, &format!("const SIDE: u32 = {side}u;"))
 }
 
-/// The texts one after the other, with the extensions that any of them enables first.
+/// The texts one after the other: after the first comment of the first, all that is enabled and overridden.
+///
+/// To WGSL the order is all one; but naga 30 panics where an override is declared after an array whose length is made of
+/// overrides, unless the override is a part of a length itself.
 fn join<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    let (mut enabled, mut joined) = (Vec::new(), Vec::new());
+    let (mut enables, mut overrides, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     for text in texts {
-        let (enables, body): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("enable "));
-        enabled.extend(enables);
-        joined.push(body.join("\n").trim().to_string());
+        let mut body = Vec::new();
+        for line in text.lines() {
+            match line.split(' ').next() {
+                Some("enable") => enables.push(line),
+                Some("override") => overrides.push(line),
+                // What was taken out leaves no second blank line.
+                _ if line.is_empty() && body.last().is_none_or(|last: &&str| last.is_empty()) => {}
+                _ => body.push(line),
+            }
+        }
+        bodies.push(body.join("\n").trim_end().to_string());
     }
-    enabled.sort_unstable();
-    enabled.dedup();
-    if !enabled.is_empty() {
-        joined.insert(0, enabled.join("\n"));
-    }
-    joined.join("\n\n") + "\n"
+    enables.sort_unstable();
+    enables.dedup();
+    let own = bodies.remove(0);
+    let (header, own) = own.split_once("\n\n").unwrap_or((&own, ""));
+    let first = [enables.join("\n"), header.to_string(), overrides.join("\n"), own.to_string()];
+    let parts: Vec<String> = first.into_iter().chain(bodies).filter(|part| !part.is_empty()).collect();
+    parts.join("\n\n") + "\n"
 }
 
 impl Kernel {
@@ -359,8 +371,7 @@ impl Kernel {
         constants: &[(&str, f64)],
     ) -> Pipeline {
         let device = &gpu.device;
-        let descriptor =
-            wgpu::ShaderModuleDescriptor {
+        let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(self.name),
             source: wgpu::ShaderSource::Wgsl(for_naga(&self.text()).into()),
         };

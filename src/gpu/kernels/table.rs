@@ -157,7 +157,7 @@ kernels! {
     ensemble(EnsembleArgs) [is_output pass] {
         bindings: &[A, W, W], memories: ANY, form: None, unchecked: false, cost: cost::ensemble,
     }
-    loss_scale(LossScaleArgs) [scaling pass] {
+    loss_scale(LossScaleArgs) [pass] {
         bindings: &[A, R, W], memories: ANY, form: None, unchecked: false, cost: cost::loss_scale,
     }
     grad_norm(GradNormArgs) [reduce scaling pass] {

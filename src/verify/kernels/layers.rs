@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::forms::{Form, Variant};
 use crate::gpu::kernels::{
-    self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, Product, Scaling, Stored,
+    self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, Product, Scaling,
+    Stored,
 };
 use crate::gpu::single::Dispatch;
 use crate::model::stride;

@@ -77,8 +77,7 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
     // those that keep the fewest and the most vectors.
     let is_whole = stored == Stored::F32;
     for &shape in if is_whole { &shapes[..] } else { &shapes[..1] } {
-        let [of_linear, of_dx, of_dw] =
-            Product::ALL.map(|product| plain_forms(gpu, product, shape));
+        let [of_linear, of_dx, of_dw] = Product::ALL.map(|product| plain_forms(gpu, product, shape));
         for activation in Activation::ALL {
             checks.extend(linear(gpu, shape, activation, 0.0, &of_linear)?);
             checks.extend(activate(gpu, shape, activation, 0.3)?);

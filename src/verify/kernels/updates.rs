@@ -7,7 +7,9 @@ use super::{UNTOUCHED, dispatch, floats, halves, of_halves, product_tolerance, w
 use crate::cpu::{self, Constants};
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{self, Coefficients, DotArgs, GradNormArgs, Kernel, LANES, PARTS, Pass, Scaling, Stored, UpdateArgs};
+use crate::gpu::kernels::{
+    self, Coefficients, DotArgs, GradNormArgs, Kernel, LANES, PARTS, Pass, Scaling, Stored, UpdateArgs,
+};
 use crate::gpu::single::Dispatch;
 use crate::optimizer::Optimizer;
 use crate::schedule::Rate;
