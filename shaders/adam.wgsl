@@ -3,7 +3,8 @@
 //
 // step_size = lr / (1 − β₁ᵗ), correction = √(1 − β₂ᵗ), shrink = 1 − lr·weight_decay for AdamW.
 // fresh = 1 − decay, computed in f64: next to 1, f32 would lose it.
-// The vectors of state are m, v, and with AMSGRAD the largest v. Of a whole vector, or of a weight gradient where it is made.
+// State: m, v, and with AMSGRAD the largest v. One invocation updates one vec4 of one replica, or all those whose gradients it
+// made (shared/update.wgsl).
 
 override AMSGRAD: bool = false;
 

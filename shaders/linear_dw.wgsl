@@ -8,9 +8,9 @@
 // One workgroup makes 4 * ROWS rows of dW (inputs) and LANES * COLUMNS vec4s of each (outputs), its lanes side by side
 // along the outputs. One invocation holds 4 * ROWS x COLUMNS vec4s in registers and reads ROWS vec4s of a and COLUMNS
 // of dz a sample. The workgroups of the first rows sum db as well, since they read all of dz. y: its rows, z: its
-// replica.
+// replica. The sums are made in shared/linear_dw_tile.wgsl.
 
-const PARTS: u32 = 1u;
+const PARTS: u32 = 1u; // the whole sum
 
 fn end_tile(
     part: u32,

@@ -4,7 +4,7 @@
 //
 // a: (R, room, inputs), dz: (R, room, outputs), parts: (PARTS, R, inputs + 1, outputs), all in vec4s along the last axis.
 //
-// The tile is that of linear_dw.wgsl. y: its rows, z: its replica and part.
+// The tile is that of linear_dw.wgsl, in shared/linear_dw_tile.wgsl. y: its rows, z: its replica and part.
 
 @group(0) @binding(3) var<storage, read_write> parts: array<vec4<f32>>; // (PARTS, R, inputs + 1, outputs)
 

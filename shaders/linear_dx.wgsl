@@ -7,9 +7,9 @@
 //
 // One workgroup makes ROWS rows of dx and LANES vec4s of each, its lanes side by side along the inputs. One invocation
 // holds ROWS vec4s in registers and reads four rows of W for them. y: its rows, z: its replica. SLICES are those of
-// linear.wgsl.
+// linear.wgsl. The sums are made in shared/linear_dx_tile.wgsl.
 
-const PARTS: u32 = 1u;
+const PARTS: u32 = 1u; // the whole sum
 
 fn put(part: u32, r: u32, row: u32, input: u32, sum: vec4<f32>) {
     finish(r, row, input, sum);

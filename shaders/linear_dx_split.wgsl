@@ -4,7 +4,7 @@
 //
 // dz: (R, room, outputs), W: (R, inputs, outputs), parts: (PARTS, R, rows, inputs), all in vec4s along the last axis.
 //
-// Tile and SLICES are those of linear_dx.wgsl. y: its rows, z: its replica and part.
+// Tile and SLICES are those of linear_dx.wgsl, in shared/linear_dx_tile.wgsl. y: its rows, z: its replica and part.
 
 @group(0) @binding(3) var<storage, read_write> parts: array<vec4<f32>>; // (PARTS, R, rows, inputs)
 

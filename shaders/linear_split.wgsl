@@ -5,7 +5,7 @@
 //
 // a: (R, room, inputs), W: (R, inputs, outputs), parts: (PARTS, R, rows, outputs), all in vec4s along the last axis.
 //
-// Tile and SLICES are those of linear.wgsl. y: its rows, z: its replica and part.
+// Tile and SLICES are those of linear.wgsl, in shared/linear_tile.wgsl. y: its rows, z: its replica and part.
 
 @group(0) @binding(3) var<storage, read_write> parts: array<vec4<f32>>; // (PARTS, R, rows, outputs)
 

@@ -4,7 +4,7 @@
 // With MIXUP, y is the sample's target times its share plus its partner's times the rest. An answer is right if the
 // largest output is where the largest target is. dz takes z's place.
 //
-// One workgroup makes all rows of one replica, one invocation each. z: its replica.
+// One workgroup makes all rows of one replica, and one invocation the whole of a row (shared/loss.wgsl). z: its replica.
 
 @group(0) @binding(2) var<storage, read> targets: array<f32>; // (samples, outputs)
 

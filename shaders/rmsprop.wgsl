@@ -2,7 +2,8 @@
 // or, centered,  m ← decay·m + fresh·g,  d = √(v − m²) + eps;  b ← momentum·b + g/d,  w ← w − step_size·b
 //
 // fresh = 1 − decay, computed in f64: next to 1, f32 would lose it.
-// The vectors of state are v, b, and if CENTERED m. Of a whole vector, or of a weight gradient where it is made.
+// State: v, b, and if CENTERED m. One invocation updates one vec4 of one replica, or all those whose gradients it made
+// (shared/update.wgsl).
 
 override CENTERED: bool = false;
 

@@ -1,7 +1,7 @@
 // g ← clip·g + weight_decay·w,  v ← momentum·v + gain·g,  w ← w − step_size·v
 // or, with Nesterov's momentum,  w ← w − step_size·(g + momentum·v)
 //
-// The vectors of state are v. Of a whole vector, or of a weight gradient where it is made.
+// State: v. One invocation updates one vec4 of one replica, or all those whose gradients it made (shared/update.wgsl).
 
 override NESTEROV: bool = false;
 

@@ -4,7 +4,7 @@
 // With MIXUP, onehot is that of the sample times its share plus that of its partner times the rest, and the answer is
 // right if it is that of the larger share. dz takes z's place.
 //
-// One workgroup makes all rows of one replica, one invocation each. z: its replica.
+// One workgroup makes all rows of one replica, and one invocation the whole of a row (shared/loss.wgsl). z: its replica.
 
 @group(0) @binding(2) var<storage, read> targets: array<u32>; // (samples): labels
 

@@ -1,3 +1,5 @@
+// How four vec4s of dz are staged.
+
 fn four_of_dz(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
     return array(
         of_dz(at.x, is_there.x),

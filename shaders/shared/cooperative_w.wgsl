@@ -1,3 +1,5 @@
+// How four vec4s of W are staged.
+
 fn four_of_w(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
     return array(
         of_w(at.x, is_there.x),

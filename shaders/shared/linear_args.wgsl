@@ -1,3 +1,5 @@
+// What the forms of linear read.
+
 struct Args {
     inputs: u32,        // vec4s
     outputs: u32,       // vec4s

@@ -1,3 +1,5 @@
+// The arguments of the forms of linear_dw.
+
 struct Args {
     inputs: u32,        // vec4s
     outputs: u32,       // vec4s

@@ -1,3 +1,5 @@
+// The arguments of what normalisations do backward.
+
 struct Args {
     outputs: u32,       // vec4s
     params_stride: u32, // vec4s of one replica's params and grads
