@@ -4,39 +4,7 @@
 // share `statistics` of them (the variance then divided by rows − 1), all of it to begin anew, or nothing. Otherwise
 // they are the running statistics. z lies in x̂'s place.
 //
-// One workgroup makes COLUMNS vec4s of all rows, so that the rows it reads are 64 bytes long; invocation (c, i) of it takes every ROW_LANES-th
-// row from i on, and sums go pair by pair, an order that depends on nothing but the number of rows. z: its replica.
-
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
-
-struct Coefficients {
-    step_size: f32,
-    momentum: f32,
-    gain: f32,
-    decay: f32,
-    fresh: f32,
-    correction: f32,
-    eps: f32,
-    weight_decay: f32,
-    shrink: f32,
-    swa: f32,
-    ema: f32,
-    lookahead: f32,
-    statistics: f32,
-    seed: u32,
-    step: u32,
-}
+// One workgroup makes COLUMNS vec4s of all rows. z: its replica.
 
 struct Args {
     outputs: u32,       // vec4s
@@ -52,13 +20,9 @@ struct Args {
 @group(0) @binding(2) var<storage, read_write> xhat: array<Stored>;       // (R, room, outputs): z, then x̂
 @group(0) @binding(3) var<storage, read_write> n: array<Stored>;          // (R, room, outputs)
 @group(0) @binding(4) var<storage, read_write> inverse: array<vec4<f32>>; // (R, outputs): 1/√(variance + 1e-5)
-@group(1) @binding(0) var<uniform> pass_: Pass;
-@group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override TRAINING: bool = false;
-const COLUMNS: u32 = 4u;
-const ROW_LANES: u32 = 16u;
-var<workgroup> partial: array<array<vec4<f32>, COLUMNS>, ROW_LANES>;
+alias Partial = vec4<f32>;
 
 @compute @workgroup_size(COLUMNS, ROW_LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
@@ -87,7 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             sum += d * d;
         }
         let batch_variance = reduce(lane.xy, sum) / rows;
-        let share = coefficients[pass_.slot * pass_.replicas + r].statistics;
+        let share = coefficients[ring_at(r)].statistics;
         if is_inside && lane.y == 0u && share > 0.0 {
             // Selected, not multiplied by 0: what begins anew may follow upon anything.
             let unbiased = batch_variance * (rows / (rows - 1.0));
@@ -116,28 +80,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         xhat[at] = store(normed);
         n[at] = store(gamma * normed + beta);
     }
-}
-
-fn reduce(lane: vec2<u32>, value: vec4<f32>) -> vec4<f32> {
-    partial[lane.y][lane.x] = value;
-    workgroupBarrier();
-    for (var width = ROW_LANES / 2u; width > 0u; width /= 2u) {
-        if lane.y < width {
-            partial[lane.y][lane.x] += partial[lane.y + width][lane.x];
-        }
-        workgroupBarrier();
-    }
-    let total = partial[0][lane.x];
-    workgroupBarrier();
-    return total;
-}
-
-alias Stored = vec4<f32>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return v;
-}
-
-fn store(v: vec4<f32>) -> Stored {
-    return v;
 }

@@ -3,19 +3,6 @@
 // An ensemble's prediction is the mean of its members'. Its logarithm stands in for the logits of one network: the
 // softmax of ln p is p. One invocation takes one row: x its row, z its replica.
 
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
-
 struct Args {
     outputs: u32,
     columns: u32,     // vec4s of a row of z and of mean
@@ -26,7 +13,6 @@ struct Args {
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read_write> z: array<Stored>;       // (R, room, columns)
 @group(0) @binding(2) var<storage, read_write> mean: array<vec4<f32>>; // (R, samples, columns)
-@group(1) @binding(0) var<uniform> pass_: Pass;
 
 override SOFTMAX: bool = true;
 override LANES: u32 = 64u;
@@ -67,19 +53,4 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             z[at + j] = store(select(vec4<f32>(), prediction, is_output(j)));
         }
     }
-}
-
-// Which of four outputs are there.
-fn is_output(j: u32) -> vec4<bool> {
-    return 4u * j + vec4(0u, 1u, 2u, 3u) < vec4(args.outputs);
-}
-
-alias Stored = vec4<f32>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return v;
-}
-
-fn store(v: vec4<f32>) -> Stored {
-    return v;
 }

@@ -9,37 +9,6 @@
 // One invocation makes one vec4 of x: x its column, y its row, z its replica. Not kept, since Mesa's software driver was no
 // faster: four rows an invocation, and no bounds checks.
 
-struct Pass {
-    first: u32,        // position of the first sample in the order
-    rows: u32,
-    batch: u32,        // samples of the whole step
-    slot: u32,         // row of `metrics` and of `coefficients`
-    accumulate: u32,   // 0 for the first pass of a step
-    streamed: u32,     // first row of the pass in the streamed records
-    streamed_rows: u32, // rows of one replica in the streamed records
-    replicas: u32,
-    member: u32,       // of the ensemble that is evaluated
-    members: u32,
-}
-
-struct Coefficients {
-    step_size: f32,
-    momentum: f32,
-    gain: f32,
-    decay: f32,
-    fresh: f32,
-    correction: f32,
-    eps: f32,
-    weight_decay: f32,
-    shrink: f32,
-    swa: f32,
-    ema: f32,
-    lookahead: f32,
-    statistics: f32,
-    seed: u32,
-    step: u32,
-}
-
 struct Args {
     width: u32,          // features of a sample
     columns: u32,        // vec4s in a row of x
@@ -64,8 +33,6 @@ struct Args {
 @group(0) @binding(4) var<storage, read> quantiles: array<f32>;      // (QUANTILES) of mixup's share
 @group(0) @binding(5) var<storage, read_write> x: array<Stored>;     // (R or 1, room, columns)
 @group(0) @binding(6) var<storage, read_write> mix: array<vec2<u32>>; // (R, room): partner's sample, bits of the share
-@group(1) @binding(0) var<uniform> pass_: Pass;
-@group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
 
 override BYTES: bool = true;      // u8 features, four in a word; else f32
 override ALIGNED: bool = false; // four features next to each other are of one channel
@@ -90,7 +57,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if column >= args.columns || row >= pass_.rows {
         return;
     }
-    let key = coefficients[pass_.slot * pass_.replicas + r];
+    let key = coefficients[ring_at(r)];
     let order_at = r * args.order_stride + pass_.first;
 
     var source = row; // the row whose sample is read
@@ -120,7 +87,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     var sum = share * value;
     if AUGMENT && args.noise > 0.0 {
-        sum += args.noise * normal(hash(vec4(key.seed, key.step, pass_.first + row, NOISE << PURPOSE_BIT | column)), column);
+        sum += args.noise * normal(hash(vec4(key.seed, key.step, pass_.first + row, (NOISE << PURPOSE_BIT) | column)), column);
     }
     x[at] = store(sum);
     if MIXUP && column == 0u {
@@ -217,29 +184,4 @@ fn uniform_(h: u32) -> f32 {
 // ⌊h · n / 2³²⌋ for n below 2¹⁶
 fn below(h: u32, n: u32) -> u32 {
     return ((h >> 16u) * n + (((h & 0xffffu) * n) >> 16u)) >> 16u;
-}
-
-// pcg4d (Jarzynski and Olano, Hash Functions for GPU Rendering, 2020)
-fn hash(key: vec4<u32>) -> vec4<u32> {
-    let v = stir(key * 1664525u + 1013904223u);
-    return stir(v ^ (v >> vec4(16u)));
-}
-
-fn stir(key: vec4<u32>) -> vec4<u32> {
-    var v = key;
-    v.x += v.y * v.w;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v.w += v.y * v.z;
-    return v;
-}
-
-alias Stored = vec4<f32>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return v;
-}
-
-fn store(v: vec4<f32>) -> Stored {
-    return v;
 }

@@ -3,28 +3,6 @@
 // In two dispatches, in an order that depends on nothing but the length: each of PARTS workgroups sums the squares of
 // every PARTS-th stretch of LANES vec4s, then one workgroup sums the parts. z: its replica.
 
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
-
-struct Scaling {
-    factor: f32, // of the step's gradients: 1 / loss, or 0 if they overflowed and the step is skipped
-    clip: f32,   // of the update's gradient
-    loss: f32,   // of the step's loss
-    next: f32,   // of the next step's loss
-    steps: u32,  // without an overflow since the factor of the loss changed
-    progress: u32, // of the look for overflows
-}
-
 struct Args {
     params: u32,   // vec4s of one replica's grads
     max_norm: f32,
@@ -34,12 +12,11 @@ struct Args {
 @group(0) @binding(1) var<storage, read> grads: array<vec4<f32>>;         // (R, P)
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>;         // (R, PARTS)
 @group(0) @binding(3) var<storage, read_write> scaling: array<Scaling>;   // (R)
-@group(0) @binding(4) var<storage, read_write> metrics: array<vec4<f32>>; // (slots, R)
-@group(1) @binding(0) var<uniform> pass_: Pass;
+@group(0) @binding(4) var<storage, read_write> metrics: array<vec4<f32>>; // (RING_ROWS, R)
 
 const LANES: u32 = 64u;
 const PARTS: u32 = 64u;
-var<workgroup> partial: array<f32, LANES>;
+alias Partial = f32;
 
 @compute @workgroup_size(LANES)
 fn square(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
@@ -66,18 +43,6 @@ fn root(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     if lane.x == 0u {
         let clip = args.max_norm / (norm + 1e-6);
         scaling[r].clip = select(1.0, clip, clip < 1.0);
-        metrics[pass_.slot * pass_.replicas + r].z = norm;
+        metrics[ring_at(r)].z = norm;
     }
-}
-
-fn reduce(lane: u32, value: f32) -> f32 {
-    partial[lane] = value;
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-        if lane < width {
-            partial[lane] += partial[lane + width];
-        }
-        workgroupBarrier();
-    }
-    return partial[0];
 }

@@ -2,19 +2,6 @@
 //
 // z lies in x̂'s place. One workgroup makes one row: x the row, z its replica.
 
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
-
 struct Args {
     outputs: u32,       // vec4s
     width: u32,         // outputs of a row
@@ -30,10 +17,9 @@ struct Args {
 @group(0) @binding(2) var<storage, read_write> xhat: array<Stored>;    // (R, room, outputs): z, then x̂
 @group(0) @binding(3) var<storage, read_write> n: array<Stored>;       // (R, room, outputs)
 @group(0) @binding(4) var<storage, read_write> inverse: array<f32>;    // (R, room): 1/√(variance + 1e-5)
-@group(1) @binding(0) var<uniform> pass_: Pass;
 
 const LANES: u32 = 64u;
-var<workgroup> partial: array<f32, LANES>;
+alias Partial = f32;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
@@ -48,13 +34,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     for (var i = lane.x; i < args.outputs; i += LANES) {
         sum += load(xhat[z_at + i]);
     }
-    let mean = reduce(lane.x, sum) / width;
+    let mean = reduce(lane.x, (sum.x + sum.y) + (sum.z + sum.w)) / width;
     sum = vec4<f32>();
     for (var i = lane.x; i < args.outputs; i += LANES) {
         let d = load(xhat[z_at + i]) - mean;
         sum += select(vec4<f32>(), d * d, 4u * i + vec4(0u, 1u, 2u, 3u) < vec4(args.width));
     }
-    let scale = 1.0 / sqrt(reduce(lane.x, sum) / width + 1e-5);
+    let scale = 1.0 / sqrt(reduce(lane.x, (sum.x + sum.y) + (sum.z + sum.w)) / width + 1e-5);
     if lane.x == 0u {
         inverse[r * args.room + row] = scale;
     }
@@ -64,28 +50,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         xhat[z_at + i] = store(normed);
         n[z_at + i] = store(params[params_at + args.gamma + i] * normed + params[params_at + args.beta + i]);
     }
-}
-
-fn reduce(lane: u32, value: vec4<f32>) -> f32 {
-    partial[lane] = (value.x + value.y) + (value.z + value.w);
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-        if lane < width {
-            partial[lane] += partial[lane + width];
-        }
-        workgroupBarrier();
-    }
-    let total = partial[0];
-    workgroupBarrier();
-    return total;
-}
-
-alias Stored = vec4<f32>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return v;
-}
-
-fn store(v: vec4<f32>) -> Stored {
-    return v;
 }

@@ -2,19 +2,6 @@
 //
 // dn lies in dz's place. One workgroup makes one row: x the row, z its replica.
 
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
-
 struct Args {
     outputs: u32,       // vec4s
     width: u32,         // outputs of a row
@@ -29,10 +16,9 @@ struct Args {
 @group(0) @binding(2) var<storage, read> xhat: array<Stored>;        // (R, room, outputs)
 @group(0) @binding(3) var<storage, read> inverse: array<f32>;        // (R, room)
 @group(0) @binding(4) var<storage, read_write> dz: array<Stored>;    // (R, room, outputs): dn, then dz
-@group(1) @binding(0) var<uniform> pass_: Pass;
 
 const LANES: u32 = 64u;
-var<workgroup> partial: array<vec2<f32>, LANES>;
+alias Partial = vec2<f32>;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
@@ -56,26 +42,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         let value = (params[gamma_at + i] * load(dz[z_at + i]) - means.x - load(xhat[z_at + i]) * means.y) * scale;
         dz[z_at + i] = store(select(vec4<f32>(), value, is_output));
     }
-}
-
-fn reduce(lane: u32, value: vec2<f32>) -> vec2<f32> {
-    partial[lane] = value;
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-        if lane < width {
-            partial[lane] += partial[lane + width];
-        }
-        workgroupBarrier();
-    }
-    return partial[0];
-}
-
-alias Stored = vec4<f32>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return v;
-}
-
-fn store(v: vec4<f32>) -> Stored {
-    return v;
 }

@@ -1,11 +1,8 @@
-enable f16;
-enable wgpu_cooperative_matrix;
-
 // As linear_dw.wgsl, for devices whose subgroups multiply matrices; see linear_cooperative.wgsl.
 //
 // dW = factor · aᵀ · dz,  db = factor · Σ_rows dz
 //
-// Both are added to what is there from the step's earlier passes; with an UPDATE, they are not written, but used up where
+// Both are added to what is there from the step's earlier passes; with an update, they are not written, but used up where
 // they are made.
 //
 // a: (R, room, inputs), dz: (R, room, outputs), params: (R, P), all in vec4s along the last axis.
@@ -14,93 +11,16 @@ enable wgpu_cooperative_matrix;
 // db as well, since they read all of dz: an invocation stages the same vec4 of every row, and so has its sum in registers.
 // y: its rows, z: its replica.
 
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
-
-struct Coefficients {
-    step_size: f32,
-    momentum: f32,
-    gain: f32,
-    decay: f32,
-    fresh: f32,
-    correction: f32,
-    eps: f32,
-    weight_decay: f32,
-    shrink: f32,
-    swa: f32,
-    ema: f32,
-    lookahead: f32,
-    statistics: f32,
-    seed: u32,
-    step: u32,
-}
-
-struct Scaling {
-    factor: f32, // of the step's gradients: 1 / loss, or 0 if they overflowed and the step is skipped
-    clip: f32,   // of the update's gradient
-    loss: f32,   // of the step's loss
-    next: f32,   // of the next step's loss
-    steps: u32,  // without an overflow since the factor of the loss changed
-    progress: u32, // of the look for overflows
-}
-
-struct Args {
-    inputs: u32,        // vec4s
-    outputs: u32,       // vec4s
-    weight: u32,        // offset in params, in vec4s
-    bias: u32,          // offset in params, in vec4s
-    params_stride: u32, // vec4s of one replica's params
-    a_stride: u32,      // vec4s of one replica's a
-    dz_stride: u32,     // vec4s of one replica's dz
-    decayed: u32,       // end of the params that the weight decay acts on, in vec4s
-}
-
-@group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> a: array<Stored>;               // (R, room, inputs)
-@group(0) @binding(2) var<storage, read> dz: array<Stored>;              // (R, room, outputs)
-@group(0) @binding(3) var<storage, read> scaling: array<Scaling>;        // (R)
-@group(0) @binding(4) var<storage, read_write> params: array<vec4<f32>>; // (R, P); without an UPDATE, their gradient
-@group(0) @binding(5) var<storage, read_write> state: array<vec4<f32>>;  // (vectors, R, P): the optimizer's, and the EMA
-@group(0) @binding(6) var<storage, read_write> working: array<Stored>;   // (R, P), if MIXED
-@group(1) @binding(0) var<uniform> pass_: Pass;
-@group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
-
-override LANES: u32 = 32u; // of a subgroup
-override UPDATE: u32 = 0u; // none, sgd, adam, rmsprop
-override NESTEROV: bool = false;
-override AMSGRAD: bool = false;
-override CENTERED: bool = false;
-override EMA: u32 = 0u; // the vector of state that holds the mean; 0 for none
-override MIXED: bool = false;
-const SIDE: u32 = 8u; // of a fragment, as in coop_mat8x8
 const ROWS: u32 = 8u;
 const COLUMNS: u32 = 8u;
-const SUBGROUPS: u32 = 4u;
-const DOWN: u32 = 4u * ROWS / (2u * SIDE);
-const ACROSS: u32 = 2u * COLUMNS / SIDE;
-const SLICES: u32 = SUBGROUPS / (DOWN * ACROSS);
-const DEPTH: u32 = max(2u, SLICES) * SIDE; // of the sum, staged at a time
+const HEIGHT: u32 = 4u * ROWS;
 const A_STRIDE: u32 = 4u * ROWS + 8u; // halves from row to row of a stage: 8 more, so that they start in different banks
 const DZ_STRIDE: u32 = 4u * COLUMNS + 8u;
-const QUARTER: u32 = ROWS * COLUMNS; // vec4s of a quarter of the tile, a fragment of each subgroup
 
 var<workgroup> a_stage: array<f16, DEPTH * A_STRIDE>; // (DEPTH, ROWS)
 var<workgroup> dz_stage: array<f16, DEPTH * DZ_STRIDE>; // (DEPTH, COLUMNS)
 // Fragments, (SLICES, DOWN, ACROSS, SIDE, SIDE); then the sums of db, a vec4 of each invocation.
 var<workgroup> slices: array<f32, SUBGROUPS * max(SIDE * SIDE, 4u * LANES)>;
-
-var<private> vector: u32; // vec4s of one vector of state
-var<private> is_skipped: bool; // its gradients overflowed
 
 @compute @workgroup_size(SUBGROUPS * LANES)
 fn main(
@@ -112,9 +32,9 @@ fn main(
     let first_column = group.x * COLUMNS;
     let r = group.z;
     // Read once: a driver may read them again after every barrier.
+    let terms = pass_.rows;
     let inputs = args.inputs;
     let outputs = args.outputs;
-    let terms = pass_.rows;
 
     // What this invocation stages: up to four vec4s of each factor, of different samples the same columns. Columns
     // past the end repeat the last one; their results are not stored. Samples past the end are 0.
@@ -167,25 +87,17 @@ fn main(
         workgroupBarrier();
     }
 
-    let factor = scaling[r].factor;
-    is_skipped = MIXED && factor == 0.0;
-    vector = arrayLength(&params);
+    let factor = begin(r);
     // Read once, since drivers read again what the stores below might have changed.
-    let c = coefficients[pass_.slot * pass_.replicas + r];
+    let c = coefficients[ring_at(r)];
+
+    // dW's tile leaves the fragments by way of workgroup memory, a quarter at a time.
     for (var quarter = 0u; quarter < 4u; quarter++) {
         switch quarter {
-            case 0u: {
-                coopStoreT(sums00, &slices[own * SIDE * SIDE], SIDE);
-            }
-            case 1u: {
-                coopStoreT(sums01, &slices[own * SIDE * SIDE], SIDE);
-            }
-            case 2u: {
-                coopStoreT(sums10, &slices[own * SIDE * SIDE], SIDE);
-            }
-            default: {
-                coopStoreT(sums11, &slices[own * SIDE * SIDE], SIDE);
-            }
+            case 0u: { coopStoreT(sums00, &slices[own * SIDE * SIDE], SIDE); }
+            case 1u: { coopStoreT(sums01, &slices[own * SIDE * SIDE], SIDE); }
+            case 2u: { coopStoreT(sums10, &slices[own * SIDE * SIDE], SIDE); }
+            default: { coopStoreT(sums11, &slices[own * SIDE * SIDE], SIDE); }
         }
         workgroupBarrier();
         for (var i = index; i < QUARTER; i += SUBGROUPS * LANES) {
@@ -212,204 +124,6 @@ fn main(
         for (var i = index; i < SUBGROUPS * LANES; i += COLUMNS) {
             db += slice_at(i);
         }
-        var c_bias = c;
-        if args.bias >= args.decayed {
-            c_bias.weight_decay = 0.0;
-            c_bias.shrink = 1.0;
-        }
-        put(c_bias, factor * db, r * args.params_stride + args.bias + output);
+        put(of_bias(c), factor * db, r * args.params_stride + args.bias + output);
     }
-}
-
-fn four_of_a(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
-    return array(
-        of_a(at.x, is_there.x),
-        of_a(at.y, is_there.y),
-        of_a(at.z, is_there.z),
-        of_a(at.w, is_there.w),
-    );
-}
-
-fn of_a(at: u32, is_there: bool) -> Stored {
-    if is_there {
-        return a[at];
-    }
-    return Stored();
-}
-
-fn put_a(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
-    if is_there.x {
-        put_one_a(at.x, values[0]);
-    }
-    if is_there.y {
-        put_one_a(at.y, values[1]);
-    }
-    if is_there.z {
-        put_one_a(at.z, values[2]);
-    }
-    if is_there.w {
-        put_one_a(at.w, values[3]);
-    }
-}
-
-fn put_one_a(at: u32, value: Stored) {
-    a_stage[at] = value.x;
-    a_stage[at + 1u] = value.y;
-    a_stage[at + 2u] = value.z;
-    a_stage[at + 3u] = value.w;
-}
-
-fn four_of_dz(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
-    return array(
-        of_dz(at.x, is_there.x),
-        of_dz(at.y, is_there.y),
-        of_dz(at.z, is_there.z),
-        of_dz(at.w, is_there.w),
-    );
-}
-
-fn of_dz(at: u32, is_there: bool) -> Stored {
-    if is_there {
-        return dz[at];
-    }
-    return Stored();
-}
-
-fn put_dz(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
-    if is_there.x {
-        put_one_dz(at.x, values[0]);
-    }
-    if is_there.y {
-        put_one_dz(at.y, values[1]);
-    }
-    if is_there.z {
-        put_one_dz(at.z, values[2]);
-    }
-    if is_there.w {
-        put_one_dz(at.w, values[3]);
-    }
-}
-
-fn put_one_dz(at: u32, value: Stored) {
-    dz_stage[at] = value.x;
-    dz_stage[at + 1u] = value.y;
-    dz_stage[at + 2u] = value.z;
-    dz_stage[at + 3u] = value.w;
-}
-
-// Row and column, in vec4s, of vec4 i of a quarter of the tile: its fragments' upper left ones, upper right ones, and so on.
-fn in_tile(quarter: u32, i: u32) -> vec2<u32> {
-    let fragment = i / (SIDE * SIDE / 4u);
-    let within = vec2(i / (SIDE / 4u) % SIDE, i % (SIDE / 4u));
-    let corner = vec2(2u * (fragment / ACROSS) + quarter / 2u, 2u * (fragment % ACROSS) + quarter % 2u);
-    return corner * vec2(SIDE, SIDE / 4u) + within;
-}
-
-// What all slices summed up of vec4 i of a quarter.
-fn sum(i: u32) -> vec4<f32> {
-    var total = vec4<f32>();
-    for (var s = 0u; s < SLICES; s++) {
-        total += slice_at(s * QUARTER + i);
-    }
-    return total;
-}
-
-fn slice_at(i: u32) -> vec4<f32> {
-    return vec4(slices[4u * i], slices[4u * i + 1u], slices[4u * i + 2u], slices[4u * i + 3u]);
-}
-
-// Writes the gradient of vec4 `at`, or uses it up.
-fn put(c: Coefficients, gradient: vec4<f32>, at: u32) {
-    if UPDATE == 0u {
-        if pass_.accumulate == 0u {
-            params[at] = gradient;
-        } else {
-            params[at] += gradient;
-        }
-        return;
-    }
-    if is_skipped {
-        average(c, params[at], at);
-        return;
-    }
-    switch UPDATE {
-        case 1u: {
-            sgd(c, gradient, at);
-        }
-        case 2u: {
-            adam(c, gradient, at);
-        }
-        default: {
-            rmsprop(c, gradient, at);
-        }
-    }
-}
-
-// Updates vec4 `at` by its gradient.
-fn sgd(c: Coefficients, gradient: vec4<f32>, at: u32) {
-    let w = params[at];
-    let g = gradient + c.weight_decay * w;
-    let v = c.momentum * state[at] + c.gain * g;
-    state[at] = v;
-    keep(c, w - c.step_size * select(v, g + c.momentum * v, NESTEROV), at);
-}
-
-// Updates vec4 `at` by its gradient.
-fn adam(c: Coefficients, gradient: vec4<f32>, at: u32) {
-    let w = params[at] * c.shrink;
-    let g = gradient + c.weight_decay * w;
-    let m = c.momentum * state[at] + c.gain * g;
-    var v = c.decay * state[at + vector] + c.fresh * g * g;
-    state[at] = m;
-    state[at + vector] = v;
-    if AMSGRAD {
-        v = max(state[at + 2u * vector], v);
-        state[at + 2u * vector] = v;
-    }
-    keep(c, w - c.step_size * m / (sqrt(v) / c.correction + c.eps), at);
-}
-
-// Updates vec4 `at` by its gradient.
-fn rmsprop(c: Coefficients, gradient: vec4<f32>, at: u32) {
-    let w = params[at];
-    let g = gradient + c.weight_decay * w;
-    let v = c.decay * state[at] + c.fresh * g * g;
-    state[at] = v;
-    var variance = v;
-    if CENTERED {
-        let m = c.decay * state[at + 2u * vector] + c.fresh * g;
-        state[at + 2u * vector] = m;
-        variance = v - m * m;
-    }
-    let b = c.momentum * state[at + vector] + g / (sqrt(variance) + c.eps);
-    state[at + vector] = b;
-    keep(c, w - c.step_size * b, at);
-}
-
-// Writes the new weights `at`, and what follows them.
-fn keep(c: Coefficients, w: vec4<f32>, at: u32) {
-    params[at] = w;
-    if MIXED {
-        working[at] = store(w);
-    }
-    average(c, w, at);
-}
-
-// The EMA takes the weights `at`, of a step that is skipped too.
-fn average(c: Coefficients, w: vec4<f32>, at: u32) {
-    if EMA > 0u && c.ema > 0.0 {
-        let mean_at = at + EMA * vector;
-        state[mean_at] += c.ema * (w - state[mean_at]);
-    }
-}
-
-alias Stored = vec4<f16>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return vec4<f32>(v);
-}
-
-// What no half can hold becomes infinite, whichever way the device rounds.
-fn store(v: vec4<f32>) -> Stored {
-    return Stored(select(v, v * 1e38, abs(v) > vec4(65504.0)));
 }

@@ -8,7 +8,7 @@
 //
 // dW = factor · aᵀ · dz,  db = factor · Σ_rows dz
 //
-// Both are added to what is there from the step's earlier passes; with an UPDATE, they are not written, but used up where
+// Both are added to what is there from the step's earlier passes; with an update, they are not written, but used up where
 // they are made.
 //
 // a: (R, room, inputs), dz: (R, room, outputs), params: (R, P), all in vec4s along the last axis.
@@ -17,91 +17,10 @@
 // of the sum, which take every SLICES-th sample; an invocation holds eight rows and two vec4s of each in registers. The
 // workgroups of the first rows sum db as well. y: its rows, z: its replica.
 
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
-
-struct Coefficients {
-    step_size: f32,
-    momentum: f32,
-    gain: f32,
-    decay: f32,
-    fresh: f32,
-    correction: f32,
-    eps: f32,
-    weight_decay: f32,
-    shrink: f32,
-    swa: f32,
-    ema: f32,
-    lookahead: f32,
-    statistics: f32,
-    seed: u32,
-    step: u32,
-}
-
-struct Scaling {
-    factor: f32, // of the step's gradients: 1 / loss, or 0 if they overflowed and the step is skipped
-    clip: f32,   // of the update's gradient
-    loss: f32,   // of the step's loss
-    next: f32,   // of the next step's loss
-    steps: u32,  // without an overflow since the factor of the loss changed
-    progress: u32, // of the look for overflows
-}
-
-struct Args {
-    inputs: u32,        // vec4s
-    outputs: u32,       // vec4s
-    weight: u32,        // offset in params, in vec4s
-    bias: u32,          // offset in params, in vec4s
-    params_stride: u32, // vec4s of one replica's params
-    a_stride: u32,      // vec4s of one replica's a
-    dz_stride: u32,     // vec4s of one replica's dz
-    decayed: u32,       // end of the params that the weight decay acts on, in vec4s
-}
-
-@group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> a: array<Stored>;               // (R, room, inputs)
-@group(0) @binding(2) var<storage, read> dz: array<Stored>;              // (R, room, outputs)
-@group(0) @binding(3) var<storage, read> scaling: array<Scaling>;        // (R)
-@group(0) @binding(4) var<storage, read_write> params: array<vec4<f32>>; // (R, P); without an UPDATE, their gradient
-@group(0) @binding(5) var<storage, read_write> state: array<vec4<f32>>;  // (vectors, R, P): the optimizer's, and the EMA
-@group(0) @binding(6) var<storage, read_write> working: array<Stored>;   // (R, P), if MIXED
-@group(1) @binding(0) var<uniform> pass_: Pass;
-@group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (slots, R)
-
-override LANES: u32 = 64u; // of a slice: each makes eight rows and two vec4s of each
-override SLICES: u32 = 2u;
-override UPDATE: u32 = 0u; // none, sgd, adam, rmsprop
-override NESTEROV: bool = false;
-override AMSGRAD: bool = false;
-override CENTERED: bool = false;
-override EMA: u32 = 0u; // the vector of state that holds the mean; 0 for none
-override MIXED: bool = false;
 const ROWS: u32 = 16u;
 const COLUMNS: u32 = 16u;
-const HEIGHT: u32 = ROWS; // vec4s along the tile's rows
-const TILE: u32 = 4u * HEIGHT * COLUMNS; // vec4s
-const TERM: u32 = HEIGHT + COLUMNS; // vec4s of both factors for one term of the sums
-const STAGE: u32 = 512u; // vec4s: half of the memory that every device has
-const DEPTH: u32 = STAGE / TERM / 16u * 16u; // terms staged at a time
-const DZ_AT: u32 = DEPTH * HEIGHT; // in a stage
-const TILES: u32 = 2u * STAGE / TILE; // that the memory holds
-
-// Two stages of a, (DEPTH, HEIGHT), and dz, (DEPTH, COLUMNS), what is left of each unused; then the sums of as many slices as
-// fit: (TILES, 4 HEIGHT, COLUMNS).
-var<workgroup> memory: array<vec4<f32>, 2u * STAGE>;
-
-var<private> vector: u32; // vec4s of one vector of state
-var<private> is_skipped: bool; // its gradients overflowed
+const HEIGHT: u32 = ROWS;
+const DZ_AT: u32 = DEPTH * HEIGHT; // in a stage: a, (DEPTH, HEIGHT), then dz, (DEPTH, COLUMNS)
 
 @compute @workgroup_size(LANES * SLICES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -124,10 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var db = vec4<f32>();
 
     let slice = index / LANES;
-    // Sixteen lanes make a square of four by four, and so read least.
-    let lane = index % LANES;
-    let across = lane / 2u % 4u + lane / 16u % max(COLUMNS / 8u, 1u) * 4u;
-    let down = lane % 2u + lane / 8u % 2u * 2u + lane / (2u * COLUMNS) * 4u;
+    let corner = corner_of(index % LANES);
     // Four rows and a vec4 of each, by the first and the second half of the tile's rows, and of its columns.
     var sums00 = mat4x4<f32>();
     var sums01 = mat4x4<f32>();
@@ -161,10 +77,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         dz1 = of_dz(dz_at.y + next * outputs, stages_dz.y && next + dz_term.y < terms);
         for (var i = 0u; i < DEPTH / SLICES; i++) {
             let term = i * SLICES + slice;
-            let at = stage + term * HEIGHT + down;
+            let at = stage + term * HEIGHT + corner.x;
             let upper = memory[at];
             let lower = memory[at + HEIGHT / 2u];
-            let dz_place = stage + DZ_AT + term * COLUMNS + across;
+            let dz_place = stage + DZ_AT + term * COLUMNS + corner.y;
             let left = memory[dz_place];
             let right = memory[dz_place + COLUMNS / 2u];
             sums00 = outer(sums00, upper, left);
@@ -175,23 +91,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
 
-    // As many slices at once as there is memory for.
-    let at = slice % TILES * TILE + 4u * down * COLUMNS + across;
-    for (var i = 0u; i < SLICES; i += TILES) {
-        if slice / TILES * TILES == i {
-            add(at, sums00, i == 0u);
-            add(at + COLUMNS / 2u, sums01, i == 0u);
-            add(at + TILE / 2u, sums10, i == 0u);
-            add(at + TILE / 2u + COLUMNS / 2u, sums11, i == 0u);
-        }
-        workgroupBarrier();
-    }
+    add_slices(slice, corner, sums00, sums01, sums10, sums11);
 
-    let factor = scaling[r].factor;
-    is_skipped = MIXED && factor == 0.0;
-    vector = arrayLength(&params);
+    let factor = begin(r);
     // Read once, since drivers read again what the stores below might have changed.
-    let c = coefficients[pass_.slot * pass_.replicas + r];
+    let c = coefficients[ring_at(r)];
     for (var i = index; i < TILE; i += LANES * SLICES) {
         let input = 4u * first_row + i / COLUMNS;
         let output = first_column + i % COLUMNS;
@@ -212,153 +116,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var i = index; i < LANES * SLICES; i += COLUMNS) {
             db += memory[i];
         }
-        var c_bias = c;
-        if args.bias >= args.decayed {
-            c_bias.weight_decay = 0.0;
-            c_bias.shrink = 1.0;
-        }
-        put(c_bias, factor * db, r * args.params_stride + args.bias + output);
+        put(of_bias(c), factor * db, r * args.params_stride + args.bias + output);
     }
-}
-
-fn of_a(at: u32, is_there: bool) -> vec4<f32> {
-    if is_there {
-        return load(a[at]);
-    }
-    return vec4<f32>();
-}
-
-fn of_dz(at: u32, is_there: bool) -> vec4<f32> {
-    if is_there {
-        return load(dz[at]);
-    }
-    return vec4<f32>();
-}
-
-fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4(
-        fma(vec4(a.x), b, sums[0]),
-        fma(vec4(a.y), b, sums[1]),
-        fma(vec4(a.z), b, sums[2]),
-        fma(vec4(a.w), b, sums[3]),
-    );
-}
-
-// Puts four rows of a part's sums, or adds them to an earlier part's.
-fn add(at: u32, sums: mat4x4<f32>, is_first: bool) {
-    if is_first {
-        memory[at] = sums[0];
-        memory[at + COLUMNS] = sums[1];
-        memory[at + 2u * COLUMNS] = sums[2];
-        memory[at + 3u * COLUMNS] = sums[3];
-    } else {
-        memory[at] += sums[0];
-        memory[at + COLUMNS] += sums[1];
-        memory[at + 2u * COLUMNS] += sums[2];
-        memory[at + 3u * COLUMNS] += sums[3];
-    }
-}
-
-// What all slices summed up of vec4 i of the tile.
-fn sum(i: u32) -> vec4<f32> {
-    var total = memory[i];
-    for (var at = i + TILE; at < 2u * STAGE; at += TILE) {
-        total += memory[at];
-    }
-    return total;
-}
-
-// Writes the gradient of vec4 `at`, or uses it up.
-fn put(c: Coefficients, gradient: vec4<f32>, at: u32) {
-    if UPDATE == 0u {
-        if pass_.accumulate == 0u {
-            params[at] = gradient;
-        } else {
-            params[at] += gradient;
-        }
-        return;
-    }
-    if is_skipped {
-        average(c, params[at], at);
-        return;
-    }
-    switch UPDATE {
-        case 1u: {
-            sgd(c, gradient, at);
-        }
-        case 2u: {
-            adam(c, gradient, at);
-        }
-        default: {
-            rmsprop(c, gradient, at);
-        }
-    }
-}
-
-// Updates vec4 `at` by its gradient.
-fn sgd(c: Coefficients, gradient: vec4<f32>, at: u32) {
-    let w = params[at];
-    let g = gradient + c.weight_decay * w;
-    let v = c.momentum * state[at] + c.gain * g;
-    state[at] = v;
-    keep(c, w - c.step_size * select(v, g + c.momentum * v, NESTEROV), at);
-}
-
-// Updates vec4 `at` by its gradient.
-fn adam(c: Coefficients, gradient: vec4<f32>, at: u32) {
-    let w = params[at] * c.shrink;
-    let g = gradient + c.weight_decay * w;
-    let m = c.momentum * state[at] + c.gain * g;
-    var v = c.decay * state[at + vector] + c.fresh * g * g;
-    state[at] = m;
-    state[at + vector] = v;
-    if AMSGRAD {
-        v = max(state[at + 2u * vector], v);
-        state[at + 2u * vector] = v;
-    }
-    keep(c, w - c.step_size * m / (sqrt(v) / c.correction + c.eps), at);
-}
-
-// Updates vec4 `at` by its gradient.
-fn rmsprop(c: Coefficients, gradient: vec4<f32>, at: u32) {
-    let w = params[at];
-    let g = gradient + c.weight_decay * w;
-    let v = c.decay * state[at] + c.fresh * g * g;
-    state[at] = v;
-    var variance = v;
-    if CENTERED {
-        let m = c.decay * state[at + 2u * vector] + c.fresh * g;
-        state[at + 2u * vector] = m;
-        variance = v - m * m;
-    }
-    let b = c.momentum * state[at + vector] + g / (sqrt(variance) + c.eps);
-    state[at + vector] = b;
-    keep(c, w - c.step_size * b, at);
-}
-
-// Writes the new weights `at`, and what follows them.
-fn keep(c: Coefficients, w: vec4<f32>, at: u32) {
-    params[at] = w;
-    if MIXED {
-        working[at] = store(w);
-    }
-    average(c, w, at);
-}
-
-// The EMA takes the weights `at`, of a step that is skipped too.
-fn average(c: Coefficients, w: vec4<f32>, at: u32) {
-    if EMA > 0u && c.ema > 0.0 {
-        let mean_at = at + EMA * vector;
-        state[mean_at] += c.ema * (w - state[mean_at]);
-    }
-}
-
-alias Stored = vec4<f32>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return v;
-}
-
-fn store(v: vec4<f32>) -> Stored {
-    return v;
 }

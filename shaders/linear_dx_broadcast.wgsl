@@ -1,3 +1,5 @@
+enable subgroups;
+
 // As linear_dx.wgsl, for devices with subgroups of eight invocations or more: each invocation loads a row of dz of its own,
 // and hands it to the others, instead of all of them loading every row. The sums have the same order, and so the same
 // bits.
@@ -12,40 +14,7 @@
 // One workgroup makes ROWS rows of dx and LANES vec4s of each, its lanes side by side along the inputs. One invocation
 // holds ROWS vec4s in registers and reads four rows of W for them. y: its rows, z: its replica.
 
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
-
-struct Args {
-    inputs: u32,        // vec4s
-    outputs: u32,       // vec4s
-    weight: u32,        // offset in params, in vec4s
-    params_stride: u32, // vec4s of one replica's params
-    dz_stride: u32,     // vec4s of one replica's dz
-    dx_stride: u32,     // vec4s of one replica's dx and slope
-}
-
-@group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> params: array<Stored>;      // (R, P)
-@group(0) @binding(2) var<storage, read> dz: array<Stored>;          // (R, room, outputs)
-@group(0) @binding(3) var<storage, read> slope: array<Stored>;       // (R, room, inputs)
-@group(0) @binding(4) var<storage, read> above: array<Stored>;       // (R, room, inputs)
-@group(0) @binding(5) var<storage, read_write> dx: array<Stored>;    // (R, room, inputs)
-@group(0) @binding(6) var<storage, read_write> da: array<Stored>;    // (R, room, inputs)
-@group(1) @binding(0) var<uniform> pass_: Pass;
-
 override LANES: u32 = 32u;
-override RESIDUAL: bool = false;
-override KEEP: bool = false;
 const ROWS: u32 = 16u;
 const GROUPS: u32 = ROWS / 8u;
 
@@ -95,14 +64,7 @@ fn main(
             for (var i = 0u; i < 8u; i++) {
                 let row = first_row + 8u * g + i;
                 if row < pass_.rows {
-                    let at = r * args.dx_stride + row * args.inputs + column;
-                    if RESIDUAL {
-                        sum[g][i] += load(above[at]);
-                    }
-                    if KEEP {
-                        da[at] = store(sum[g][i]);
-                    }
-                    dx[at] = store(sum[g][i] * load(slope[at]));
+                    finish(r, row, column, sum[g][i]);
                 }
             }
         }
@@ -111,14 +73,4 @@ fn main(
 
 fn accumulate(sum: vec4<f32>, d: vec4<f32>, w: mat4x4<f32>) -> vec4<f32> {
     return fma(vec4(d.w), w[3], fma(vec4(d.z), w[2], fma(vec4(d.y), w[1], fma(vec4(d.x), w[0], sum))));
-}
-
-alias Stored = vec4<f32>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return v;
-}
-
-fn store(v: vec4<f32>) -> Stored {
-    return v;
 }

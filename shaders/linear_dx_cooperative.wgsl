@@ -1,6 +1,3 @@
-enable f16;
-enable wgpu_cooperative_matrix;
-
 // As linear_dx.wgsl, for devices whose subgroups multiply matrices; see linear_cooperative.wgsl.
 //
 // da = dz · W (+ above if RESIDUAL),  dx = da ∘ slope
@@ -12,55 +9,15 @@ enable wgpu_cooperative_matrix;
 //
 // One workgroup makes ROWS rows of dx and COLUMNS vec4s of each. y: its rows, z: its replica.
 
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
-
-struct Args {
-    inputs: u32,        // vec4s
-    outputs: u32,       // vec4s
-    weight: u32,        // offset in params, in vec4s
-    params_stride: u32, // vec4s of one replica's params
-    dz_stride: u32,     // vec4s of one replica's dz
-    dx_stride: u32,     // vec4s of one replica's dx and slope
-}
-
-@group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> params: array<Stored>;      // (R, P)
-@group(0) @binding(2) var<storage, read> dz: array<Stored>;          // (R, room, outputs)
-@group(0) @binding(3) var<storage, read> slope: array<Stored>;       // (R, room, inputs)
-@group(0) @binding(4) var<storage, read> above: array<Stored>;       // (R, room, inputs)
-@group(0) @binding(5) var<storage, read_write> dx: array<Stored>;    // (R, room, inputs)
-@group(0) @binding(6) var<storage, read_write> da: array<Stored>;    // (R, room, inputs)
-@group(1) @binding(0) var<uniform> pass_: Pass;
-
-override LANES: u32 = 32u; // of a subgroup
-override RESIDUAL: bool = false;
-override KEEP: bool = false;
-const SIDE: u32 = 8u; // of a fragment, as in coop_mat8x8
 const ROWS: u32 = 32u;
 const COLUMNS: u32 = 8u;
-const SUBGROUPS: u32 = 4u;
-const DOWN: u32 = ROWS / (2u * SIDE);
-const ACROSS: u32 = 2u * COLUMNS / SIDE;
-const SLICES: u32 = SUBGROUPS / (DOWN * ACROSS);
-const DEPTH: u32 = max(2u, SLICES) * SIDE; // of the sum, staged at a time
+const HEIGHT: u32 = ROWS;
 const DZ_STRIDE: u32 = DEPTH + 8u; // halves from row to row of a stage: 8 more, so that they start in different banks
 const W_STRIDE: u32 = DEPTH + 8u;
-const QUARTER: u32 = ROWS * COLUMNS / 4u; // vec4s of a quarter of the tile, a fragment of each subgroup
 
+var<workgroup> slices: array<f32, SUBGROUPS * SIDE * SIDE>; // (SLICES, DOWN, ACROSS, SIDE, SIDE)
 var<workgroup> dz_stage: array<f16, ROWS * DZ_STRIDE>; // (ROWS, DEPTH)
 var<workgroup> w_stage: array<f16, 4u * COLUMNS * W_STRIDE>; // (COLUMNS, DEPTH)
-var<workgroup> slices: array<f32, SUBGROUPS * SIDE * SIDE>; // (SLICES, DOWN, ACROSS, SIDE, SIDE)
 
 @compute @workgroup_size(SUBGROUPS * LANES)
 fn main(
@@ -122,20 +79,14 @@ fn main(
         }
         workgroupBarrier();
     }
+
+    // dx's tile leaves the fragments by way of workgroup memory, a quarter at a time.
     for (var quarter = 0u; quarter < 4u; quarter++) {
         switch quarter {
-            case 0u: {
-                coopStoreT(sums00, &slices[own * SIDE * SIDE], SIDE);
-            }
-            case 1u: {
-                coopStoreT(sums01, &slices[own * SIDE * SIDE], SIDE);
-            }
-            case 2u: {
-                coopStoreT(sums10, &slices[own * SIDE * SIDE], SIDE);
-            }
-            default: {
-                coopStoreT(sums11, &slices[own * SIDE * SIDE], SIDE);
-            }
+            case 0u: { coopStoreT(sums00, &slices[own * SIDE * SIDE], SIDE); }
+            case 1u: { coopStoreT(sums01, &slices[own * SIDE * SIDE], SIDE); }
+            case 2u: { coopStoreT(sums10, &slices[own * SIDE * SIDE], SIDE); }
+            default: { coopStoreT(sums11, &slices[own * SIDE * SIDE], SIDE); }
         }
         workgroupBarrier();
         for (var i = index; i < QUARTER; i += SUBGROUPS * LANES) {
@@ -143,125 +94,9 @@ fn main(
             let row = first_row + place.x;
             let input = first_column + place.y;
             if row < pass_.rows && input < inputs {
-                let at = r * args.dx_stride + row * inputs + input;
-                var total = sum(i);
-                if RESIDUAL {
-                    total += load(above[at]);
-                }
-                if KEEP {
-                    da[at] = store(total);
-                }
-                dx[at] = store(total * load(slope[at]));
+                finish(r, row, input, sum(i));
             }
         }
         workgroupBarrier();
     }
-}
-
-fn four_of_dz(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
-    return array(
-        of_dz(at.x, is_there.x),
-        of_dz(at.y, is_there.y),
-        of_dz(at.z, is_there.z),
-        of_dz(at.w, is_there.w),
-    );
-}
-
-fn of_dz(at: u32, is_there: bool) -> Stored {
-    if is_there {
-        return dz[at];
-    }
-    return Stored();
-}
-
-fn put_dz(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
-    if is_there.x {
-        put_one_dz(at.x, values[0]);
-    }
-    if is_there.y {
-        put_one_dz(at.y, values[1]);
-    }
-    if is_there.z {
-        put_one_dz(at.z, values[2]);
-    }
-    if is_there.w {
-        put_one_dz(at.w, values[3]);
-    }
-}
-
-fn put_one_dz(at: u32, value: Stored) {
-    dz_stage[at] = value.x;
-    dz_stage[at + 1u] = value.y;
-    dz_stage[at + 2u] = value.z;
-    dz_stage[at + 3u] = value.w;
-}
-
-fn four_of_w(at: vec4<u32>, is_there: vec4<bool>) -> array<Stored, 4> {
-    return array(
-        of_w(at.x, is_there.x),
-        of_w(at.y, is_there.y),
-        of_w(at.z, is_there.z),
-        of_w(at.w, is_there.w),
-    );
-}
-
-fn of_w(at: u32, is_there: bool) -> Stored {
-    if is_there {
-        return params[at];
-    }
-    return Stored();
-}
-
-fn put_w(at: vec4<u32>, is_there: vec4<bool>, values: array<Stored, 4>) {
-    if is_there.x {
-        put_one_w(at.x, values[0]);
-    }
-    if is_there.y {
-        put_one_w(at.y, values[1]);
-    }
-    if is_there.z {
-        put_one_w(at.z, values[2]);
-    }
-    if is_there.w {
-        put_one_w(at.w, values[3]);
-    }
-}
-
-fn put_one_w(at: u32, value: Stored) {
-    w_stage[at] = value.x;
-    w_stage[at + 1u] = value.y;
-    w_stage[at + 2u] = value.z;
-    w_stage[at + 3u] = value.w;
-}
-
-// Row and column, in vec4s, of vec4 i of a quarter of the tile: its fragments' upper left ones, upper right ones, and so on.
-fn in_tile(quarter: u32, i: u32) -> vec2<u32> {
-    let fragment = i / (SIDE * SIDE / 4u);
-    let within = vec2(i / (SIDE / 4u) % SIDE, i % (SIDE / 4u));
-    let corner = vec2(2u * (fragment / ACROSS) + quarter / 2u, 2u * (fragment % ACROSS) + quarter % 2u);
-    return corner * vec2(SIDE, SIDE / 4u) + within;
-}
-
-// What all slices summed up of vec4 i of a quarter.
-fn sum(i: u32) -> vec4<f32> {
-    var total = vec4<f32>();
-    for (var s = 0u; s < SLICES; s++) {
-        total += slice_at(s * QUARTER + i);
-    }
-    return total;
-}
-
-fn slice_at(i: u32) -> vec4<f32> {
-    return vec4(slices[4u * i], slices[4u * i + 1u], slices[4u * i + 2u], slices[4u * i + 3u]);
-}
-
-alias Stored = vec4<f16>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return vec4<f32>(v);
-}
-
-// What no half can hold becomes infinite, whichever way the device rounds.
-fn store(v: vec4<f32>) -> Stored {
-    return Stored(select(v, v * 1e38, abs(v) > vec4(65504.0)));
 }

@@ -5,129 +5,17 @@
 //
 // a: (R, room, inputs), W: (R, inputs, outputs), parts: (PARTS, R, rows, outputs), all in vec4s along the last axis.
 //
-// Tile and SLICES are those of linear.wgsl. y: its rows, z: its replica and part.
+// Tile and SLICES are those of linear.wgsl, in shared/linear_tile.wgsl. y: its rows, z: its replica and part.
 
-struct Pass {
-    first: u32,
-    rows: u32,
-    batch: u32,
-    slot: u32,
-    accumulate: u32,
-    streamed: u32,
-    streamed_rows: u32,
-    replicas: u32,
-    member: u32,
-    members: u32,
-}
+@group(0) @binding(3) var<storage, read_write> parts: array<vec4<f32>>; // (PARTS, R, rows, outputs)
 
-struct Args {
-    inputs: u32,        // vec4s
-    outputs: u32,       // vec4s
-    weight: u32,        // offset in params, in vec4s
-    bias: u32,          // offset in params, in vec4s
-    params_stride: u32, // vec4s of one replica's params
-    a_stride: u32,      // vec4s of one replica's a; 0 if all share one
-    y_stride: u32,      // vec4s of one replica's y
-    purpose: u32,       // of dropout's random numbers
-    dropped: u32,       // an output whose hash is below it is dropped
-    kept: f32,          // multiplies the others
-}
-
-@group(0) @binding(0) var<storage, read> args: Args;
-@group(0) @binding(1) var<storage, read> params: array<Stored>;          // (R, P)
-@group(0) @binding(2) var<storage, read> a: array<Stored>;               // (R or 1, room, inputs)
-@group(0) @binding(3) var<storage, read_write> parts: array<vec4<f32>>;  // (PARTS, R, rows, outputs)
-@group(1) @binding(0) var<uniform> pass_: Pass;
-
-override LANES: u32 = 32u;
-override SLICES: u32 = 1u;
 override PARTS: u32 = 2u;
-const ROWS: u32 = 16u;
-const COLUMNS: u32 = 2u;
 
-// What all slices but the first summed up.
-var<workgroup> slices: array<vec4<f32>, LANES * ROWS * COLUMNS * (SLICES - 1u) + 1u>;
-
-@compute @workgroup_size(LANES, SLICES)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
-    let first_row = group.y * ROWS;
-    let first_column = group.x * LANES * COLUMNS + lane.x;
-    let r = group.z / PARTS;
-    let part = group.z % PARTS;
-
-    // Rows and columns past the end repeat the last one; their results are not stored.
-    var row_at: array<u32, ROWS>;
-    for (var i = 0u; i < ROWS; i++) {
-        row_at[i] = r * args.a_stride + min(first_row + i, pass_.rows - 1u) * args.inputs;
-    }
-    var column: array<u32, COLUMNS>;
-    for (var j = 0u; j < COLUMNS; j++) {
-        column[j] = r * args.params_stride + args.weight + min(first_column + j * LANES, args.outputs - 1u);
-    }
-
-    var z: array<array<vec4<f32>, COLUMNS>, ROWS>;
-    // Every slice of every part takes as many terms of the sum.
-    let slice = (args.inputs + PARTS * SLICES - 1u) / (PARTS * SLICES);
-    let start = (part * SLICES + lane.y) * slice;
-    let end = min(start + slice, args.inputs);
-    for (var k = start; k < end; k++) {
-        var w0: array<vec4<f32>, COLUMNS>;
-        var w1: array<vec4<f32>, COLUMNS>;
-        var w2: array<vec4<f32>, COLUMNS>;
-        var w3: array<vec4<f32>, COLUMNS>;
-        let k_at = 4u * k * args.outputs;
-        for (var j = 0u; j < COLUMNS; j++) {
-            w0[j] = load(params[column[j] + k_at]);
-            w1[j] = load(params[column[j] + k_at + args.outputs]);
-            w2[j] = load(params[column[j] + k_at + 2u * args.outputs]);
-            w3[j] = load(params[column[j] + k_at + 3u * args.outputs]);
-        }
-        for (var i = 0u; i < ROWS; i++) {
-            let x = load(a[row_at[i] + k]);
-            for (var j = 0u; j < COLUMNS; j++) {
-                z[i][j] = fma(vec4(x.w), w3[j], fma(vec4(x.z), w2[j], fma(vec4(x.y), w1[j], fma(vec4(x.x), w0[j], z[i][j]))));
-            }
-        }
-    }
-
-    if SLICES > 1u {
-        if lane.y > 0u {
-            for (var i = 0u; i < ROWS; i++) {
-                for (var j = 0u; j < COLUMNS; j++) {
-                    slices[(((lane.y - 1u) * ROWS + i) * COLUMNS + j) * LANES + lane.x] = z[i][j];
-                }
-            }
-        }
-        workgroupBarrier();
-        if lane.y > 0u {
-            return;
-        }
-        for (var s = 0u; s < SLICES - 1u; s++) {
-            for (var i = 0u; i < ROWS; i++) {
-                for (var j = 0u; j < COLUMNS; j++) {
-                    z[i][j] += slices[((s * ROWS + i) * COLUMNS + j) * LANES + lane.x];
-                }
-            }
-        }
-    }
-
-    for (var j = 0u; j < COLUMNS; j++) {
-        let output = first_column + j * LANES;
-        for (var i = 0u; i < ROWS; i++) {
-            let row = first_row + i;
-            if row < pass_.rows && output < args.outputs {
-                parts[((part * pass_.replicas + r) * pass_.rows + row) * args.outputs + output] = z[i][j];
-            }
-        }
-    }
+// The second pass adds it.
+fn bias_of(r: u32, output: u32) -> vec4<f32> {
+    return vec4<f32>();
 }
 
-alias Stored = vec4<f32>;
-
-fn load(v: Stored) -> vec4<f32> {
-    return v;
-}
-
-fn store(v: vec4<f32>) -> Stored {
-    return v;
+fn put(part: u32, r: u32, row: u32, output: u32, z: vec4<f32>, bias: vec4<f32>) {
+    parts[((part * pass_.replicas + r) * pass_.rows + row) * args.outputs + output] = z;
 }

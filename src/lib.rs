@@ -66,6 +66,29 @@ pub mod explore;
 #[cfg(feature = "run")]
 pub mod export;
 pub mod gpu;
+#[doc(hidden)]
+pub mod internals {
+    //! What this crate's own tests and benches look into; no part of its interface, and free to change.
+
+    pub mod cpu {
+        //! The kernels' twins.
+        pub use crate::cpu::twins::*;
+    }
+    pub mod forms {
+        //! The forms of products.
+        pub use crate::gpu::forms::*;
+    }
+    pub mod kernels {
+        //! The table of kernels.
+        pub use crate::gpu::kernels::*;
+    }
+    pub mod verify {
+        //! Each kernel against its twin.
+        pub use crate::verify::kernels::*;
+    }
+    pub use crate::gpu::limits::{PROBES, Probe};
+    pub use crate::gpu::single::Dispatch;
+}
 pub mod loss;
 pub mod model;
 pub mod number;

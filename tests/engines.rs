@@ -12,9 +12,9 @@ use thalweg::average::{Average, Clock, Ema, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Augment, Dataset, Features, Normalize, Part, Samples, Source, Targets};
 use thalweg::engine::{Choice, Diagnose, Engine, Evaluation, Forms, Precision, Setup, Slot, Step};
-use thalweg::gpu::forms::{Form, Shape, Variant};
-use thalweg::gpu::kernels::{self, Stored};
 use thalweg::gpu::{GpuEngine, Options};
+use thalweg::internals::forms::{Form, Shape, Variant};
+use thalweg::internals::kernels::{Product, Stored};
 use thalweg::model::{Init, Mlp, Norm};
 use thalweg::optimizer::{Decay, Optimizer};
 use thalweg::schedule::{Rate, Schedule, Unit};
@@ -447,11 +447,11 @@ fn split_sums_train_the_same() {
         // By kernel and shape, as `linear 64x3072x37`.
         let split = |key: &str| {
             let mut words = key.split(' ');
-            let base = kernels::ALL.iter().find(|kernel| words.clone().next() == Some(kernel.name)).unwrap();
+            let product = Product::named(words.clone().next().unwrap()).unwrap();
             let sizes: Vec<usize> = words.nth(1).unwrap().split('x').map(|n| n.parse().unwrap()).collect();
             let [rows, inputs, outputs] = sizes[..] else { panic!("{key}") };
             let shape = Shape { replicas: 2, rows, inputs, outputs, stored: Stored::F32 };
-            let mut candidates = Form::candidates(&gpu, base, shape, gpu.lanes()).into_iter();
+            let mut candidates = Form::candidates(&gpu, product, shape, gpu.lanes()).into_iter();
             candidates.find(|form| form.variant == Variant::Split)
         };
         let (built_in, forms) = run(2, Forms::default());

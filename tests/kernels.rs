@@ -1,6 +1,6 @@
 //! Every kernel against its twin, under the kernel's name, over shapes that straddle the tiles.
 //!
-//! The comparisons themselves are the library's ([`thalweg::verify::kernels`]), which `thalweg verify` runs too.
+//! The comparisons themselves are the library's (`verify::kernels`), which `thalweg verify` runs too.
 
 mod common;
 
@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use thalweg::activation::Activation;
 use thalweg::gpu::adapter::Gpu;
-use thalweg::gpu::forms::{Form, Variant};
-use thalweg::gpu::kernels::{self, LANES, ROWS, Stored};
+use thalweg::internals::forms::{Form, Variant};
+use thalweg::internals::kernels::{LANES, Product, ROWS, Stored};
+use thalweg::internals::verify::{self, Shape};
 use thalweg::verify::Check;
-use thalweg::verify::kernels::{self as verify, Shape};
 
 #[track_caller]
 fn pass(checks: impl IntoIterator<Item = Check>) {
@@ -94,14 +94,14 @@ fn gather() {
 #[test]
 fn linear() {
     over_shapes(|gpu, shape| {
-        let forms = verify::plain_forms(gpu, &kernels::linear, shape);
+        let forms = verify::plain_forms(gpu, Product::Linear, shape);
         pass(verify::linear(gpu, shape, Activation::ALL[shape.outputs % 6], 0.0, &forms).unwrap());
     });
     let Some(gpu) = common::gpu() else { return };
     for activation in Activation::ALL {
         for (inputs, dropout) in [(30, 0.0), (21, 0.4)] {
             let shape = Shape { replicas: 2, rows: 17, inputs, outputs: 21, stored: Stored::F32 };
-            let forms = verify::plain_forms(&gpu, &kernels::linear, shape);
+            let forms = verify::plain_forms(&gpu, Product::Linear, shape);
             pass(verify::linear(&gpu, shape, activation, dropout, &forms).unwrap());
         }
     }
@@ -156,14 +156,14 @@ fn lookahead() {
 }
 
 #[test]
-fn halve() {
-    over_lengths(|gpu, n, replicas| pass([verify::halve(gpu, n, replicas).unwrap()]));
+fn to_half() {
+    over_lengths(|gpu, n, replicas| pass([verify::to_half(gpu, n, replicas).unwrap()]));
 }
 
 #[test]
 fn linear_dx() {
     over_shapes(|gpu, shape| {
-        let forms = verify::plain_forms(gpu, &kernels::linear_dx, shape);
+        let forms = verify::plain_forms(gpu, Product::LinearDx, shape);
         pass([false, true].map(|f| verify::linear_dx(gpu, shape, f, &forms).unwrap()).concat());
     });
 }
@@ -171,7 +171,7 @@ fn linear_dx() {
 #[test]
 fn linear_dw() {
     over_shapes(|gpu, shape| {
-        let forms = verify::plain_forms(gpu, &kernels::linear_dw, shape);
+        let forms = verify::plain_forms(gpu, Product::LinearDw, shape);
         pass([false, true].map(|f| verify::linear_dw(gpu, shape, f, None, &forms).unwrap()).concat());
         // A driver compiles each for seconds: in halves, and for few samples, the shape chooses one update.
         for (i, optimizer) in verify::optimizers().into_iter().enumerate() {
@@ -257,6 +257,26 @@ fn sgd() {
 #[test]
 fn average() {
     over_lengths(|gpu, n, replicas| pass([verify::average(gpu, n, replicas).unwrap()]));
+}
+
+/// One `fma`: on a device that rounds once, as the software driver does, the twin in f32 has the same bits.
+#[test]
+fn axpy() {
+    over_lengths(|gpu, n, replicas| {
+        pass([verify::axpy(gpu, n, replicas).unwrap()]);
+        let [got, want] = verify::axpy_in_f32(gpu, n, replicas).unwrap();
+        assert!(gpu.description.hardware || got == want, "{replicas}x{n}: the bits differ");
+    });
+}
+
+#[test]
+fn scale() {
+    over_lengths(|gpu, n, replicas| pass([verify::scale(gpu, n, replicas).unwrap()]));
+}
+
+#[test]
+fn dot() {
+    over_lengths(|gpu, n, replicas| pass([verify::dot(gpu, n, replicas).unwrap()]));
 }
 
 #[test]

@@ -8,9 +8,9 @@ use thalweg::average::{Average, Ema};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Normalize, Source};
 use thalweg::engine::{Choice, Engine, Forms, LossScale, Precision, Setup, Slot, Step};
-use thalweg::gpu::forms::{Form, Shape};
-use thalweg::gpu::kernels::{self, Stored};
 use thalweg::gpu::{GpuEngine, Options};
+use thalweg::internals::forms::{Form, Shape};
+use thalweg::internals::kernels::{Product, Stored};
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
 use thalweg::schedule::{Rate, Schedule};
@@ -132,8 +132,8 @@ fn cooperative_matrices_train_the_same() {
         let (gradient, weights, built_in) = run(Forms::default());
         let shape = Shape { replicas: 2, rows: 32, inputs: 9, outputs: 9, stored: Stored::F16 };
         let cooperative = |key: &str| {
-            let base = kernels::ALL.iter().find(|kernel| key.split(' ').next() == Some(kernel.name)).unwrap();
-            Form::candidates(&gpu, base, shape, 8).into_iter().find(Form::is_cooperative).unwrap()
+            let product = Product::named(key.split(' ').next().unwrap()).unwrap();
+            Form::candidates(&gpu, product, shape, 8).into_iter().find(Form::is_cooperative).unwrap()
         };
         let choice = |key: &String| Choice { form: cooperative(key).to_string(), microseconds: Some(1.0) };
         let products = built_in.products.keys().map(|key| (key.clone(), choice(key))).collect();

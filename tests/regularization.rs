@@ -4,7 +4,8 @@ mod common;
 
 use common::small::{N, setup};
 use thalweg::activation::Activation;
-use thalweg::cpu::{self, CpuEngine, Dropout, Finish, Training};
+use thalweg::cpu::CpuEngine;
+use thalweg::internals::cpu::{self, Dropout, Finish, Training};
 use thalweg::data::{Augment, Dataset, Features, Samples, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::model::{Init, Mlp, Norm};

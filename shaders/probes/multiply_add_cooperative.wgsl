@@ -1,4 +1,5 @@
 enable f16;
+enable subgroups;
 enable wgpu_cooperative_matrix;
 
 // How many multiply-adds a second by cooperative matrices of halves, summed up in f32: each subgroup keeps eight sums, which

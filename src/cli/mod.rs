@@ -9,6 +9,7 @@ mod lr_find;
 mod progress;
 mod schedule;
 mod settings;
+mod shader;
 mod train;
 mod verify;
 
@@ -48,6 +49,8 @@ enum Command {
     Devices(devices::Args),
     /// Describe or download a data set
     Data(data::Args),
+    /// Print the WGSL that the GPU is given
+    Shader(shader::Args),
 }
 
 /// Exit status for a run that went wrong: a diverged loss, a failed verification.
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Descend(args) => descend::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Shader(args) => shader::run(&args),
     };
     result.unwrap_or_else(|error| {
         let status = match error.downcast_ref::<Error>() {

@@ -12,8 +12,8 @@ use crate::model::{Layout, Norm, stride};
 
 /// Passes in one submission, at most.
 pub(super) const PASSES: usize = 64;
-/// Steps in one submission, at most.
-pub(super) const SLOTS: usize = 64;
+/// Rows of the ring of coefficients and metrics: steps in one submission, at most.
+pub(super) const RING_ROWS: usize = 64;
 /// Bytes of streamed records in one submission, unless one pass needs more.
 const STREAM_BYTES: u64 = 16 << 20;
 /// Bytes handed to the queue at once while the data set is uploaded.
@@ -196,14 +196,14 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("mean".into(), if_asked(setup.average.snapshots.is_some(), predictions));
     add("order".into(), replicas * setup.dataset.train.len() as u64 * 4);
     add("channels".into(), setup.dataset.shape[0] as u64 * 8);
-    add("metrics".into(), SLOTS as u64 * replicas * 16);
+    add("metrics".into(), RING_ROWS as u64 * replicas * 16);
     add("squares".into(), replicas * u64::from(kernels::PARTS) * 4);
-    let products = [kernels::linear, kernels::linear_dx, kernels::linear_dw];
-    let split = shapes(setup).flat_map(|shape| products.map(|product| split_bytes(&product, shape))).max().unwrap_or(0);
+    let products = kernels::Product::ALL;
+    let split = shapes(setup).flat_map(|shape| products.map(|product| split_bytes(product, shape))).max().unwrap_or(0);
     add("split".into(), (replicas * split).max(UNUSED_BYTES));
     add("scaling".into(), replicas * size_of::<kernels::Scaling>() as u64);
     add("passes".into(), PASSES as u64 * PASS_BYTES);
-    add("coefficients".into(), (SLOTS * size_of::<kernels::Coefficients>()) as u64 * replicas);
+    add("coefficients".into(), (RING_ROWS * size_of::<kernels::Coefficients>()) as u64 * replicas);
     plan
 }
 

@@ -74,12 +74,12 @@ impl<'a> Builder<'a> {
     pub fn train(&self, part: &PartBuffers) -> Result<TrainProgram> {
         self.choose_forms(part)?;
         let mut forward = self.gather(part);
-        forward.extend(self.forward(&self.buffers.params, part)?);
+        forward.extend(self.forward(&self.buffers.params, part, true)?);
         forward.push(self.loss(part));
         let mut statistics = Vec::new();
         if self.setup.model.norm == Norm::Batch {
             statistics = self.gather(part);
-            statistics.extend(self.forward(&self.buffers.eval_params, part)?);
+            statistics.extend(self.forward(&self.buffers.eval_params, part, false)?);
         }
         let backward = self.backward(false)?;
         let mut update = self.clip();
@@ -100,16 +100,16 @@ impl<'a> Builder<'a> {
                 _ => {}
             }
         }
-        let halve = |params| self.halve(params);
-        let halve = self.setup.is_mixed().then(|| [&self.buffers.params, &self.buffers.eval_params].map(halve));
-        Ok(TrainProgram { step: self.step(), forward, backward, update, fused, statistics, after, halve })
+        let to_half = |params| self.to_half(params);
+        let to_half = self.setup.is_mixed().then(|| [&self.buffers.params, &self.buffers.eval_params].map(to_half));
+        Ok(TrainProgram { step: self.step(), forward, backward, update, fused, statistics, after, to_half })
     }
 
     /// # Errors
     /// The device is lost while it measures.
     pub fn eval(&self, part: &PartBuffers) -> Result<EvalProgram> {
         let mut forward = self.gather(part);
-        forward.extend(self.forward(&self.buffers.eval_params, part)?);
+        forward.extend(self.forward(&self.buffers.eval_params, part, false)?);
         let ensemble = if self.setup.average.snapshots.is_some() { vec![self.ensemble(part)] } else { Vec::new() };
         Ok(EvalProgram { step: self.step(), forward, ensemble, loss: self.loss(part) })
     }
@@ -164,7 +164,7 @@ impl<'a> Builder<'a> {
                 };
                 let buffers = [records, part.order, &b.channels, &b.quantiles, &b.a[0], &b.mix];
                 let grid = (Extent::Fixed(columns.div_ceil(LANES)), Extent::Rows(1), replicas);
-                ops.push(self.op(&pipeline, "gather", &args, &buffers, grid));
+                ops.push(self.op(&pipeline, &kernels::gather, &args, &buffers, grid));
             }
         }
         ops
@@ -182,15 +182,15 @@ impl<'a> Builder<'a> {
             let args = kernels::BatchNormArgs { outputs, params_stride, gamma, beta, statistics, z_stride };
             let pipeline = self.compile_rows(&kernels::batch_norm, &[("TRAINING", f64::from(part.is_training()))]);
             let grid = self.grid(Extent::Fixed(outputs.div_ceil(NORM_COLUMNS)), Extent::Fixed(1));
-            return self.op(&pipeline, "batch_norm", &args, &buffers, grid);
+            return self.op(&pipeline, &kernels::batch_norm, &args, &buffers, grid);
         }
         let (width, room) = (layer.outputs as u32, self.setup.room() as u32);
         let args = kernels::LayerNormArgs { outputs, width, params_stride, gamma, beta, z_stride, room };
         let grid = self.grid(Extent::Rows(1), Extent::Fixed(1));
-        self.op(&self.compile_rows(&kernels::layer_norm, &[]), "layer_norm", &args, &buffers, grid)
+        self.op(&self.compile_rows(&kernels::layer_norm, &[]), &kernels::layer_norm, &args, &buffers, grid)
     }
 
-    /// logits -> dz of the last layer: (R, room, outputs), both in its a; sums -> metrics: (slots, R)
+    /// logits -> dz of the last layer: (R, room, outputs), both in its a; sums -> metrics: (RING_ROWS, R)
     fn loss(&self, part: &PartBuffers) -> Op {
         let (b, outputs) = (self.buffers, self.setup.model.outputs());
         let off = self.setup.label_smoothing / outputs as f64;
@@ -212,7 +212,7 @@ impl<'a> Builder<'a> {
         let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
         let constants = [("LANES", kernels::loss_lanes(self.gpu, rows).into()), ("MIXUP", f64::from(has_mixup))];
         let grid = self.grid(Extent::Fixed(1), Extent::Fixed(1));
-        self.op(&self.compile_rows(kernel, &constants), kernel.name, &args, &buffers, grid)
+        self.op(&self.compile_rows(kernel, &constants), kernel, &args, &buffers, grid)
     }
 
     /// logits -> mean: (R, samples, outputs) -> logits
@@ -227,7 +227,7 @@ impl<'a> Builder<'a> {
         let softmax = f64::from(self.setup.loss == Loss::CrossEntropy);
         let pipeline = self.compile_rows(&kernels::ensemble, &[("SOFTMAX", softmax), ("LANES", LANES.into())]);
         let grid = self.grid(Extent::Rows(LANES), Extent::Fixed(1));
-        self.op(&pipeline, "ensemble", &args, &[&b.a[self.setup.model.layers()], &b.mean], grid)
+        self.op(&pipeline, &kernels::ensemble, &args, &[&b.a[self.setup.model.layers()], &b.mean], grid)
     }
 
     /// dn in dz[l] -> dγ, dβ in grads: (R, P); dn -> dz[l]: (R, room, outputs)
@@ -239,18 +239,18 @@ impl<'a> Builder<'a> {
         let args = kernels::NormArgs { outputs, params_stride, gamma, beta, z_stride };
         let grid = self.grid(Extent::Fixed(outputs.div_ceil(NORM_COLUMNS)), Extent::Fixed(1));
         let pipeline = self.compile_rows(&kernels::norm_dw, &[]);
-        let dw = self.op(&pipeline, "norm_dw", &args, &[xhat, &b.dz[l], &b.scaling, &b.grads], grid);
+        let dw = self.op(&pipeline, &kernels::norm_dw, &args, &[xhat, &b.dz[l], &b.scaling, &b.grads], grid);
         if self.setup.model.norm == Norm::Batch {
             let pipeline = self.compile_rows(&kernels::batch_norm_dx, &[("LANES", LANES.into())]);
             let grid = self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Rows(1));
             let buffers = [&b.params, &b.grads, xhat, inverse, &b.scaling, &b.dz[l]];
-            return [dw, self.op(&pipeline, "batch_norm_dx", &args, &buffers, grid)];
+            return [dw, self.op(&pipeline, &kernels::batch_norm_dx, &args, &buffers, grid)];
         }
         let (width, room) = (layer.outputs as u32, self.setup.room() as u32);
         let args = kernels::LayerNormDxArgs { outputs, width, params_stride, gamma, z_stride, room };
         let grid = self.grid(Extent::Rows(1), Extent::Fixed(1));
         let pipeline = self.compile_rows(&kernels::layer_norm_dx, &[]);
-        [dw, self.op(&pipeline, "layer_norm_dx", &args, &[&b.params, xhat, inverse, &b.dz[l]], grid)]
+        [dw, self.op(&pipeline, &kernels::layer_norm_dx, &args, &[&b.params, xhat, inverse, &b.dz[l]], grid)]
     }
 
     /// grads -> norm in metrics, clip in scaling: (R); nothing without a largest norm
@@ -262,7 +262,7 @@ impl<'a> Builder<'a> {
             .map(|(entry_point, groups)| {
                 let pipeline = kernels::grad_norm.compile(self.gpu, &self.step_layout, entry_point, &[]);
                 let grid = self.grid(Extent::Fixed(groups), Extent::Fixed(1));
-                self.op(&pipeline, "grad_norm", &args, &[&b.grads, &b.squares, &b.scaling, &b.metrics], grid)
+                self.op(&pipeline, &kernels::grad_norm, &args, &[&b.grads, &b.squares, &b.scaling, &b.metrics], grid)
             })
             .into()
     }
@@ -274,7 +274,7 @@ impl<'a> Builder<'a> {
         let constants = [&[flag, ("LANES", LANES.into())][..], &self.keep()].concat();
         let pipeline = self.compile_rows(&kernel, &constants);
         let buffers = [&b.scaling, &b.grads, &b.params, &b.state, &b.working];
-        self.op(&pipeline, kernel.name, &self.update_args(first), &buffers, self.vector_grid(first))
+        self.op(&pipeline, &kernel, &self.update_args(first), &buffers, self.vector_grid(first))
     }
 
     /// The constants of what follows new weights: where in state the EMA lies, and whether there is a working copy.
@@ -290,27 +290,39 @@ impl<'a> Builder<'a> {
         let grid = self.grid(Extent::Fixed(1), Extent::Rows(kernels::LOSS_SCALE_ROWS));
         let op = || {
             let pipeline = self.compile_rows(&kernels::loss_scale, &[]);
-            self.op(&pipeline, "loss_scale", &args, &[&b.dz[0], &b.scaling], grid)
+            self.op(&pipeline, &kernels::loss_scale, &args, &[&b.dz[0], &b.scaling], grid)
         };
         self.setup.is_mixed().then(op)
     }
 
     /// params -> working: (R, P)
-    fn halve(&self, params: &Buffer) -> Op {
-        let pipeline = self.compile_rows(&kernels::halve, &[("LANES", LANES.into())]);
-        self.op(&pipeline, "halve", &self.update_args(0), &[params, &self.buffers.working], self.vector_grid(0))
+    fn to_half(&self, params: &Buffer) -> Op {
+        let pipeline = self.compile_rows(&kernels::to_half, &[("LANES", LANES.into())]);
+        self.op(
+            &pipeline,
+            &kernels::to_half,
+            &self.update_args(0),
+            &[params, &self.buffers.working],
+            self.vector_grid(0),
+        )
     }
 
     /// params -> mean: (R, P)
     fn average(&self, mean: &Buffer) -> Op {
         let pipeline = self.compile(&kernels::average, &[("LANES", LANES.into())]);
-        self.op(&pipeline, "average", &self.update_args(0), &[&self.buffers.params, mean], self.vector_grid(0))
+        self.op(&pipeline, &kernels::average, &self.update_args(0), &[&self.buffers.params, mean], self.vector_grid(0))
     }
 
     /// params, slow -> params, slow: (R, P)
     fn lookahead(&self, slow: &Buffer) -> Op {
         let pipeline = self.compile(&kernels::lookahead, &[("LANES", LANES.into())]);
-        self.op(&pipeline, "lookahead", &self.update_args(0), &[&self.buffers.params, slow], self.vector_grid(0))
+        self.op(
+            &pipeline,
+            &kernels::lookahead,
+            &self.update_args(0),
+            &[&self.buffers.params, slow],
+            self.vector_grid(0),
+        )
     }
 
     fn update_args(&self, first: usize) -> kernels::UpdateArgs {
@@ -359,8 +371,9 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn compile(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
-        let Kernel { name, tile, side, samples, stored, .. } = kernel;
-        let key = format!("{name} {tile:?} {side} {samples} {stored:?} {constants:?}");
+        let Kernel { row, tile, side, samples, stored, update } = kernel;
+        let update = update.map(|row| row.name);
+        let key = format!("{} {tile:?} {side} {samples} {stored:?} {update:?} {constants:?}", row.name);
         let known = self.compiled().get(&key).cloned();
         known.unwrap_or_else(|| {
             // Other threads compile others meanwhile.
@@ -386,13 +399,13 @@ impl<'a> Builder<'a> {
     pub(super) fn op<T: Pod>(
         &self,
         pipeline: &Pipeline,
-        kernel: &'static str,
+        kernel: &Kernel,
         args: &T,
         buffers: &[&Buffer],
         (x, y, replicas): Grid,
     ) -> Op {
         let args = self.gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some(kernel),
+            label: Some(kernel.name),
             contents: bytemuck::bytes_of(args),
             usage: BufferUsages::STORAGE,
         });
@@ -401,10 +414,11 @@ impl<'a> Builder<'a> {
             .enumerate()
             .map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() })
             .collect();
-        let descriptor = wgpu::BindGroupDescriptor { label: Some(kernel), layout: &pipeline.layout, entries: &entries };
+        let descriptor =
+            wgpu::BindGroupDescriptor { label: Some(kernel.name), layout: &pipeline.layout, entries: &entries };
         let bindings = self.gpu.device.create_bind_group(&descriptor);
         Op {
-            kernel,
+            kernel: kernel.row,
             layer: None,
             updates: false,
             pipeline: pipeline.pipeline.clone(),

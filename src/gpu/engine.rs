@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use wgpu::{Buffer, BufferUsages, CommandEncoder};
 
 use super::adapter::Gpu;
-use super::buffers::{self, Buffers, Records, SLOTS};
+use super::buffers::{self, Buffers, RING_ROWS, Records};
 use super::builder::{Builder, PartBuffers, target_words};
 use super::kernels::{PASS_BYTES, Pass, Scaling};
 use super::profile;
@@ -62,7 +62,7 @@ pub struct GpuEngine {
     taken: Vec<Allocation>,
     forms: Forms,
     /// Whether the working copy of the weights is that of the live ones.
-    pub(super) is_halved: bool,
+    pub(super) is_working_current: bool,
     pub(super) gpu: Gpu,
 }
 
@@ -167,7 +167,7 @@ impl GpuEngine {
             spare,
             taken,
             forms,
-            is_halved: false,
+            is_working_current: false,
             gpu,
         }))
     }
@@ -212,20 +212,20 @@ impl GpuEngine {
     }
 
     /// Puts the live weights, or those that are evaluated, where the products read them.
-    pub(super) fn halve(&self, is_evaluated: bool) {
+    pub(super) fn to_half(&self, is_evaluated: bool) {
         if !self.setup.is_mixed() {
             return;
         }
         let mut encoder = self.encoder();
-        self.train.halve(is_evaluated, &mut encoder.begin_compute_pass(&Default::default()));
+        self.train.to_half(is_evaluated, &mut encoder.begin_compute_pass(&Default::default()));
         self.gpu.queue.submit([encoder.finish()]);
     }
 
     /// Puts the weights in `slot` where evaluations read them.
     fn load(&mut self, slot: Slot) -> Result<()> {
         self.copy_vectors(self.buffers.slot(slot, &self.setup)?, (&self.buffers.eval_params, 0));
-        self.halve(true);
-        self.is_halved = false;
+        self.to_half(true);
+        self.is_working_current = false;
         Ok(())
     }
 
@@ -316,7 +316,7 @@ impl Engine for GpuEngine {
         let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
         let (buffer, at) = self.buffers.slot(slot, &self.setup)?;
         self.gpu.queue.write_buffer(buffer, at + replica as u64 * self.vector_bytes(), bytemuck::cast_slice(&values));
-        self.is_halved &= slot != Slot::Live;
+        self.is_working_current &= slot != Slot::Live;
         Ok(())
     }
 
@@ -329,7 +329,7 @@ impl Engine for GpuEngine {
 
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
         self.copy_vectors(self.buffers.slot(from, &self.setup)?, self.buffers.slot(to, &self.setup)?);
-        self.is_halved &= to != Slot::Live;
+        self.is_working_current &= to != Slot::Live;
         Ok(())
     }
 
@@ -369,12 +369,12 @@ impl Engine for GpuEngine {
     fn steps_at_once(&self) -> usize {
         let replicas = self.setup.replicas as f64;
         let steps = SUBMISSION_FLOPS / (replicas * self.setup.model.step_flops(self.setup.batch));
-        steps.clamp(1.0, SLOTS as f64) as usize
+        steps.clamp(1.0, RING_ROWS as f64) as usize
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
         let mut arrived = Vec::new();
-        for steps in steps.chunks(SLOTS) {
+        for steps in steps.chunks(RING_ROWS) {
             self.submit(steps, Aim::Update)?;
             self.read_metrics_later(steps)?;
             while self.pending.len() > IN_FLIGHT {
@@ -436,7 +436,7 @@ impl Engine for GpuEngine {
         }
         self.load(slot)?;
         let mut first = 0;
-        for steps in steps.chunks(SLOTS) {
+        for steps in steps.chunks(RING_ROWS) {
             self.submit(steps, Aim::Statistics(first))?;
             first += steps.len();
         }
@@ -490,8 +490,8 @@ impl Diagnose for GpuEngine {
         if !profile::has_clock(&self.gpu) {
             return Ok(Vec::new());
         }
-        self.halve(false);
-        self.is_halved = true;
+        self.to_half(false);
+        self.is_working_current = true;
         // The first pass stands for all, if the step has several.
         let rows = step.rows.min(self.setup.most_in_pass());
         self.write_coefficients(std::slice::from_ref(step), Aim::Update);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::adapter::Gpu;
-use super::kernels::{self, Kernel, Stored};
+use super::kernels::{self, Kernel, Product, Stored, Way};
 use crate::engine::MOST_PARTS;
 use crate::error::{Error, Result};
 use crate::model::stride;
@@ -124,13 +124,13 @@ const SPLIT_TERMS: usize = 256;
 /// Bytes that the parts of a product's sums take for each replica; 0 where they are too many or too short to be split.
 ///
 /// The number of replicas has no say, so that a replica has the same bits among any.
-pub(super) fn split_bytes(base: &Kernel, shape: Shape) -> u64 {
+pub(super) fn split_bytes(product: Product, shape: Shape) -> u64 {
     let Shape { rows, inputs, outputs, .. } = shape;
-    let (terms, height, width) = match base.name {
-        "linear" => (inputs, rows, outputs),
-        "linear_dx" => (outputs, rows, inputs),
+    let (terms, height, width) = match product {
+        Product::Linear => (inputs, rows, outputs),
+        Product::LinearDx => (outputs, rows, inputs),
         // Behind the weights are the biases.
-        _ => (rows, stride(inputs) + 1, outputs),
+        Product::LinearDw => (rows, stride(inputs) + 1, outputs),
     };
     let vec4s = height * width.div_ceil(4);
     if vec4s <= SPLIT_VEC4S && terms >= SPLIT_TERMS { u64::from(MOST_PARTS) * vec4s as u64 * 16 } else { 0 }
@@ -142,9 +142,23 @@ impl Form {
         matches!(self.variant, Variant::Cooperative(_))
     }
 
-    /// The kernel that has this form of `base`.
-    pub fn kernel(&self, base: &Kernel) -> Kernel {
-        base.variant(self.variant).unwrap_or(*base).with_tile(self.rows, self.columns)
+    /// The kernel that has this form of the product; the plain one where there is no such variant.
+    pub fn kernel(&self, product: Product) -> Kernel {
+        let (way, samples, side) = match self.variant {
+            Variant::Plain => (Way::Plain, None, None),
+            Variant::Broadcast => (Way::Broadcast, None, None),
+            Variant::Few(samples) => (Way::Few, Some(samples), None),
+            Variant::Staged => (Way::Staged, None, None),
+            Variant::Cooperative(side) => (Way::Cooperative, None, Some(side)),
+            Variant::Split => (Way::Split, None, None),
+        };
+        let kernel = product.kernel(way).unwrap_or_else(|| product.plain()).with_tile(self.rows, self.columns);
+        Kernel { samples: samples.unwrap_or(kernel.samples), side: side.unwrap_or(kernel.side), ..kernel }
+    }
+
+    /// The kernel that makes a split form's second pass; that of all forms of the product.
+    pub fn sum(&self, product: Product) -> Kernel {
+        product.kernel(Way::Sum).unwrap_or_else(|| product.plain())
     }
 
     /// The kernel's constants.
@@ -173,68 +187,68 @@ impl Form {
     }
 
     /// The form for passes of `rows` rows where nothing was measured; `lanes` is a subgroup.
-    pub(super) fn built_in(gpu: &Gpu, base: &Kernel, rows: u32, lanes: u32) -> Self {
-        let large = Self::large(gpu, base, lanes);
+    pub(super) fn built_in(gpu: &Gpu, product: Product, rows: u32, lanes: u32) -> Self {
+        let large = Self::large(gpu, product, lanes);
         if rows < FEW_ROWS {
-            let rows = if base.name == kernels::linear_dw.name { 1 } else { rows.min(large.rows) };
+            let rows = if product == Product::LinearDw { 1 } else { rows.min(large.rows) };
             Self { variant: Variant::Plain, rows, ..large }
         } else if gpu.description.hardware {
-            Self::staged(base)[MIDDLE_OF_STAGED]
+            Self::staged(product)[MIDDLE_OF_STAGED]
         } else {
             large
         }
     }
 
     /// The plain form for passes of many rows, with rows handed round where the device can.
-    fn large(gpu: &Gpu, base: &Kernel, lanes: u32) -> Self {
+    fn large(gpu: &Gpu, product: Product, lanes: u32) -> Self {
         let variant = if gpu.can_broadcast() { Variant::Broadcast } else { Variant::Plain };
-        let (rows, columns) = match base.name {
-            "linear" => (kernels::ROWS, kernels::COLUMNS),
-            "linear_dx" => (kernels::ROWS, 1),
-            _ => (kernels::DW_ROWS, kernels::COLUMNS),
+        let (rows, columns) = match product {
+            Product::Linear => (kernels::ROWS, kernels::COLUMNS),
+            Product::LinearDx => (kernels::ROWS, 1),
+            Product::LinearDw => (kernels::DW_ROWS, kernels::COLUMNS),
         };
         Self { variant, rows, columns, lanes, slices: 1, parts: 1 }
     }
 
     /// One form of every variant that products of the shape have on the device, but for split ones.
-    pub fn plain(gpu: &Gpu, base: &Kernel, shape: Shape, lanes: u32) -> Vec<Self> {
-        let large = Self::large(gpu, base, lanes);
+    pub fn plain(gpu: &Gpu, product: Product, shape: Shape, lanes: u32) -> Vec<Self> {
+        let large = Self::large(gpu, product, lanes);
         let mut forms = vec![Self { variant: Variant::Plain, ..large }, large];
         forms.dedup();
-        forms.extend(Self::few(gpu, base, shape, lanes).first());
-        forms.extend(Self::staged(base).first());
-        forms.extend(Self::cooperative(gpu, base, shape.stored).first());
+        forms.extend(Self::few(gpu, product, shape, lanes).first());
+        forms.extend(Self::staged(product).first());
+        forms.extend(Self::cooperative(gpu, product, shape.stored).first());
         forms
     }
 
     /// The forms worth trying for products of `shape`, the likely ones first, in case the time runs out: the cooperative ones,
     /// then the built-in one, which is the first on devices without them; `lanes` is a subgroup.
-    pub fn candidates(gpu: &Gpu, base: &Kernel, shape: Shape, lanes: u32) -> Vec<Self> {
+    pub fn candidates(gpu: &Gpu, product: Product, shape: Shape, lanes: u32) -> Vec<Self> {
         let rows = shape.rows as u32;
-        let built_in = Self::built_in(gpu, base, rows, lanes);
+        let built_in = Self::built_in(gpu, product, rows, lanes);
         let form =
             |rows, columns, lanes, slices| Self { variant: Variant::Plain, rows, columns, lanes, slices, parts: 1 };
         let broadcast = |rows, columns| Self { variant: Variant::Broadcast, ..form(rows, columns, lanes, 1) };
         let split = |parts, of| Self { variant: Variant::Split, parts, ..of };
         let mut all = Vec::new();
         if rows >= FEW_ROWS {
-            all.extend(Self::cooperative(gpu, base, shape.stored));
+            all.extend(Self::cooperative(gpu, product, shape.stored));
         }
         all.push(built_in);
         // These only take time from the others where workgroup memory is but a part of the processor's cache.
         if gpu.description.hardware && rows >= FEW_ROWS {
-            all.extend(Self::staged(base));
+            all.extend(Self::staged(product));
         }
-        let has_columns = base.name != kernels::linear_dx.name;
+        let has_columns = product != Product::LinearDx;
         let columns = if has_columns { 2 } else { 1 };
-        if base.name == kernels::linear_dw.name {
-            all.extend(Self::few(gpu, base, shape, lanes));
+        if product == Product::LinearDw {
+            all.extend(Self::few(gpu, product, shape, lanes));
             if gpu.can_broadcast() && rows >= FEW_ROWS {
                 all.extend([16, 4].map(|rows| broadcast(rows, 2)));
             }
             all.extend([4, 2, 1].map(|rows| form(rows, 2, lanes, 1)));
             all.push(form(2, 1, lanes, 1));
-            if split_bytes(base, shape) > 0 {
+            if split_bytes(product, shape) > 0 {
                 all.extend([split(8, form(2, 1, lanes, 1)), split(MOST_PARTS, form(1, 1, 8, 1))]);
             }
         } else {
@@ -249,12 +263,12 @@ impl Form {
             }
             let tile = |most: u32| rows.min(most);
             all.extend([form(tile(8), columns, lanes, 1), form(tile(4), 1, lanes, 8), form(tile(2), 1, 8, 16)]);
-            if split_bytes(base, shape) > 0 {
+            if split_bytes(product, shape) > 0 {
                 all.extend([split(8, form(tile(4), 1, lanes, 8)), split(MOST_PARTS, form(tile(4), columns, lanes, 1))]);
             }
         }
         if gpu.description.hardware && rows >= FEW_ROWS {
-            if base.name == kernels::linear_dw.name {
+            if product == Product::LinearDw {
                 all.push(form(1, 1, lanes, 1));
             } else {
                 all.extend([8, 4].map(|most| form(rows.min(most), 1, 8, 16)));
@@ -272,11 +286,11 @@ impl Form {
 
     /// The forms of the variant for few samples; none where there are more, of the other products, on a device that cannot
     /// hand rows round, or where lanes would have nothing to store while they do so.
-    fn few(gpu: &Gpu, base: &Kernel, shape: Shape, lanes: u32) -> Vec<Self> {
+    fn few(gpu: &Gpu, product: Product, shape: Shape, lanes: u32) -> Vec<Self> {
         let columns = kernels::COLUMNS;
         let fills_tiles = shape.outputs.div_ceil(4).is_multiple_of((lanes * columns) as usize);
         let hands_round = shape.rows >= 8;
-        if base.name != kernels::linear_dw.name
+        if product != Product::LinearDw
             || !gpu.can_broadcast()
             || shape.rows > FEW_SAMPLES
             || (hands_round && !fills_tiles)
@@ -288,8 +302,8 @@ impl Form {
     }
 
     /// The forms of the staged variant, the largest tile first; of `linear_dw`, one for few outputs as well.
-    pub fn staged(base: &Kernel) -> Vec<Self> {
-        let is_dw = base.name == kernels::linear_dw.name;
+    pub fn staged(product: Product) -> Vec<Self> {
+        let is_dw = product == Product::LinearDw;
         let tile = |(rows, columns, invocations): (u32, u32, u32)| {
             let lanes = rows * columns / SUMS_OF_STAGED;
             let rows = if is_dw { rows / 4 } else { rows };
@@ -306,8 +320,8 @@ impl Form {
 
     /// The forms of the cooperative variant; none for rows that are not halves of the device's own type, or where the
     /// device has no such matrices.
-    fn cooperative(gpu: &Gpu, base: &Kernel, stored: Stored) -> Vec<Self> {
-        let of = |side| cooperative(side, gpu.description.subgroup[1], base.name == kernels::linear_dw.name);
+    fn cooperative(gpu: &Gpu, product: Product, stored: Stored) -> Vec<Self> {
+        let of = |side| cooperative(side, gpu.description.subgroup[1], product == Product::LinearDw);
         gpu.cooperative.filter(|_| stored == Stored::F16).map(of).unwrap_or_default()
     }
 
@@ -365,9 +379,9 @@ mod tests {
     #[test]
     fn staged_forms_fit_their_memory() {
         const STAGE: u32 = 512;
-        for base in [kernels::linear, kernels::linear_dx, kernels::linear_dw] {
-            let is_dw = base.name == kernels::linear_dw.name;
-            for form in Form::staged(&base) {
+        for product in Product::ALL {
+            let is_dw = product == Product::LinearDw;
+            for form in Form::staged(product) {
                 assert!(form.fits(), "{form:?}");
                 let (height, columns) = (if is_dw { form.rows } else { form.rows / 4 }, form.columns);
                 let depth = STAGE / (height + columns) / 16 * 16;

@@ -6,7 +6,7 @@ use wgpu::util::DeviceExt;
 use wgpu::{Buffer, BufferUsages, ComputePipeline, Features};
 
 use super::adapter::Gpu;
-use super::kernels::{SIDE, with_side};
+use super::kernels::{SIDE, for_naga, with_side};
 use super::readback::read_words;
 use crate::engine::Limits;
 use crate::error::{Error, Result};
@@ -62,7 +62,8 @@ struct Ready<'a> {
 impl<'a> Ready<'a> {
     fn new(gpu: &'a Gpu, probe: Probe, constants: &[(&str, f64)], buffers: &[&Buffer]) -> Self {
         let device = &gpu.device;
-        let source = wgpu::ShaderSource::Wgsl(with_side(probe.source.into(), gpu.cooperative.unwrap_or(SIDE)));
+        let text = for_naga(&with_side(probe.source, gpu.cooperative.unwrap_or(SIDE)));
+        let source = wgpu::ShaderSource::Wgsl(text.into());
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(probe.name), source });
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(probe.name),

@@ -5,20 +5,21 @@ use wgpu::Buffer;
 
 use super::builder::{Builder, PartBuffers};
 use super::forms::{Form, Shape, Variant};
-use super::kernels::{self, Kernel, LANES};
+use super::kernels::{self, Kernel, LANES, Product};
 use super::program::{Extent, Grid, Op};
 use super::tune;
 use crate::cpu::Dropout;
 use crate::error::Result;
 use crate::model::Layer;
 use crate::number::hash;
+use crate::optimizer::Rule;
 use crate::verify;
 
-/// A product, whatever its form.
-struct Product<'a, A> {
-    base: Kernel,
-    /// Its second pass where the form is split.
-    sum: Kernel,
+/// A product to be made, in whatever form.
+struct Task<'a, A> {
+    product: Product,
+    /// The rule that uses a weight gradient up.
+    rule: Option<Rule>,
     args: A,
     /// Constants of what becomes of the sums.
     finish: &'a [(&'static str, f64)],
@@ -38,7 +39,7 @@ impl Builder<'_> {
         let mut layers: Vec<usize> = (0..self.layout.layers.len()).collect();
         layers.sort_by_key(|&l| std::cmp::Reverse(self.layout.layers[l].weights().len()));
         for l in layers {
-            self.linear(l, &self.buffers.params, part)?;
+            self.linear(l, &self.buffers.params, part, true)?;
             self.linear_dw(l, self.is_fused())?;
             if l > 0 {
                 self.linear_dx(l)?;
@@ -47,24 +48,24 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// a[l] -> a[l + 1], slope[l]: (R, room, outputs)
+    /// a[l] -> a[l + 1], and where they are kept slope[l]: (R, room, outputs)
     ///
     /// # Errors
     /// The device is lost.
-    pub fn forward(&self, params: &Buffer, part: &PartBuffers) -> Result<Vec<Op>> {
+    pub fn forward(&self, params: &Buffer, part: &PartBuffers, keeps_slopes: bool) -> Result<Vec<Op>> {
         let mut ops = Vec::new();
         for l in 0..self.layout.layers.len() {
-            ops.push(self.linear(l, params, part)?);
+            ops.push(self.linear(l, params, part, keeps_slopes)?);
             if let (Some(xhat), Some(inverse)) = (&self.buffers.xhat[l], &self.buffers.inverse[l]) {
                 ops.push(self.norm(l, params, part, xhat, inverse).of_layer(l));
-                ops.push(self.activate(l, part));
+                ops.push(self.activate(l, part, keeps_slopes));
             }
         }
         Ok(ops)
     }
 
     /// a[l] -> a[l + 1], slope[l], or xhat[l] where a normalisation follows: (R, room, outputs)
-    fn linear(&self, l: usize, params: &Buffer, part: &PartBuffers) -> Result<Op> {
+    fn linear(&self, l: usize, params: &Buffer, part: &PartBuffers, keeps_slope: bool) -> Result<Op> {
         let (b, layer) = (self.buffers, &self.layout.layers[l]);
         let (inputs, outputs, params_stride) = self.dims(layer);
         let kernels::ActivateArgs { a_stride, y_stride, purpose, dropped, kept, .. } = self.activate_args(l, part);
@@ -82,23 +83,24 @@ impl Builder<'_> {
             kept,
         };
         let finish = match b.xhat[l] {
-            Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0)],
-            None => self.finish(l, part),
+            // `activate` finishes, slope and all.
+            Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0), ("SLOPE", 0.0)],
+            None => self.finish(l, part, keeps_slope),
         };
         let (weights, a, slope) = (self.weights(params), &b.a[l], &b.slope[l]);
         let y = b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]);
-        let product = Product {
-            base: kernels::linear,
-            sum: kernels::linear_sum,
+        let task = Task {
+            product: Product::Linear,
+            rule: None,
             args,
             finish: &finish,
             buffers: &[weights, a, y, slope],
             read_twice: true,
             grid_of_sum: self.vec4s(outputs),
         };
-        let linear = |form: Form| self.product(&product, form, self.tiles(form, outputs)).of_layer(l);
+        let linear = |form: Form| self.product(&task, form, self.tiles(form, outputs)).of_layer(l);
         let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
-        self.fastest(&kernels::linear, rows, layer, "", linear)
+        self.fastest(Product::Linear, rows, layer, "", linear)
     }
 
     /// What the products read of the weights in `params`.
@@ -107,13 +109,14 @@ impl Builder<'_> {
     }
 
     /// n in a[l + 1] -> a[l + 1], slope[l]: (R, room, outputs)
-    fn activate(&self, l: usize, part: &PartBuffers) -> Op {
+    fn activate(&self, l: usize, part: &PartBuffers, keeps_slope: bool) -> Op {
         let b = self.buffers;
         let args = self.activate_args(l, part);
-        let constants = [&self.finish(l, part)[..], &[("LANES", LANES.into())]].concat();
+        let constants = [&self.finish(l, part, keeps_slope)[..], &[("LANES", LANES.into())]].concat();
         let pipeline = self.compile_rows(&kernels::activate, &constants);
         let a = if self.setup.model.is_residual(l) { &b.a[l] } else { &b.unused[0] };
-        self.op(&pipeline, "activate", &args, &[a, &b.a[l + 1], &b.slope[l]], self.vec4s(args.outputs)).of_layer(l)
+        let buffers = [a, &b.a[l + 1], &b.slope[l]];
+        self.op(&pipeline, &kernels::activate, &args, &buffers, self.vec4s(args.outputs)).of_layer(l)
     }
 
     fn activate_args(&self, l: usize, part: &PartBuffers) -> kernels::ActivateArgs {
@@ -131,12 +134,13 @@ impl Builder<'_> {
     }
 
     /// The constants of what becomes of a layer's `z`.
-    fn finish(&self, l: usize, part: &PartBuffers) -> [(&'static str, f64); 3] {
+    fn finish(&self, l: usize, part: &PartBuffers, keeps_slope: bool) -> [(&'static str, f64); 4] {
         let model = &self.setup.model;
         [
             ("ACTIVATION", f64::from(model.activation_after(l).code())),
             ("RESIDUAL", f64::from(model.is_residual(l))),
             ("DROPOUT", f64::from(self.dropout(l, part) > 0.0)),
+            ("SLOPE", f64::from(keeps_slope)),
         ]
     }
 
@@ -185,17 +189,17 @@ impl Builder<'_> {
         let above = above.unwrap_or(&b.unused[0]);
         let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
         let (slope, dx) = (&b.slope[l - 1], &b.dz[l - 1]);
-        let product = Product {
-            base: kernels::linear_dx,
-            sum: kernels::linear_dx_sum,
+        let task = Task {
+            product: Product::LinearDx,
+            rule: None,
             args,
             finish: &flags,
             buffers: &[self.weights(&b.params), &b.dz[l], slope, above, dx, da],
             read_twice: false,
             grid_of_sum: self.vec4s(inputs),
         };
-        let linear_dx = |form: Form| self.product(&product, form, self.tiles(form, inputs)).of_layer(l);
-        self.fastest(&kernels::linear_dx, self.setup.most_in_pass(), layer, "", linear_dx)
+        let linear_dx = |form: Form| self.product(&task, form, self.tiles(form, inputs)).of_layer(l);
+        self.fastest(Product::LinearDx, self.setup.most_in_pass(), layer, "", linear_dx)
     }
 
     fn linear_dw(&self, l: usize, is_fused: bool) -> Result<Op> {
@@ -211,18 +215,15 @@ impl Builder<'_> {
             dz_stride: self.rows_stride(layer.outputs),
             decayed: self.setup.decayed(self.layout) as u32 / 4,
         };
-        let kernels::Update { kernel, flag, code } = kernels::update(self.setup.optimizer.rule());
-        let (rule, name) = if is_fused {
-            ([&[("UPDATE", code), flag][..], &self.keep()].concat(), kernel.name)
-        } else {
-            (Vec::new(), "")
-        };
+        let kernels::Update { kernel, flag } = kernels::update(self.setup.optimizer.rule());
+        let (finish, name) =
+            if is_fused { ([&[flag][..], &self.keep()].concat(), kernel.name) } else { (Vec::new(), "") };
         let params = if is_fused { &b.params } else { &b.grads };
-        let product = Product {
-            base: kernels::linear_dw,
-            sum: kernels::linear_dw_sum,
+        let task = Task {
+            product: Product::LinearDw,
+            rule: is_fused.then(|| self.setup.optimizer.rule()),
             args,
-            finish: &rule,
+            finish: &finish,
             buffers: &[&b.a[l], &b.dz[l], &b.scaling, params, &b.state, &b.working],
             read_twice: false,
             grid_of_sum: self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Fixed(4 * inputs + 1)),
@@ -230,26 +231,29 @@ impl Builder<'_> {
         let linear_dw = |form: Form| {
             let (x, _, z) = self.tiles(form, outputs);
             let grid = (x, Extent::Fixed(inputs.div_ceil(form.rows)), z);
-            Op { updates: is_fused, ..self.product(&product, form, grid).of_layer(l) }
+            Op { updates: is_fused, ..self.product(&task, form, grid).of_layer(l) }
         };
-        self.fastest(&kernels::linear_dw, self.setup.most_in_pass(), layer, name, linear_dw)
+        self.fastest(Product::LinearDw, self.setup.most_in_pass(), layer, name, linear_dw)
     }
 
     /// The product in a form, with its second pass where it is split.
-    fn product<A: Pod>(&self, product: &Product<A>, form: Form, grid: Grid) -> Op {
-        let Product { base, sum, args, finish, buffers, read_twice, grid_of_sum } = product;
-        let (kernel, constants) = (form.kernel(base), form.constants());
+    fn product<A: Pod>(&self, task: &Task<A>, form: Form, grid: Grid) -> Op {
+        let Task { product, rule, args, finish, buffers, read_twice, grid_of_sum } = task;
+        let with_rule = |kernel: Kernel| rule.map_or(kernel, |rule| kernel.with_update(rule));
+        let (kernel, constants) = (form.kernel(*product), form.constants());
         if form.variant != Variant::Split {
+            let kernel = with_rule(kernel);
             let pipeline = self.compile_rows(&kernel, &[*finish, &constants].concat());
-            return self.op(&pipeline, base.name, args, buffers, grid);
+            return self.op(&pipeline, &kernel, args, buffers, grid);
         }
         let pipeline = self.compile_rows(&kernel, &constants);
         let (factors, others) = buffers.split_at(2);
         let parts = [&self.buffers.split];
-        let first = self.op(&pipeline, base.name, args, &[factors, &parts].concat(), grid);
-        let pipeline = self.compile_rows(sum, &[*finish, &form.constants_of_sum()].concat());
+        let first = self.op(&pipeline, &kernel, args, &[factors, &parts].concat(), grid);
+        let sum = with_rule(form.sum(*product));
+        let pipeline = self.compile_rows(&sum, &[*finish, &form.constants_of_sum()].concat());
         let read = if *read_twice { factors } else { &[] };
-        let second = self.op(&pipeline, base.name, args, &[read, &parts, others].concat(), *grid_of_sum);
+        let second = self.op(&pipeline, &sum, args, &[read, &parts, others].concat(), *grid_of_sum);
         Op { then: Some(Box::new(second)), ..first }
     }
 
@@ -267,7 +271,7 @@ impl Builder<'_> {
     /// The product that `make` makes, in the form known for its shape, or in the one that is measured to be the fastest.
     fn fastest(
         &self,
-        base: &Kernel,
+        product: Product,
         rows: usize,
         layer: &Layer,
         more: &str,
@@ -275,13 +279,14 @@ impl Builder<'_> {
     ) -> Result<Op> {
         let sizes = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
         let mixed = if self.setup.is_mixed() { "mixed" } else { "" };
-        let key: Vec<&str> = [base.name, &sizes, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
+        let key: Vec<&str> =
+            [product.name(), &sizes, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
         let (replicas, stored) = (self.setup.replicas, self.stored());
         let shape = Shape { replicas, rows, inputs: layer.inputs, outputs: layer.outputs, stored };
-        let mut candidates = Form::candidates(self.gpu, base, shape, self.lanes);
+        let mut candidates = Form::candidates(self.gpu, product, shape, self.lanes);
         let key = key.join(" ");
         // Steps that use the weight gradients up never write them.
-        let is_of_steps = base.name != kernels::linear_dw.name || !more.is_empty() || !self.is_fused();
+        let is_of_steps = product != Product::LinearDw || !more.is_empty() || !self.is_fused();
         let may_cooperate = is_of_steps
             && self.tuner.may_choose(&key, Form::is_cooperative)
             && candidates.iter().any(Form::is_cooperative);

@@ -3,6 +3,7 @@
 use wgpu::{BufferUsages, ComputePassDescriptor, ComputePassTimestampWrites, Features, QueryType};
 
 use super::adapter::Gpu;
+use super::kernels::{Cost, Work};
 use super::program::Op;
 use super::readback::read_words;
 use crate::data::Features as Records;
@@ -51,41 +52,29 @@ pub(super) fn seconds(gpu: &Gpu, ops: usize, encode: impl Fn(usize, &mut wgpu::C
     Ok((0..ops).map(|i| reading(2 * i + 1).saturating_sub(reading(2 * i)) as f64 * period).collect())
 }
 
-/// Names `op`, and counts what it does for `rows` samples of each replica, each value read or written once.
+/// Names `op`, and counts what it does for `rows` samples of each replica.
 pub(super) fn timed(setup: &Setup, layout: &Layout, op: &Op, rows: usize, seconds: f64) -> Timed {
     let replicas = setup.replicas as f64;
-    let n = rows as f64 * replicas;
-    let state = setup.optimizer.state_vectors() as f64;
-    let update = 2.0 + 2.0 * state + if setup.is_mixed() { 0.5 } else { 0.0 };
-    let row = if setup.is_mixed() { 0.5 } else { 1.0 };
-    let first = if op.kernel != "grad_norm" && setup.clip_norm.is_none() { layout.biases } else { 0 };
-    let params = (layout.trained - first) as f64 * replicas;
-    let x = stride(setup.model.inputs()) as f64;
     let layer = &layout.layers[op.layer.unwrap_or(layout.layers.len() - 1)];
-    let (i, o) = (stride(layer.inputs) as f64, stride(layer.outputs) as f64);
-    let w = i * o * replicas;
-    // Values of four bytes; those of rows, and of the weights that products read, may be halves.
-    let (flops, values) = match op.kernel {
-        "gather" => {
-            let raw = if matches!(setup.dataset.train.features, Records::U8(_)) { 0.25 } else { 1.0 };
-            (2.0 * n * x, n * x * (row + raw))
-        }
-        "linear" => (2.0 * n * i * o, row * (w + n * i + 2.0 * n * o)),
-        "linear_dx" => (2.0 * n * i * o, row * (w + n * o + 2.0 * n * i)),
-        "linear_dw" => {
-            let (flops, written) = if op.updates { (6.0, update) } else { (0.0, 1.0) };
-            (2.0 * n * i * o + flops * w, written * w + row * (n * i + n * o))
-        }
-        "batch_norm" | "layer_norm" => (8.0 * n * o, row * 3.0 * n * o),
-        "activate" => (n * o, row * 3.0 * n * o),
-        "norm_dw" => (3.0 * n * o, row * 2.0 * n * o),
-        "batch_norm_dx" | "layer_norm_dx" => (8.0 * n * o, row * 3.0 * n * o),
-        "softmax_cross_entropy" | "mse" => (8.0 * n * o, row * 2.0 * n * o),
-        "loss_scale" => (0.0, row * n * stride(layout.layers[0].outputs) as f64),
-        "grad_norm" => (2.0 * params, params),
-        // The optimizer: gradient, weight and state are read, weight and state written.
-        _ => (6.0 * params, (1.0 + update) * params),
+    // Where updates are fused with the weight gradients, the optimizer has the rest.
+    let first = if setup.clip_norm.is_none() { layout.biases } else { 0 };
+    let is_bytes = matches!(setup.dataset.train.features, Records::U8(_));
+    let stored_bytes = if setup.is_mixed() { 2.0 } else { 4.0 };
+    let work = Work {
+        samples: rows as f64 * replicas,
+        replicas,
+        inputs: stride(layer.inputs) as f64,
+        outputs: stride(layer.outputs) as f64,
+        features: stride(setup.model.inputs()) as f64,
+        feature_bytes: if is_bytes { 1.0 } else { 4.0 },
+        lowest: stride(layout.layers[0].outputs) as f64,
+        params: (layout.trained - first) as f64 * replicas,
+        stored_bytes,
+        update_bytes: 8.0 * (1 + setup.optimizer.state_vectors()) as f64 + if setup.is_mixed() { stored_bytes } else { 0.0 },
+        updates: op.updates,
     };
-    let name = op.layer.map_or(op.kernel.to_string(), |l| format!("{} {l}", op.kernel));
-    Timed { name, seconds, dispatches: op.dispatches(), flops, bytes: 4.0 * values }
+    let Cost { flops, bytes } = (op.kernel.cost)(&work);
+    let base = op.kernel.base();
+    let name = op.layer.map_or(base.to_string(), |l| format!("{base} {l}"));
+    Timed { name, seconds, dispatches: op.dispatches(), flops, bytes }
 }

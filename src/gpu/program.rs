@@ -2,7 +2,7 @@
 
 use wgpu::{BindGroup, ComputePass};
 
-use super::kernels::Pass;
+use super::kernels::{Pass, Row};
 
 /// Workgroups along one dimension.
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ impl Extent {
 
 /// A dispatch, and perhaps one that always follows it: everything about it but the pass.
 pub(super) struct Op {
-    pub kernel: &'static str,
+    pub kernel: &'static Row,
     /// The layer, where it belongs to one.
     pub layer: Option<usize>,
     /// Whether it is a weight gradient that updates the weights.
@@ -88,7 +88,7 @@ pub(super) struct TrainProgram {
     pub statistics: Vec<Op>,
     pub after: Vec<(After, Op)>,
     /// Live weights, and those that are evaluated, into what the products read, under mixed precision.
-    pub halve: Option<[Op; 2]>,
+    pub to_half: Option<[Op; 2]>,
 }
 
 impl TrainProgram {
@@ -108,8 +108,8 @@ impl TrainProgram {
     }
 
     /// Puts the live weights, or those that are evaluated, where the products read them.
-    pub fn halve(&self, is_evaluated: bool, pass: &mut ComputePass) {
-        if let Some(ops) = &self.halve {
+    pub fn to_half(&self, is_evaluated: bool, pass: &mut ComputePass) {
+        if let Some(ops) = &self.to_half {
             ops[usize::from(is_evaluated)].encode(pass, &self.step, 0, 0);
         }
     }

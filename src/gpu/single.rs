@@ -20,7 +20,7 @@ pub struct Dispatch<'a> {
     pub args: &'a [u8],
     /// Group 1.
     pub pass: Pass,
-    /// Group 1, one row a slot and replica.
+    /// Group 1, (RING_ROWS, R).
     pub coefficients: &'a [Coefficients],
     /// Workgroups.
     pub grid: [u32; 3],

@@ -62,21 +62,21 @@ impl GpuEngine {
         self.gpu.queue.write_buffer(&self.buffers.passes, 0, &bytes);
     }
 
-    /// Encodes and submits `steps`, at most [`SLOTS`](buffers::SLOTS).
+    /// Encodes and submits `steps`, at most [`RING_ROWS`](buffers::RING_ROWS).
     pub(super) fn submit(&mut self, steps: &[Step], aim: Aim) -> Result<()> {
         self.write_coefficients(steps, aim);
-        if !matches!(aim, Aim::Statistics(_)) && !self.is_halved {
-            self.halve(false);
-            self.is_halved = true;
+        if !matches!(aim, Aim::Statistics(_)) && !self.is_working_current {
+            self.to_half(false);
+            self.is_working_current = true;
         }
         let mut passes = Vec::new();
-        for (slot, step) in steps.iter().enumerate() {
+        for (ring_row, step) in steps.iter().enumerate() {
             for (i, range) in step.passes(self.setup.most_in_pass()).enumerate() {
                 passes.push(Pass {
                     first: range.start as u32,
                     rows: range.len() as u32,
                     batch: step.rows as u32,
-                    slot: slot as u32,
+                    ring_row: ring_row as u32,
                     accumulate: u32::from(i > 0),
                     replicas: self.setup.replicas as u32,
                     ..Pass::default()
@@ -88,7 +88,7 @@ impl GpuEngine {
             self.stage(Part::Train, part, false);
             let mut encoder = self.encoder();
             for (i, pass) in part.iter().enumerate() {
-                let (step, at) = (&steps[pass.slot as usize], (i as u64 * PASS_BYTES) as u32);
+                let (step, at) = (&steps[pass.ring_row as usize], (i as u64 * PASS_BYTES) as u32);
                 let is_last = (pass.first + pass.rows) as usize == step.first + step.rows;
                 self.encode(&mut encoder, step, pass, at, is_last, aim)?;
             }
@@ -129,7 +129,7 @@ impl GpuEngine {
             }
             if take.lookahead > 0.0 {
                 self.train.after(After::Lookahead, &mut compute, at);
-                self.train.halve(false, &mut compute);
+                self.train.to_half(false, &mut compute);
             }
         }
         if let Some(i) = step.take.snapshot {
@@ -183,8 +183,8 @@ impl GpuEngine {
         {
             let view = pending.metrics.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
             let rows: &[[f32; 4]] = bytemuck::cast_slice(&view);
-            for (slot, &(step, samples)) in pending.steps.iter().enumerate() {
-                for (replica, row) in rows[slot * replicas..][..replicas].iter().enumerate() {
+            for (ring_row, &(step, samples)) in pending.steps.iter().enumerate() {
+                for (replica, row) in rows[ring_row * replicas..][..replicas].iter().enumerate() {
                     metrics.push(StepMetrics {
                         step,
                         replica,

@@ -45,8 +45,8 @@ pub trait Real:
     fn erf(self) -> Self;
     /// The larger of two; the other one if one is NaN.
     fn max(self, other: Self) -> Self;
-    /// `self · a + b`, rounded once.
-    fn fused(self, a: Self, b: Self) -> Self;
+    /// `self · b + c`, rounded once.
+    fn fma(self, b: Self, c: Self) -> Self;
 
     /// As many values as a register holds.
     type Vector<S: Simd>: Copy;
@@ -106,10 +106,9 @@ macro_rules! real {
             fn max(self, other: Self) -> Self {
                 $t::max(self, other)
             }
-
             #[inline(always)]
-            fn fused(self, a: Self, b: Self) -> Self {
-                $t::mul_add(self, a, b)
+            fn fma(self, b: Self, c: Self) -> Self {
+                $t::mul_add(self, b, c)
             }
 
             type Vector<S: Simd> = S::$vector;

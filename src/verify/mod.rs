@@ -2,7 +2,7 @@
 //!
 //! Close means `|got − want| ≤ tolerance`, written so that NaN is off. Each check says how its tolerance is derived.
 
-pub mod kernels;
+pub(crate) mod kernels;
 mod networks;
 
 pub use networks::{Mixed, Precise, networks};

@@ -7,15 +7,16 @@ use super::{Shape, UNTOUCHED, dispatch, floats, product_tolerance, words};
 use crate::activation::Activation;
 use crate::cpu::{self, Constants, Dropout, Finish};
 use crate::error::Result;
-use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::forms::{Form, Variant};
 use crate::gpu::kernels::{
-    self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, Scaling, Stored,
+    self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, Product, Scaling,
+    Stored,
 };
+use crate::gpu::single::Dispatch;
 use crate::model::stride;
 use crate::number::hash::{self, Key};
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Optimizer, Rule};
 use crate::schedule::Rate;
 use crate::verify::{Check, EPS};
 
@@ -30,40 +31,32 @@ const LOSS_FACTOR: f64 = 0.25;
 const EMA: f64 = 0.25;
 
 /// How a form stands in the name of a check.
-fn named(base: &str, form: Form) -> String {
-    let Form { variant, rows, columns, lanes, slices, parts } = form;
-    let suffix = match variant {
-        Variant::Plain => "",
-        Variant::Broadcast => "_broadcast",
-        Variant::Few(_) => "_few",
-        Variant::Staged => "_staged",
-        Variant::Cooperative(_) => "_cooperative",
-        Variant::Split => "_split",
-    };
-    format!("{base}{suffix} {rows}x{columns}x{lanes}x{slices}x{parts}")
+fn named(product: Product, form: Form) -> String {
+    let Form { rows, columns, lanes, slices, parts, .. } = form;
+    format!("{} {rows}x{columns}x{lanes}x{slices}x{parts}", form.kernel(product).name)
 }
 
-/// A form of every variant of `base` for passes of the shape's rows; lanes are as few as any subgroup's.
-pub fn plain_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
-    Form::plain(gpu, base, shape, PRODUCT_LANES)
+/// A form of every variant of the product for passes of the shape's rows; lanes are as few as any subgroup's.
+pub fn plain_forms(gpu: &Gpu, product: Product, shape: Shape) -> Vec<Form> {
+    Form::plain(gpu, product, shape, PRODUCT_LANES)
 }
 
-/// All forms of `base` that are tried on the device for passes of the shape's rows, and the staged ones, which only hardware
+/// All forms of the product that are tried on the device for passes of the shape's rows, and the staged ones, which only hardware
 /// tries.
-pub fn all_forms(gpu: &Gpu, base: &Kernel, shape: Shape) -> Vec<Form> {
-    let mut forms = Form::candidates(gpu, base, shape, PRODUCT_LANES);
-    let staged = Form::staged(base);
+pub fn all_forms(gpu: &Gpu, product: Product, shape: Shape) -> Vec<Form> {
+    let mut forms = Form::candidates(gpu, product, shape, PRODUCT_LANES);
+    let staged = Form::staged(product);
     forms.retain(|form| !staged.contains(form));
     forms.extend(staged);
     forms
 }
 
-/// A product of some shape, whatever its form.
-struct Product<'a> {
+/// A product of some shape to be made, in whatever form.
+struct Task<'a> {
     shape: Shape,
-    base: Kernel,
-    /// Its second pass where the form is split.
-    sum: Kernel,
+    product: Product,
+    /// The rule that uses a weight gradient up.
+    rule: Option<Rule>,
     args: &'a [u8],
     pass: Pass,
     coefficients: &'a [Coefficients],
@@ -81,15 +74,17 @@ struct Product<'a> {
     rows: u32,
 }
 
-impl Product<'_> {
+impl Task<'_> {
     /// What the buffers behind the factors hold afterwards.
     fn run(&self, gpu: &Gpu, form: Form) -> Result<Vec<Vec<u32>>> {
         let replicas = self.shape.replicas as u32;
         let grid = [self.columns.div_ceil(form.width()), self.rows.div_ceil(form.rows), replicas * form.parts];
-        let kernel = self.shape.kernel(&form.kernel(&self.base));
+        let with_rule = |kernel: Kernel| self.rule.map_or(kernel, |rule| kernel.with_update(rule));
+        let kernel = self.shape.kernel(&form.kernel(self.product));
         let (factors, others) = self.buffers.split_at(2);
         if form.variant != Variant::Split {
             let constants = [self.finish, &form.constants()].concat();
+            let kernel = with_rule(kernel);
             let dispatch = dispatch(&kernel, &constants, self.args, self.pass, grid);
             let dispatch = Dispatch { coefficients: self.coefficients, ..dispatch };
             return Ok(dispatch.run(gpu, self.buffers)?.split_off(2));
@@ -101,7 +96,7 @@ impl Product<'_> {
         let parts = first.run(gpu, &[factors, &[parts]].concat())?.split_off(2);
         let constants = [self.finish, &form.constants_of_sum()].concat();
         let grid = [self.columns.div_ceil(LANES), self.height as u32, replicas];
-        let kernel = self.shape.kernel(&self.sum);
+        let kernel = self.shape.kernel(&with_rule(form.sum(self.product)));
         let second = dispatch(&kernel, &constants, self.args, self.pass, grid);
         let read = if self.read_twice { factors } else { &[] };
         let second = Dispatch { coefficients: self.coefficients, ..second };
@@ -171,10 +166,10 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
         let computed = (1.2 * product_tolerance(shape.inputs) + EPS * (8.0 + 11.0 * x.abs())) / (1.0 - dropout);
         computed + shape.storing(x)
     };
-    let product = Product {
+    let task = Task {
         shape,
-        base: kernels::linear,
-        sum: kernels::linear_sum,
+        product: Product::Linear,
+        rule: None,
         args: bytes_of(&args),
         pass: pass(shape),
         coefficients: &coefficients,
@@ -187,9 +182,9 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
     };
     let mut checks = Vec::new();
     for &form in forms {
-        let got = product.run(gpu, form)?;
+        let got = task.run(gpu, form)?;
         let name = |what: &str| {
-            shape.name(&named("linear", form), &format!(" {activation:?} {dropout} {what}").to_lowercase())
+            shape.name(&named(Product::Linear, form), &format!(" {activation:?} {dropout} {what}").to_lowercase())
         };
         checks.push(Check::new(name("y"), &shape.floats(&got[0]), &y, bound));
         checks.push(Check::new(name("slope"), &shape.floats(&got[1]), &slope, bound));
@@ -268,10 +263,10 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Res
     let scale = (shape.outputs as f64 / shape.inputs as f64).sqrt().max(1.0);
     let tolerance = scale * product_tolerance(shape.outputs);
     let more = if residual { " residual" } else { "" };
-    let product = Product {
+    let task = Task {
         shape,
-        base: kernels::linear_dx,
-        sum: kernels::linear_dx_sum,
+        product: Product::LinearDx,
+        rule: None,
         args: bytes_of(&args),
         pass: shape.pass(),
         coefficients: &[],
@@ -284,9 +279,9 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Res
     };
     let mut checks = Vec::new();
     for &form in forms {
-        let got = product.run(gpu, form)?.split_off(2);
+        let got = task.run(gpu, form)?.split_off(2);
         for (what, got, want) in [("dx", &got[0], &want), ("da", &got[1], &want_da)] {
-            let name = shape.name(&named("linear_dx", form), &format!("{more} {what}"));
+            let name = shape.name(&named(Product::LinearDx, form), &format!("{more} {what}"));
             checks.push(Check::new(name, &shape.floats(got), want, |x| tolerance + EPS * x.abs() + shape.storing(x)));
         }
     }
@@ -324,12 +319,12 @@ pub fn linear_dw(
         // The bias has no part in the weight decay.
         decayed: shape.layer().bias as u32 / 4,
     };
-    let mut rule = Vec::new();
+    let mut finish = Vec::new();
     let mut coefficients = crate::optimizer::Coefficients::default();
     if let Some(optimizer) = optimizer {
         let update = kernels::update(optimizer.rule());
         let mixed = f64::from(shape.stored != Stored::F32);
-        rule.extend([("UPDATE", update.code), update.flag, ("EMA", vectors as f64), ("MIXED", mixed)]);
+        finish.extend([update.flag, ("EMA", vectors as f64), ("MIXED", mixed)]);
         coefficients = rounded(optimizer.coefficients(3, Rate { lr: 0.1, momentum: optimizer.rate().momentum }));
     }
     let pass = Pass { accumulate: u32::from(accumulate), ..shape.pass() };
@@ -377,14 +372,14 @@ pub fn linear_dw(
         Some(_) => (4.0 * product + 12.0 * EPS) * (1.0 + x.abs()),
     };
     let of_step = vec![Coefficients { ema: EMA as f32, ..coefficients.into() }; shape.replicas];
-    let product = Product {
+    let task = Task {
         shape,
-        base: kernels::linear_dw,
-        sum: kernels::linear_dw_sum,
+        product: Product::LinearDw,
+        rule: optimizer.map(|optimizer| optimizer.rule()),
         args: bytes_of(&args),
         pass,
         coefficients: &of_step,
-        finish: &rule,
+        finish: &finish,
         buffers: &buffers,
         read_twice: false,
         columns: args.outputs,
@@ -393,10 +388,10 @@ pub fn linear_dw(
     };
     let mut checks = Vec::new();
     for &form in forms {
-        let got = product.run(gpu, form)?.split_off(1);
+        let got = task.run(gpu, form)?.split_off(1);
         let more =
             optimizer.map_or(if accumulate { " accumulated" } else { "" }.into(), |o| format!(" {:?}", o.rule()));
-        let name = shape.name(&named("linear_dw", form), &more.to_lowercase());
+        let name = shape.name(&named(Product::LinearDw, form), &more.to_lowercase());
         let vectors: Vec<f64> = got[..2].iter().flat_map(|b| floats(b)).collect();
         checks.push(Check::new(name.clone(), &vectors, &want, bound));
         let stored = |x: f64| bound(x) + shape.storing(x);

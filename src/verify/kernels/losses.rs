@@ -39,7 +39,7 @@ fn loss(gpu: &Gpu, shape: Shape, kernel: &Kernel, smoothing: f64, case: &LossCas
         words(&case.before),
     ];
     let accumulate = u32::from(!is_first);
-    let pass = Pass { first: 2, slot: 1, batch: case.batch as u32, accumulate, ..shape.pass() };
+    let pass = Pass { first: 2, ring_row: 1, batch: case.batch as u32, accumulate, ..shape.pass() };
     let constants = [("LANES", loss_lanes(gpu, shape.rows).into()), ("MIXUP", f64::from(!is_first))];
     let kernel = shape.kernel(kernel);
     let got = dispatch(&kernel, &constants, bytes_of(&args), pass, [1, 1, shape.replicas as u32]).run(gpu, &buffers)?;
@@ -62,7 +62,7 @@ struct LossCase {
     z: Vec<f64>,
     /// Of each replica's rows, with its spare ones; empty without mixup.
     mix: Vec<(u32, f64)>,
-    /// The metrics of two slots, and what multiplies the loss.
+    /// Two rows of the metrics, and what multiplies the loss.
     before: Vec<f64>,
     scale: f64,
 }
@@ -117,13 +117,13 @@ fn loss_checks(
         dz.iter_mut().for_each(|d| *d *= scale);
         let mut sums = (0.0, 0);
         cpu::metrics(&loss, &correct, &mut sums);
-        let of_slot = &mut want[(shape.replicas + r) * 4..][..4];
+        let of_row = &mut want[(shape.replicas + r) * 4..][..4];
         if case.mix.is_empty() {
-            of_slot.fill(0.0);
+            of_row.fill(0.0);
         }
-        of_slot[0] += sums.0;
-        of_slot[1] += sums.1 as f64;
-        of_slot[2..].copy_from_slice(&[0.0, scale]);
+        of_row[0] += sums.0;
+        of_row[1] += sums.1 as f64;
+        of_row[2..].copy_from_slice(&[0.0, scale]);
     }
     want.extend(vec![scale; shape.replicas]);
     let metrics = [got.metrics, got.scales].concat();

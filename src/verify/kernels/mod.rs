@@ -16,7 +16,7 @@ pub use layers::{activate, all_forms, linear, linear_dw, linear_dx, optimizers, 
 pub use losses::{ensemble, loss_scale, mse, softmax_cross_entropy};
 pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
 pub use samples::{augmentations, gather, gather_augmented};
-pub use updates::{adam, average, grad_norm, halve, lookahead, rmsprop, sgd};
+pub use updates::{adam, average, axpy, axpy_in_f32, dot, grad_norm, lookahead, rmsprop, scale, sgd, to_half};
 
 use half::f16;
 
@@ -24,11 +24,11 @@ use super::{Check, EPS, uniform};
 use crate::activation::Activation;
 use crate::cpu;
 use crate::error::Result;
-use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
 pub use crate::gpu::forms::Shape;
 use crate::gpu::forms::{Form, Variant};
-use crate::gpu::kernels::{self, Kernel, Pass, Stored};
+use crate::gpu::kernels::{Kernel, Pass, Product, Stored};
+use crate::gpu::single::Dispatch;
 use crate::model::{Layer, stride};
 
 /// What lies in a buffer where the kernel must not write.
@@ -54,7 +54,10 @@ pub fn all(gpu: &Gpu) -> Result<Vec<Check>> {
         }
         checks.push(average(gpu, n, replicas)?);
         checks.push(lookahead(gpu, n, replicas)?);
-        checks.push(halve(gpu, n, replicas)?);
+        checks.push(to_half(gpu, n, replicas)?);
+        checks.push(axpy(gpu, n, replicas)?);
+        checks.push(scale(gpu, n, replicas)?);
+        checks.push(dot(gpu, n, replicas)?);
     }
     Ok(checks)
 }
@@ -74,8 +77,7 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
     // those that keep the fewest and the most vectors.
     let is_whole = stored == Stored::F32;
     for &shape in if is_whole { &shapes[..] } else { &shapes[..1] } {
-        let [of_linear, of_dx, of_dw] =
-            [kernels::linear, kernels::linear_dx, kernels::linear_dw].map(|k| plain_forms(gpu, &k, shape));
+        let [of_linear, of_dx, of_dw] = Product::ALL.map(|product| plain_forms(gpu, product, shape));
         for activation in Activation::ALL {
             checks.extend(linear(gpu, shape, activation, 0.0, &of_linear)?);
             checks.extend(activate(gpu, shape, activation, 0.3)?);
@@ -103,16 +105,16 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
         checks.extend(loss_scale(gpu, shape)?);
     }
     // Long sums, which may be split; as many inputs as outputs, for a residual connection.
-    let split_forms = |base: &Kernel, shape| {
-        let mut forms = all_forms(gpu, base, shape);
+    let split_forms = |product, shape| {
+        let mut forms = all_forms(gpu, product, shape);
         forms.retain(|form| form.variant == Variant::Split);
         forms
     };
     let long = shape(2, 3, 300, 300);
-    checks.extend(linear(gpu, long, Activation::Silu, 0.3, &split_forms(&kernels::linear, long))?);
-    checks.extend(linear_dx(gpu, long, true, &split_forms(&kernels::linear_dx, long))?);
+    checks.extend(linear(gpu, long, Activation::Silu, 0.3, &split_forms(Product::Linear, long))?);
+    checks.extend(linear_dx(gpu, long, true, &split_forms(Product::LinearDx, long))?);
     let long = shape(2, 259, 21, 13);
-    let forms = split_forms(&kernels::linear_dw, long);
+    let forms = split_forms(Product::LinearDw, long);
     checks.extend(linear_dw(gpu, long, true, None, &forms)?);
     for optimizer in [optimizers()[0], optimizers()[4]] {
         checks.extend(linear_dw(gpu, long, false, Some(optimizer), &forms)?);
@@ -125,9 +127,9 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
 /// # Errors
 /// The device is lost, or refuses a shader.
 pub fn every_form(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
-    let mut checks = linear(gpu, shape, Activation::Relu, 0.0, &all_forms(gpu, &kernels::linear, shape))?;
-    checks.extend(linear_dx(gpu, shape, false, &all_forms(gpu, &kernels::linear_dx, shape))?);
-    checks.extend(linear_dw(gpu, shape, false, None, &all_forms(gpu, &kernels::linear_dw, shape))?);
+    let mut checks = linear(gpu, shape, Activation::Relu, 0.0, &all_forms(gpu, Product::Linear, shape))?;
+    checks.extend(linear_dx(gpu, shape, false, &all_forms(gpu, Product::LinearDx, shape))?);
+    checks.extend(linear_dw(gpu, shape, false, None, &all_forms(gpu, Product::LinearDw, shape))?);
     Ok(checks)
 }
 
@@ -138,21 +140,21 @@ pub fn every_form(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
 /// The device is lost.
 pub fn cooperative_works(gpu: &Gpu) -> Result<bool> {
     let shape = Shape { replicas: 2, rows: 17, inputs: 33, outputs: 65, stored: Stored::F16 };
-    let of = |base: &Kernel| {
-        let mut forms = all_forms(gpu, base, shape);
+    let of = |product| {
+        let mut forms = all_forms(gpu, product, shape);
         forms.retain(Form::is_cooperative);
         forms.truncate(1);
         forms
     };
-    let mut checks = linear(gpu, shape, Activation::Relu, 0.0, &of(&kernels::linear))?;
-    checks.extend(linear_dx(gpu, shape, false, &of(&kernels::linear_dx))?);
-    checks.extend(linear_dw(gpu, shape, false, None, &of(&kernels::linear_dw))?);
+    let mut checks = linear(gpu, shape, Activation::Relu, 0.0, &of(Product::Linear))?;
+    checks.extend(linear_dx(gpu, shape, false, &of(Product::LinearDx))?);
+    checks.extend(linear_dw(gpu, shape, false, None, &of(Product::LinearDw))?);
     Ok(!checks.is_empty() && checks.iter().all(Check::passed))
 }
 
 fn halves(values: &[f64]) -> Vec<f16> {
     let mut halves = vec![f16::ZERO; values.len()];
-    cpu::halve(values, &mut halves);
+    cpu::to_half(values, &mut halves);
     halves
 }
 

@@ -5,11 +5,11 @@ use bytemuck::bytes_of;
 use super::{Shape, UNTOUCHED, dispatch, floats, product_tolerance, words};
 use crate::cpu;
 use crate::error::Result;
-use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::kernels::{
     self, BatchNormArgs, Coefficients, LANES, LayerNormArgs, LayerNormDxArgs, NORM_COLUMNS, NormArgs, Pass, Scaling,
 };
+use crate::gpu::single::Dispatch;
 use crate::model::stride;
 use crate::verify::{Check, EPS};
 

@@ -6,9 +6,11 @@ use half::f16;
 use super::{UNTOUCHED, dispatch, floats, halves, of_halves, product_tolerance, words};
 use crate::cpu::{self, Constants};
 use crate::error::Result;
-use crate::gpu::Dispatch;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{self, Coefficients, GradNormArgs, Kernel, LANES, PARTS, Pass, Scaling, Stored, UpdateArgs};
+use crate::gpu::kernels::{
+    self, Coefficients, DotArgs, GradNormArgs, Kernel, LANES, PARTS, Pass, Scaling, Stored, UpdateArgs,
+};
+use crate::gpu::single::Dispatch;
 use crate::optimizer::Optimizer;
 use crate::schedule::Rate;
 use crate::verify::{Check, EPS, uniform};
@@ -216,14 +218,14 @@ pub fn lookahead(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn halve(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
+pub fn to_half(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let mut weights = uniform(30, n * replicas, 1.0);
     weights.iter_mut().step_by(7).for_each(|w| *w *= 1e5);
     let trained = if n > 4 { n - 4 } else { n };
     let mut got = Vec::new();
     let stored: Vec<Stored> = Stored::all(gpu).into_iter().filter(|&s| s != Stored::F32).collect();
     for &stored in &stored {
-        let kernel = kernels::halve.with_stored(stored);
+        let kernel = kernels::to_half.with_stored(stored);
         let untouched = bytemuck::pod_collect_to_vec(&halves(&vec![UNTOUCHED; n * replicas]));
         let buffers = vectors(gpu, &kernel, [n, trained, replicas], &[], &[words(&weights), untouched])?;
         got.extend(of_halves(&buffers[1]));
@@ -231,12 +233,69 @@ pub fn halve(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let mut want = vec![f16::from_f64(UNTOUCHED); n * replicas];
     for r in 0..replicas {
         let at = r * n..r * n + trained;
-        cpu::halve(&weights[at.clone()], &mut want[at]);
+        cpu::to_half(&weights[at.clone()], &mut want[at]);
     }
     let want: Vec<f64> = want.iter().map(|h| h.to_f64()).collect();
     // Infinity is compared as a number above all others.
     let finite = |values: Vec<f64>| values.into_iter().map(|v| v.clamp(-1e6, 1e6)).collect::<Vec<_>>();
     let (got, want) = (finite(got), finite(want.repeat(stored.len())));
     // One step of a half, whichever way the device rounds.
-    Ok(Check::new(format!("halve {replicas}x{n}"), &got, &want, |x| 2f64.powi(-10) * x.abs() + 2f64.powi(-24)))
+    Ok(Check::new(format!("to_half {replicas}x{n}"), &got, &want, |x| 2f64.powi(-10) * x.abs() + 2f64.powi(-24)))
+}
+
+/// A factor of each replica, which differ.
+fn factors(replicas: usize) -> Vec<f64> {
+    (0..replicas).map(|r| f64::from(0.3f32) - r as f64).collect()
+}
+
+/// What the device makes of `y + α x`, and what the twin does in f32: the same bits, unless the device's `fma` rounds twice.
+///
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn axpy_in_f32(gpu: &Gpu, n: usize, replicas: usize) -> Result<[Vec<f32>; 2]> {
+    let (alpha, x, y) = (factors(replicas), uniform(31, n * replicas, 1.0), uniform(32, n * replicas, 1.0));
+    let buffers = [words(&alpha), words(&x), words(&y)];
+    let got = vectors(gpu, &kernels::axpy, [n, n, replicas], &[], &buffers)?;
+    let [x, mut want] = [x, y].map(|v| v.into_iter().map(|v| v as f32).collect::<Vec<_>>());
+    for (r, y) in want.chunks_exact_mut(n).enumerate() {
+        cpu::axpy(alpha[r] as f32, &x[r * n..][..n], y);
+    }
+    Ok([bytemuck::cast_slice(&got[2]).to_vec(), want])
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn axpy(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
+    let [got, want] = axpy_in_f32(gpu, n, replicas)?.map(|v| v.into_iter().map(f64::from).collect::<Vec<_>>());
+    // A product of up to 2 and a sum.
+    Ok(Check::new(format!("axpy {replicas}x{n}"), &got, &want, |x| 2.0 * EPS * (1.0 + x.abs())))
+}
+
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn scale(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
+    let (alpha, mut want) = (factors(replicas), uniform(33, n * replicas, 1.0));
+    let got = vectors(gpu, &kernels::scale, [n, n, replicas], &[], &[words(&alpha), words(&want)])?;
+    for (r, x) in want.chunks_exact_mut(n).enumerate() {
+        cpu::scale(alpha[r], x);
+    }
+    Ok(Check::new(format!("scale {replicas}x{n}"), &floats(&got[1]), &want, |x| EPS * x.abs()))
+}
+
+/// The parts are added up on the host.
+///
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn dot(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
+    let (x, y) = (uniform(34, n * replicas, 1.0), uniform(35, n * replicas, 1.0));
+    let args = DotArgs { params: n as u32 / 4 };
+    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
+    let untouched = words(&vec![UNTOUCHED; replicas * PARTS as usize]);
+    let got = dispatch(&kernels::dot, &[], bytes_of(&args), pass, [PARTS, 1, replicas as u32])
+        .run(gpu, &[words(&x), words(&y), untouched])?;
+    let got: Vec<f64> = floats(&got[2]).chunks_exact(PARTS as usize).map(|parts| parts.iter().sum()).collect();
+    let want: Vec<f64> = x.chunks_exact(n).zip(y.chunks_exact(n)).map(|(x, y)| cpu::dot(x, y)).collect();
+    // Terms of either sign and below 1, whose sums stay below √n.
+    let tolerance = product_tolerance(n);
+    Ok(Check::new(format!("dot {replicas}x{n}"), &got, &want, |x| tolerance + EPS * x.abs()))
 }

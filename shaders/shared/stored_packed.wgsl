@@ -1,3 +1,5 @@
+// Rows, and the weights that products read, in halves, two in a word, for devices without such a type.
+
 alias Stored = vec2<u32>;
 
 fn load(v: Stored) -> vec4<f32> {

@@ -1,3 +1,5 @@
+// Rows, and the weights that products read, as they are computed.
+
 alias Stored = vec4<f32>;
 
 fn load(v: Stored) -> vec4<f32> {

@@ -1,3 +1,7 @@
+enable f16;
+
+// Rows, and the weights that products read, in halves of the device's own type.
+
 alias Stored = vec4<f16>;
 
 fn load(v: Stored) -> vec4<f32> {

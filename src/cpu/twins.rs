@@ -1,0 +1,131 @@
+//! The kernels' twins, and what they take.
+
+pub use super::activate::activate;
+pub use super::adam::adam;
+pub use super::average::average;
+pub use super::axpy::axpy;
+pub use super::batch_norm::batch_norm;
+pub use super::batch_norm_dx::batch_norm_dx;
+pub use super::dot::dot;
+pub use super::ensemble::ensemble;
+pub use super::gather::gather;
+pub use super::grad_norm::grad_norm;
+pub use super::layer_norm::layer_norm;
+pub use super::layer_norm_dx::layer_norm_dx;
+pub use super::linear::linear;
+pub use super::linear_dw::linear_dw;
+pub use super::linear_dx::linear_dx;
+pub use super::lookahead::lookahead;
+pub use super::loss_scale::{STEPS, Scaling, loss_scale};
+pub use super::metrics::metrics;
+pub use super::mse::mse;
+pub use super::norm_dw::norm_dw;
+pub use super::rmsprop::rmsprop;
+pub use super::scale::scale;
+pub use super::sgd::sgd;
+pub use super::softmax_cross_entropy::softmax_cross_entropy;
+pub use super::to_half::to_half;
+
+use super::Real;
+use crate::activation::Activation;
+use crate::number::hash::{self, Key};
+use crate::optimizer::{Coefficients, Rule};
+
+/// What a training step's forward pass has and an evaluation's has not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Training {
+    /// Of all its random numbers.
+    pub key: Key,
+    /// Position of the pass's first sample in the order.
+    pub first: u32,
+    /// How much of batch normalisation's running statistics the step replaces.
+    pub statistics: f64,
+    /// Whether samples are changed and outputs dropped at random.
+    pub is_drawn: bool,
+}
+
+/// What becomes of a layer's `z`, or of the normalised `n`, on the way to its output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finish {
+    /// Applied first.
+    pub activation: Activation,
+    /// Only in training.
+    pub dropout: Option<Dropout>,
+    /// Adds the layer's input.
+    pub residual: bool,
+}
+
+/// Which outputs a training step drops.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dropout {
+    /// The probability to be dropped.
+    pub rate: f64,
+    /// Of the step's random numbers.
+    pub key: Key,
+    /// Position of the pass's first sample in the order.
+    pub first: u32,
+    /// The layer, from 0.
+    pub layer: u32,
+}
+
+impl Dropout {
+    /// An output is dropped whose hash is below this.
+    pub(crate) fn threshold(rate: f64) -> u32 {
+        (rate * 2f64.powi(32)) as u32
+    }
+
+    /// What multiplies an output that is kept.
+    pub(crate) fn kept(rate: f64) -> f64 {
+        1.0 / (1.0 - rate)
+    }
+
+    /// Whether the outputs of vec4 `column` are kept in `row` of the pass.
+    pub fn keeps(&self, row: usize, column: usize) -> [bool; 4] {
+        let hashes = self.key.draw(self.first + row as u32, hash::DROPOUT + self.layer, column as u32);
+        hashes.map(|hash| hash >= Self::threshold(self.rate))
+    }
+}
+
+/// [`Coefficients`] in the engine's precision.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "the fields are those of Coefficients")]
+pub struct Constants<T> {
+    pub step_size: T,
+    pub momentum: T,
+    pub gain: T,
+    pub decay: T,
+    pub fresh: T,
+    pub correction: T,
+    pub eps: T,
+    pub weight_decay: T,
+    pub shrink: T,
+}
+
+impl<T: Real> From<Coefficients> for Constants<T> {
+    fn from(c: Coefficients) -> Self {
+        Self {
+            step_size: T::of(c.step_size),
+            momentum: T::of(c.momentum),
+            gain: T::of(c.gain),
+            decay: T::of(c.decay),
+            fresh: T::of(c.fresh),
+            correction: T::of(c.correction),
+            eps: T::of(c.eps),
+            weight_decay: T::of(c.weight_decay),
+            shrink: T::of(c.shrink),
+        }
+    }
+}
+
+/// One update of `w` by the twin of `rule`, which has so many vectors of `state`; the gradient is first multiplied with
+/// `scale`.
+pub fn update<T: Real>(rule: Rule, c: &Constants<T>, scale: T, g: &[T], w: &mut [T], state: &mut [&mut [T]]) {
+    match (rule, state) {
+        (Rule::Sgd { nesterov }, [v]) => sgd(c, nesterov, scale, g, w, v),
+        (Rule::Adam { .. }, [m, v]) => adam(c, scale, g, w, m, v, None),
+        (Rule::Adam { .. }, [m, v, largest]) => adam(c, scale, g, w, m, v, Some(largest)),
+        (Rule::Rmsprop { .. }, [v, b]) => rmsprop(c, scale, g, w, v, b, None),
+        (Rule::Rmsprop { .. }, [v, b, mean]) => rmsprop(c, scale, g, w, v, b, Some(mean)),
+        _ => unreachable!("a rule has its number of state vectors"),
+    }
+}
