@@ -1,7 +1,8 @@
 // y ← y + α x
 //
-// α is one number a replica. Multiplied and added by one `fma`, so that a processor that rounds once, as the twin does, has the
-// same bits. One invocation takes one vec4 of one replica.
+// α is one number a replica. Multiplied and added by one `fma`, so that all devices that round it once have the same bits, those of
+// the CPU's `mul_add`; WGSL lets a device round twice, and Mesa's software driver (22.3) does. One invocation takes one vec4 of one
+// replica.
 
 @group(0) @binding(1) var<storage, read> alpha: array<f32>;         // (R)
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;       // (R, P)

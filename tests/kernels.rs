@@ -259,13 +259,13 @@ fn average() {
     over_lengths(|gpu, n, replicas| pass([verify::average(gpu, n, replicas).unwrap()]));
 }
 
-/// One `fma`: on a device that rounds once, as the software driver does, the twin in f32 has the same bits.
+/// One `fma`, for which WGSL allows two roundings: the bits are those of the twin in f32, or those of a product and a sum.
 #[test]
 fn axpy() {
     over_lengths(|gpu, n, replicas| {
         pass([verify::axpy(gpu, n, replicas).unwrap()]);
-        let [got, want] = verify::axpy_in_f32(gpu, n, replicas).unwrap();
-        assert!(gpu.description.hardware || got == want, "{replicas}x{n}: the bits differ");
+        let [got, once, twice] = verify::axpy_in_f32(gpu, n, replicas).unwrap();
+        assert!(got == once || got == twice, "{replicas}x{n}: neither has these bits");
     });
 }
 

@@ -1,25 +1,40 @@
 //! The GPU engine: WGSL compute shaders through wgpu.
 //!
-//! [`adapter`] finds and opens an adapter, `kernels` is the table of shaders, `buffers` says what lies on the device,
-//! `builder` and `products` make the dispatches of a step from top to bottom, `program` holds them, `forms` and `tune`
-//! choose how the products are cut into workgroups, and the engine hands steps to the device, many to a submission, and
-//! gets their metrics by `readback`; [`shaders`] are what the device is given.
+//! | what | file |
+//! | --- | --- |
+//! | **a step, dispatch by dispatch** | `step.rs` |
+//! | how its dispatches are made | `samples.rs`, `products.rs`, `layers.rs`, `updates.rs`, by `builder.rs` |
+//! | the kernels: texts, bindings, costs | `kernels/table.rs`; printed by [`shaders`] |
+//! | what lies on the device | `buffers.rs`, `dataset.rs` |
+//! | how steps become submissions, and numbers come back | `submission.rs`, `readback.rs` |
+//! | the engine, and what it can do beside steps | `engine.rs`, `contract.rs`, `predict.rs`, `vectors.rs` |
+//! | which form a product has | `forms.rs`, measured by `tune.rs`, compared by `trial.rs` |
+//! | the device itself | [`adapter`], `limits.rs`, `profile.rs` |
 
 pub mod adapter;
 mod buffers;
 mod builder;
+mod contract;
+mod dataset;
 mod engine;
 pub(crate) mod forms;
 pub(crate) mod kernels;
+mod layers;
 pub(crate) mod limits;
+mod predict;
 mod products;
 mod profile;
 mod program;
 mod readback;
+mod samples;
 mod shaders;
 pub(crate) mod single;
+mod step;
 mod submission;
+mod trial;
 mod tune;
+mod updates;
+mod vectors;
 
 pub use engine::{GpuEngine, Options};
 pub use kernels::Stored;

@@ -1,19 +1,18 @@
-//! The linear layers forward and backward, each product in the form that suits the device.
+//! The matrix products of the layers, forward and backward, each in the form that suits the device.
 
 use bytemuck::Pod;
 use wgpu::Buffer;
 
-use super::builder::{Builder, PartBuffers};
+use super::builder::Builder;
 use super::forms::{Form, Shape, Variant};
-use super::kernels::{self, Kernel, LANES, Product};
+use super::kernels::{self, Kernel, LANES, Product, Stored};
 use super::program::{Extent, Grid, Op};
+use super::dataset::Feed;
+use super::trial::{Operand, Trial};
 use super::tune;
-use crate::cpu::Dropout;
 use crate::error::Result;
 use crate::model::Layer;
-use crate::number::hash;
 use crate::optimizer::Rule;
-use crate::verify;
 
 /// A product to be made, in whatever form.
 struct Task<'a, A> {
@@ -35,11 +34,13 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn choose_forms(&self, part: &PartBuffers) -> Result<()> {
+    pub fn choose_forms(&self, feed: &Feed) -> Result<()> {
+        let b = self.buffers;
         let mut layers: Vec<usize> = (0..self.layout.layers.len()).collect();
         layers.sort_by_key(|&l| std::cmp::Reverse(self.layout.layers[l].weights().len()));
         for l in layers {
-            self.linear(l, &self.buffers.params, part, true)?;
+            let y = b.norms[l].as_ref().map_or(&b.a[l + 1], |norm| &norm.xhat);
+            self.linear(l, feed, &b.params, &b.a[l], y, &b.slope[l])?;
             self.linear_dw(l, self.is_fused())?;
             if l > 0 {
                 self.linear_dx(l)?;
@@ -48,27 +49,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// a[l] -> a[l + 1], and where they are kept slope[l]: (R, room, outputs)
+    /// w, a -> y, slope: (R, room, outputs); before a normalisation, z in y alone
     ///
     /// # Errors
     /// The device is lost.
-    pub fn forward(&self, params: &Buffer, part: &PartBuffers, keeps_slopes: bool) -> Result<Vec<Op>> {
-        let mut ops = Vec::new();
-        for l in 0..self.layout.layers.len() {
-            ops.push(self.linear(l, params, part, keeps_slopes)?);
-            if let (Some(xhat), Some(inverse)) = (&self.buffers.xhat[l], &self.buffers.inverse[l]) {
-                ops.push(self.norm(l, params, part, xhat, inverse).of_layer(l));
-                ops.push(self.activate(l, part, keeps_slopes));
-            }
-        }
-        Ok(ops)
-    }
-
-    /// a[l] -> a[l + 1], slope[l], or xhat[l] where a normalisation follows: (R, room, outputs)
-    fn linear(&self, l: usize, params: &Buffer, part: &PartBuffers, keeps_slope: bool) -> Result<Op> {
-        let (b, layer) = (self.buffers, &self.layout.layers[l]);
+    pub fn linear(&self, l: usize, feed: &Feed, w: &Buffer, a: &Buffer, y: &Buffer, slope: &Buffer) -> Result<Op> {
+        let layer = &self.layout.layers[l];
         let (inputs, outputs, params_stride) = self.dims(layer);
-        let kernels::ActivateArgs { a_stride, y_stride, purpose, dropped, kept, .. } = self.activate_args(l, part);
+        let kernels::ActivateArgs { a_stride, y_stride, purpose, dropped, kept, .. } = self.activate_args(l, feed);
         let (weight, bias) = (layer.weight as u32 / 4, layer.bias as u32 / 4);
         let args = kernels::LinearArgs {
             inputs,
@@ -82,98 +70,41 @@ impl Builder<'_> {
             dropped,
             kept,
         };
-        let finish = match b.xhat[l] {
+        let finish = match self.buffers.norms[l] {
             // `activate` finishes, slope and all.
             Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0), ("SLOPE", 0.0)],
-            None => self.finish(l, part, keeps_slope),
+            None => self.finish(l, feed),
         };
-        let (weights, a, slope) = (self.weights(params), &b.a[l], &b.slope[l]);
-        let y = b.xhat[l].as_ref().unwrap_or(&b.a[l + 1]);
         let task = Task {
             product: Product::Linear,
             rule: None,
             args,
             finish: &finish,
-            buffers: &[weights, a, y, slope],
+            buffers: &[self.factor(w), a, y, slope],
             read_twice: true,
             grid_of_sum: self.vec4s(outputs),
         };
         let linear = |form: Form| self.product(&task, form, self.tiles(form, outputs)).of_layer(l);
-        let rows = if part.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
-        self.fastest(Product::Linear, rows, layer, "", linear)
+        let rows = if feed.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
+        let stored = self.stored();
+        let trial = Trial {
+            inputs: vec![Operand::vector(self.factor(w), stored), Operand::rows(a, layer.inputs, stored)],
+            result: Operand::rows(y, layer.outputs, stored),
+            terms: layer.inputs,
+        };
+        self.fastest(Product::Linear, rows, layer, true, linear, &trial)
     }
 
     /// What the products read of the weights in `params`.
-    fn weights<'b>(&'b self, params: &'b Buffer) -> &'b Buffer {
+    fn factor<'b>(&'b self, params: &'b Buffer) -> &'b Buffer {
         if self.setup.is_mixed() { &self.buffers.working } else { params }
     }
 
-    /// n in a[l + 1] -> a[l + 1], slope[l]: (R, room, outputs)
-    fn activate(&self, l: usize, part: &PartBuffers, keeps_slope: bool) -> Op {
-        let b = self.buffers;
-        let args = self.activate_args(l, part);
-        let constants = [&self.finish(l, part, keeps_slope)[..], &[("LANES", LANES.into())]].concat();
-        let pipeline = self.compile_rows(&kernels::activate, &constants);
-        let a = if self.setup.model.is_residual(l) { &b.a[l] } else { &b.unused[0] };
-        let buffers = [a, &b.a[l + 1], &b.slope[l]];
-        self.op(&pipeline, &kernels::activate, &args, &buffers, self.vec4s(args.outputs)).of_layer(l)
-    }
-
-    fn activate_args(&self, l: usize, part: &PartBuffers) -> kernels::ActivateArgs {
-        let layer = &self.layout.layers[l];
-        let shared_x = l == 0 && !part.is_training();
-        let dropout = self.dropout(l, part);
-        kernels::ActivateArgs {
-            outputs: self.dims(layer).1,
-            a_stride: if shared_x { 0 } else { self.rows_stride(layer.inputs) },
-            y_stride: self.rows_stride(layer.outputs),
-            purpose: hash::DROPOUT + l as u32,
-            dropped: Dropout::threshold(dropout),
-            kept: Dropout::kept(dropout) as f32,
-        }
-    }
-
-    /// The constants of what becomes of a layer's `z`.
-    fn finish(&self, l: usize, part: &PartBuffers, keeps_slope: bool) -> [(&'static str, f64); 4] {
-        let model = &self.setup.model;
-        [
-            ("ACTIVATION", f64::from(model.activation_after(l).code())),
-            ("RESIDUAL", f64::from(model.is_residual(l))),
-            ("DROPOUT", f64::from(self.dropout(l, part) > 0.0)),
-            ("SLOPE", f64::from(keeps_slope)),
-        ]
-    }
-
-    fn dropout(&self, l: usize, part: &PartBuffers) -> f64 {
-        let model = &self.setup.model;
-        if part.is_training() && model.is_hidden(l) { model.dropout } else { 0.0 }
-    }
-
-    /// dz[l] -> dz[l - 1]: (R, room, inputs), of every layer; then dz[l] -> dW, db of layer l in grads: (R, P), or used up in
-    /// params and state. In this order, since an update changes the weights that the former read, and under mixed
-    /// precision needs to know whether anything overflowed.
+    /// w, dz[l], slope[l - 1], da[l + 1] -> dz[l - 1], da[l]: (R, room, inputs)
     ///
     /// # Errors
     /// The device is lost.
-    pub fn backward(&self, is_fused: bool) -> Result<Vec<Op>> {
-        let mut ops = Vec::new();
-        let layers = (0..self.layout.layers.len()).rev();
-        for l in layers.clone() {
-            if let (Some(xhat), Some(inverse)) = (&self.buffers.xhat[l], &self.buffers.inverse[l]) {
-                ops.extend(self.norm_backward(l, xhat, inverse).map(|op| op.of_layer(l)));
-            }
-            if l > 0 {
-                ops.push(self.linear_dx(l)?);
-            }
-        }
-        ops.extend(self.loss_scale());
-        for l in layers {
-            ops.push(self.linear_dw(l, is_fused)?);
-        }
-        Ok(ops)
-    }
-
-    fn linear_dx(&self, l: usize) -> Result<Op> {
+    pub fn linear_dx(&self, l: usize) -> Result<Op> {
         let (b, layer) = (self.buffers, &self.layout.layers[l]);
         let (inputs, outputs, params_stride) = self.dims(layer);
         let args = kernels::LinearDxArgs {
@@ -188,21 +119,36 @@ impl Builder<'_> {
         let flags = [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some()))];
         let above = above.unwrap_or(&b.unused[0]);
         let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
-        let (slope, dx) = (&b.slope[l - 1], &b.dz[l - 1]);
+        let (weights, slope, dz, dx) = (self.factor(&b.params), &b.slope[l - 1], &b.dz[l], &b.dz[l - 1]);
         let task = Task {
             product: Product::LinearDx,
             rule: None,
             args,
             finish: &flags,
-            buffers: &[self.weights(&b.params), &b.dz[l], slope, above, dx, da],
+            buffers: &[weights, dz, slope, above, dx, da],
             read_twice: false,
             grid_of_sum: self.vec4s(inputs),
         };
         let linear_dx = |form: Form| self.product(&task, form, self.tiles(form, inputs)).of_layer(l);
-        self.fastest(Product::LinearDx, self.setup.most_in_pass(), layer, "", linear_dx)
+        let stored = self.stored();
+        let mut inputs = vec![
+            Operand::vector(weights, stored),
+            Operand::rows(dz, layer.outputs, stored),
+            Operand::rows(slope, layer.inputs, stored),
+        ];
+        if self.setup.model.is_residual(l) {
+            inputs.push(Operand::rows(above, layer.inputs, stored));
+        }
+        let trial = Trial { inputs, result: Operand::rows(dx, layer.inputs, stored), terms: layer.outputs };
+        let rows = self.setup.most_in_pass();
+        self.fastest(Product::LinearDx, rows, layer, true, linear_dx, &trial)
     }
 
-    fn linear_dw(&self, l: usize, is_fused: bool) -> Result<Op> {
+    /// a[l], dz[l] -> dW, db of layer l in grads: (R, P); or fused, used up: w, state -> w, state, working
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn linear_dw(&self, l: usize, is_fused: bool) -> Result<Op> {
         let (b, layer) = (self.buffers, &self.layout.layers[l]);
         let (inputs, outputs, params_stride) = self.dims(layer);
         let args = kernels::LinearDwArgs {
@@ -215,16 +161,15 @@ impl Builder<'_> {
             dz_stride: self.rows_stride(layer.outputs),
             decayed: self.setup.decayed(self.layout) as u32 / 4,
         };
-        let kernels::Update { kernel, flag } = kernels::update(self.setup.optimizer.rule());
-        let (finish, name) =
-            if is_fused { ([&[flag][..], &self.keep()].concat(), kernel.name) } else { (Vec::new(), "") };
-        let params = if is_fused { &b.params } else { &b.grads };
+        let kernels::Update { flag, .. } = kernels::update(self.setup.optimizer.rule());
+        let finish = if is_fused { [&[flag][..], &self.keep()].concat() } else { Vec::new() };
+        let result = if is_fused { &b.params } else { &b.grads };
         let task = Task {
             product: Product::LinearDw,
             rule: is_fused.then(|| self.setup.optimizer.rule()),
             args,
             finish: &finish,
-            buffers: &[&b.a[l], &b.dz[l], &b.scaling, params, &b.state, &b.working],
+            buffers: &[&b.a[l], &b.dz[l], &b.scaling, result, &b.state, &b.working],
             read_twice: false,
             grid_of_sum: self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Fixed(4 * inputs + 1)),
         };
@@ -233,7 +178,17 @@ impl Builder<'_> {
             let grid = (x, Extent::Fixed(inputs.div_ceil(form.rows)), z);
             Op { updates: is_fused, ..self.product(&task, form, grid).of_layer(l) }
         };
-        self.fastest(Product::LinearDw, self.setup.most_in_pass(), layer, name, linear_dw)
+        let stored = self.stored();
+        let trial = Trial {
+            inputs: vec![
+                Operand::rows(&b.a[l], layer.inputs, stored),
+                Operand::rows(&b.dz[l], layer.outputs, stored),
+            ],
+            result: Operand::vector(result, Stored::F32),
+            terms: self.setup.most_in_pass(),
+        };
+        let rows = self.setup.most_in_pass();
+        self.fastest(Product::LinearDw, rows, layer, is_fused == self.is_fused(), linear_dw, &trial)
     }
 
     /// The product in a form, with its second pass where it is split.
@@ -242,18 +197,15 @@ impl Builder<'_> {
         let with_rule = |kernel: Kernel| rule.map_or(kernel, |rule| kernel.with_update(rule));
         let (kernel, constants) = (form.kernel(*product), form.constants());
         if form.variant != Variant::Split {
-            let kernel = with_rule(kernel);
-            let pipeline = self.compile_rows(&kernel, &[*finish, &constants].concat());
-            return self.op(&pipeline, &kernel, args, buffers, grid);
+            return self.op(&with_rule(kernel), &[*finish, &constants].concat(), args, buffers, grid);
         }
-        let pipeline = self.compile_rows(&kernel, &constants);
         let (factors, others) = buffers.split_at(2);
         let parts = [&self.buffers.split];
-        let first = self.op(&pipeline, &kernel, args, &[factors, &parts].concat(), grid);
+        let first = self.op(&kernel, &constants, args, &[factors, &parts].concat(), grid);
         let sum = with_rule(form.sum(*product));
-        let pipeline = self.compile_rows(&sum, &[*finish, &form.constants_of_sum()].concat());
+        let constants = [*finish, &form.constants_of_sum()].concat();
         let read = if *read_twice { factors } else { &[] };
-        let second = self.op(&pipeline, &sum, args, &[read, &parts, others].concat(), *grid_of_sum);
+        let second = self.op(&sum, &constants, args, &[read, &parts, others].concat(), *grid_of_sum);
         Op { then: Some(Box::new(second)), ..first }
     }
 
@@ -263,54 +215,51 @@ impl Builder<'_> {
         (x, y, replicas * form.parts)
     }
 
-    /// One invocation to each of `columns` vec4s of a row.
-    fn vec4s(&self, columns: u32) -> Grid {
-        self.grid(Extent::Fixed(columns.div_ceil(LANES)), Extent::Rows(1))
-    }
-
-    /// The product that `make` makes, in the form known for its shape, or in the one that is measured to be the fastest.
+    /// The product that `make` makes, in the form known for its shape, or in the fastest of those that agree with the plain one
+    /// in `trial`.
+    ///
+    /// Weight gradients by themselves have the form of those that are used up, where steps use them up; so both add up in one
+    /// order. Those are not `of_steps`, and not measured.
     fn fastest(
         &self,
         product: Product,
         rows: usize,
         layer: &Layer,
-        more: &str,
+        of_steps: bool,
         make: impl Fn(Form) -> Op + Sync,
+        trial: &Trial,
     ) -> Result<Op> {
         let sizes = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
+        let is_used_up = product == Product::LinearDw && self.is_fused();
+        let rule = if is_used_up { kernels::update(self.setup.optimizer.rule()).kernel.name } else { "" };
         let mixed = if self.setup.is_mixed() { "mixed" } else { "" };
         let key: Vec<&str> =
-            [product.name(), &sizes, more, mixed].into_iter().filter(|part| !part.is_empty()).collect();
+            [product.name(), &sizes, rule, mixed].into_iter().filter(|part| !part.is_empty()).collect();
         let (replicas, stored) = (self.setup.replicas, self.stored());
         let shape = Shape { replicas, rows, inputs: layer.inputs, outputs: layer.outputs, stored };
-        let mut candidates = Form::candidates(self.gpu, product, shape, self.lanes);
-        let key = key.join(" ");
-        // Steps that use the weight gradients up never write them.
-        let is_of_steps = product != Product::LinearDw || !more.is_empty() || !self.is_fused();
-        let may_cooperate = is_of_steps
-            && self.tuner.may_choose(&key, Form::is_cooperative)
-            && candidates.iter().any(Form::is_cooperative);
-        if !(may_cooperate && self.cooperative_works()) {
-            candidates.retain(|form| !form.is_cooperative());
-        }
-        if !is_of_steps {
-            candidates.truncate(1);
-        }
-        let rows = rows as u32;
-        let pass = kernels::Pass { rows, batch: rows, replicas: replicas as u32, ..Default::default() };
-        self.gpu.queue.write_buffer(&self.buffers.passes, 0, bytemuck::bytes_of(&pass));
+        let candidates = Form::candidates(self.gpu, product, shape, self.lanes);
         let step = self.step();
-        self.tuner.choose(key, &candidates, make, |op, dispatches| tune::seconds(self.gpu, op, &step, rows, dispatches))
-    }
-
-    /// Whether the device's cooperative matrices do what they should; a driver may also refuse them.
-    fn cooperative_works(&self) -> bool {
-        *self.cooperative_works.get_or_init(|| verify::kernels::cooperative_works(self.gpu).unwrap_or(false))
+        let rows = rows as u32;
+        let seconds = |op: &Op, dispatches: u32| {
+            self.begin_pass(rows);
+            tune::seconds(self.gpu, op, &step, rows, dispatches)
+        };
+        let built_in = Form::built_in(self.gpu, product, rows, self.lanes);
+        let plain = Form::plain(self.gpu, product, shape, self.lanes)[0];
+        let agrees = |op: &Op, form: Form| Ok(form == plain || trial.agrees(self, op, &make(plain), rows)?);
+        self.tuner.choose(key.join(" "), built_in, if of_steps { &candidates } else { &[] }, &make, seconds, agrees)
     }
 
     /// Whether the steps use the weight gradient up as they make it: if nobody asks for its norm, or for a sum of several
     /// passes.
     pub fn is_fused(&self) -> bool {
         self.setup.clip_norm.is_none() && self.setup.batch <= self.setup.most_in_pass()
+    }
+
+    /// Writes a pass of so many rows for what is measured or tried.
+    pub(super) fn begin_pass(&self, rows: u32) {
+        let replicas = self.setup.replicas as u32;
+        let pass = kernels::Pass { rows, batch: rows, replicas, ..Default::default() };
+        self.gpu.queue.write_buffer(&self.buffers.passes, 0, bytemuck::bytes_of(&pass));
     }
 }

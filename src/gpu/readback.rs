@@ -9,6 +9,15 @@ use crate::error::{Error, Result};
 /// Tells when a buffer can be read.
 pub(super) type Mapped = OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>;
 
+/// A submission whose metrics have not been read.
+pub(super) struct Pending {
+    /// Index and number of samples of each of its steps.
+    pub steps: Vec<(u64, usize)>,
+    pub metrics: Buffer,
+    pub mapped: Mapped,
+    pub submission: SubmissionIndex,
+}
+
 /// Copies a range of a buffer to the host and waits for it.
 pub(super) fn read_words(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u32>> {
     let readback = readable(gpu, bytes);

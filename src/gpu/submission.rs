@@ -1,23 +1,16 @@
-//! What goes to the device in one submission, and the metrics that come back from it.
+//! What goes to the device in one submission.
 
-use wgpu::{Buffer, CommandEncoder, SubmissionIndex};
+use wgpu::{CommandEncoder, ComputePass};
 
-use super::buffers::{self, PASSES, Records, record_bytes};
+use super::buffers::PASSES;
+use super::dataset::{Records, own_record_bytes, pack_part};
 use super::engine::GpuEngine;
 use super::kernels::{Coefficients, PASS_BYTES, Pass};
-use super::program::After;
-use super::readback::{self, Mapped};
+use super::readback::{self, Pending};
+use super::step::StepProgram;
 use crate::data::Part;
-use crate::engine::{Aim, Slot, Step, StepMetrics};
+use crate::engine::{Aim, Gradient, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
-
-/// A submission whose metrics have not been read.
-pub(super) struct Pending {
-    steps: Vec<(u64, usize)>,
-    metrics: Buffer,
-    mapped: Mapped,
-    submission: SubmissionIndex,
-}
 
 impl GpuEngine {
     /// Passes that fit into one submission: their uniforms and, if streamed, their records.
@@ -25,15 +18,15 @@ impl GpuEngine {
         match &self.stream {
             None => PASSES,
             Some(stream) => {
-                let pass = (replicas * rows.min(self.setup.room()) * record_bytes(&self.setup.dataset)) as u64;
+                let pass = (replicas * rows.min(self.setup.room()) * own_record_bytes(&self.setup.dataset)) as u64;
                 ((stream.size() / pass) as usize).clamp(1, PASSES)
             }
         }
     }
 
-    /// Writes the uniforms of `passes` and, if streamed, their records.
+    /// Writes the uniforms of `passes` and, if streamed, their records; `shared` says whether all replicas take the same.
     pub(super) fn stage(&self, part: Part, passes: &mut [Pass], shared: bool) {
-        if let (Some(stream), Records::Streamed) = (&self.stream, &self.records[part as usize]) {
+        if let (Some(stream), Some(Records::Streamed)) = (&self.stream, self.part(part).map(|part| &part.records)) {
             let rows: u32 = passes.iter().map(|pass| pass.rows).sum();
             let mut at = 0;
             for pass in passes.iter_mut() {
@@ -41,20 +34,25 @@ impl GpuEngine {
                 at += pass.rows;
             }
             let dataset = &self.setup.dataset;
-            let mut packed = Vec::with_capacity(rows as usize * record_bytes(dataset));
+            let mut packed = Vec::with_capacity(rows as usize * own_record_bytes(dataset));
             for r in 0..if shared { 1 } else { self.setup.replicas } {
                 for pass in passes.iter() {
                     let positions = pass.first..pass.first + pass.rows;
                     if shared {
-                        buffers::pack(dataset, part, positions, &mut packed);
+                        pack_part(dataset, part, positions, &mut packed);
                     } else {
                         let order = &self.orders[r][positions.start as usize..positions.end as usize];
-                        buffers::pack(dataset, part, order.iter().copied(), &mut packed);
+                        pack_part(dataset, part, order.iter().copied(), &mut packed);
                     }
                 }
             }
             self.gpu.queue.write_buffer(stream, 0, &packed);
         }
+        self.write_passes(passes);
+    }
+
+    /// Writes the uniforms of `passes`.
+    pub(super) fn write_passes(&self, passes: &[Pass]) {
         let mut bytes = vec![0; passes.len() * PASS_BYTES as usize];
         for (pass, place) in passes.iter().zip(bytes.chunks_exact_mut(PASS_BYTES as usize)) {
             place[..size_of::<Pass>()].copy_from_slice(bytemuck::bytes_of(pass));
@@ -62,12 +60,11 @@ impl GpuEngine {
         self.gpu.queue.write_buffer(&self.buffers.passes, 0, &bytes);
     }
 
-    /// Encodes and submits `steps`, at most [`RING_ROWS`](buffers::RING_ROWS).
+    /// Encodes and submits `steps`, at most `RING_ROWS`.
     pub(super) fn submit(&mut self, steps: &[Step], aim: Aim) -> Result<()> {
         self.write_coefficients(steps, aim);
-        if !matches!(aim, Aim::Statistics(_)) && !self.is_working_current {
-            self.to_half(false);
-            self.is_working_current = true;
+        if !matches!(aim, Aim::Statistics(_)) {
+            self.renew_working();
         }
         let mut passes = Vec::new();
         for (ring_row, step) in steps.iter().enumerate() {
@@ -89,8 +86,7 @@ impl GpuEngine {
             let mut encoder = self.encoder();
             for (i, pass) in part.iter().enumerate() {
                 let (step, at) = (&steps[pass.ring_row as usize], (i as u64 * PASS_BYTES) as u32);
-                let is_last = (pass.first + pass.rows) as usize == step.first + step.rows;
-                self.encode(&mut encoder, step, pass, at, is_last, aim)?;
+                self.encode_pass(&mut encoder, step, pass, at, aim)?;
             }
             self.gpu.queue.submit([encoder.finish()]);
         }
@@ -98,42 +94,39 @@ impl GpuEngine {
     }
 
     /// One pass of a step and, after its last, what the step does to the weights.
-    fn encode(
-        &self,
-        encoder: &mut CommandEncoder,
-        step: &Step,
-        pass: &Pass,
-        at: u32,
-        is_last: bool,
-        aim: Aim,
-    ) -> Result<()> {
+    fn encode_pass(&self, encoder: &mut CommandEncoder, step: &Step, pass: &Pass, at: u32, aim: Aim) -> Result<()> {
+        let program = self.program()?;
+        let is_only = pass.rows as usize == step.rows;
+        let ends_step = aim == Aim::Update && (pass.first + pass.rows) as usize == step.first + step.rows;
         {
             let mut compute = encoder.begin_compute_pass(&Default::default());
-            if let Aim::Statistics(_) = aim {
-                self.train.statistics(&mut compute, at, pass.rows);
-                return Ok(());
+            match aim {
+                Aim::Statistics(_) => program.statistics(&mut compute, at, pass.rows),
+                Aim::Gradient(Gradient::Plain) => program.gradient(&self.plain, &mut compute, at, pass.rows),
+                Aim::Update if is_only => program.whole(&mut compute, at, pass.rows),
+                Aim::Update | Aim::Gradient(_) => program.gradient(&program.forward, &mut compute, at, pass.rows),
             }
-            let is_only = pass.rows as usize == step.rows;
-            if aim == Aim::Update && is_only {
-                self.train.full_step(&mut compute, at, pass.rows);
-            } else {
-                self.train.gradient(&mut compute, at, pass.rows);
-                if !is_last || aim != Aim::Update {
-                    return Ok(());
+            if ends_step {
+                if !is_only {
+                    program.update(&mut compute, at);
                 }
-                self.train.update(&mut compute, at);
-            }
-            let take = step.take;
-            if take.swa > 0.0 {
-                self.train.after(After::Swa, &mut compute, at);
-            }
-            if take.lookahead > 0.0 {
-                self.train.after(After::Lookahead, &mut compute, at);
-                self.train.to_half(false, &mut compute);
+                self.encode_averages(program, step, &mut compute, at);
             }
         }
+        if ends_step { self.encode_snapshot(encoder, step) } else { Ok(()) }
+    }
+
+    /// What averages take of the weights after an update.
+    pub(super) fn encode_averages(&self, program: &StepProgram, step: &Step, compute: &mut ComputePass, at: u32) {
+        if program.averages(&step.take, compute, at) {
+            self.encode_working(false, compute);
+        }
+    }
+
+    /// The copy of the weights that an ensemble takes.
+    pub(super) fn encode_snapshot(&self, encoder: &mut CommandEncoder, step: &Step) -> Result<()> {
         if let Some(i) = step.take.snapshot {
-            let (snapshot, _) = self.buffers.slot(Slot::Snapshot(i), &self.setup)?;
+            let (snapshot, _) = self.buffers.slot(Slot::Snapshot(i))?;
             encoder.copy_buffer_to_buffer(&self.buffers.params, 0, snapshot, 0, None);
         }
         Ok(())
@@ -174,29 +167,35 @@ impl GpuEngine {
         self.gpu.check()
     }
 
+    /// Waits until at most so many submissions are under way; returns what has arrived since the last call.
+    pub(super) fn arrived(&mut self, under_way: usize) -> Result<Vec<StepMetrics>> {
+        let mut arrived = std::mem::take(&mut self.early);
+        while self.pending.len() > under_way {
+            arrived.extend(self.oldest()?);
+        }
+        Ok(arrived)
+    }
+
     /// Waits for the oldest submission.
-    pub(super) fn oldest(&mut self) -> Result<Vec<StepMetrics>> {
+    fn oldest(&mut self) -> Result<Vec<StepMetrics>> {
         let Some(pending) = self.pending.pop_front() else { return Ok(Vec::new()) };
         readback::wait(&self.gpu, &pending.submission, &pending.mapped)?;
-        let replicas = self.setup.replicas;
+        let (replicas, is_mixed) = (self.setup.replicas, self.setup.is_mixed());
         let mut metrics = Vec::with_capacity(pending.steps.len() * replicas);
         {
             let view = pending.metrics.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
             let rows: &[[f32; 4]] = bytemuck::cast_slice(&view);
             for (ring_row, &(step, samples)) in pending.steps.iter().enumerate() {
                 for (replica, row) in rows[ring_row * replicas..][..replicas].iter().enumerate() {
+                    // That of gradients that overflowed is NaN.
+                    let norm = self.setup.clip_norm.map(|_| f64::from(row[2])).filter(|n| !(is_mixed && n.is_nan()));
                     metrics.push(StepMetrics {
                         step,
                         replica,
                         loss: f64::from(row[0]) / samples as f64,
                         correct: row[1] as u64,
-                        // That of gradients that overflowed is NaN.
-                        grad_norm: self
-                            .setup
-                            .clip_norm
-                            .map(|_| f64::from(row[2]))
-                            .filter(|norm| !(self.setup.is_mixed() && norm.is_nan())),
-                        loss_scale: self.setup.is_mixed().then(|| f64::from(row[3])),
+                        grad_norm: norm,
+                        loss_scale: is_mixed.then(|| f64::from(row[3])),
                     });
                 }
             }

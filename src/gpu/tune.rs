@@ -61,42 +61,42 @@ impl Tuner {
         Ok(Self { adapter: adapter.into(), known, used: Mutex::default(), progress, deadline: OnceLock::new() })
     }
 
-    fn known(&self, key: &str) -> Option<Choice> {
-        self.known.get(key).or(self.choices().get(key)).copied()
-    }
-
-    /// Whether one of the forms that are `meant` may be chosen for `key`: if the known one is, or if it is to be measured.
-    pub fn may_choose(&self, key: &str, meant: impl Fn(&Form) -> bool) -> bool {
-        self.known(key).map_or(self.progress.is_some(), |choice| meant(&choice.form))
-    }
-
-    /// What `make` makes in the known form for `key`, else in the fastest of `candidates`, else in the first of them; `time`
-    /// gives the seconds of so many dispatches.
+    /// What `make` makes in the known form for `key`, else in the fastest of `candidates` that `agrees`, else in the one
+    /// that is `built_in`; `time` gives the seconds of so many dispatches.
     ///
     /// # Errors
     /// The device is lost.
     pub fn choose(
         &self,
         key: String,
+        built_in: Form,
         candidates: &[Form],
         make: impl Fn(Form) -> Op + Sync,
         time: impl Fn(&Op, u32) -> Result<f64>,
+        agrees: impl Fn(&Op, Form) -> Result<bool>,
     ) -> Result<Op> {
-        // A record may come from a file, and from another device.
-        let known = self.known(&key).filter(|choice| candidates.contains(&choice.form));
+        let default = Choice { form: built_in, microseconds: None };
+        // A record may come from a file. What this engine has chosen already was among the candidates then.
+        let chosen = self.choices().get(&key).copied();
+        let known = chosen.or(self.known.get(&key).copied().filter(|choice| candidates.contains(&choice.form)));
         let is_open = known.is_none() && candidates.len() > 1;
         let is_first = self.deadline.get().is_none();
         let has_time = || Instant::now() < *self.deadline.get_or_init(|| Instant::now() + BUDGET);
-        let (choice, op) = match self.progress.filter(|_| is_open && has_time()) {
+        let measured = match self.progress.filter(|_| is_open && has_time()) {
             Some(progress) => {
                 progress(&key);
-                let (mut choice, op, is_complete) = fastest(candidates, &make, time, has_time)?;
+                fastest(candidates, &make, time, has_time, agrees)?
+            }
+            None => None,
+        };
+        let (choice, op) = match measured {
+            Some((mut choice, op, is_complete)) => {
                 // One that the time left was too short for is measured another time; the first has had all there is.
                 choice.microseconds = choice.microseconds.filter(|_| is_complete || is_first);
                 (choice, op)
             }
             None => {
-                let choice = known.unwrap_or(Choice { form: candidates[0], microseconds: None });
+                let choice = known.unwrap_or(default);
                 (choice, make(choice.form))
             }
         };
@@ -116,13 +116,14 @@ impl Tuner {
     }
 }
 
-/// The fastest form, and whether there was time for all of them and all turns.
+/// The fastest form that agrees, and whether there was time for all of them and all turns; nothing if none agrees.
 fn fastest(
     candidates: &[Form],
     make: impl Fn(Form) -> Op + Sync,
     time: impl Fn(&Op, u32) -> Result<f64>,
     has_time: impl Fn() -> bool,
-) -> Result<(Choice, Op, bool)> {
+    agrees: impl Fn(&Op, Form) -> Result<bool>,
+) -> Result<Option<(Choice, Op, bool)>> {
     // At once, since some drivers take a tenth of a second to compile each; others do so in its first dispatch.
     let ops: Vec<Op> = candidates.par_iter().map(|&form| make(form)).collect();
     let mut tried = Vec::new();
@@ -148,9 +149,14 @@ fn fastest(
             *seconds = seconds.min(time(op, dispatches)? / f64::from(dispatches));
         }
     }
-    let fastest = tried.into_iter().min_by(|(a, ..), (b, ..)| a.total_cmp(b));
-    let (seconds, form, op) = fastest.ok_or_else(|| Error::Device("no form of a product could be timed".into()))?;
-    Ok((Choice { form, microseconds: Some((seconds * 1e7).round() / 10.0) }, op, is_complete))
+    tried.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
+    for (seconds, form, op) in tried {
+        if agrees(&op, form)? {
+            let microseconds = Some((seconds * 1e7).round() / 10.0);
+            return Ok(Some((Choice { form, microseconds }, op, is_complete)));
+        }
+    }
+    Ok(None)
 }
 
 /// Seconds from the submission of so many dispatches of `op`, for a pass of `rows` rows, to their end.

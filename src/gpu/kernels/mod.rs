@@ -214,6 +214,7 @@ pub fn loss_lanes(gpu: &Gpu, rows: usize) -> u32 {
     let most = 1 << gpu.description.invocations.ilog2();
     (rows as u32).next_power_of_two().clamp(LANES, MOST_LOSS_LANES.min(most))
 }
+
 /// Rows of a workgroup of `loss_scale`.
 pub const LOSS_SCALE_ROWS: u32 = 16;
 /// Rows of a workgroup of `linear` and `linear_dx`, where a form asks for no other.

@@ -1,0 +1,321 @@
+//! The contract of engines, as the GPU fulfils it.
+
+use super::buffers::RING_ROWS;
+use super::engine::GpuEngine;
+use super::kernels::{PASS_BYTES, Pass, Scaling};
+use super::profile;
+use super::program::Op;
+use super::readback::read_words;
+use super::dataset::Feed;
+use super::step::StepProgram;
+use crate::data::{Features, Part};
+use crate::engine::{
+    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step,
+    StepMetrics, Timed,
+};
+use crate::error::{Error, Result};
+use crate::model::{Layout, Norm};
+
+/// Submissions under way before the host waits for the oldest.
+const IN_FLIGHT: usize = 2;
+/// Operations in one submission, about: a slow GPU must answer before its driver loses patience.
+const SUBMISSION_FLOPS: f64 = 2e10;
+/// A gradient that is only looked at may overflow so often; each time the loss scale is halved.
+const MOST_OVERFLOWS: usize = 40;
+
+impl GpuEngine {
+    /// Of each replica.
+    fn scaling(&self) -> Result<Vec<Scaling>> {
+        let words = read_words(&self.gpu, &self.buffers.scaling, 0, self.buffers.scaling.size())?;
+        Ok(bytemuck::cast_slice(&words).to_vec())
+    }
+
+    fn set_scaling(&self, scaling: &[Scaling]) {
+        self.gpu.queue.write_buffer(&self.buffers.scaling, 0, bytemuck::cast_slice(scaling));
+    }
+
+    /// Carries out a step's gradient by itself, and waits for its metrics.
+    fn submit_gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
+        self.early = self.arrived(0)?;
+        self.submit(std::slice::from_ref(step), Aim::Gradient(of))?;
+        self.read_metrics_later(std::slice::from_ref(step))?;
+        let early = std::mem::take(&mut self.early);
+        let metrics = self.arrived(0)?;
+        self.early = early;
+        Ok(metrics)
+    }
+
+    /// Forward and loss without dropout and augmentation, made when they are asked for first.
+    fn make_plain(&mut self) -> Result<()> {
+        if let (true, Some(part)) = (self.plain.is_empty(), self.part(Part::Train)) {
+            let feed = part.feed(&self.setup, self.stream.as_ref().unwrap_or(&self.buffers.unused[0]));
+            let feed = Feed { is_drawn: false, ..feed.of_training(&self.buffers.order, part) };
+            self.plain = self.builder()?.forward_and_loss(&self.buffers.params, &feed)?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates the weights in `eval_params`, one member of an ensemble of `members`.
+    fn evaluate_member(&self, part: Part, samples: usize, member: usize, members: usize) -> Result<()> {
+        let (room, replicas) = (self.setup.room(), self.setup.replicas as u32);
+        let (member, members) = (member as u32, members as u32);
+        let pass = |first: usize| Pass {
+            first: first as u32,
+            rows: room.min(samples - first) as u32,
+            batch: 1,
+            accumulate: u32::from(first > 0),
+            replicas,
+            member,
+            members,
+            ..Pass::default()
+        };
+        let mut passes: Vec<Pass> = (0..samples).step_by(room).map(pass).collect();
+        let forward_flops = self.setup.replicas as f64 * self.setup.model.step_flops(room) / 3.0;
+        let at_once = self.passes_at_once(room, 1).min((SUBMISSION_FLOPS / forward_flops).max(1.0) as usize);
+        for passes in passes.chunks_mut(at_once) {
+            self.stage(part, passes, true);
+            let mut encoder = self.encoder();
+            {
+                let mut compute = encoder.begin_compute_pass(&Default::default());
+                let program = self.eval[part as usize].as_ref();
+                for (program, (i, pass)) in program.into_iter().flat_map(|p| passes.iter().enumerate().map(move |x| (p, x))) {
+                    let at = (i as u64 * PASS_BYTES) as u32;
+                    program.predict(&mut compute, at, pass.rows, members);
+                    if member + 1 >= members {
+                        program.loss(&mut compute, at, pass.rows);
+                    }
+                }
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+        self.gpu.check()
+    }
+
+    fn vector_bytes(&self) -> u64 {
+        self.layout.len as u64 * 4
+    }
+}
+
+impl Checked<GpuEngine> {
+    /// Whether the records stay on the host and are copied over before each submission.
+    pub fn is_streamed(&self) -> bool {
+        self.inner().is_streamed()
+    }
+}
+
+impl Engine for GpuEngine {
+    fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn has(&self, slot: Slot) -> bool {
+        self.buffers.slot(slot).is_ok()
+    }
+
+    fn allocate(&mut self, slot: Slot) -> Result<()> {
+        self.allocate_vector(slot)
+    }
+
+    fn free(&mut self, slot: Slot) -> Result<()> {
+        self.free_vector(slot);
+        Ok(())
+    }
+
+    fn upload(&mut self, slot: Slot, replica: usize, values: &[f64]) -> Result<()> {
+        let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+        let (buffer, at) = self.buffers.slot(slot)?;
+        self.gpu.queue.write_buffer(buffer, at + replica as u64 * self.vector_bytes(), bytemuck::cast_slice(&values));
+        self.is_working_current &= slot != Slot::Live;
+        Ok(())
+    }
+
+    fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
+        let bytes = self.vector_bytes();
+        let (buffer, at) = self.buffers.slot(slot)?;
+        let values = self.read(buffer, at + replica as u64 * bytes, bytes)?;
+        Ok(values.into_iter().map(f64::from).collect())
+    }
+
+    fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
+        self.copy_vectors(self.buffers.slot(from)?, self.buffers.slot(to)?);
+        self.is_working_current &= to != Slot::Live;
+        Ok(())
+    }
+
+    fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
+        self.axpy_vectors(alpha, x, y)
+    }
+
+    fn scale(&mut self, alpha: &[f64], x: Slot) -> Result<()> {
+        self.scale_vector(alpha, x)
+    }
+
+    fn dot(&mut self, x: Slot, y: Slot) -> Result<Vec<f64>> {
+        self.dot_vectors(x, y)
+    }
+
+    fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()> {
+        let mut offset = 0;
+        for order in orders {
+            let bytes: &[u8] = bytemuck::cast_slice(order);
+            self.gpu.queue.write_buffer(&self.buffers.order, offset, bytes);
+            offset += bytes.len() as u64;
+        }
+        if self.is_streamed() {
+            self.orders = orders.to_vec();
+        }
+        Ok(())
+    }
+
+    fn steps_at_once(&self) -> usize {
+        let replicas = self.setup.replicas as f64;
+        let steps = SUBMISSION_FLOPS / (replicas * self.setup.model.step_flops(self.setup.batch));
+        steps.clamp(1.0, RING_ROWS as f64) as usize
+    }
+
+    fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
+        let mut arrived = Vec::new();
+        for steps in steps.chunks(RING_ROWS) {
+            self.submit(steps, Aim::Update)?;
+            self.read_metrics_later(steps)?;
+            arrived.extend(self.arrived(IN_FLIGHT)?);
+        }
+        Ok(arrived)
+    }
+
+    fn wait(&mut self) -> Result<Vec<StepMetrics>> {
+        self.arrived(0)
+    }
+
+    fn gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
+        if of == Gradient::Plain {
+            self.make_plain()?;
+        }
+        // A step's own gradient may overflow: the update is skipped then, and the scale is another next time.
+        if of == Gradient::OfStep || !self.setup.is_mixed() {
+            return self.submit_gradient(step, of);
+        }
+        let before = self.scaling()?;
+        let mut metrics = Err(Error::Device(
+            "the gradients do not fit into half precision at any loss scale; use f32".into(),
+        ));
+        for _ in 0..MOST_OVERFLOWS {
+            let tried = self.submit_gradient(step, of)?;
+            if self.scaling()?.iter().all(|s| s.factor != 0.0) {
+                metrics = Ok(tried);
+                break;
+            }
+        }
+        self.set_scaling(&before);
+        metrics
+    }
+
+    fn update(&mut self, step: &Step) -> Result<()> {
+        self.write_coefficients(std::slice::from_ref(step), Aim::Update);
+        self.write_passes(&[Pass { replicas: self.setup.replicas as u32, ..Pass::default() }]);
+        let mut encoder = self.encoder();
+        {
+            let (program, mut compute) = (self.program()?, encoder.begin_compute_pass(&Default::default()));
+            program.update(&mut compute, 0);
+            self.encode_averages(program, step, &mut compute, 0);
+        }
+        self.encode_snapshot(&mut encoder, step)?;
+        self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.check()
+    }
+
+    fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
+        let samples = self.part(part).ok_or_else(|| self.setup.dataset.missing(part))?.samples;
+        for (member, &slot) in slots.iter().enumerate() {
+            self.load(slot)?;
+            self.evaluate_member(part, samples, member, slots.len())?;
+        }
+        let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
+        let n = samples as f64;
+        let evaluation = |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
+        Ok(sums.chunks_exact(4).map(evaluation).collect())
+    }
+
+    fn predict(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>> {
+        self.predict_rows(inputs, slots)
+    }
+
+    fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()> {
+        if self.setup.model.norm != Norm::Batch {
+            return Ok(());
+        }
+        self.load(slot)?;
+        let mut first = 0;
+        for steps in steps.chunks(RING_ROWS) {
+            self.submit(steps, Aim::Statistics(first))?;
+            first += steps.len();
+        }
+        self.copy_vectors((&self.buffers.eval_params, 0), self.buffers.slot(slot)?);
+        Ok(())
+    }
+
+    fn loss_scales(&mut self) -> Result<Vec<LossScale>> {
+        if !self.setup.is_mixed() {
+            return Ok(Vec::new());
+        }
+        Ok(self.scaling()?.iter().map(|s| LossScale { next: s.next, steps: s.steps }).collect())
+    }
+
+    fn set_loss_scales(&mut self, scales: &[LossScale]) -> Result<()> {
+        if !self.setup.is_mixed() {
+            return Ok(());
+        }
+        let scaling = |s: &LossScale| Scaling { steps: s.steps, ..Scaling::new(s.next) };
+        self.set_scaling(&scales.iter().map(scaling).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    fn forms(&self) -> Forms {
+        self.forms.clone()
+    }
+}
+
+impl Diagnose for GpuEngine {
+    fn describe(&self) -> String {
+        self.gpu.description.to_string()
+    }
+
+    fn value_bytes(&self) -> usize {
+        size_of::<f32>()
+    }
+
+    fn memory(&self) -> Vec<Allocation> {
+        self.taken.clone()
+    }
+
+    fn measure_limits(&mut self) -> Result<Limits> {
+        super::limits(&self.gpu)
+    }
+
+    fn dispatches(&self) -> usize {
+        self.train.iter().flat_map(StepProgram::whole_ops).map(Op::dispatches).sum()
+    }
+
+    fn profile(&mut self, step: &Step) -> Result<Vec<Timed>> {
+        if !profile::has_clock(&self.gpu) {
+            return Ok(Vec::new());
+        }
+        self.renew_working();
+        // The first pass stands for all, if the step has several.
+        let rows = step.rows.min(self.setup.most_in_pass());
+        self.write_coefficients(std::slice::from_ref(step), Aim::Update);
+        let (first, batch, replicas) = (step.first as u32, step.rows as u32, self.setup.replicas as u32);
+        let mut pass = [Pass { first, rows: rows as u32, batch, replicas, ..Pass::default() }];
+        self.stage(Part::Train, &mut pass, false);
+        let program = self.program()?;
+        let ops = program.whole_ops();
+        let seconds =
+            profile::seconds(&self.gpu, ops.len(), |i, compute| program.single(ops[i], compute, rows as u32))?;
+        let timed = ops.iter().zip(seconds);
+        Ok(timed.map(|(op, seconds)| profile::timed(&self.setup, &self.layout, op, rows, seconds)).collect())
+    }
+}

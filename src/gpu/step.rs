@@ -1,0 +1,241 @@
+//! A training step on the GPU, from top to bottom: every dispatch in its order, with the tensors that it reads and writes.
+//!
+//! | tensor | shape | it is |
+//! | --- | --- | --- |
+//! | a\[0\] | (R, room, inputs) | x, the samples of the pass |
+//! | a\[l + 1\], slope\[l\] | (R, room, outputs) | layer l's output, and the slope of its activation |
+//! | xhat\[l\], inverse\[l\] | (R, room, outputs), (R, outputs or room) | a normalisation's x̂ and 1/√(variance + ε) |
+//! | dz\[l\] | (R, room, outputs) | the gradient of layer l's z; the last lies in the place of the logits |
+//! | da\[l\] | (R, room, inputs) | the gradient of a\[l\], where a residual connection needs it |
+//! | w, grads | (R, P) | weights and their gradient; under mixed precision products read `working`, w in halves |
+//! | state | (vectors, R, P) | the optimizer's, and the EMA behind it |
+//! | scaling | (R) | the loss scale, and what clipping multiplies the gradient with |
+//! | metrics | (RING_ROWS, R) | loss, right answers, gradient norm and loss scale of each step of a submission |
+//!
+//! How a dispatch is made of its kernel stands in `samples.rs`, `products.rs`, `layers.rs` and `updates.rs`; how steps become
+//! submissions, in `submission.rs`.
+
+use wgpu::{BindGroup, Buffer, ComputePass};
+
+use super::builder::Builder;
+use super::program::{Op, encode};
+use super::dataset::Feed;
+use crate::average::Take;
+use crate::engine::Slot;
+use crate::error::Result;
+use crate::model::Norm;
+
+/// The dispatches of training steps.
+pub(super) struct StepProgram {
+    /// Group 1.
+    group: BindGroup,
+    /// Gather, layers and loss: of every pass of a step.
+    pub forward: Vec<Op>,
+    /// The gradient: of every pass of a step.
+    pub backward: Vec<Op>,
+    /// Once a step.
+    pub update: Vec<Op>,
+    /// The gradient of the only pass and the update in one, where nobody asks for the gradient itself.
+    pub fused: Option<Vec<Op>>,
+    swa: Vec<Op>,
+    lookahead: Vec<Op>,
+    /// For new statistics of batch normalisation: no loss.
+    statistics: Vec<Op>,
+}
+
+/// The dispatches of one pass of an evaluation.
+pub(super) struct EvalProgram {
+    group: BindGroup,
+    forward: Vec<Op>,
+    ensemble: Vec<Op>,
+    loss: Vec<Op>,
+}
+
+/// What passes the rows of a caller's array through the network.
+pub(super) struct Predictor {
+    pub is_bytes: bool,
+    /// The records of one pass.
+    pub inputs: Buffer,
+    pub program: EvalProgram,
+}
+
+impl Builder<'_> {
+    /// # Errors
+    /// The device is lost while it measures the products' forms.
+    pub fn step_program(&self, training: &Feed) -> Result<StepProgram> {
+        let b = self.buffers;
+        self.choose_forms(training)?;
+        let slot = |wanted: Slot| b.kept.iter().filter(move |(slot, _)| *slot == wanted).map(|(_, buffer)| buffer);
+        let has_statistics = self.setup.model.norm == Norm::Batch;
+        let statistics = Feed { is_kept: false, ..*training };
+        Ok(StepProgram {
+            group: self.step(),
+            forward: self.forward_and_loss(&b.params, training)?,
+            backward: self.backward(false)?,
+            update: self.clip_and_update(),
+            fused: self.is_fused().then(|| self.fused()).transpose()?,
+            // w -> swa: (R, P)
+            swa: slot(Slot::Swa).map(|mean| self.average(&b.params, mean)).collect(),
+            // w, slow -> w, slow: (R, P)
+            lookahead: slot(Slot::Slow).map(|slow| self.lookahead(&b.params, slow)).collect(),
+            statistics: if has_statistics { self.forward(&b.eval_params, &statistics)? } else { Vec::new() },
+        })
+    }
+
+    /// # Errors
+    /// The device is lost while it measures the products' forms.
+    pub fn eval_program(&self, feed: &Feed) -> Result<EvalProgram> {
+        let b = self.buffers;
+        let logits = &b.a[self.layout.layers.len()];
+        Ok(EvalProgram {
+            group: self.step(),
+            forward: self.forward(&b.eval_params, feed)?,
+            // logits, mean -> mean: (R, samples, outputs); after the last member mean -> logits
+            ensemble: b.mean.iter().map(|mean| self.ensemble(feed, logits, mean)).collect(),
+            loss: vec![self.loss(feed, logits, &b.metrics)],
+        })
+    }
+
+    /// # Errors
+    /// The device is lost while it measures the products' forms.
+    pub fn forward_and_loss(&self, w: &Buffer, feed: &Feed) -> Result<Vec<Op>> {
+        let b = self.buffers;
+        let mut ops = self.forward(w, feed)?;
+        // logits, targets -> the last dz, in the logits' place; loss and right answers in metrics
+        ops.push(self.loss(feed, &b.a[self.layout.layers.len()], &b.metrics));
+        Ok(ops)
+    }
+
+    /// records -> a[0] -> a[1] -> ... -> logits
+    fn forward(&self, w: &Buffer, feed: &Feed) -> Result<Vec<Op>> {
+        let b = self.buffers;
+        // records, order -> a[0]; under mixup, who is mixed with whom -> mix
+        let mut ops = self.gather(feed, &b.a[0], &b.mix);
+        for l in 0..self.layout.layers.len() {
+            let (a, y, none) = (&b.a[l], &b.a[l + 1], &b.unused[1]);
+            let slope = if feed.is_kept { &b.slope[l] } else { none };
+            match &b.norms[l] {
+                // w, a[l] -> a[l + 1], slope[l]
+                None => ops.push(self.linear(l, feed, w, a, y, slope)?),
+                Some(norm) => {
+                    // w, a[l] -> z, in xhat[l]
+                    ops.push(self.linear(l, feed, w, a, &norm.xhat, none)?);
+                    // w, z -> xhat[l], inverse[l], n in a[l + 1]; batch normalisation's running statistics in w
+                    ops.push(self.norm(l, feed, w, &norm.xhat, y, &norm.inverse));
+                    // n, a[l] -> a[l + 1], slope[l]
+                    ops.push(self.activate(l, feed, a, y, slope));
+                }
+            }
+        }
+        Ok(ops)
+    }
+
+    /// The last dz -> every dz, and from each dz -> dW and db.
+    ///
+    /// In this order, since an update changes the weights that `linear_dx` reads, and under mixed precision needs to know
+    /// whether anything overflowed.
+    fn backward(&self, is_fused: bool) -> Result<Vec<Op>> {
+        let b = self.buffers;
+        let mut ops = Vec::new();
+        let layers = (0..self.layout.layers.len()).rev();
+        for l in layers.clone() {
+            if let Some(norm) = &b.norms[l] {
+                // xhat[l], dn in dz[l] -> dγ, dβ in grads
+                ops.push(self.norm_dw(l, &norm.xhat, &b.dz[l], &b.grads));
+                // w, grads, xhat[l], inverse[l], dn -> dz[l]
+                ops.push(self.norm_dx(l, &b.params, &b.grads, norm, &b.dz[l]));
+            }
+            if l > 0 {
+                // w, dz[l], slope[l - 1], da[l + 1] -> dz[l - 1], da[l]
+                ops.push(self.linear_dx(l)?);
+            }
+        }
+        // dz[0] -> whether anything overflowed, and the next loss scale, in scaling
+        ops.extend(self.loss_scale(&b.dz[0]));
+        for l in layers {
+            // a[l], dz[l] -> dW, db in grads; or fused, used up: w, state -> w, state, working
+            ops.push(self.linear_dw(l, is_fused)?);
+        }
+        Ok(ops)
+    }
+
+    /// Backward with the update of every layer in its weight gradient.
+    fn fused(&self) -> Result<Vec<Op>> {
+        let mut ops = self.backward(true)?;
+        if self.layout.biases < self.layout.trained {
+            // grads of the normalisations, w, state -> w, state
+            ops.push(self.update(self.layout.biases));
+        }
+        Ok(ops)
+    }
+
+    fn clip_and_update(&self) -> Vec<Op> {
+        // grads -> their norm in metrics, and what scales them in scaling
+        let mut ops = self.clip();
+        // grads, w, state -> w, state, working
+        ops.push(self.update(0));
+        ops
+    }
+}
+
+impl StepProgram {
+    /// One pass of a step that has no other: forward, backward, update.
+    pub fn whole(&self, compute: &mut ComputePass, pass_at: u32, rows: u32) {
+        self.whole_ops().into_iter().for_each(|op| op.encode(compute, &self.group, pass_at, rows));
+    }
+
+    /// The dispatches of a step of one pass, without averages.
+    pub fn whole_ops(&self) -> Vec<&Op> {
+        match &self.fused {
+            Some(fused) => self.forward.iter().chain(fused).collect(),
+            None => self.forward.iter().chain(&self.backward).chain(&self.update).collect(),
+        }
+    }
+
+    /// One of them by itself.
+    pub fn single(&self, op: &Op, compute: &mut ComputePass, rows: u32) {
+        op.encode(compute, &self.group, 0, rows);
+    }
+
+    /// Adds the gradient of a pass to the step's; `forward` is the program's own, or one without chance.
+    pub fn gradient(&self, forward: &[Op], compute: &mut ComputePass, pass_at: u32, rows: u32) {
+        encode(forward, compute, &self.group, pass_at, rows);
+        encode(&self.backward, compute, &self.group, pass_at, rows);
+    }
+
+    /// Clips and updates by the gradient that lies there.
+    pub fn update(&self, compute: &mut ComputePass, pass_at: u32) {
+        encode(&self.update, compute, &self.group, pass_at, 0);
+    }
+
+    /// What SWA and lookahead take after the update; the EMA is part of it. Returns whether the weights are others now.
+    pub fn averages(&self, take: &Take, compute: &mut ComputePass, pass_at: u32) -> bool {
+        if take.swa > 0.0 {
+            encode(&self.swa, compute, &self.group, pass_at, 0);
+        }
+        if take.lookahead > 0.0 {
+            encode(&self.lookahead, compute, &self.group, pass_at, 0);
+        }
+        take.lookahead > 0.0
+    }
+
+    /// Passes forward for the running statistics alone.
+    pub fn statistics(&self, compute: &mut ComputePass, pass_at: u32, rows: u32) {
+        encode(&self.statistics, compute, &self.group, pass_at, rows);
+    }
+}
+
+impl EvalProgram {
+    /// Passes forward, and adds the prediction of one of several members to the ensemble's.
+    pub fn predict(&self, compute: &mut ComputePass, pass_at: u32, rows: u32, members: u32) {
+        encode(&self.forward, compute, &self.group, pass_at, rows);
+        if members > 1 {
+            encode(&self.ensemble, compute, &self.group, pass_at, rows);
+        }
+    }
+
+    /// Adds the loss of the prediction, once it is complete, to the evaluation's.
+    pub fn loss(&self, compute: &mut ComputePass, pass_at: u32, rows: u32) {
+        encode(&self.loss, compute, &self.group, pass_at, rows);
+    }
+}

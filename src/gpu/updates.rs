@@ -1,0 +1,95 @@
+//! What changes whole vectors: clipping and the optimizer, averages, and the operations that callers ask for.
+
+use wgpu::Buffer;
+
+use super::builder::Builder;
+use super::kernels::{self, Kernel, LANES, PARTS};
+use super::program::{Extent, Op};
+use crate::model::stride;
+
+impl Builder<'_> {
+    /// dz of the lowest layer, scaling -> scaling: (R); nothing in full precision
+    pub fn loss_scale(&self, dz: &Buffer) -> Option<Op> {
+        let width = self.layout.layers[0].outputs;
+        let args = kernels::LossScaleArgs { columns: stride(width) as u32 / 4, dz_stride: self.rows_stride(width) };
+        let grid = self.grid(Extent::Fixed(1), Extent::Rows(kernels::LOSS_SCALE_ROWS));
+        let op = || self.op(&kernels::loss_scale, &[], &args, &[dz, &self.buffers.scaling], grid);
+        self.setup.is_mixed().then(op)
+    }
+
+    /// grads -> norm in metrics, clip in scaling: (R); nothing without a largest norm
+    pub fn clip(&self) -> Vec<Op> {
+        let Some(max_norm) = self.setup.clip_norm else { return Vec::new() };
+        let b = self.buffers;
+        let args = kernels::GradNormArgs { params: self.layout.len as u32 / 4, max_norm: max_norm as f32 };
+        let op = |(entry_point, groups)| {
+            let grid = self.grid(Extent::Fixed(groups), Extent::Fixed(1));
+            let buffers = [&b.grads, &b.parts, &b.scaling, &b.metrics];
+            self.op_at(&kernels::grad_norm, entry_point, &[], &args, &buffers, grid)
+        };
+        [("square", PARTS), ("root", 1)].map(op).into()
+    }
+
+    /// grads, params, state -> params, state, working: (R, P), from `first` on
+    pub fn update(&self, first: usize) -> Op {
+        let b = self.buffers;
+        let kernels::Update { kernel, flag, .. } = kernels::update(self.setup.optimizer.rule());
+        let constants = [&[flag, ("LANES", LANES.into())][..], &self.keep()].concat();
+        let buffers = [&b.scaling, &b.grads, &b.params, &b.state, &b.working];
+        let trained = first..self.layout.trained;
+        self.op(&kernel, &constants, &self.vector_args(trained.clone()), &buffers, self.vector_grid(trained))
+    }
+
+    /// The constants of what follows new weights: where in state the EMA lies, and whether there is a working copy.
+    pub(super) fn keep(&self) -> [(&'static str, f64); 2] {
+        let ema = if self.setup.average.ema.is_some() { self.setup.optimizer.state_vectors() } else { 0 };
+        [("EMA", ema as f64), ("MIXED", f64::from(self.setup.is_mixed()))]
+    }
+
+    /// params -> working: (R, P)
+    pub fn to_half(&self, params: &Buffer) -> Op {
+        self.over(&kernels::to_half, 0..self.layout.trained, &[params, &self.buffers.working])
+    }
+
+    /// params, mean -> mean: (R, P)
+    pub fn average(&self, params: &Buffer, mean: &Buffer) -> Op {
+        self.over(&kernels::average, 0..self.layout.trained, &[params, mean])
+    }
+
+    /// params, slow -> params, slow: (R, P)
+    pub fn lookahead(&self, params: &Buffer, slow: &Buffer) -> Op {
+        self.over(&kernels::lookahead, 0..self.layout.trained, &[params, slow])
+    }
+
+    /// alpha, x, y -> y: (R, P)
+    pub fn axpy(&self, x: &Buffer, y: &Buffer) -> Op {
+        self.over(&kernels::axpy, 0..self.layout.len, &[&self.buffers.alpha, x, y])
+    }
+
+    /// alpha, x -> x: (R, P)
+    pub fn scale(&self, x: &Buffer) -> Op {
+        self.over(&kernels::scale, 0..self.layout.len, &[&self.buffers.alpha, x])
+    }
+
+    /// x, y -> parts: (R, PARTS)
+    pub fn dot(&self, x: &Buffer, y: &Buffer) -> Op {
+        let args = kernels::DotArgs { params: self.layout.len as u32 / 4 };
+        let grid = self.grid(Extent::Fixed(PARTS), Extent::Fixed(1));
+        self.op(&kernels::dot, &[], &args, &[x, y, &self.buffers.parts], grid)
+    }
+
+    /// A kernel over so much of each vector.
+    fn over(&self, kernel: &Kernel, range: std::ops::Range<usize>, buffers: &[&Buffer]) -> Op {
+        let args = self.vector_args(range.clone());
+        self.op(kernel, &[("LANES", LANES.into())], &args, buffers, self.vector_grid(range))
+    }
+
+    fn vector_args(&self, range: std::ops::Range<usize>) -> kernels::UpdateArgs {
+        kernels::UpdateArgs {
+            first: range.start as u32 / 4,
+            params: self.layout.len as u32 / 4,
+            trained: range.end as u32 / 4,
+            decayed: self.setup.decayed(self.layout) as u32 / 4,
+        }
+    }
+}
