@@ -81,7 +81,8 @@ impl Plan {
         }
         // A run so long is not looked through.
         let Some(lowest) = self.stop.min_lr.filter(|_| self.total_steps(setup) < 10_000_000) else { return Ok(()) };
-        let highest = (0..self.total_steps(setup)).map(|step| self.rate(setup, step, &Memory::default()).lr).fold(0.0, f64::max);
+        let highest =
+            (0..self.total_steps(setup)).map(|step| self.rate(setup, step, &Memory::default()).lr).fold(0.0, f64::max);
         if highest < lowest {
             let found =
                 format!("expected at most {highest}, the highest rate (optimizer.lr, schedule), found {lowest}");

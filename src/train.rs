@@ -94,7 +94,9 @@ impl Trainer {
         let mut means = Vec::new();
         means.extend(sampled.swa.then(|| ("swa", vec![Slot::Swa])));
         means.extend(sampled.ema.then(|| ("ema", vec![Slot::Ema])));
-        means.extend((sampled.snapshots > 0).then(|| ("snapshots", (0..sampled.snapshots).map(Slot::Snapshot).collect())));
+        means.extend(
+            (sampled.snapshots > 0).then(|| ("snapshots", (0..sampled.snapshots).map(Slot::Snapshot).collect())),
+        );
         means
     }
 

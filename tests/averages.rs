@@ -9,8 +9,8 @@ use thalweg::cpu::CpuEngine;
 use thalweg::data::{Features, Part, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::model::Init;
-use thalweg::schedule::{Rate, Schedule};
 use thalweg::plan::Plan;
+use thalweg::schedule::{Rate, Schedule};
 use thalweg::train::Trainer;
 
 fn restarts(t_0: u64) -> Schedule {

@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use thalweg::Error;
 use thalweg::activation::Activation;
 use thalweg::average::{Average, Clock, Ema, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Augment, Dataset, Features, Normalize, Part, Samples, Source, Targets};
 use thalweg::engine::{Choice, Diagnose, Engine, Evaluation, Forms, Precision, Setup, Slot, Step};
+use thalweg::event::Epoch;
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::internals::forms::{Form, Shape, Variant};
 use thalweg::internals::kernels::{Product, Stored};
 use thalweg::model::{Init, Mlp, Norm};
-use thalweg::optimizer::{Decay, Optimizer};
-use thalweg::schedule::{Rate, Schedule, Unit};
-use thalweg::event::Epoch;
 use thalweg::number::Real;
+use thalweg::optimizer::{Decay, Optimizer};
 use thalweg::plan::Plan;
+use thalweg::schedule::{Rate, Schedule, Unit};
 use thalweg::train::Trainer;
-use thalweg::Error;
 
 const EMA: Ema = Ema { decay: 0.8, start: 1, every: 1, bias_correction: true, warm_up: false };
 
@@ -462,10 +462,9 @@ fn split_sums_train_the_same() {
         let recorded = Forms { products: forms.products.iter().map(choose).collect(), ..forms };
         let (trained, used) = run(2, recorded.clone());
         for name in of {
-            let is_split =
-                |(key, choice): (&String, &Choice)| {
-                    key.starts_with(&format!("{name} ")) && choice.form.parse::<Form>().unwrap().parts > 1
-                };
+            let is_split = |(key, choice): (&String, &Choice)| {
+                key.starts_with(&format!("{name} ")) && choice.form.parse::<Form>().unwrap().parts > 1
+            };
             assert!(used.products.iter().any(is_split), "{used:?}");
         }
         // As for the fused update: twelve steps, each rounding weights below 2 and moving them by a few times the rate

@@ -10,7 +10,6 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use thalweg::activation::Activation;
 use thalweg::cpu::CpuEngine;
-use thalweg::number::Real;
 use thalweg::data::{Dataset, Features, Order, Part, Samples, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::gpu::adapter::Gpu;
@@ -19,9 +18,10 @@ use thalweg::internals::cpu::{Constants, adam, rmsprop, sgd};
 use thalweg::internals::{Dispatch, kernels};
 use thalweg::loss::Loss;
 use thalweg::model::{Layout, Mlp, Norm, Tensor};
+use thalweg::number::Real;
 use thalweg::optimizer::{Optimizer, Rule};
-use thalweg::schedule::Rate;
 use thalweg::plan::Plan;
+use thalweg::schedule::Rate;
 use thalweg::train::Trainer;
 
 fn golden(file: &str) -> Vec<u8> {
@@ -158,7 +158,8 @@ fn load_case(case: &Value) -> Case {
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let widths: Vec<usize> = numbers(&case["sizes"]).into_iter().map(|x| x as usize).collect();
     let activation: Activation = serde_json::from_value(case["activation"].clone()).unwrap();
-    let model = Mlp::new(widths[0], widths[widths.len() - 1]).hidden(&widths[1..widths.len() - 1]).activation(activation);
+    let model =
+        Mlp::new(widths[0], widths[widths.len() - 1]).hidden(&widths[1..widths.len() - 1]).activation(activation);
     let norm = if case["batch_norm"] == true { Norm::Batch } else { Norm::None };
     let model = Mlp { norm, ..model };
     let layout = Layout::new(&model);
@@ -228,7 +229,12 @@ fn replay(case: &Case, mut engine: Box<dyn Engine>, tolerance: Tolerance) {
             let (got, want) = (statistics(case, &swa), renewed_statistics(case, &case.vector("swa")));
             assert_close(&name("SWA statistics"), &got, &want, tolerance);
         }
-        assert_close(&name("final weights"), &engine.download(Slot::Live, r).unwrap(), &case.vector("final"), tolerance);
+        assert_close(
+            &name("final weights"),
+            &engine.download(Slot::Live, r).unwrap(),
+            &case.vector("final"),
+            tolerance,
+        );
     }
     assert!(engine.evaluate(Part::Test, &[Slot::Live]).is_err(), "there is no test part");
 }

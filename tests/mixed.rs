@@ -13,8 +13,8 @@ use thalweg::internals::forms::{Form, Shape};
 use thalweg::internals::kernels::{Product, Stored};
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
-use thalweg::schedule::{Rate, Schedule};
 use thalweg::plan::Plan;
+use thalweg::schedule::{Rate, Schedule};
 use thalweg::train::Trainer;
 
 fn setup(replicas: usize) -> Setup {
@@ -23,7 +23,14 @@ fn setup(replicas: usize) -> Setup {
     let ema = Some(Ema { decay: 0.5, start: 0, every: 1, bias_correction: false, warm_up: false });
     let optimizer = Optimizer::sgd(0.01).momentum(0.9);
     let average = Average { ema, ..Average::default() };
-    Setup { optimizer, average, replicas, batch: 32, precision: Precision::Mixed, ..Setup::new(model, Arc::new(dataset)) }
+    Setup {
+        optimizer,
+        average,
+        replicas,
+        batch: 32,
+        precision: Precision::Mixed,
+        ..Setup::new(model, Arc::new(dataset))
+    }
 }
 
 fn begin(engine: &mut dyn Engine) {
@@ -141,9 +148,7 @@ fn cooperative_matrices_train_the_same() {
         let (again, trained, used) = run(recorded.clone());
         let is_cooperative = |choice: &Choice| choice.form.parse::<Form>().unwrap().is_cooperative();
         let of = |forms: &Forms| forms.products.values().filter(|choice| is_cooperative(choice)).count();
-        // Where updates are fused, the weight gradients by themselves have the built-in form.
-        let others = if clip_norm.is_none() { 2 } else { 0 };
-        assert_eq!(of(&used), used.products.len() - others, "{used:?}");
+        assert_eq!(of(&used), used.products.len(), "{used:?}");
         // As `verify` allows a network: eight units in the last of a half's 11 bits.
         let largest = gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
         let off = gradient.iter().zip(&again).fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));

@@ -13,8 +13,8 @@ use thalweg::data::Part;
 use thalweg::engine::{Setup, Slot};
 use thalweg::model::Init;
 use thalweg::optimizer::Optimizer;
-use thalweg::stop::Stop;
 use thalweg::plan::Plan;
+use thalweg::stop::Stop;
 use thalweg::train::Trainer;
 
 #[test]

@@ -38,7 +38,10 @@ fn timeless(epoch: &Epoch) -> Epoch {
 }
 
 /// The weights that a run leaves, its losses, and its epochs, when it is taken as `take` does.
-fn trace(engine: Box<dyn Engine>, take: &dyn Fn(&mut Trainer, &mut dyn Observer)) -> (Vec<Vec<f64>>, Vec<f64>, Vec<Epoch>) {
+fn trace(
+    engine: Box<dyn Engine>,
+    take: &dyn Fn(&mut Trainer, &mut dyn Observer),
+) -> (Vec<Vec<f64>>, Vec<f64>, Vec<Epoch>) {
     let mut trainer = trainer(engine);
     let (mut losses, mut epochs) = (Vec::new(), Vec::new());
     let mut watch = |event: &Event| {

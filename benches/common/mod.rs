@@ -21,8 +21,7 @@ pub fn setup(inputs: usize, hidden: &[usize], batch: usize) -> Setup {
     let train = Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) };
     let dataset = Dataset::new("noise", [1, 1, inputs], train, None).unwrap().normalize(Normalize::Channel);
     let model = Mlp::new(inputs, 10).hidden(hidden);
-    let optimizer =
-        Optimizer::sgd(RATE.lr).momentum(RATE.momentum);
+    let optimizer = Optimizer::sgd(RATE.lr).momentum(RATE.momentum);
     Setup { optimizer, batch, ..Setup::new(model, Arc::new(dataset)) }
 }
 

@@ -12,8 +12,8 @@ use thalweg::engine::{Engine, Limits, Setup, Timed};
 use thalweg::explore::{LrRule, Reached, Speed, noise_scale, prepare, reach, recommend, speed, with_batch};
 use thalweg::gpu::adapter::{self, Gpu};
 use thalweg::gpu::limits;
-use thalweg::report::{Curve, Scale, curves};
 use thalweg::plan::Plan;
+use thalweg::report::{Curve, Scale, curves};
 use thalweg::run::{Config, remember_limits};
 use thalweg::train::Trainer;
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use thalweg::event::{Control, Epoch, Event, Observer, Started, StepReport};
 use thalweg::engine::Evaluation;
+use thalweg::event::{Control, Epoch, Event, Observer, Started, StepReport};
 use thalweg::run::{self, Pace};
 
 use super::{say, speed, thousands};

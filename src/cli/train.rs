@@ -72,7 +72,11 @@ impl Args {
 fn describe(engine: &dyn Engine, reason: &str, epochs: u64) {
     let (setup, data) = (engine.setup(), &engine.setup().dataset);
     let widths: Vec<String> = setup.model.widths.iter().map(ToString::to_string).collect();
-    let parts = [(Some(&data.train), "training samples"), (data.validation.as_ref(), "validation"), (data.test.as_ref(), "test")];
+    let parts = [
+        (Some(&data.train), "training samples"),
+        (data.validation.as_ref(), "validation"),
+        (data.test.as_ref(), "test"),
+    ];
     let count = |(samples, name): &(Option<&thalweg::data::Samples>, &str)| {
         samples.map(|samples| format!("{} {name}", thousands(samples.len() as u64)))
     };

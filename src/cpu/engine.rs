@@ -9,7 +9,8 @@ use super::product;
 use super::replica::{Replica, Shared};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
-    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Limits, Precision, Setup, Slot, Step, StepMetrics, Timed,
+    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Limits, Precision, Setup, Slot, Step,
+    StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::loss::Loss;
@@ -125,10 +126,12 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
-        self.replicas.iter_mut().try_for_each(|replica| replica.both(from, to, |from, to| {
-            to.clear();
-            to.extend_from_slice(from);
-        }))
+        self.replicas.iter_mut().try_for_each(|replica| {
+            replica.both(from, to, |from, to| {
+                to.clear();
+                to.extend_from_slice(from);
+            })
+        })
     }
 
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
@@ -191,15 +194,14 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
-        let evaluations = self.each(part, self.setup.room(), |replica, shared, samples, _| {
-            replica.evaluate(shared, samples, slots)
-        })?;
+        let evaluations =
+            self.each(part, self.setup.room(), |replica, shared, samples, _| replica.evaluate(shared, samples, slots))?;
         evaluations.into_iter().collect()
     }
 
     fn predict(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>> {
-        let predictions = self
-            .each(Part::Train, self.setup.room(), |replica, shared, _, _| replica.predict(shared, inputs, slots))?;
+        let predictions =
+            self.each(Part::Train, self.setup.room(), |replica, shared, _, _| replica.predict(shared, inputs, slots))?;
         predictions.into_iter().collect()
     }
 

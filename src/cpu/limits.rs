@@ -6,8 +6,8 @@ use std::time::Instant;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::number::Real;
 use crate::engine::Limits;
+use crate::number::Real;
 
 /// Multiply-adds that do not wait for one another: at least as many as any core has under way, and as registers hold.
 const CHAINS: usize = 12;

@@ -13,9 +13,9 @@ mod synthetic;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use crate::number::{Real, wide};
 use crate::error::{Error, Result};
 use crate::number::{Purpose, Stream};
+use crate::number::{Real, wide};
 
 pub use augment::Augment;
 pub(crate) use augment::QUANTILES;

@@ -37,4 +37,3 @@ pub struct Evaluation {
     /// Fraction of samples whose largest logit is that of the target's largest value.
     pub accuracy: f64,
 }
-

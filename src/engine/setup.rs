@@ -238,4 +238,3 @@ impl Setup {
         Stream::new(self.seed.wrapping_add(replica as u64), Purpose::Noise, 0).below(1 << 32) as u32
     }
 }
-

@@ -6,8 +6,8 @@ use super::Surface;
 use crate::cpu::{Constants, adam, rmsprop, sgd};
 use crate::data::Order;
 use crate::error::{Error, Result};
-use crate::optimizer::{Optimizer, Rule};
 use crate::number::{Purpose, Stream};
+use crate::optimizer::{Optimizer, Rule};
 use crate::schedule::{Memory, Schedule};
 
 /// The most steps of a [`Descent`], all of which are kept.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use half::{bf16, f16};
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use half::{bf16, f16};
 
 use crate::engine::Precision;
 use crate::error::{Error, Result};

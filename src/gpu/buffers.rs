@@ -92,7 +92,8 @@ impl Buffers {
             names.map(|name| is_planned(&name).then(|| allocate(&name)).transpose()).collect()
         };
         let (xhat, inverse, da) = (some("xhat")?, some("inverse")?, some("da")?);
-        let norm = |(xhat, inverse): (Option<Buffer>, Option<Buffer>)| Some(NormBuffers { xhat: xhat?, inverse: inverse? });
+        let norm =
+            |(xhat, inverse): (Option<Buffer>, Option<Buffer>)| Some(NormBuffers { xhat: xhat?, inverse: inverse? });
         let norms = xhat.into_iter().zip(inverse).map(norm).collect();
         let trains = !setup.evaluation_only;
         let if_trained = |n: usize| if trains { n } else { 0 };

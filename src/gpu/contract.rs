@@ -1,12 +1,12 @@
 //! The contract of engines, as the GPU fulfils it.
 
 use super::buffers::RING_ROWS;
+use super::dataset::Feed;
 use super::engine::GpuEngine;
 use super::kernels::{PASS_BYTES, Pass, Scaling};
 use super::profile;
 use super::program::Op;
 use super::readback::read_words;
-use super::dataset::Feed;
 use super::step::StepProgram;
 use crate::data::{Features, Part};
 use crate::engine::{
@@ -78,7 +78,9 @@ impl GpuEngine {
             {
                 let mut compute = encoder.begin_compute_pass(&Default::default());
                 let program = self.eval[part as usize].as_ref();
-                for (program, (i, pass)) in program.into_iter().flat_map(|p| passes.iter().enumerate().map(move |x| (p, x))) {
+                for (program, (i, pass)) in
+                    program.into_iter().flat_map(|p| passes.iter().enumerate().map(move |x| (p, x)))
+                {
                     let at = (i as u64 * PASS_BYTES) as u32;
                     program.predict(&mut compute, at, pass.rows, members);
                     if member + 1 >= members {
@@ -200,9 +202,8 @@ impl Engine for GpuEngine {
             return self.submit_gradient(step, of);
         }
         let before = self.scaling()?;
-        let mut metrics = Err(Error::Device(
-            "the gradients do not fit into half precision at any loss scale; use f32".into(),
-        ));
+        let mut metrics =
+            Err(Error::Device("the gradients do not fit into half precision at any loss scale; use f32".into()));
         for _ in 0..MOST_OVERFLOWS {
             let tried = self.submit_gradient(step, of)?;
             if self.scaling()?.iter().all(|s| s.factor != 0.0) {

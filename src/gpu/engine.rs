@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use wgpu::{BindGroup, Buffer, CommandEncoder, ComputePass};
 
 use super::adapter::Gpu;
-use super::builder::{Builder, Pipelines};
 use super::buffers::{self, Buffers};
+use super::builder::{Builder, Pipelines};
 use super::dataset::{PartData, upload};
 use super::kernels::Scaling;
 use super::program::Op;

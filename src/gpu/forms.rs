@@ -74,7 +74,8 @@ impl FromStr for Form {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::config("forms.products", format!("expected a form as broadcast 16x2x8x1x1, found {text:?}"));
+        let bad =
+            || Error::config("forms.products", format!("expected a form as broadcast 16x2x8x1x1, found {text:?}"));
         let (variant, sizes) = text.split_once(' ').ok_or_else(bad)?;
         let sizes: Option<Vec<u32>> = sizes.split('x').map(|size| size.parse().ok()).collect();
         let &[rows, columns, lanes, slices, parts] = &sizes.ok_or_else(bad)?[..] else { return Err(bad()) };

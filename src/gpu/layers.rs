@@ -4,9 +4,9 @@ use wgpu::Buffer;
 
 use super::buffers::NormBuffers;
 use super::builder::Builder;
+use super::dataset::Feed;
 use super::kernels::{self, LANES, NORM_COLUMNS};
 use super::program::{Extent, Op};
-use super::dataset::Feed;
 use crate::cpu::Dropout;
 use crate::model::Norm;
 use crate::number::hash;

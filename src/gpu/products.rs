@@ -4,10 +4,10 @@ use bytemuck::Pod;
 use wgpu::Buffer;
 
 use super::builder::Builder;
+use super::dataset::Feed;
 use super::forms::{Form, Shape, Variant};
 use super::kernels::{self, Kernel, LANES, Product, Stored};
 use super::program::{Extent, Grid, Op};
-use super::dataset::Feed;
 use super::trial::{Operand, Trial};
 use super::tune;
 use crate::error::Result;
@@ -180,10 +180,7 @@ impl Builder<'_> {
         };
         let stored = self.stored();
         let trial = Trial {
-            inputs: vec![
-                Operand::rows(&b.a[l], layer.inputs, stored),
-                Operand::rows(&b.dz[l], layer.outputs, stored),
-            ],
+            inputs: vec![Operand::rows(&b.a[l], layer.inputs, stored), Operand::rows(&b.dz[l], layer.outputs, stored)],
             result: Operand::vector(result, Stored::F32),
             terms: self.setup.most_in_pass(),
         };

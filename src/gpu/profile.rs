@@ -70,7 +70,8 @@ pub(super) fn timed(setup: &Setup, layout: &Layout, op: &Op, rows: usize, second
         lowest: stride(layout.layers[0].outputs) as f64,
         params: (layout.trained - first) as f64 * replicas,
         stored_bytes,
-        update_bytes: 8.0 * (1 + setup.optimizer.state_vectors()) as f64 + if setup.is_mixed() { stored_bytes } else { 0.0 },
+        update_bytes: 8.0 * (1 + setup.optimizer.state_vectors()) as f64
+            + if setup.is_mixed() { stored_bytes } else { 0.0 },
         updates: op.updates,
     };
     let Cost { flops, bytes } = (op.kernel.cost)(&work);

@@ -18,8 +18,8 @@
 use wgpu::{BindGroup, Buffer, ComputePass};
 
 use super::builder::Builder;
-use super::program::{Op, encode};
 use super::dataset::Feed;
+use super::program::{Op, encode};
 use crate::average::Take;
 use crate::engine::Slot;
 use crate::error::Result;

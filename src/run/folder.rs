@@ -179,12 +179,7 @@ pub(super) fn lines(dir: &Path, name: &str) -> Result<Vec<Value>> {
 ///
 /// # Errors
 /// A file cannot be written, or the device is lost.
-pub(super) fn end(
-    dir: &Path,
-    engine: &mut dyn Engine,
-    means: &[(&str, Vec<Slot>)],
-    summary: &Value,
-) -> Result<()> {
+pub(super) fn end(dir: &Path, engine: &mut dyn Engine, means: &[(&str, Vec<Slot>)], summary: &Value) -> Result<()> {
     let (replicas, precision) = (engine.setup().replicas, engine.setup().precision);
     for slot in means.iter().flat_map(|(_, slots)| slots).chain(&[Slot::Live]) {
         for r in 0..replicas {

@@ -47,7 +47,8 @@ impl Config {
                 "train" => &mut config.train,
                 "forms" => &mut config.forms,
                 _ => {
-                    let known = ["data", "augment", "model", "optimizer", "schedule", "average", "stop", "train", "forms"];
+                    let known =
+                        ["data", "augment", "model", "optimizer", "schedule", "average", "stop", "train", "forms"];
                     return Err(Error::config(name.clone(), unknown(&name, &known)));
                 }
             };

@@ -26,7 +26,12 @@ impl Outcome {
         for line in lines {
             let seconds = line["seconds"].as_f64().unwrap_or(0.0);
             let per_second = line["samples_per_second"].as_f64().unwrap_or(0.0);
-            outcome.add(line["epoch"].as_u64().unwrap_or(0), seconds, per_second, line["test_accuracy"]["mean"].as_f64());
+            outcome.add(
+                line["epoch"].as_u64().unwrap_or(0),
+                seconds,
+                per_second,
+                line["test_accuracy"]["mean"].as_f64(),
+            );
         }
         outcome
     }

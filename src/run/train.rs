@@ -176,12 +176,7 @@ impl Prepared {
     }
 
     /// The epochs, with their checkpoints.
-    fn epochs(
-        &mut self,
-        dir: &std::path::Path,
-        outcome: &mut Outcome,
-        observers: &mut dyn Observer,
-    ) -> Result<Ended> {
+    fn epochs(&mut self, dir: &std::path::Path, outcome: &mut Outcome, observers: &mut dyn Observer) -> Result<Ended> {
         let is_classification = self.trainer.engine().setup().dataset.is_classification();
         while let Some(epoch) = self.trainer.epoch_with(observers)? {
             outcome.take(epoch, is_classification);
