@@ -14,7 +14,7 @@
 //! | noun | it is |
 //! | --- | --- |
 //! | [`Dataset`] | features, targets, their split and normalisation |
-//! | [`Mlp`] | widths, activation, normalisation, dropout; [`model::Layout`] says where each tensor lies in one flat vector |
+//! | [`Mlp`] | widths, activation, normalisation, dropout; [`engine::Layout`] says where each tensor lies in one flat vector |
 //! | [`Optimizer`], [`Schedule`], [`loss::Loss`], [`average::Average`] | values, with PyTorch's definitions |
 //! | [`Training`] | all of these, and where to compute: everything that decides a training, as one value |
 //! | [`engine::Engine`] | carries out steps and evaluations, and holds vectors: [`gpu::GpuEngine`], [`cpu::CpuEngine`] |

@@ -386,36 +386,33 @@ impl Optimizer {
     /// # Errors
     /// The first constant out of range.
     pub fn check(&self) -> Result<()> {
+        let refuse = |key: &str, found: String| Err(Error::config(format!("optimizer.{key}"), found));
         let at_least_zero = |key: &str, value: f64| match value {
             v if v.is_finite() && v >= 0.0 => Ok(()),
-            v => Err(Error::config(format!("optimizer.{key}"), format!("expected a number of at least 0, found {v}"))),
+            v => refuse(key, format!("expected a number of at least 0, found {v}")),
         };
         let below_one = |key: &str, value: f64| match value {
             v if (0.0..1.0).contains(&v) => Ok(()),
-            v => Err(Error::config(format!("optimizer.{key}"), format!("expected a number in [0, 1), found {v}"))),
+            v => refuse(key, format!("expected a number in [0, 1), found {v}")),
         };
         // In f32 a smaller one would be 0, and 0/0 where a gradient is.
         let check_eps = |eps: f64| match eps {
             v if v.is_finite() && v >= f64::from(f32::MIN_POSITIVE) => Ok(()),
-            v => Err(Error::config("optimizer.eps", format!("expected at least 1.2e-38, found {v:e}"))),
+            v => refuse("eps", format!("expected at least 1.2e-38, found {v:e}")),
         };
         if !(self.lr().is_finite() && self.lr() > 0.0) {
-            return Err(Error::config("optimizer.lr", format!("expected a positive number, found {:?}", self.lr())));
+            return refuse("lr", format!("expected a positive number, found {:?}", self.lr()));
         }
         match *self {
             Self::Sgd { momentum, dampening, weight_decay, nesterov, .. } => {
                 at_least_zero("momentum", momentum)?;
                 at_least_zero("weight_decay", weight_decay)?;
                 if !dampening.is_finite() {
-                    return Err(Error::config("optimizer.dampening", format!("expected a number, found {dampening}")));
+                    return refuse("dampening", format!("expected a number, found {dampening}"));
                 }
                 if nesterov && (momentum == 0.0 || dampening != 0.0) {
-                    return Err(Error::config(
-                        "optimizer.nesterov",
-                        format!(
-                            "expected a momentum and no dampening, found momentum {momentum}, dampening {dampening}"
-                        ),
-                    ));
+                    let found = format!("found momentum {momentum}, dampening {dampening}");
+                    return refuse("nesterov", format!("expected a momentum and no dampening, {found}"));
                 }
                 Ok(())
             }

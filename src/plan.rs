@@ -6,7 +6,9 @@ use crate::average::{Clock, Sampler};
 use crate::data::Order;
 use crate::engine::Setup;
 use crate::error::{Error, Result};
+use crate::event::Epoch;
 use crate::model::Norm;
+use crate::progress::Progress;
 use crate::schedule::{Memory, Mode, Rate, Schedule, Unit};
 use crate::stop::Stop;
 
@@ -123,10 +125,30 @@ impl Plan {
         self.schedule.at(self.count(setup, step), all, setup.optimizer.rate(), memory)
     }
 
-    /// Tells a plateau the metric that was measured after `step`.
-    pub(crate) fn observe(&self, setup: &Setup, step: u64, metric: impl Fn(Mode) -> f64, memory: &mut Memory) {
-        let all = self.count(setup, self.total_steps(setup));
-        self.schedule.observe(self.count(setup, step), all, setup.optimizer.rate(), metric, memory);
+    /// The orders in which the replicas take the samples in an epoch.
+    pub(crate) fn orders(&self, setup: &Setup, epoch: u64) -> Vec<Vec<u32>> {
+        let n = setup.dataset.train.len();
+        (0..setup.replicas as u64).map(|r| self.order.permutation(n, setup.seed.wrapping_add(r), epoch)).collect()
+    }
+
+    /// Tells a plateau the loss (or, to be maximised, the accuracy) of each replica: where there is a validation part,
+    /// that of the evaluations, else the epoch's own.
+    pub(crate) fn observe(&self, setup: &Setup, epoch: &Epoch, memories: &mut [Memory]) {
+        if epoch.validation.is_none() && setup.dataset.validation.is_some() {
+            return;
+        }
+        let (at, all) = (self.count(setup, epoch.steps - 1), self.count(setup, self.total_steps(setup)));
+        let evaluations = epoch.validation.as_ref().unwrap_or(&epoch.train);
+        for (memory, e) in memories.iter_mut().zip(evaluations) {
+            let metric = |mode| if mode == Mode::Min { e.loss } else { e.accuracy };
+            self.schedule.observe(at, all, setup.optimizer.rate(), metric, memory);
+        }
+    }
+
+    /// Whether `step` would be taken at less than the lowest rate by every replica, after some were taken at more.
+    pub(crate) fn is_rate_too_low(&self, setup: &Setup, step: u64, progress: &Progress) -> bool {
+        let Some(lowest) = self.stop.min_lr.filter(|&lowest| progress.peak_lr >= lowest) else { return false };
+        progress.memories.iter().all(|memory| self.rate(setup, step, memory).lr < lowest)
     }
 
     /// What the schedule counts up to `step`.

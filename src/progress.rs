@@ -1,10 +1,10 @@
-//! How far a run has come, and the weights to come back to.
+//! How far a run and its epoch have come, and the weights to come back to.
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, Slot};
+use crate::engine::{Engine, Evaluation, Slot, Step};
 use crate::error::Result;
-use crate::event::Ended;
+use crate::event::{Ended, Epoch};
 use crate::schedule::Memory;
 use crate::stop::Watch;
 
@@ -23,6 +23,39 @@ pub struct Progress {
     pub ended: Option<Ended>,
     /// What the metric of [`Stop`](crate::stop::Stop) has been.
     pub watch: Watch,
+}
+
+/// An epoch that is not over.
+pub(crate) struct Underway {
+    /// All its steps.
+    pub steps: Vec<Step>,
+    /// How many of them the engine has.
+    pub handed: usize,
+    /// Of the metrics that have arrived, one a replica.
+    pub sums: Vec<Evaluation>,
+    /// Seconds that its steps took.
+    pub seconds: f64,
+    /// Whether an observer has asked for the end.
+    pub is_asked: bool,
+}
+
+impl Underway {
+    /// What its steps tell of the epoch, which is the `epoch`th of the run.
+    pub fn report(&self, epoch: u64) -> Epoch {
+        let taken = &self.steps[..self.handed];
+        let samples = taken.iter().map(|step| step.rows as f64).sum::<f64>();
+        let last = &taken[self.handed - 1];
+        let mean = |s: &Evaluation| Evaluation { loss: s.loss / samples, accuracy: s.accuracy / samples };
+        Epoch {
+            epoch,
+            steps: last.index + 1,
+            lr: last.rates[0].lr,
+            train: self.sums.iter().map(mean).collect(),
+            seconds: self.seconds,
+            samples_per_second: samples * self.sums.len() as f64 / self.seconds,
+            ..Epoch::default()
+        }
+    }
 }
 
 /// The weights to come back to when the loss stops being finite: copies on the device, with the step before which each

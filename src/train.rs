@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use crate::average::Sampler;
 use crate::data::Part;
-use crate::engine::{Engine, Evaluation, Slot, Step, StepMetrics};
+use crate::engine::{self, Engine, Evaluation, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Epoch, Event, Mean, Observer, Sample, Started, StepReport};
 use crate::model::Init;
 use crate::plan::Plan;
-use crate::progress::{LastGood, Progress};
-use crate::schedule::{Memory, Mode};
+use crate::progress::{LastGood, Progress, Underway};
+use crate::schedule::Memory;
 
 /// The training loop around an engine, which it owns. It can be taken step by step, by any number of steps, by epochs, or to
 /// its end; each way gives the same bits.
@@ -24,20 +24,6 @@ pub struct Trainer {
     underway: Option<Underway>,
     has_started: bool,
     /// Whether somebody asked for the end between two steps.
-    is_asked: bool,
-}
-
-/// An epoch that is not over.
-struct Underway {
-    /// All its steps.
-    steps: Vec<Step>,
-    /// How many of them the engine has.
-    handed: usize,
-    /// Of the metrics that have arrived, one a replica.
-    sums: Vec<Evaluation>,
-    /// Seconds that its steps took.
-    seconds: f64,
-    /// Whether an observer has asked for the end.
     is_asked: bool,
 }
 
@@ -105,7 +91,7 @@ impl Trainer {
     /// # Errors
     /// The device is lost.
     pub fn init(&mut self, init: Init) -> Result<()> {
-        initialize(self.engine.as_mut(), init)
+        engine::initialize(self.engine.as_mut(), init)
     }
 
     /// Steps of one epoch.
@@ -266,34 +252,21 @@ impl Trainer {
     /// Draws the epoch's orders; before the first, the slow weights of lookahead begin as the fast ones.
     fn set_order(&mut self) -> Result<()> {
         let setup = self.engine.setup();
-        let (n, seed) = (setup.dataset.train.len(), setup.seed);
+        let orders = self.plan.orders(setup, self.progress.epoch);
         if self.progress.epoch == 0 && setup.average.lookahead.is_some() {
             self.engine.copy(Slot::Live, Slot::Slow)?;
         }
-        let order = |r| self.plan.order.permutation(n, seed.wrapping_add(r), self.progress.epoch);
-        let orders: Vec<Vec<u32>> = (0..self.replicas() as u64).map(order).collect();
         self.engine.set_order(&orders)
     }
 
     /// Closes the epoch: its report, its evaluations, and whether the run goes on.
     fn end_epoch(&mut self, underway: Underway, observer: &mut dyn Observer) -> Result<Epoch> {
-        let Underway { mut steps, handed, sums, seconds, .. } = underway;
-        let is_whole = handed == steps.len();
-        steps.truncate(handed);
-        let samples = steps.iter().map(|step| step.rows as f64).sum::<f64>();
-        let last = &steps[handed - 1];
-        let mut epoch = Epoch {
-            epoch: self.progress.epoch,
-            steps: last.index + 1,
-            lr: last.rates[0].lr,
-            train: sums.iter().map(|s| Evaluation { loss: s.loss / samples, accuracy: s.accuracy / samples }).collect(),
-            seconds,
-            samples_per_second: samples * self.replicas() as f64 / seconds,
-            ..Epoch::default()
-        };
+        let mut epoch = underway.report(self.progress.epoch);
+        let Underway { mut steps, handed, .. } = underway;
         // An epoch that was cut short is not over: a resumed run begins it anew.
-        self.progress.epoch += u64::from(is_whole);
-        self.progress.seconds += seconds;
+        self.progress.epoch += u64::from(handed == steps.len());
+        self.progress.seconds += epoch.seconds;
+        steps.truncate(handed);
         let rates = steps.iter().flat_map(|step| &step.rates);
         self.progress.peak_lr = rates.map(|rate| rate.lr).fold(self.progress.peak_lr, f64::max);
         if let Err(error) = self.judge(&mut epoch, &steps) {
@@ -329,8 +302,9 @@ impl Trainer {
         if is_best && self.plan.stop.keeps_best() {
             self.engine.copy(Slot::Live, Slot::Best)?;
         }
-        self.observe(report);
-        if self.ended.is_none() && self.is_rate_too_low(report.steps) {
+        let setup = self.engine.setup();
+        self.plan.observe(setup, report, &mut self.progress.memories);
+        if self.ended.is_none() && self.plan.is_rate_too_low(setup, report.steps, &self.progress) {
             self.ended = Some(Ended::MinLr);
         }
         self.progress.ended = self.ended.filter(|ended| ended.is_final());
@@ -394,28 +368,6 @@ impl Trainer {
         Step { index, first, rows, rates, take: self.sampler.take(index) }
     }
 
-    /// Tells a plateau the loss (or, to be maximised, the accuracy) of each replica: where there is a validation part,
-    /// that of the evaluations, else the epoch's own.
-    fn observe(&mut self, epoch: &Epoch) {
-        let setup = self.engine.setup();
-        if epoch.validation.is_none() && setup.dataset.validation.is_some() {
-            return;
-        }
-        let evaluations = epoch.validation.as_ref().unwrap_or(&epoch.train);
-        for (memory, e) in self.progress.memories.iter_mut().zip(evaluations) {
-            let metric = |mode| if mode == Mode::Min { e.loss } else { e.accuracy };
-            self.plan.observe(setup, epoch.steps - 1, metric, memory);
-        }
-    }
-
-    /// Whether `step` would be taken at less than the plan's lowest rate by every replica.
-    fn is_rate_too_low(&self, step: u64) -> bool {
-        let Some(lowest) = self.plan.stop.min_lr.filter(|&lowest| self.progress.peak_lr >= lowest) else {
-            return false;
-        };
-        self.progress.memories.iter().all(|memory| self.plan.rate(self.engine.setup(), step, memory).lr < lowest)
-    }
-
     /// Tells a loss that is not finite to the observer, where that is why the run ends; returns the error.
     fn tell_end(&self, error: Error, observer: &mut dyn Observer) -> Error {
         match self.ended {
@@ -477,17 +429,4 @@ impl Trainer {
         let restored = self.last_good.restore(self.engine.as_mut())?;
         Ok(Error::Diverged { step: step.index, lr: step.rates[replica].lr, replica, loss, restored })
     }
-}
-
-/// Draws first weights for every replica, with the setup's seed.
-///
-/// # Errors
-/// The device is lost.
-pub fn initialize(engine: &mut dyn Engine, init: Init) -> Result<()> {
-    let (model, seed) = (engine.setup().model.clone(), engine.setup().seed);
-    for r in 0..engine.setup().replicas {
-        let weights = engine.layout().init(&model, init, seed.wrapping_add(r as u64));
-        engine.upload(Slot::Live, r, &weights)?;
-    }
-    Ok(())
 }

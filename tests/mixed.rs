@@ -35,7 +35,7 @@ fn setup(replicas: usize) -> Setup {
 
 fn begin(engine: &mut dyn Engine) {
     let (samples, replicas) = (engine.setup().dataset.train.len() as u32, engine.setup().replicas);
-    thalweg::train::initialize(engine, Init::Pytorch).unwrap();
+    thalweg::engine::initialize(engine, Init::Pytorch).unwrap();
     engine.set_order(&vec![(0..samples).collect(); replicas]).unwrap();
 }
 

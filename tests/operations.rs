@@ -9,12 +9,12 @@ use common::{Tolerance, assert_close};
 use thalweg::average::{Average, Ema, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Augment, Dataset, Features, Normalize, Part, Samples, Targets};
+use thalweg::engine::initialize;
 use thalweg::engine::{Engine, Gradient, Precision, Setup, Slot, Step};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::loss::{Loss, softmax};
 use thalweg::model::{Init, Norm};
 use thalweg::schedule::Rate;
-use thalweg::train::initialize;
 use thalweg::{Activation, Error, Mlp, Optimizer};
 
 const N: usize = 600;

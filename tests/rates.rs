@@ -7,12 +7,12 @@ use common::small::{N, on_each_engine, setup};
 use tempfile::TempDir;
 use thalweg::activation::Activation;
 use thalweg::data::Order;
+use thalweg::engine::initialize;
 use thalweg::engine::{Setup, Slot};
 use thalweg::explore::{Range, lr_find};
 use thalweg::loss::Loss;
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
-use thalweg::train::initialize;
 
 /// The weights are those of before, and the suggestion is one with which training works.
 #[test]

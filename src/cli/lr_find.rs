@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use thalweg::average::Average;
+use thalweg::engine::initialize;
 use thalweg::engine::{Setup, Slot};
 use thalweg::explore::{Range, RatePoint, lr_find};
 use thalweg::export::safetensors;
 use thalweg::report::{Curve, Scale, curves};
-use thalweg::train::initialize;
 
 use super::settings::Settings;
 use super::{chart, measuring, say};

@@ -1,7 +1,8 @@
 //! The twin of `batch_norm.wgsl`.
 
 use super::Real;
-use crate::model::{Layer, NORM_EPS, stride};
+use crate::engine::{Layer, stride};
+use crate::model::NORM_EPS;
 
 /// `x̂ = (z − mean) / √(variance + 1e-5)` and `n = γ x̂ + β`; z lies in `xhat`.
 ///

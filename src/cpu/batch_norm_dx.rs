@@ -1,7 +1,7 @@
 //! The twin of `batch_norm_dx.wgsl`.
 
 use super::Real;
-use crate::model::{Layer, stride};
+use crate::engine::{Layer, stride};
 
 /// `dz = γ / √(variance + 1e-5) · (dn − (dβ + x̂ ∘ dγ) / rows)`; dn lies in `dz`, dγ and dβ in `grads`.
 ///

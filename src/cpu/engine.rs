@@ -9,12 +9,12 @@ use super::product;
 use super::replica::{Replica, Shared};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
-    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Limits, Precision, Setup, Slot, Step,
+    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, Precision, Setup, Slot, Step,
     StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::model::{Layout, Norm};
+use crate::model::Norm;
 
 /// Trains on the processor, in `f32` or `f64`. One replica spreads its products over all cores; several replicas take
 /// a core each. Both give the same bits.

@@ -1,7 +1,7 @@
 //! The twin of `ensemble.wgsl`.
 
 use super::Real;
-use crate::model::stride;
+use crate::engine::stride;
 
 /// Adds `softmax(z) / members` to `mean`, or `z / members` unless `softmax`; the first member begins it, and after the
 /// last `z` becomes `ln mean`, or `mean`.

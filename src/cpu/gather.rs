@@ -2,7 +2,7 @@
 
 use super::{Real, Training};
 use crate::data::{Augment, Dataset, Features};
-use crate::model::stride;
+use crate::engine::stride;
 use crate::number::hash::{self, Key};
 
 /// `x[row] = raw[order[row]] · scale + shift`: the normalised features of the samples that `order` names, `(rows,

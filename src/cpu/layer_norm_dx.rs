@@ -1,7 +1,7 @@
 //! The twin of `layer_norm_dx.wgsl`.
 
 use super::Real;
-use crate::model::{Layer, stride};
+use crate::engine::{Layer, stride};
 
 /// `g = γ ∘ dn`, `dz = (g − mean(g) − x̂ ∘ mean(g ∘ x̂)) / √(variance + 1e-5)`, means being those over the row; dn lies in
 /// `dz`.

@@ -1,7 +1,7 @@
 //! The twin of `linear.wgsl`.
 
 use super::{Finish, Real, activate};
-use crate::model::{Layer, stride};
+use crate::engine::{Layer, stride};
 
 /// `z = a · Wᵀ + b`, and what [`activate`](super::activate()) makes of it, over the rows of `a`.
 ///

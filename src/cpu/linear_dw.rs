@@ -1,7 +1,7 @@
 //! The twin of `linear_dw.wgsl`.
 
 use super::Real;
-use crate::model::{Layer, stride};
+use crate::engine::{Layer, stride};
 
 /// `dW = aᵀ · dz` and `db = Σ_rows dz`, added to what `grads` holds if `accumulate`.
 ///

@@ -1,7 +1,7 @@
 //! The twin of `linear_dx.wgsl`.
 
 use super::{Real, wide};
-use crate::model::{Layer, stride};
+use crate::engine::{Layer, stride};
 
 /// `da = dz · W`, plus `above`, the gradient of the layer's output, if a residual connection hands it down; and
 /// `dx = da ∘ slope`: the gradient before the previous layer's activation. `da` is kept if the previous layer has a

@@ -1,7 +1,7 @@
 //! The twin of `mse.wgsl`.
 
 use super::{Real, argmax};
-use crate::model::stride;
+use crate::engine::stride;
 
 /// For every row: the loss `mean_j (z_j − y_j)²`, whether the largest output is where the largest target is, and
 /// `dz = 2 (z − y) / (batch · outputs)`.

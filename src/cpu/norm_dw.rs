@@ -1,7 +1,7 @@
 //! The twin of `norm_dw.wgsl`.
 
 use super::Real;
-use crate::model::{Layer, stride};
+use crate::engine::{Layer, stride};
 
 /// `dγ = Σ_rows dn ∘ x̂` and `dβ = Σ_rows dn`, of either normalisation, added to what `grads` holds if `accumulate`.
 ///

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::model::{Layer, stride};
+use crate::engine::{Layer, stride};
 
 /// Columns of a panel but the last: four of the widest vectors.
 pub(super) const PANEL: usize = 64;

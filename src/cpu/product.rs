@@ -11,7 +11,7 @@ use super::panels::{PANEL, panels, share};
 use super::parts::Parts;
 use super::tiles::{self, Columns, Out, PACKED, Right, Rows};
 use super::{Dropout, Finish, Real, activate, dots, wide};
-use crate::model::{Layer, stride};
+use crate::engine::{Layer, stride};
 
 /// As [`linear`](super::linear()).
 pub(super) fn linear<T: Real>(

@@ -7,10 +7,10 @@ use super::product::{self, UPDATE_COST, Vectors, take};
 use super::{Constants, Dropout, Finish, Real, Training};
 use crate::activation::Activation;
 use crate::data::{Augment, Features, Samples};
-use crate::engine::{Aim, Evaluation, Setup, Slot, Step, StepMetrics};
+use crate::engine::{Aim, Evaluation, Layout, Setup, Slot, Step, StepMetrics, stride};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::model::{Layout, Norm, stride};
+use crate::model::Norm;
 use crate::number::hash::Key;
 use crate::optimizer::Rule;
 

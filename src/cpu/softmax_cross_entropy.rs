@@ -1,7 +1,7 @@
 //! The twin of `softmax_cross_entropy.wgsl`.
 
 use super::{Real, argmax};
-use crate::model::stride;
+use crate::engine::stride;
 
 /// For every row: the loss `−Σ_c q_c ln softmax(z)_c`, whether its largest logit is the label's, and
 /// `dz = (softmax(z) − q) / batch`, with `q = (1−ε) onehot + ε/C`.

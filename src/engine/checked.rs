@@ -4,8 +4,9 @@ use super::{
     Allocation, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step, StepMetrics, Timed,
 };
 use crate::data::{Features, Part};
+use crate::engine::Layout;
 use crate::error::{Error, Result};
-use crate::model::{Layout, Norm};
+use crate::model::Norm;
 
 /// An engine that refuses what does not fit: lengths, replicas, slots, rates, samples.
 #[derive(Debug)]

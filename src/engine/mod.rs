@@ -3,6 +3,7 @@
 mod checked;
 mod diagnose;
 mod forms;
+mod layout;
 mod metrics;
 mod setup;
 mod slot;
@@ -10,11 +11,13 @@ mod step;
 
 use crate::data::{Features, Part};
 use crate::error::Result;
-use crate::model::Layout;
+use crate::model::Init;
 
 pub use checked::Checked;
 pub use diagnose::{Allocation, Diagnose, Limits, Timed};
 pub use forms::{Choice, Forms};
+pub(crate) use layout::{BATCHES, stride};
+pub use layout::{Layer, Layout, Tensor};
 pub use metrics::{Evaluation, LossScale, StepMetrics};
 pub(crate) use setup::MOST_PARTS;
 pub use setup::{MAX_PASS, Precision, Setup};
@@ -193,4 +196,17 @@ pub trait Engine: Diagnose + Send {
     fn forms(&self) -> Forms {
         Forms::default()
     }
+}
+
+/// Draws first weights for every replica, with the setup's seed.
+///
+/// # Errors
+/// The device is lost.
+pub fn initialize(engine: &mut dyn Engine, init: Init) -> Result<()> {
+    let (model, seed) = (engine.setup().model.clone(), engine.setup().seed);
+    for r in 0..engine.setup().replicas {
+        let weights = engine.layout().init(&model, init, seed.wrapping_add(r as u64));
+        engine.upload(Slot::Live, r, &weights)?;
+    }
+    Ok(())
 }

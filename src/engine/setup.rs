@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::Slot;
 use crate::average::Average;
 use crate::data::{Augment, Dataset};
+use crate::engine::Layout;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::model::{Layout, Mlp, Norm};
+use crate::model::{Mlp, Norm};
 use crate::number::{Purpose, Stream};
 use crate::optimizer::{Decay, Optimizer};
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Order;
+use crate::engine::initialize;
 use crate::engine::{Engine, Limits, Setup, Step};
 use crate::error::{Error, Result};
 use crate::event::Ended;
@@ -12,7 +13,7 @@ use crate::model::Init;
 use crate::plan::Plan;
 use crate::schedule::Rate;
 use crate::stop::{Metric, Stop};
-use crate::train::{Trainer, initialize};
+use crate::train::Trainer;
 
 /// The time of a step is the median of several turns, each at least so long.
 const LEAST_SECONDS: f64 = 0.1;

@@ -5,9 +5,8 @@ use std::path::Path;
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use half::{bf16, f16};
 
-use crate::engine::Precision;
+use crate::engine::{BATCHES, Layout, Precision, Tensor};
 use crate::error::{Error, Result};
-use crate::model::{BATCHES, Layout, Tensor};
 
 /// Reads a flat parameter vector for an engine of `precision`. Values may be f64, f32, f16 or bf16, counts i64.
 ///

@@ -6,15 +6,17 @@ use super::adapter::Gpu;
 use super::forms::{Shape, split_bytes};
 use super::kernels::{self, PASS_BYTES, Stored};
 use crate::data::{Part, QUANTILES, Samples};
-use crate::engine::{Allocation, Setup, Slot};
+use crate::engine::{Allocation, Layout, Setup, Slot, stride};
 use crate::error::{Error, Result};
-use crate::model::{Layout, Norm, stride};
+use crate::model::Norm;
 
 /// Passes in one submission, at most.
 pub(super) const PASSES: usize = 64;
 /// Rows of the ring of coefficients and metrics: steps in one submission, at most.
 pub(super) const RING_ROWS: usize = 64;
 
+/// That of torch.amp.GradScaler.
+const FIRST_LOSS_SCALE: f32 = 65536.0;
 /// Bytes of a buffer that only stands where one must be bound.
 const UNUSED_BYTES: u64 = 16;
 
@@ -103,7 +105,7 @@ impl Buffers {
         let a = each("a", 0..layers + 1)?;
         let mut dz = each("dz", 0..if_trained(layers - 1))?;
         dz.push(a[layers].clone());
-        let buffers = Self {
+        Ok(Self {
             kept,
             norms,
             da,
@@ -130,14 +132,19 @@ impl Buffers {
             split: allocate("split")?,
             passes: allocate("passes")?,
             coefficients: allocate("coefficients")?,
-        };
+        })
+    }
+
+    /// Fills those that are the same in every step: the scales and shifts of the channels, and mixup's shares.
+    pub fn fill(&self, gpu: &Gpu, setup: &Setup) {
         let write = |buffer: &Buffer, values: &[f32]| gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(values));
         let normalization = &setup.dataset.normalization;
-        let channels: Vec<f32> =
-            normalization.scale.iter().zip(&normalization.shift).flat_map(|(&a, &b)| [a as f32, b as f32]).collect();
-        write(&buffers.channels, &channels);
-        write(&buffers.quantiles, &setup.augment.quantiles().into_iter().map(|q| q as f32).collect::<Vec<_>>());
-        Ok(buffers)
+        let channels = normalization.scale.iter().zip(&normalization.shift).flat_map(|(&a, &b)| [a as f32, b as f32]);
+        write(&self.channels, &channels.collect::<Vec<_>>());
+        write(&self.quantiles, &setup.augment.quantiles().into_iter().map(|q| q as f32).collect::<Vec<_>>());
+        let scale = if setup.is_mixed() { FIRST_LOSS_SCALE } else { 1.0 };
+        let scaling = vec![kernels::Scaling::new(scale); setup.replicas];
+        gpu.queue.write_buffer(&self.scaling, 0, bytemuck::cast_slice(&scaling));
     }
 
     /// The vectors in `slot`, all replicas one after the other: their buffer, and where in it they begin.
@@ -166,10 +173,6 @@ impl Buffers {
 pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     let (replicas, room) = (setup.replicas as u64, setup.room() as u64);
     let vector = replicas * layout.len as u64 * 4;
-    // In halves, where precision is mixed.
-    let value = if setup.is_mixed() { 2 } else { 4 };
-    let rows = |width: usize| replicas * room * stride(width) as u64 * value;
-    let widths = &setup.model.widths;
     let mut plan = Vec::new();
     let mut add = |name: String, bytes: u64| plan.push(Allocation { name, bytes });
     let trains = !setup.evaluation_only;
@@ -182,25 +185,7 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     (0..if trains { Slot::COPIES } else { 0 }).for_each(|i| add(format!("copy {i}"), vector));
     let vectors = usize::from(trains) * setup.optimizer.state_vectors() + usize::from(setup.average.ema.is_some());
     add("state".into(), (vectors as u64 * vector).max(UNUSED_BYTES));
-    for (l, &width) in widths.iter().enumerate() {
-        add(format!("a {l}"), rows(width));
-        if trains && l > 0 {
-            add(format!("slope {}", l - 1), rows(width));
-        }
-        if trains && l > 0 && l + 1 < widths.len() {
-            add(format!("dz {}", l - 1), rows(width));
-        }
-    }
-    let model = &setup.model;
-    for l in 0..model.layers() {
-        if model.norm_after(l) != Norm::None {
-            add(format!("xhat {l}"), rows(widths[l + 1]));
-            add(format!("inverse {l}"), replicas * room.max(stride(widths[l + 1]) as u64) * 4);
-        }
-        if trains && model.keeps_da(l) {
-            add(format!("da {l}"), rows(widths[l]));
-        }
-    }
+    plan_layers(setup, &mut add);
     let if_asked = |is_asked: bool, bytes: u64| if is_asked { bytes } else { UNUSED_BYTES };
     add("unused, read".into(), UNUSED_BYTES);
     add("unused, written".into(), UNUSED_BYTES);
@@ -210,7 +195,7 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     let samples = |part| setup.dataset.part(part).map_or(0, |samples: &Samples| samples.len() as u64);
     let longest = [Part::Train, Part::Validation, Part::Test].map(samples).into_iter().max().unwrap_or(0);
     if setup.average.snapshots.is_some() {
-        add("mean".into(), replicas * longest.max(room) * stride(model.outputs()) as u64 * 4);
+        add("mean".into(), replicas * longest.max(room) * stride(setup.model.outputs()) as u64 * 4);
     }
     add("order".into(), if_trained(replicas * setup.dataset.train.len() as u64 * 4));
     add("channels".into(), setup.dataset.shape[0] as u64 * 8);
@@ -224,6 +209,34 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("passes".into(), PASSES as u64 * PASS_BYTES);
     add("coefficients".into(), (RING_ROWS * size_of::<kernels::Coefficients>()) as u64 * replicas);
     plan
+}
+
+/// What each layer keeps of the samples of a step.
+fn plan_layers(setup: &Setup, add: &mut impl FnMut(String, u64)) {
+    let (replicas, room) = (setup.replicas as u64, setup.room() as u64);
+    // In halves, where precision is mixed.
+    let value = if setup.is_mixed() { 2 } else { 4 };
+    let rows = |width: usize| replicas * room * stride(width) as u64 * value;
+    let (model, trains) = (&setup.model, !setup.evaluation_only);
+    let widths = &model.widths;
+    for (l, &width) in widths.iter().enumerate() {
+        add(format!("a {l}"), rows(width));
+        if trains && l > 0 {
+            add(format!("slope {}", l - 1), rows(width));
+        }
+        if trains && l > 0 && l + 1 < widths.len() {
+            add(format!("dz {}", l - 1), rows(width));
+        }
+    }
+    for l in 0..model.layers() {
+        if model.norm_after(l) != Norm::None {
+            add(format!("xhat {l}"), rows(widths[l + 1]));
+            add(format!("inverse {l}"), replicas * room.max(stride(widths[l + 1]) as u64) * 4);
+        }
+        if trains && model.keeps_da(l) {
+            add(format!("da {l}"), rows(widths[l]));
+        }
+    }
 }
 
 /// The shapes of the products of training and of evaluation.

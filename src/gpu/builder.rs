@@ -12,8 +12,7 @@ use super::buffers::Buffers;
 use super::kernels::{self, Kernel, LANES, Pipeline, Stored};
 use super::program::{Extent, Grid, Op};
 use super::tune::Tuner;
-use crate::engine::{Forms, Setup};
-use crate::model::{Layer, Layout, stride};
+use crate::engine::{Forms, Layer, Layout, Setup, stride};
 
 /// What was compiled, by kernel and constants: layers share it.
 pub(super) struct Pipelines {

@@ -10,11 +10,11 @@ use super::readback::read_words;
 use super::step::StepProgram;
 use crate::data::{Features, Part};
 use crate::engine::{
-    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step,
-    StepMetrics, Timed,
+    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup, Slot,
+    Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
-use crate::model::{Layout, Norm};
+use crate::model::Norm;
 
 /// Submissions under way before the host waits for the oldest.
 const IN_FLIGHT: usize = 2;

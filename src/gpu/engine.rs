@@ -8,15 +8,13 @@ use super::adapter::Gpu;
 use super::buffers::{self, Buffers};
 use super::builder::{Builder, Pipelines};
 use super::dataset::{PartData, upload};
-use super::kernels::Scaling;
 use super::program::Op;
 use super::readback::{Pending, read_words};
 use super::step::{EvalProgram, Predictor, StepProgram};
 use super::tune::{Measuring, Tuner};
 use crate::data::Part;
-use crate::engine::{Allocation, Checked, Forms, Setup, Slot, StepMetrics};
+use crate::engine::{Allocation, Checked, Forms, Layout, Setup, Slot, StepMetrics};
 use crate::error::{Error, Result};
-use crate::model::Layout;
 
 /// How the engine uses its device.
 #[derive(Clone, Debug, Default)]
@@ -31,9 +29,6 @@ pub struct Options {
     /// Measures the products that `forms` lacks, in a second or two, and is told of each. Default: they get the built-in form.
     pub measure: Option<Measuring>,
 }
-
-/// That of torch.amp.GradScaler.
-const FIRST_LOSS_SCALE: f32 = 65536.0;
 
 /// Trains on a GPU, in f32 or in mixed precision ([`Precision::Mixed`](crate::engine::Precision)).
 pub struct GpuEngine {
@@ -87,8 +82,7 @@ impl GpuEngine {
         }
         let mut taken = Vec::new();
         let buffers = Buffers::new(&gpu, &setup, &layout, &mut taken)?;
-        let scaling = vec![Scaling::new(if setup.is_mixed() { FIRST_LOSS_SCALE } else { 1.0 }); setup.replicas];
-        gpu.queue.write_buffer(&buffers.scaling, 0, bytemuck::cast_slice(&scaling));
+        buffers.fill(&gpu, &setup);
         let (parts, stream) = upload(&gpu, &setup, budget - planned, options.record_buffer, &mut taken)?;
 
         let pipelines = Pipelines::new(&gpu);

@@ -6,9 +6,8 @@ use std::str::FromStr;
 
 use super::adapter::Gpu;
 use super::kernels::{self, Kernel, Product, Stored, Way};
-use crate::engine::MOST_PARTS;
+use crate::engine::{MOST_PARTS, stride};
 use crate::error::{Error, Result};
-use crate::model::stride;
 
 /// One form of `linear`, `linear_dx` or `linear_dw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,8 @@ use super::kernels::Pass;
 use super::readback::read_words;
 use super::step::Predictor;
 use crate::data::Features;
-use crate::engine::Slot;
+use crate::engine::{Slot, stride};
 use crate::error::Result;
-use crate::model::stride;
 
 impl GpuEngine {
     /// The logits of `inputs`, (rows, outputs) for each replica.

@@ -10,8 +10,8 @@ use super::kernels::{self, Kernel, LANES, Product, Stored};
 use super::program::{Extent, Grid, Op};
 use super::trial::{Operand, Trial};
 use super::tune;
+use crate::engine::Layer;
 use crate::error::Result;
-use crate::model::Layer;
 use crate::optimizer::Rule;
 
 /// A product to be made, in whatever form.

@@ -7,9 +7,8 @@ use super::kernels::{Cost, Work};
 use super::program::Op;
 use super::readback::read_words;
 use crate::data::Features as Records;
-use crate::engine::{Setup, Timed};
+use crate::engine::{Layout, Setup, Timed, stride};
 use crate::error::Result;
-use crate::model::{Layout, stride};
 
 /// Whether the device has a clock.
 pub(super) fn has_clock(gpu: &Gpu) -> bool {

@@ -6,8 +6,8 @@ use super::builder::Builder;
 use super::dataset::{Feed, Records, record_bytes};
 use super::kernels::{self, LANES};
 use super::program::{Extent, Op};
+use crate::engine::stride;
 use crate::loss::Loss;
-use crate::model::stride;
 
 impl Builder<'_> {
     /// records, order -> x: (R or 1, room, width); one dispatch for each buffer of records, and under mixup two, and mix:

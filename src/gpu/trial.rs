@@ -7,8 +7,8 @@ use super::builder::Builder;
 use super::kernels::{Coefficients, Stored};
 use super::program::Op;
 use super::readback::read_words;
+use crate::engine::stride;
 use crate::error::Result;
-use crate::model::stride;
 use crate::number::{Purpose, Stream};
 
 /// Rows of a trial: some tiles, and a part of one.

@@ -5,7 +5,7 @@ use wgpu::Buffer;
 use super::builder::Builder;
 use super::kernels::{self, Kernel, LANES, PARTS};
 use super::program::{Extent, Op};
-use crate::model::stride;
+use crate::engine::stride;
 
 impl Builder<'_> {
     /// dz of the lowest layer, scaling -> scaling: (R); nothing in full precision

@@ -6,12 +6,12 @@ use super::{Check, EPS, uniform};
 use crate::activation::Activation;
 use crate::cpu::CpuEngine;
 use crate::data::{Augment, Dataset, Features, Order, Samples, Targets};
-use crate::engine::{Engine, Precision, Setup, Slot, Step};
+use crate::engine::{Engine, Layout, Precision, Setup, Slot, Step};
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::{GpuEngine, Options};
 use crate::loss::Loss;
-use crate::model::{Init, Layout, Mlp, Norm};
+use crate::model::{Init, Mlp, Norm};
 use crate::number::{Purpose, Stream};
 use crate::schedule::Rate;
 
@@ -118,7 +118,7 @@ fn compare(
     let largest: Vec<f64> = want.iter().flat_map(|(_, flat)| flat.clone()).collect();
     let (got, want) = (tensors(got), tensors(want));
     for t in 0..want[0].len() {
-        let all = |of: &[Vec<crate::model::Tensor>]| of.iter().flat_map(|r| r[t].values.clone()).collect::<Vec<_>>();
+        let all = |of: &[Vec<crate::engine::Tensor>]| of.iter().flat_map(|r| r[t].values.clone()).collect::<Vec<_>>();
         let (got, want_values) = (all(&got), all(&want));
         let is_zero = want_values.iter().all(|g| g.abs() < 1e-12);
         let bound = tolerance(if is_zero { &largest } else { &want_values });
@@ -160,10 +160,10 @@ impl Subject for Precise {
 }
 
 /// A tensor of ones for every name of the layout.
-fn ones(layout: &Layout) -> Vec<crate::model::Tensor> {
+fn ones(layout: &Layout) -> Vec<crate::engine::Tensor> {
     let tensor = |(name, shape): (String, Vec<usize>)| {
         let values = vec![1.0; shape.iter().product()];
-        crate::model::Tensor { name, shape, values }
+        crate::engine::Tensor { name, shape, values }
     };
     layout.names().into_iter().map(tensor).collect()
 }

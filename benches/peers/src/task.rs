@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use thalweg::activation::Activation;
 use thalweg::data::{Dataset, Features, Normalize, Samples, Targets};
-use thalweg::engine::Setup;
-use thalweg::model::{Init, Layout, Mlp, Tensor};
+use thalweg::engine::{Layout, Setup, Tensor};
+use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
 
 /// Samples of the made-up data set.

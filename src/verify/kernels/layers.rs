@@ -6,6 +6,7 @@ use super::updates::rounded;
 use super::{Shape, UNTOUCHED, dispatch, floats, product_tolerance, words};
 use crate::activation::Activation;
 use crate::cpu::{self, Constants, Dropout, Finish};
+use crate::engine::stride;
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::forms::{Form, Variant};
@@ -14,7 +15,6 @@ use crate::gpu::kernels::{
     Stored,
 };
 use crate::gpu::single::Dispatch;
-use crate::model::stride;
 use crate::number::hash::{self, Key};
 use crate::optimizer::{Optimizer, Rule};
 use crate::schedule::Rate;

@@ -4,12 +4,12 @@ use bytemuck::bytes_of;
 
 use super::{Shape, dispatch, floats, product_tolerance, words};
 use crate::cpu;
+use crate::engine::stride;
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::kernels::{
     self, EnsembleArgs, Kernel, LANES, LOSS_SCALE_ROWS, LossArgs, LossScaleArgs, Pass, Scaling, Stored, loss_lanes,
 };
-use crate::model::stride;
 use crate::number::{Purpose, Stream};
 use crate::verify::{Check, EPS, uniform};
 

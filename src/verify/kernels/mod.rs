@@ -23,13 +23,13 @@ use half::f16;
 use super::{Check, EPS, uniform};
 use crate::activation::Activation;
 use crate::cpu;
+use crate::engine::{Layer, stride};
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 pub use crate::gpu::forms::Shape;
 use crate::gpu::forms::{Form, Variant};
 use crate::gpu::kernels::{Kernel, Pass, Product, Stored};
 use crate::gpu::single::Dispatch;
-use crate::model::{Layer, stride};
 
 /// What lies in a buffer where the kernel must not write.
 const UNTOUCHED: f64 = -77.0;

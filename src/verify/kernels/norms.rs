@@ -4,13 +4,13 @@ use bytemuck::bytes_of;
 
 use super::{Shape, UNTOUCHED, dispatch, floats, product_tolerance, words};
 use crate::cpu;
+use crate::engine::stride;
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::kernels::{
     self, BatchNormArgs, Coefficients, LANES, LayerNormArgs, LayerNormDxArgs, NORM_COLUMNS, NormArgs, Pass, Scaling,
 };
 use crate::gpu::single::Dispatch;
-use crate::model::stride;
 use crate::verify::{Check, EPS};
 
 /// All of them.
