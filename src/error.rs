@@ -85,6 +85,7 @@ impl Error {
         Self::Data { place: place.as_ref().display().to_string(), message: message.into() }
     }
 
+    #[cfg(feature = "run")]
     pub(crate) fn weights(path: &Path, message: impl Into<String>) -> Self {
         Self::Weights { path: path.into(), message: message.into() }
     }

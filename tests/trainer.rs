@@ -121,8 +121,11 @@ fn observers_are_told_in_order() {
     });
 }
 
-/// Ends a run at the first event that `at` knows.
-struct StopAt(fn(&Event) -> bool, Vec<u64>);
+/// Which event ends a run.
+type When = fn(&Event) -> bool;
+
+/// Ends a run at the first such event, and remembers the steps that it is told.
+struct StopAt(When, Vec<u64>);
 
 impl Observer for StopAt {
     fn on(&mut self, event: &Event) -> thalweg::Result<Control> {
@@ -139,7 +142,7 @@ fn an_observer_may_end_the_run() {
     let mut large = averaged();
     large.batch = 1;
     large.average = Average::default();
-    let cases: [(&str, fn(&Event) -> bool); 4] = [
+    let cases: [(&str, When); 4] = [
         ("started", |event| matches!(event, Event::Started(_))),
         ("step", |event| matches!(event, Event::Step(step) if step.step == 70)),
         ("epoch", |event| matches!(event, Event::Epoch(epoch) if epoch.epoch == 0)),

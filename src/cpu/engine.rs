@@ -141,7 +141,10 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn scale(&mut self, alpha: &[f64], x: Slot) -> Result<()> {
         let mut each = self.replicas.iter_mut().zip(alpha);
-        each.try_for_each(|(replica, &alpha)| Ok(super::scale(T::of(alpha), replica.slot(x)?)))
+        each.try_for_each(|(replica, &alpha)| {
+            super::scale(T::of(alpha), replica.slot(x)?);
+            Ok(())
+        })
     }
 
     fn dot(&mut self, x: Slot, y: Slot) -> Result<Vec<f64>> {

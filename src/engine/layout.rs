@@ -71,7 +71,7 @@ pub struct Layout {
 }
 
 /// The name under which PyTorch keeps the number of batches in the running statistics.
-pub(crate) const BATCHES: &str = "num_batches_tracked";
+const BATCHES: &str = "num_batches_tracked";
 
 impl Layout {
     /// The layout of `model`'s parameters.

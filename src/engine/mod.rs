@@ -16,7 +16,7 @@ use crate::model::Init;
 pub use checked::Checked;
 pub use diagnose::{Allocation, Diagnose, Limits, Timed};
 pub use forms::{Choice, Forms};
-pub(crate) use layout::{BATCHES, stride};
+pub(crate) use layout::stride;
 pub use layout::{Layer, Layout, Tensor};
 pub use metrics::{Evaluation, LossScale, StepMetrics};
 pub(crate) use setup::MOST_PARTS;

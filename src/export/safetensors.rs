@@ -5,7 +5,7 @@ use std::path::Path;
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use half::{bf16, f16};
 
-use crate::engine::{BATCHES, Layout, Precision, Tensor};
+use crate::engine::{Layout, Precision, Tensor};
 use crate::error::{Error, Result};
 
 /// Reads a flat parameter vector for an engine of `precision`. Values may be f64, f32, f16 or bf16, counts i64.
@@ -80,7 +80,7 @@ pub fn write(path: &Path, layout: &Layout, flat: &[f64], precision: Precision) -
         .into_iter()
         .map(|t| {
             let (dtype, bytes) = match precision {
-                _ if t.name.ends_with(BATCHES) => {
+                _ if t.shape.is_empty() => {
                     (Dtype::I64, t.values.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect())
                 }
                 _ => encode(&t.values, precision),

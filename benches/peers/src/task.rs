@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use thalweg::activation::Activation;
 use thalweg::data::{Dataset, Features, Normalize, Samples, Targets};
 use thalweg::engine::{Layout, Setup, Tensor};
 use thalweg::model::{Init, Mlp};
@@ -96,12 +95,11 @@ impl Task {
             })
             .collect();
 
-        let model = Mlp::new(width, &network.hidden, CLASSES, Activation::Relu)?;
+        let model = Mlp::new(width, CLASSES).hidden(network.hidden);
         let layout = Layout::new(&model);
         let flat = layout.init(&model, Init::Kaiming, 0);
         let tensors = layout.unpack(&flat);
-        let optimizer =
-            Optimizer::sgd(LR).momentum(MOMENTUM);
+        let optimizer = Optimizer::sgd(LR).momentum(MOMENTUM);
         let setup = Setup { optimizer, batch: rows, ..Setup::new(model, Arc::new(dataset)) };
         Ok(Self { network, rows, batches, flat, tensors, setup })
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::Order;
-use thalweg::engine::{Engine, Setup, Slot, Step};
+use thalweg::engine::{Engine, Precision, Setup, Slot, Step};
 use thalweg::gpu::GpuEngine;
 use thalweg::gpu::adapter::Gpu;
 use thalweg::schedule::Rate;
@@ -31,7 +31,8 @@ impl Thalweg {
 
     /// The GPU engine, on the first adapter, in f32 or in mixed precision.
     pub fn gpu(task: &Task, mixed: bool) -> Result<Self> {
-        let setup = Setup { mixed, ..task.setup() };
+        let precision = if mixed { Precision::Mixed } else { Precision::F32 };
+        let setup = Setup { precision, ..task.setup() };
         Self::new(task, Box::new(GpuEngine::tuned(Gpu::open_any, &setup)?), MOMENTUM)
     }
 
