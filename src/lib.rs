@@ -113,3 +113,8 @@ pub use optimizer::Optimizer;
 pub use schedule::Schedule;
 pub use train::Trainer;
 pub use training::Training;
+
+/// The code of a page runs.
+#[cfg(all(doctest, feature = "run"))]
+#[doc = include_str!("../docs/library.md")]
+struct Library;
