@@ -132,6 +132,7 @@ impl Default for Optimizer {
 }
 
 /// Which kernel carries an optimizer out, and what is fixed in it.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// [`Optimizer::Sgd`].
@@ -335,6 +336,7 @@ impl Optimizer {
     }
 
     /// The kernel that carries it out.
+    #[doc(hidden)]
     pub fn rule(&self) -> Rule {
         match *self {
             Self::Sgd { nesterov, .. } => Rule::Sgd { nesterov },
