@@ -231,7 +231,7 @@ impl<T: Real> Diagnose for CpuEngine<T> {
     }
 
     fn measure_limits(&mut self) -> Result<Limits> {
-        Ok(super::limits::limits::<T>())
+        Ok(super::limits::measure_limits::<T>())
     }
 
     fn dispatches(&self) -> usize {

@@ -41,7 +41,7 @@ mod to_half;
 pub(crate) mod twins;
 
 pub use engine::CpuEngine;
-pub use limits::{describe, limits};
+pub use limits::{describe, measure_limits};
 pub(crate) use twins::*;
 
 use crate::number::{Real, wide};
