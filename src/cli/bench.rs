@@ -10,11 +10,11 @@ use thalweg::device::Device;
 use thalweg::engine::{Engine, Limits, Setup, Timed};
 use thalweg::explore::{LrRule, Reached, Speed, noise_scale, prepare, reach, recommend, speed, with_batch};
 use thalweg::gpu::adapter::{self, Gpu};
-use thalweg::{cpu, gpu};
 use thalweg::plan::Plan;
 use thalweg::report::{Curve, Scale, curves};
 use thalweg::run::{Config, remember_limits};
 use thalweg::train::Trainer;
+use thalweg::{cpu, gpu};
 
 use super::settings::Settings;
 use super::{measuring, percent, say, table, thousands};

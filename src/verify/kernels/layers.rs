@@ -8,9 +8,7 @@ use crate::cpu::{self, Dropout, Finish};
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::forms::{Form, Variant};
-use crate::gpu::kernels::{
-    self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDxArgs, Pass, Product,
-};
+use crate::gpu::kernels::{self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDxArgs, Pass, Product};
 use crate::gpu::single::Dispatch;
 use crate::model::stride;
 use crate::number::hash::{self, Key};
