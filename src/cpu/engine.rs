@@ -6,7 +6,8 @@ use super::Real;
 use super::crew::Crew;
 use super::panels;
 use super::product;
-use super::replica::{Replica, Shared};
+use super::replica::Replica;
+use super::shared::Shared;
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
     Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Limits, Precision, Setup, Slot, Step,
