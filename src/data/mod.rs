@@ -12,6 +12,8 @@ mod samples;
 mod source;
 mod synthetic;
 
+use std::path::{Path, PathBuf};
+
 use crate::error::{Error, Result};
 use crate::number::{Purpose, Stream};
 
@@ -57,6 +59,9 @@ pub struct Dataset {
     pub normalization: Normalization,
 }
 
+/// Samples, and channels, height and width of each.
+type Shaped = (Samples, [usize; 3]);
+
 impl Dataset {
     /// A data set of your own: `shape` is channels, height and width of a sample.
     ///
@@ -95,6 +100,22 @@ impl Dataset {
         }
         let normalization = Normalization::none(shape[0]);
         Ok(Self { name, shape, outputs, classes: Vec::new(), train, validation: None, test, normalization })
+    }
+
+    /// Features and targets of the training part, then optionally of the test part, as `read` finds them in two files.
+    fn of_pairs(files: &[PathBuf], name: &str, noun: &str, read: fn(&Path, &Path) -> Result<Shaped>) -> Result<Self> {
+        let (train, shape) = read(&files[0], &files[1])?;
+        let test = match files {
+            [_, _, x, y] => {
+                let (test, test_shape) = read(x, y)?;
+                if test_shape != shape {
+                    return Err(Error::data(x, format!("expected {noun} of {shape:?}, found {test_shape:?}")));
+                }
+                Some(test)
+            }
+            _ => None,
+        };
+        Self::new(name, shape, train, test)
     }
 
     /// Declares the number of classes, where the labels at hand do not show them all.
