@@ -139,7 +139,8 @@ fn an_observer_may_end_the_run() {
     let mut large = averaged();
     large.batch = 1;
     large.average = Average::default();
-    let cases: [(&str, fn(&Event) -> bool); 4] = [
+    type Is = fn(&Event) -> bool;
+    let cases: [(&str, Is); 4] = [
         ("started", |event| matches!(event, Event::Started(_))),
         ("step", |event| matches!(event, Event::Step(step) if step.step == 70)),
         ("epoch", |event| matches!(event, Event::Epoch(epoch) if epoch.epoch == 0)),
