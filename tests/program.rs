@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::program::{fails, json, lines, npy, ok, table};
+use common::program::{fails, json, lines, npy, ok, table, words};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -13,25 +13,10 @@ use tempfile::TempDir;
 fn a_run_leaves_its_files() {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
-    let args = [
-        "train",
-        "--data",
-        &data,
-        "--hidden",
-        "8",
-        "--batch",
-        "16",
-        "--epochs",
-        "3",
-        "--log-every",
-        "1",
-        "--optimizer",
-        "adam",
-        "--lr",
-        "0.02",
-        "--device",
-        "cpu",
-    ];
+    let args = format!(
+        "train --data {data} --hidden 8 --batch 16 --epochs 3 --log-every 1 --optimizer adam --lr 0.02 --device cpu"
+    );
+    let args = words(&args);
     let text = ok(dir.path(), &[&args[..], &["--run", "one"]].concat());
     assert!(text.contains("CPU engine") && text.contains("epoch 3/3") && text.contains("test"), "{text}");
 
@@ -66,29 +51,11 @@ fn a_run_leaves_its_files() {
 fn a_run_starts_from_given_weights() {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
-    let args = [
-        "train",
-        "--data",
-        &data,
-        "--hidden",
-        "8",
-        "--epochs",
-        "1",
-        "--batch",
-        "60",
-        "--lr",
-        "0.5",
-        "--device",
-        "cpu",
-        "--order",
-        "sequential",
-        "--optimizer",
-        "sgd",
-        "--precision",
-        "f64",
-        "--log-every",
-        "1",
-    ];
+    let args = format!(
+        "train --data {data} --hidden 8 --epochs 1 --batch 60 --lr 0.5 --device cpu --order sequential --optimizer sgd \
+         --precision f64 --log-every 1"
+    );
+    let args = words(&args);
     ok(dir.path(), &[&args[..], &["--run", "a"]].concat());
     ok(dir.path(), &[&args[..], &["--run", "b", "--init-from", "a/weights.safetensors"]].concat());
     let loss = |run: &str| lines(dir.path().join(run).join("metrics.jsonl"))[0]["loss"].as_f64().unwrap();
@@ -201,23 +168,8 @@ fn bad_input_is_one_line_and_no_folder() {
 fn a_diverging_run_stops_with_its_last_good_weights() {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
-    let args = [
-        "train",
-        "--data",
-        &data,
-        "--hidden",
-        "8",
-        "--optimizer",
-        "sgd",
-        "--lr",
-        "1e30",
-        "--batch",
-        "10",
-        "--device",
-        "cpu",
-        "--run",
-        "run",
-    ];
+    let args = format!("train --data {data} --hidden 8 --optimizer sgd --lr 1e30 --batch 10 --device cpu --run run");
+    let args = words(&args);
     let text = fails(dir.path(), 1, &args);
     assert!(
         text.contains("at step ") && text.contains("with learning rate 1") && text.contains("lower learning rate"),
@@ -309,21 +261,8 @@ fn a_regression_has_no_accuracy() {
 fn means_are_evaluated_and_saved() {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
-    let args = [
-        "train",
-        "--data",
-        &data,
-        "--epochs",
-        "2",
-        "--batch",
-        "20",
-        "--device",
-        "cpu",
-        "--replicas",
-        "2",
-        "--run",
-        "r",
-    ];
+    let args = format!("train --data {data} --epochs 2 --batch 20 --device cpu --replicas 2 --run r");
+    let args = words(&args);
     let average = "average={swa={after_updates=[1,3]},ema={decay=0.5}}";
     let text = ok(dir.path(), &[&args[..], &["--set", average]].concat());
     assert!(text.contains("swa test") && text.contains("ema test"), "{text}");

@@ -6,16 +6,15 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Subcommand;
 use serde_json::json;
-use thalweg::cpu;
 use thalweg::device::Device;
 use thalweg::engine::{Engine, Limits, Setup, Timed};
 use thalweg::explore::{LrRule, Reached, Speed, noise_scale, prepare, reach, recommend, speed, with_batch};
 use thalweg::gpu::adapter::{self, Gpu};
-use thalweg::gpu::limits;
 use thalweg::plan::Plan;
 use thalweg::report::{Curve, Scale, curves};
 use thalweg::run::{Config, remember_limits};
 use thalweg::train::Trainer;
+use thalweg::{cpu, gpu};
 
 use super::settings::Settings;
 use super::{measuring, percent, say, table, thousands};
@@ -109,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn bench_adapter(args: &AdapterArgs) -> anyhow::Result<()> {
     let device: Device = args.device.as_deref().unwrap_or("gpu").parse()?;
     let (name, limits) = if device == Device::Cpu {
-        (cpu::describe::<f32>(), cpu::limits::<f32>())
+        (cpu::describe::<f32>(), cpu::measure_limits::<f32>())
     } else {
         let adapters = adapter::list();
         let gpu = match &device {
@@ -122,7 +121,7 @@ fn bench_adapter(args: &AdapterArgs) -> anyhow::Result<()> {
             }
             _ => Gpu::open_any()?,
         };
-        (gpu.description.to_string(), limits(&gpu)?)
+        (gpu.description.to_string(), gpu::measure_limits(&gpu)?)
     };
     remember_limits(&name, limits);
     if args.json {
@@ -235,17 +234,34 @@ fn speed_table(speeds: &[Speed], reached: &[Option<Reached>]) -> String {
     table(&rows)
 }
 
+impl BatchArgs {
+    fn rule(&self) -> anyhow::Result<LrRule> {
+        serde_json::from_value(json!(self.lr_rule))
+            .map_err(|_| anyhow::anyhow!("--lr-rule: expected linear, sqrt or none, found {:?}", self.lr_rule))
+    }
+
+    /// The batch sizes to measure on so many samples.
+    fn batches(&self, samples: usize) -> anyhow::Result<Vec<usize>> {
+        match &self.batches {
+            Some(text) => numbers("--batches", text),
+            None => numbers("--batches", &format!("1..{}", samples.min(8192))),
+        }
+    }
+}
+
+/// The table's line of the last speed; under the header, if it is the first.
+fn last_line(speeds: &[Speed], reached: &[Option<Reached>]) -> String {
+    let table = speed_table(&speeds[speeds.len() - 1..], &reached[reached.len().saturating_sub(1)..]);
+    let lines: Vec<&str> = table.lines().skip(usize::from(speeds.len() > 1)).collect();
+    lines.join("\n")
+}
+
 fn bench_batch(args: &BatchArgs) -> anyhow::Result<()> {
     let config = args.settings.resolve()?;
-    let rule: LrRule = serde_json::from_value(json!(args.lr_rule))
-        .map_err(|_| anyhow::anyhow!("--lr-rule: expected linear, sqrt or none, found {:?}", args.lr_rule))?;
+    let rule = args.rule()?;
     let setup = config.setup(config.dataset()?)?;
-    let samples = setup.dataset.train.len();
-    let batches = match &args.batches {
-        Some(text) => numbers("--batches", text)?,
-        None => numbers("--batches", &format!("1..{}", samples.min(8192)))?,
-    };
     let base = setup.batch;
+    let batches = args.batches(setup.dataset.train.len())?;
     let setups = batches.iter().map(|&batch| with_batch(&setup, batch)).collect::<thalweg::Result<Vec<_>>>()?;
 
     let (mut engine, device) = open(&config, setup.clone())?;
@@ -267,10 +283,7 @@ fn bench_batch(args: &BatchArgs) -> anyhow::Result<()> {
         }
         if !args.json {
             // Line by line, since each takes a while.
-            let table =
-                speed_table(&speeds[speeds.len() - 1..], reached.get(reached.len().wrapping_sub(1)..).unwrap_or(&[]));
-            let lines: Vec<&str> = table.lines().skip(usize::from(speeds.len() > 1)).collect();
-            say!("{}", lines.join("\n"));
+            say!("{}", last_line(&speeds, &reached));
         }
     }
     let scale = noise.as_ref().and_then(|noise| noise[1].or(noise[0]));

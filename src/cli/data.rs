@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
-use thalweg::data::{Part, Source, Targets};
+use serde_json::{Map, Value, json};
+use thalweg::Dataset;
+use thalweg::data::{Part, Samples, Source, Targets};
 
 use super::{say, table, thousands};
 
@@ -40,91 +41,96 @@ enum Command {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::Info { source, json } => info(source, *json),
+        Command::Info { source, json } => info(source, *json)?,
         #[cfg(feature = "fetch")]
-        Command::Fetch { name, dir, mirror } => {
-            let archive = thalweg::data::fetch::Archive::named(name)?;
-            let dir = dir.clone().unwrap_or_else(|| std::path::Path::new("data").join(name));
-            let bar = indicatif::ProgressBar::new(0).with_style(
-                indicatif::ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}  {eta} left  {msg}")
-                    .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
-            );
-            archive.fetch(mirror.as_deref(), &dir, &mut |file, done, total| {
-                bar.set_message(file.to_string());
-                bar.set_length(total.unwrap_or(done));
-                bar.set_position(done);
-            })?;
-            bar.finish_and_clear();
-            let dir = archive.data_dir(&dir);
-            say!("{}: checksums agree. Train on it with --data {name}:{}", dir.display(), dir.display());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Fetch { name, dir, mirror } => fetch(name, dir.as_deref(), mirror.as_deref())?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn info(source: &str, as_json: bool) -> anyhow::Result<ExitCode> {
+#[cfg(feature = "fetch")]
+fn fetch(name: &str, dir: Option<&std::path::Path>, mirror: Option<&str>) -> anyhow::Result<()> {
+    let archive = thalweg::data::fetch::Archive::named(name)?;
+    let dir = dir.map_or_else(|| std::path::Path::new("data").join(name), std::path::Path::to_path_buf);
+    let bar = indicatif::ProgressBar::new(0).with_style(
+        indicatif::ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}  {eta} left  {msg}")
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
+    );
+    archive.fetch(mirror, &dir, &mut |file, done, total| {
+        bar.set_message(file.to_string());
+        bar.set_length(total.unwrap_or(done));
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    let dir = archive.data_dir(&dir);
+    say!("{}: checksums agree. Train on it with --data {name}:{}", dir.display(), dir.display());
+    Ok(())
+}
+
+/// The parts that there are, by name.
+type Parts<'a> = [(&'static str, &'a Samples)];
+
+fn info(source: &str, as_json: bool) -> anyhow::Result<()> {
     let data = source.parse::<Source>()?.load(0)?;
-    let kind = data.train.features.kind();
     let unit = data.unit();
     let channels: Vec<(f64, f64)> = data.channel_statistics().iter().map(|(m, d)| (m * unit, d * unit)).collect();
     let parts = [(Part::Train, "train"), (Part::Test, "test")];
     let parts: Vec<_> = parts.iter().filter_map(|&(part, name)| data.part(part).map(|s| (name, s))).collect();
     if as_json {
-        let counts = parts.iter().map(|(name, s)| {
-            (
-                name.to_string(),
-                json!({
-                    "samples": s.len(),
-                    "histogram": data.is_classification().then(|| s.histogram(data.outputs)),
-                }),
-            )
-        });
-        say!(
-            "{:#}",
-            json!({
-                "name": data.name, "shape": data.shape, "type": kind,
-                "classes": data.is_classification().then_some(data.outputs),
-                "targets": (!data.is_classification()).then_some(data.outputs),
-                "class_names": data.classes,
-                "channels": channels.iter().map(|(m, d)| json!({ "mean": m, "deviation": d })).collect::<Vec<_>>(),
-                "parts": counts.collect::<serde_json::Map<_, _>>(),
-            })
-        );
-        return Ok(ExitCode::SUCCESS);
+        say!("{:#}", object(&data, &channels, &parts));
+        return Ok(());
     }
-    let [c, h, w] = data.shape;
+    let ([c, h, w], kind) = (data.shape, data.train.features.kind());
     let counts: Vec<String> = parts.iter().map(|(name, s)| format!("{} {name}", thousands(s.len() as u64))).collect();
     say!("{}: {} samples of {c}x{h}x{w} {kind}\n", data.name, counts.join(" and "));
-
-    let mut rows = vec![["channel", "mean", "deviation"].map(String::from).to_vec()];
-    rows.extend(
-        channels.iter().enumerate().map(|(i, (m, d))| vec![i.to_string(), format!("{m:.4}"), format!("{d:.4}")]),
-    );
-    const SHOWN: usize = 32;
-    let hidden = rows.len().saturating_sub(SHOWN + 1);
-    rows.truncate(SHOWN + 1);
-    say!("{}", table(&rows));
-    if hidden > 0 {
-        say!("... and {hidden} more; --json shows all");
-    }
+    say!("{}", channel_table(&channels));
     say!("{}", if unit == 1.0 { "" } else { "of values scaled to [0, 1]\n" });
-
     match &data.train.targets {
         Targets::Values { width, .. } => say!("{width} regression target(s)"),
-        Targets::Labels(_) => {
-            let histograms: Vec<Vec<usize>> = parts.iter().map(|(_, s)| s.histogram(data.outputs)).collect();
-            let most = histograms[0].iter().max().copied().unwrap_or(1).max(1);
-            let mut header = vec!["class".to_string(), "name".into()];
-            header.extend(parts.iter().map(|(name, _)| name.to_string()));
-            let mut rows = vec![header];
-            for class in 0..data.outputs {
-                let mut row = vec![class.to_string(), data.classes.get(class).cloned().unwrap_or_default()];
-                row.extend(histograms.iter().map(|h| h[class].to_string()));
-                row.push("#".repeat((histograms[0][class] * 40).div_ceil(most)));
-                rows.push(row);
-            }
-            say!("{}", table(&rows));
-        }
+        Targets::Labels(_) => say!("{}", class_table(&data, &parts)),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn object(data: &Dataset, channels: &[(f64, f64)], parts: &Parts) -> Value {
+    let count = |s: &Samples| {
+        let histogram = data.is_classification().then(|| s.histogram(data.outputs));
+        json!({ "samples": s.len(), "histogram": histogram })
+    };
+    json!({
+        "name": data.name, "shape": data.shape, "type": data.train.features.kind(),
+        "classes": data.is_classification().then_some(data.outputs),
+        "targets": (!data.is_classification()).then_some(data.outputs),
+        "class_names": data.classes,
+        "channels": channels.iter().map(|(m, d)| json!({ "mean": m, "deviation": d })).collect::<Vec<_>>(),
+        "parts": parts.iter().map(|(name, s)| (name.to_string(), count(s))).collect::<Map<_, _>>(),
+    })
+}
+
+/// Mean and deviation of the first channels.
+fn channel_table(channels: &[(f64, f64)]) -> String {
+    const SHOWN: usize = 32;
+    let mut rows = vec![["channel", "mean", "deviation"].map(String::from).to_vec()];
+    let shown = channels.iter().take(SHOWN).enumerate();
+    rows.extend(shown.map(|(i, (m, d))| vec![i.to_string(), format!("{m:.4}"), format!("{d:.4}")]));
+    match channels.len().saturating_sub(SHOWN) {
+        0 => table(&rows),
+        hidden => format!("{}\n... and {hidden} more; --json shows all", table(&rows)),
+    }
+}
+
+/// How many samples of each part every class has, with a bar for those of the training part.
+fn class_table(data: &Dataset, parts: &Parts) -> String {
+    let histograms: Vec<Vec<usize>> = parts.iter().map(|(_, s)| s.histogram(data.outputs)).collect();
+    let most = histograms[0].iter().max().copied().unwrap_or(1).max(1);
+    let mut header = vec!["class".to_string(), "name".into()];
+    header.extend(parts.iter().map(|(name, _)| name.to_string()));
+    let mut rows = vec![header];
+    for class in 0..data.outputs {
+        let mut row = vec![class.to_string(), data.classes.get(class).cloned().unwrap_or_default()];
+        row.extend(histograms.iter().map(|h| h[class].to_string()));
+        row.push("#".repeat((histograms[0][class] * 40).div_ceil(most)));
+        rows.push(row);
+    }
+    table(&rows)
 }

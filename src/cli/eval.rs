@@ -1,12 +1,13 @@
 //! `thalweg eval`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
-use thalweg::data::Part;
+use thalweg::Dataset;
+use thalweg::data::{Part, Samples};
 use thalweg::device::Device;
-use thalweg::engine::{Precision, Setup, Slot};
+use thalweg::engine::{Engine, Precision, Setup, Slot};
 use thalweg::export::safetensors;
 use thalweg::run::{self, Config, weight_file};
 use toml::Value;
@@ -29,6 +30,39 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (config, dataset) = configuration(args)?;
+    let setup = Setup { evaluation_only: true, ..config.setup(dataset)? };
+    let is_classification = setup.dataset.is_classification();
+    let (mut engine, reason) = config.engine(setup, measuring)?;
+    let kept = load(engine.as_mut(), &args.run, &config)?;
+
+    let mut header = EVALUATION_HEADER.map(String::from).to_vec();
+    header.insert(1, "samples".into());
+    let mut rows = vec![header];
+    let mut object = json!({});
+    let parts = [(Part::Train, "train"), (Part::Validation, "validation"), (Part::Test, "test")];
+    let means = means(kept);
+    for ((mean, slots), (part, part_name)) in means.iter().flat_map(|mean| parts.map(|part| (mean, part))) {
+        let Some(samples) = engine.setup().dataset.part(part).map(Samples::len) else { continue };
+        let evaluations = engine.evaluate(part, slots)?;
+        let name = if mean.is_empty() { part_name.to_string() } else { format!("{mean}_{part_name}") };
+        for (key, value) in run::statistics(&name, &evaluations, is_classification) {
+            object[key] = value;
+        }
+        let mut row = evaluation_row(&name, &evaluations, is_classification);
+        row.insert(1, samples.to_string());
+        rows.push(row);
+    }
+    if args.json {
+        say!("{object:#}");
+    } else {
+        say!("device  {}: {reason}\n\n{}", engine.describe(), table(&rows));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The run's configuration under the flags, and the data to evaluate on.
+fn configuration(args: &Args) -> anyhow::Result<(Config, Dataset)> {
     let file = run::read_config(&args.run)?;
     let flags = [("data.source", &args.data), ("train.device", &args.device)];
     let flags =
@@ -55,54 +89,37 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     {
         config.train.precision = Precision::F32;
     }
-    let setup = Setup { evaluation_only: true, ..config.setup(dataset)? };
-    let is_classification = setup.dataset.is_classification();
-    let (mut engine, reason) = config.engine(setup, measuring)?;
+    Ok((config, dataset))
+}
+
+/// Hands the engine what the run left, and returns those slots: all whose files are there.
+fn load(engine: &mut dyn Engine, run: &Path, config: &Config) -> anyhow::Result<Vec<Slot>> {
     let replicas = config.train.replicas;
-    // What the run left: those slots whose files are there.
     let mut kept = [engine.setup().slots(), vec![Slot::Best]].concat();
-    kept.retain(|&slot| (0..replicas).all(|r| weight_file(&args.run, slot, r, replicas).exists()));
+    kept.retain(|&slot| (0..replicas).all(|r| weight_file(run, slot, r, replicas).exists()));
     if kept.contains(&Slot::Best) {
         engine.allocate(Slot::Best)?;
     }
-    for slot in &kept {
+    for &slot in &kept {
         for r in 0..replicas {
-            let path = weight_file(&args.run, *slot, r, replicas);
+            let path = weight_file(run, slot, r, replicas);
             let weights = safetensors::read(&path, engine.layout(), config.train.precision)?;
-            engine.upload(*slot, r, &weights)?;
+            engine.upload(slot, r, &weights)?;
         }
     }
-    anyhow::ensure!(kept.contains(&Slot::Live), "{}: expected weights, found none", args.run.display());
-    let (snapshots, single): (Vec<Slot>, Vec<Slot>) =
-        kept.into_iter().partition(|slot| matches!(slot, Slot::Snapshot(_)));
-    let mut slots: Vec<(String, Vec<Slot>)> = single
-        .into_iter()
-        .map(|slot| (if slot == Slot::Live { String::new() } else { slot.name() }, vec![slot]))
-        .collect();
-    if !snapshots.is_empty() {
-        slots.push(("snapshots".into(), snapshots));
-    }
+    anyhow::ensure!(kept.contains(&Slot::Live), "{}: expected weights, found none", run.display());
+    Ok(kept)
+}
 
-    let mut header = EVALUATION_HEADER.map(String::from).to_vec();
-    header.insert(1, "samples".into());
-    let mut rows = vec![header];
-    let mut object = json!({});
-    let parts = [(Part::Train, "train"), (Part::Validation, "validation"), (Part::Test, "test")];
-    for ((mean, slot), (part, part_name)) in slots.iter().flat_map(|slot| parts.iter().map(move |part| (slot, part))) {
-        let Some(samples) = engine.setup().dataset.part(*part).map(thalweg::data::Samples::len) else { continue };
-        let evaluations = engine.evaluate(*part, slot)?;
-        let name = if mean.is_empty() { part_name.to_string() } else { format!("{mean}_{part_name}") };
-        for (key, value) in run::statistics(&name, &evaluations, is_classification) {
-            object[key] = value;
-        }
-        let mut row = evaluation_row(&name, &evaluations, is_classification);
-        row.insert(1, samples.to_string());
-        rows.push(row);
+/// The means of predictions to evaluate, by name: each slot by itself, the last weights without a name, and all snapshots
+/// together.
+fn means(slots: Vec<Slot>) -> Vec<(String, Vec<Slot>)> {
+    let (snapshots, single): (Vec<Slot>, Vec<Slot>) =
+        slots.into_iter().partition(|slot| matches!(slot, Slot::Snapshot(_)));
+    let name = |slot: Slot| if slot == Slot::Live { String::new() } else { slot.name() };
+    let mut means: Vec<(String, Vec<Slot>)> = single.into_iter().map(|slot| (name(slot), vec![slot])).collect();
+    if !snapshots.is_empty() {
+        means.push(("snapshots".into(), snapshots));
     }
-    if args.json {
-        say!("{object:#}");
-    } else {
-        say!("device  {}: {reason}\n\n{}", engine.describe(), table(&rows));
-    }
-    Ok(ExitCode::SUCCESS)
+    means
 }

@@ -10,8 +10,8 @@ use toml::{Table, Value};
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Settings {
-    /// A configuration; its tables are [data], [augment], [model], [optimizer], [schedule], [average], [stop] and
-    /// [train]
+    /// A configuration; its tables are [data], [augment], [model], [optimizer], [schedule], [average], [stop],
+    /// [train] and, as a run records them, [forms]
     config: Option<PathBuf>,
     /// synthetic (default), cifar10:DIR, cifar100:DIR, mnist:DIR, fashion-mnist:DIR,
     /// idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS] or npy:X,Y[,TEST_X,TEST_Y]
@@ -197,7 +197,16 @@ impl Settings {
 
     fn flags(&self) -> anyhow::Result<Vec<Setting>> {
         // The names come first, since another name forgets the keys set before.
-        let text = [
+        let mut flags = self.texts();
+        flags.extend(self.numbers());
+        flags.extend(self.counts());
+        flags.extend(self.switches());
+        flags.extend(self.lists()?);
+        Ok(flags.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
+    }
+
+    fn texts(&self) -> Vec<(&'static str, Value)> {
+        let texts = [
             ("optimizer.name", &self.optimizer),
             ("schedule.name", &self.schedule),
             ("data.source", &self.data),
@@ -214,6 +223,10 @@ impl Settings {
             ("train.device", &self.device),
             ("train.memory", &self.memory),
         ];
+        texts.into_iter().filter_map(|(key, v)| Some((key, Value::String(v.clone()?)))).collect()
+    }
+
+    fn numbers(&self) -> Vec<(&'static str, Value)> {
         let numbers = [
             ("data.validation", self.validation),
             ("augment.mixup", self.mixup),
@@ -231,6 +244,10 @@ impl Settings {
             ("stop.min_lr", self.min_lr),
             ("stop.seconds", self.seconds),
         ];
+        numbers.into_iter().filter_map(|(key, v)| Some((key, Value::Float(v?)))).collect()
+    }
+
+    fn counts(&self) -> Vec<(&'static str, Value)> {
         let counts = [
             ("data.classes", self.classes),
             ("augment.pad", self.pad),
@@ -243,6 +260,13 @@ impl Settings {
             ("train.checkpoint_every", self.checkpoint_every),
             ("stop.patience", self.patience),
         ];
+        let mut counts: Vec<_> = counts.into_iter().filter_map(|(key, v)| Some((key, Value::Integer(v?)))).collect();
+        let batch = |batch: &String| batch.parse().map_or_else(|_| Value::String(batch.clone()), Value::Integer);
+        counts.extend(self.batch.as_ref().map(|text| ("train.batch", batch(text))));
+        counts
+    }
+
+    fn switches(&self) -> Vec<(&'static str, Value)> {
         let switches = [
             ("augment.flip", self.flip),
             ("model.residual", self.residual),
@@ -253,31 +277,25 @@ impl Settings {
             ("stop.keep_best", self.keep_best),
             ("stop.restore_best", self.restore_best),
         ];
-        let mut flags: Vec<(&str, Value)> = Vec::new();
-        flags.extend(text.iter().filter_map(|(key, v)| v.as_ref().map(|v| (*key, Value::String(v.clone())))));
-        flags.extend(numbers.iter().filter_map(|(key, v)| v.map(|v| (*key, Value::Float(v)))));
-        flags.extend(counts.iter().filter_map(|(key, v)| v.map(|v| (*key, Value::Integer(v)))));
-        flags.extend(switches.iter().filter(|(_, v)| *v).map(|(key, _)| (*key, Value::Boolean(true))));
-        if self.no_tune {
-            flags.push(("train.tune", Value::Boolean(false)));
-        }
+        let on = switches.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| (key, Value::Boolean(true)));
+        on.chain(self.no_tune.then_some(("train.tune", Value::Boolean(false)))).collect()
+    }
+
+    fn lists(&self) -> anyhow::Result<Vec<(&'static str, Value)>> {
+        let mut lists = Vec::new();
         if let Some(betas) = &self.betas {
-            let numbers = list(betas, Value::Float);
-            let numbers = numbers.filter(|n| n.len() == 2);
+            let numbers = list(betas, Value::Float).filter(|numbers| numbers.len() == 2);
             let numbers =
                 numbers.with_context(|| format!("--betas: expected two numbers as 0.9,0.999, found {betas:?}"))?;
-            flags.push(("optimizer.betas", Value::Array(numbers)));
-        }
-        if let Some(batch) = &self.batch {
-            flags.push(("train.batch", batch.parse().map_or_else(|_| Value::String(batch.clone()), Value::Integer)));
+            lists.push(("optimizer.betas", Value::Array(numbers)));
         }
         if let Some(hidden) = &self.hidden {
             let widths = if hidden == "none" { Some(Vec::new()) } else { list(hidden, Value::Integer) };
             let widths =
                 widths.with_context(|| format!("--hidden: expected widths as 512,256, or none, found {hidden:?}"))?;
-            flags.push(("model.hidden", Value::Array(widths)));
+            lists.push(("model.hidden", Value::Array(widths)));
         }
-        Ok(flags.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
+        Ok(lists)
     }
 }
 

@@ -6,7 +6,8 @@ use super::Real;
 use super::crew::Crew;
 use super::panels;
 use super::product;
-use super::replica::{Replica, Shared};
+use super::replica::Replica;
+use super::shared::Shared;
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
     Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, Precision, Setup, Slot, Step,
@@ -141,10 +142,7 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn scale(&mut self, alpha: &[f64], x: Slot) -> Result<()> {
         let mut each = self.replicas.iter_mut().zip(alpha);
-        each.try_for_each(|(replica, &alpha)| {
-            super::scale(T::of(alpha), replica.slot(x)?);
-            Ok(())
-        })
+        each.try_for_each(|(replica, &alpha)| replica.slot(x).map(|x| super::scale(T::of(alpha), x)))
     }
 
     fn dot(&mut self, x: Slot, y: Slot) -> Result<Vec<f64>> {
@@ -234,7 +232,7 @@ impl<T: Real> Diagnose for CpuEngine<T> {
     }
 
     fn measure_limits(&mut self) -> Result<Limits> {
-        Ok(super::limits::limits::<T>())
+        Ok(super::limits::measure_limits::<T>())
     }
 
     fn dispatches(&self) -> usize {

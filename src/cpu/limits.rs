@@ -24,7 +24,7 @@ pub fn describe<T: Real>() -> String {
 }
 
 /// Measures multiply-adds in registers, and a copy, on all cores. There are no dispatches.
-pub fn limits<T: Real>() -> Limits {
+pub fn measure_limits<T: Real>() -> Limits {
     let mut multiply_adds = 0;
     let peak =
         best(|| multiply_adds = rayon::broadcast(|_| Arch::new().dispatch(MultiplyAdds(T::of(0.5)))).iter().sum());

@@ -1,8 +1,8 @@
 //! The CPU engine: the reference that everything is compared with, and the fallback where there is no GPU.
 //!
 //! Each file named like a shader is that shader's twin: its meaning in plain loops over slices, in either precision.
-//! The engine runs the twins, except that the three matrix products (`product.rs`) go by vectors (`tiles.rs`, `dots.rs`), with their
-//! weights in panels (`panels.rs`); tests hold them together.
+//! The engine runs the twins, except that the three matrix products (`product/`) go by vectors (`tiles.rs`, `dots.rs`), with their
+//! weights in panels (`panels.rs`); tests hold them together. A step is read in `replica.rs`, a pass in `passes.rs`.
 
 mod activate;
 mod adam;
@@ -30,18 +30,21 @@ mod mse;
 mod norm_dw;
 mod panels;
 mod parts;
+mod passes;
 mod product;
 mod replica;
 mod rmsprop;
 mod scale;
 mod sgd;
+mod shared;
 mod softmax_cross_entropy;
 mod tiles;
 mod to_half;
 pub(crate) mod twins;
+mod weights;
 
 pub use engine::CpuEngine;
-pub use limits::{describe, limits};
+pub use limits::{describe, measure_limits};
 pub(crate) use twins::*;
 
 use crate::number::{Real, wide};

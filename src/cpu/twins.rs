@@ -16,7 +16,7 @@ pub use super::linear::linear;
 pub use super::linear_dw::linear_dw;
 pub use super::linear_dx::linear_dx;
 pub use super::lookahead::lookahead;
-pub use super::loss_scale::{STEPS, Scaling, loss_scale};
+pub use super::loss_scale::{LossScaling, STEPS, loss_scale};
 pub use super::metrics::metrics;
 pub use super::mse::mse;
 pub use super::norm_dw::norm_dw;
@@ -114,6 +114,13 @@ impl<T: Real> From<Coefficients> for Constants<T> {
             weight_decay: T::of(c.weight_decay),
             shrink: T::of(c.shrink),
         }
+    }
+}
+
+impl<T: Real> Constants<T> {
+    /// For the weights that do not decay.
+    pub fn without_decay(self) -> Self {
+        Self { weight_decay: T::of(0.0), shrink: T::of(1.0), ..self }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, Features, Samples, Targets};
+use super::{Dataset, Features, Samples, Shaped, Targets};
 use crate::error::{Error, Result};
 
 /// The type code of unsigned bytes.
@@ -22,25 +22,14 @@ pub(super) fn mnist_files(dir: &Path) -> Result<[PathBuf; 4]> {
 
 /// Images and labels of the training part, then optionally of the test part.
 pub(super) fn idx(files: &[PathBuf], name: &str, classes: Option<usize>) -> Result<Dataset> {
-    let (train, shape) = pair(&files[0], &files[1])?;
-    let test = match files {
-        [_, _, images, labels] => {
-            let (test, test_shape) = pair(images, labels)?;
-            if test_shape != shape {
-                return Err(Error::data(images, format!("expected images of {shape:?}, found {test_shape:?}")));
-            }
-            Some(test)
-        }
-        _ => None,
-    };
-    let dataset = Dataset::new(name, shape, train, test)?;
+    let dataset = Dataset::of_pairs(files, name, "images", pair)?;
     match classes {
         Some(classes) => dataset.with_classes(classes),
         None => Ok(dataset),
     }
 }
 
-fn pair(images: &Path, labels: &Path) -> Result<(Samples, [usize; 3])> {
+fn pair(images: &Path, labels: &Path) -> Result<Shaped> {
     let (dims, pixels) = read(images)?;
     let shape = match dims[..] {
         [_, width] => [1, 1, width],

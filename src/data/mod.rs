@@ -5,21 +5,23 @@ mod cifar;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 mod idx;
+mod normalize;
 mod npy;
 mod order;
+mod samples;
 mod source;
 mod synthetic;
 
-use half::f16;
-use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::number::{Purpose, Stream};
-use crate::number::{Real, wide};
 
 pub use augment::Augment;
 pub(crate) use augment::QUANTILES;
+pub use normalize::{Normalization, Normalize};
 pub use order::Order;
+pub use samples::{Features, Samples, Targets};
 pub use source::Source;
 
 /// Most classes that labels may name; more is taken for a mistake.
@@ -34,205 +36,6 @@ pub enum Part {
     Validation,
     /// Came as the data set's own test part.
     Test,
-}
-
-/// The values of all samples, sample after sample, as they lie in the file.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Features {
-    /// Pixels.
-    U8(Vec<u8>),
-    /// Single precision.
-    F32(Vec<f32>),
-    /// Double precision; a single-precision engine rounds it.
-    F64(Vec<f64>),
-}
-
-impl Features {
-    /// Number of values.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::U8(v) => v.len(),
-            Self::F32(v) => v.len(),
-            Self::F64(v) => v.len(),
-        }
-    }
-
-    /// Whether there is no value.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Type of the values.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::U8(_) => "u8",
-            Self::F32(_) => "f32",
-            Self::F64(_) => "f64",
-        }
-    }
-
-    /// Value `i`, not normalised.
-    pub fn get(&self, i: usize) -> f64 {
-        match self {
-            Self::U8(v) => f64::from(v[i]),
-            Self::F32(v) => f64::from(v[i]),
-            Self::F64(v) => v[i],
-        }
-    }
-
-    /// Keeps the rows of `width` values that `rows` names.
-    fn select(&self, rows: &[u32], width: usize) -> Self {
-        fn pick<T: Copy>(values: &[T], rows: &[u32], width: usize) -> Vec<T> {
-            rows.iter().flat_map(|&row| &values[row as usize * width..][..width]).copied().collect()
-        }
-        match self {
-            Self::U8(v) => Self::U8(pick(v, rows, width)),
-            Self::F32(v) => Self::F32(pick(v, rows, width)),
-            Self::F64(v) => Self::F64(pick(v, rows, width)),
-        }
-    }
-}
-
-impl From<Vec<u8>> for Features {
-    fn from(values: Vec<u8>) -> Self {
-        Self::U8(values)
-    }
-}
-
-impl From<Vec<f32>> for Features {
-    fn from(values: Vec<f32>) -> Self {
-        Self::F32(values)
-    }
-}
-
-impl From<Vec<f64>> for Features {
-    fn from(values: Vec<f64>) -> Self {
-        Self::F64(values)
-    }
-}
-
-impl From<Vec<f16>> for Features {
-    fn from(values: Vec<f16>) -> Self {
-        Self::F32(values.into_iter().map(f16::to_f32).collect())
-    }
-}
-
-/// What the network is to say of each sample.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Targets {
-    /// A class a sample, counted from 0.
-    Labels(Vec<u32>),
-    /// `width` values a sample.
-    Values {
-        /// Values a sample.
-        width: usize,
-        /// Sample after sample.
-        values: Vec<f64>,
-    },
-}
-
-impl Targets {
-    /// Number of samples.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Labels(labels) => labels.len(),
-            Self::Values { width, values } => values.len() / width,
-        }
-    }
-
-    /// Whether there is no sample.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Labels or values.
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Labels(_) => "label",
-            Self::Values { .. } => "regression",
-        }
-    }
-
-    /// `outputs` values a sample, a label being one-hot.
-    pub(crate) fn to_values(&self, outputs: usize) -> Vec<f64> {
-        match self {
-            Self::Labels(labels) => {
-                let mut values = vec![0.0; labels.len() * outputs];
-                for (row, &label) in labels.iter().enumerate() {
-                    values[row * outputs + label as usize] = 1.0;
-                }
-                values
-            }
-            Self::Values { values, .. } => values.clone(),
-        }
-    }
-
-    fn select(&self, rows: &[u32]) -> Self {
-        match self {
-            Self::Labels(labels) => Self::Labels(rows.iter().map(|&row| labels[row as usize]).collect()),
-            Self::Values { width, values } => Self::Values {
-                width: *width,
-                values: rows.iter().flat_map(|&row| &values[row as usize * width..][..*width]).copied().collect(),
-            },
-        }
-    }
-}
-
-/// The samples of one part.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Samples {
-    /// `len × width` values.
-    pub features: Features,
-    /// `len` targets.
-    pub targets: Targets,
-}
-
-impl Samples {
-    /// Samples of so many features each, and the class of each, counted from 0.
-    pub fn labelled(features: impl Into<Features>, labels: impl IntoIterator<Item = u32>) -> Self {
-        Self { features: features.into(), targets: Targets::Labels(labels.into_iter().collect()) }
-    }
-
-    /// Samples, and `width` numbers to be predicted of each.
-    pub fn valued(features: impl Into<Features>, values: Vec<f64>, width: usize) -> Self {
-        Self { features: features.into(), targets: Targets::Values { width, values } }
-    }
-
-    /// Number of samples.
-    pub fn len(&self) -> usize {
-        self.targets.len()
-    }
-
-    /// Whether there is no sample.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn select(&self, rows: &[u32], width: usize) -> Self {
-        Self { features: self.features.select(rows, width), targets: self.targets.select(rows) }
-    }
-}
-
-/// How features are scaled before the network sees them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Normalize {
-    /// Mean 0 and deviation 1 over every channel of the training part; a constant channel is only centered.
-    #[default]
-    Channel,
-    /// Pixels in `[0, 1]`: a u8 divided by 255, other values as they are.
-    Unit,
-    /// The values as they lie in the file.
-    None,
-}
-
-/// `x = raw · scale + shift`, one pair a channel.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Normalization {
-    /// Factor of each channel.
-    pub scale: Vec<f64>,
-    /// Summand of each channel.
-    pub shift: Vec<f64>,
 }
 
 /// Features, targets and their split; it knows nothing of devices and batches.
@@ -255,6 +58,9 @@ pub struct Dataset {
     /// Set by [`normalize`](Self::normalize); at first it changes nothing.
     pub normalization: Normalization,
 }
+
+/// Samples, and channels, height and width of each.
+type Shaped = (Samples, [usize; 3]);
 
 impl Dataset {
     /// A data set of your own: `shape` is channels, height and width of a sample.
@@ -292,8 +98,24 @@ impl Dataset {
             samples.check_finite(&name, part, width)?;
             samples.targets.check_range(&name, part, outputs)?;
         }
-        let normalization = Normalization { scale: vec![1.0; shape[0]], shift: vec![0.0; shape[0]] };
+        let normalization = Normalization::none(shape[0]);
         Ok(Self { name, shape, outputs, classes: Vec::new(), train, validation: None, test, normalization })
+    }
+
+    /// Features and targets of the training part, then optionally of the test part, as `read` finds them in two files.
+    fn of_pairs(files: &[PathBuf], name: &str, noun: &str, read: fn(&Path, &Path) -> Result<Shaped>) -> Result<Self> {
+        let (train, shape) = read(&files[0], &files[1])?;
+        let test = match files {
+            [_, _, x, y] => {
+                let (test, test_shape) = read(x, y)?;
+                if test_shape != shape {
+                    return Err(Error::data(x, format!("expected {noun} of {shape:?}, found {test_shape:?}")));
+                }
+                Some(test)
+            }
+            _ => None,
+        };
+        Self::new(name, shape, train, test)
     }
 
     /// Declares the number of classes, where the labels at hand do not show them all.
@@ -368,54 +190,6 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Scales the features, by statistics of the training part alone.
-    #[must_use]
-    pub fn normalize(mut self, how: Normalize) -> Self {
-        let channels = self.shape[0];
-        self.normalization = match how {
-            Normalize::None => Normalization { scale: vec![1.0; channels], shift: vec![0.0; channels] },
-            Normalize::Unit => Normalization { scale: vec![self.unit(); channels], shift: vec![0.0; channels] },
-            Normalize::Channel => {
-                let (scale, shift) = self
-                    .channel_statistics()
-                    .into_iter()
-                    .map(|(mean, deviation)| {
-                        let scale = if deviation > 0.0 { 1.0 / deviation } else { 1.0 };
-                        (scale, -mean * scale)
-                    })
-                    .unzip();
-                Normalization { scale, shift }
-            }
-        };
-        self
-    }
-
-    /// What a raw value is multiplied with to be shown: 1/255 for pixels, else 1.
-    pub fn unit(&self) -> f64 {
-        if matches!(self.train.features, Features::U8(_)) { 1.0 / 255.0 } else { 1.0 }
-    }
-
-    /// Mean and (population) deviation of the raw values of every channel of the training part.
-    pub fn channel_statistics(&self) -> Vec<(f64, f64)> {
-        let [channels, height, width] = self.shape;
-        let (pixels, row) = (height * width, self.width());
-        let each = |c: usize, f: &dyn Fn(f64) -> f64| {
-            let mut sum = 0.0;
-            for sample in 0..self.train.len() {
-                for i in 0..pixels {
-                    sum += f(self.train.features.get(sample * row + c * pixels + i));
-                }
-            }
-            sum / (self.train.len() * pixels) as f64
-        };
-        (0..channels)
-            .map(|c| {
-                let mean = each(c, &|x| x);
-                (mean, each(c, &|x| (x - mean) * (x - mean)).sqrt())
-            })
-            .collect()
-    }
-
     /// The largest magnitude of a feature or target, where it may lie beyond f32: f64 values.
     pub(crate) fn largest(&self) -> f64 {
         let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
@@ -427,117 +201,6 @@ impl Dataset {
         };
         parts.into_iter().flatten().map(of).fold(0.0, f64::max)
     }
-
-    /// Refuses normalised features above `largest`.
-    ///
-    /// # Errors
-    /// The first feature that is.
-    pub(crate) fn check_normalized(&self, largest: f64) -> Result<()> {
-        let mut x = vec![0.0f64; self.width()];
-        for samples in [Some(&self.train), self.validation.as_ref(), self.test.as_ref()].into_iter().flatten() {
-            for row in 0..samples.len() {
-                self.read_row(&samples.features, row, &mut x);
-                if let Some(found) = x.iter().find(|x| x.abs() > largest) {
-                    let text =
-                        format!("expected normalised features up to {largest} in half precision, found {found:e}");
-                    return Err(Error::data(&self.name, text));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The normalised features of one sample of a part, the meaning of the `gather` kernel.
-    pub(crate) fn read_row<T: Real>(&self, features: &Features, row: usize, x: &mut [T]) {
-        let width = self.width();
-        let pixels = self.shape[1] * self.shape[2];
-        for (c, x) in x[..width].chunks_mut(pixels).enumerate() {
-            let (scale, shift) = (T::of(self.normalization.scale[c]), T::of(self.normalization.shift[c]));
-            let first = row * width + c * pixels;
-            match features {
-                Features::U8(v) => {
-                    let raw = &v[first..];
-                    wide(|| {
-                        for (x, &raw) in x.iter_mut().zip(raw) {
-                            *x = T::of_u8(raw) * scale + shift;
-                        }
-                    });
-                }
-                Features::F32(v) => {
-                    for (x, &raw) in x.iter_mut().zip(&v[first..]) {
-                        *x = T::of(f64::from(raw)) * scale + shift;
-                    }
-                }
-                Features::F64(v) => {
-                    for (x, &raw) in x.iter_mut().zip(&v[first..]) {
-                        *x = T::of(raw) * scale + shift;
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Samples {
-    /// Refuses features or targets of another type than the training part's.
-    fn check_kind(&self, name: &str, part: &str, train: &Self) -> Result<()> {
-        let kinds = [
-            ("features", train.features.kind(), self.features.kind()),
-            ("targets", train.targets.kind(), self.targets.kind()),
-        ];
-        for (what, wanted, found) in kinds {
-            if wanted != found {
-                return Err(Error::data(
-                    name,
-                    format!("{part}: expected {wanted} {what}, as the training part has, found {found}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_finite(&self, name: &str, part: &str, width: usize) -> Result<()> {
-        let bad = match &self.features {
-            Features::U8(_) => None,
-            Features::F32(v) => v.iter().position(|x| !x.is_finite()),
-            Features::F64(v) => v.iter().position(|x| !x.is_finite()),
-        };
-        if let Some(i) = bad {
-            let (row, column, value) = (i / width, i % width, self.features.get(i));
-            return Err(Error::data(
-                name,
-                format!("{part}: expected finite features, found {value} in sample {row}, feature {column}"),
-            ));
-        }
-        if let Targets::Values { width, values } = &self.targets
-            && let Some(i) = values.iter().position(|y| !y.is_finite())
-        {
-            let (row, column, value) = (i / width, i % width, values[i]);
-            return Err(Error::data(
-                name,
-                format!("{part}: expected finite targets, found {value} in sample {row}, target {column}"),
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl Targets {
-    fn check_range(&self, name: &str, part: &str, outputs: usize) -> Result<()> {
-        match self {
-            Self::Labels(labels) => match labels.iter().position(|&label| label as usize >= outputs) {
-                Some(row) => Err(Error::data(
-                    name,
-                    format!("{part}: expected labels 0 to {}, found {} in sample {row}", outputs - 1, labels[row]),
-                )),
-                None => Ok(()),
-            },
-            Self::Values { width, .. } if *width != outputs => {
-                Err(Error::data(name, format!("{part}: expected {outputs} targets a sample, found {width}")))
-            }
-            Self::Values { .. } => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -548,32 +211,6 @@ mod tests {
         let width = values.len() / labels.len().max(1);
         let train = Samples { features: Features::F32(values), targets: Targets::Labels(labels) };
         Dataset::new("table", [width, 1, 1], train, None)
-    }
-
-    #[test]
-    fn channels_are_centered_and_scaled() {
-        let pixels: Vec<u8> = (0..48).map(|i| (i * 5) as u8).collect();
-        let train = Samples { features: Features::U8(pixels), targets: Targets::Labels(vec![0, 1, 2]) };
-        let data = Dataset::new("ramp", [2, 2, 4], train, None).unwrap().normalize(Normalize::Channel);
-        for c in 0..2 {
-            let mut all = Vec::new();
-            for row in 0..3 {
-                let mut x = [0f64; 16];
-                data.read_row(&data.train.features, row, &mut x);
-                all.extend_from_slice(&x[c * 8..][..8]);
-            }
-            let mean = all.iter().sum::<f64>() / 24.0;
-            let variance = all.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / 24.0;
-            assert!(mean.abs() < 1e-12 && (variance - 1.0).abs() < 1e-12, "channel {c}: {mean} {variance}");
-        }
-    }
-
-    #[test]
-    fn a_constant_channel_becomes_zero() {
-        let data = table(vec![3.0, 1.0, 3.0, 2.0], vec![0, 1]).unwrap().normalize(Normalize::Channel);
-        let mut x = [9f64; 2];
-        data.read_row(&data.train.features, 1, &mut x);
-        assert_eq!(x, [0.0, 1.0]);
     }
 
     #[test]

@@ -5,26 +5,15 @@ use std::path::{Path, PathBuf};
 
 use npyz::{Deserialize, NpyFile, Order, TypeChar};
 
-use super::{Dataset, Features, MOST_CLASSES, Samples, Targets};
+use super::{Dataset, Features, MOST_CLASSES, Samples, Shaped, Targets};
 use crate::error::{Error, Result};
 
 /// Features and targets of the training part, then optionally of the test part.
 pub(super) fn npy(files: &[PathBuf], name: &str) -> Result<Dataset> {
-    let (train, shape) = pair(&files[0], &files[1])?;
-    let test = match files {
-        [_, _, x, y] => {
-            let (test, test_shape) = pair(x, y)?;
-            if test_shape != shape {
-                return Err(Error::data(x, format!("expected samples of {shape:?}, found {test_shape:?}")));
-            }
-            Some(test)
-        }
-        _ => None,
-    };
-    Dataset::new(name, shape, train, test)
+    Dataset::of_pairs(files, name, "samples", pair)
 }
 
-fn pair(x: &Path, y: &Path) -> Result<(Samples, [usize; 3])> {
+fn pair(x: &Path, y: &Path) -> Result<Shaped> {
     let (dims, features) = features(x)?;
     let shape = match dims[..] {
         [_, columns] => [columns, 1, 1],

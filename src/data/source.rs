@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::Dataset;
 use super::cifar::{Kind, cifar};
 use super::idx::{idx, mnist_files};
 use super::npy::npy;
 use super::synthetic::synthetic;
-use super::{Dataset, Samples};
 use crate::error::{Error, Result};
 
 /// Where a data set comes from.
@@ -109,16 +109,3 @@ impl Source {
 
 const FASHION: [&str; 10] =
     ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
-
-impl Samples {
-    /// How many samples each class has.
-    pub fn histogram(&self, classes: usize) -> Vec<usize> {
-        let mut counts = vec![0; classes];
-        if let super::Targets::Labels(labels) = &self.targets {
-            for &label in labels {
-                counts[label as usize] += 1;
-            }
-        }
-        counts
-    }
-}

@@ -5,8 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Order;
-use crate::engine::initialize;
-use crate::engine::{Engine, Limits, Setup, Step};
+use crate::engine::{Engine, Limits, Setup, Step, initialize};
 use crate::error::{Error, Result};
 use crate::event::Ended;
 use crate::model::Init;

@@ -294,7 +294,7 @@ impl Diagnose for GpuEngine {
     }
 
     fn measure_limits(&mut self) -> Result<Limits> {
-        super::limits(&self.gpu)
+        super::measure_limits(&self.gpu)
     }
 
     fn dispatches(&self) -> usize {

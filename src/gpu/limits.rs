@@ -121,7 +121,7 @@ impl<'a> Ready<'a> {
 ///
 /// # Errors
 /// The device is lost, or has too little memory.
-pub fn limits(gpu: &Gpu) -> Result<Limits> {
+pub fn measure_limits(gpu: &Gpu) -> Result<Limits> {
     let buffer = |bytes: u64| {
         super::buffers::allocate(gpu, "probe", bytes.min(gpu.description.binding_bytes), BufferUsages::STORAGE)
     };

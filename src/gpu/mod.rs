@@ -38,6 +38,6 @@ mod vectors;
 
 pub use engine::{GpuEngine, Options};
 pub use kernels::Stored;
-pub use limits::limits;
+pub use limits::measure_limits;
 pub use shaders::{Shader, shader_text, shaders};
 pub use tune::Measuring;

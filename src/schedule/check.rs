@@ -24,6 +24,13 @@ fn fraction(key: &str, value: f64) -> Result<()> {
     Err(Error::config(format!("schedule.{key}"), format!("expected a number in [0, 1], found {value}")))
 }
 
+fn below_one(key: &str, value: f64) -> Result<()> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::config(format!("schedule.{key}"), format!("expected a number in [0, 1), found {value}")))
+}
+
 fn some_steps(key: &str, value: u64) -> Result<()> {
     if value > 0 {
         return Ok(());
@@ -77,36 +84,11 @@ impl Schedule {
             }
             Self::OneCycle { .. } => self.check_one_cycle(steps),
             Self::Plateau { factor, threshold, min_lr, eps, .. } => {
-                if !(0.0..1.0).contains(factor) {
-                    return Err(Error::config(
-                        "schedule.factor",
-                        format!("expected a number in [0, 1), found {factor}"),
-                    ));
-                }
+                below_one("factor", *factor)?;
                 at_least_zero("threshold", *threshold)?;
                 at_least_zero("min_lr", *min_lr).and(at_least_zero("eps", *eps))
             }
-            Self::Sequential { milestones, parts } => {
-                increasing(milestones)?;
-                if parts.len() != milestones.len() + 1 {
-                    return Err(Error::config(
-                        "schedule.parts",
-                        format!("expected one more than the {} milestones, found {}", milestones.len(), parts.len()),
-                    ));
-                }
-                let ends = milestones.iter().copied().chain([steps]);
-                let begins = [0].into_iter().chain(milestones.iter().copied());
-                for ((part, begin), end) in parts.iter().zip(begins).zip(ends) {
-                    if matches!(part, Self::Sequential { .. }) {
-                        return Err(Error::config(
-                            "schedule.parts",
-                            "expected schedules, found a sequence in a sequence",
-                        ));
-                    }
-                    part.check(end.saturating_sub(begin))?;
-                }
-                Ok(())
-            }
+            Self::Sequential { milestones, parts } => check_parts(milestones, parts, steps),
         }
     }
 
@@ -144,4 +126,24 @@ impl Schedule {
         }
         Ok(())
     }
+}
+
+/// Refuses what is out of range in one of a sequence's parts, for a run of `steps` steps.
+fn check_parts(milestones: &[u64], parts: &[Schedule], steps: u64) -> Result<()> {
+    increasing(milestones)?;
+    if parts.len() != milestones.len() + 1 {
+        return Err(Error::config(
+            "schedule.parts",
+            format!("expected one more than the {} milestones, found {}", milestones.len(), parts.len()),
+        ));
+    }
+    let ends = milestones.iter().copied().chain([steps]);
+    let begins = [0].into_iter().chain(milestones.iter().copied());
+    for ((part, begin), end) in parts.iter().zip(begins).zip(ends) {
+        if matches!(part, Schedule::Sequential { .. }) {
+            return Err(Error::config("schedule.parts", "expected schedules, found a sequence in a sequence"));
+        }
+        part.check(end.saturating_sub(begin))?;
+    }
+    Ok(())
 }

@@ -13,6 +13,11 @@ pub fn thalweg(dir: &Path, args: &[&str]) -> Output {
     command.args(args).current_dir(dir).env("XDG_CACHE_HOME", dir).env("HOME", dir).output().unwrap()
 }
 
+/// The arguments on a command line without quotes.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
 /// Runs and expects success; returns what was printed.
 #[track_caller]
 pub fn ok(dir: &Path, args: &[&str]) -> String {

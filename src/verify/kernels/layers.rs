@@ -1,23 +1,18 @@
-//! The kernels of a linear layer.
+//! The kernels of a linear layer, but its weight gradient.
 
 use bytemuck::bytes_of;
 
-use super::updates::rounded;
-use super::{Shape, UNTOUCHED, dispatch, floats, product_tolerance, words};
+use super::{Shape, UNTOUCHED, dispatch, product_tolerance, words};
 use crate::activation::Activation;
-use crate::cpu::{self, Constants, Dropout, Finish};
+use crate::cpu::{self, Dropout, Finish};
 use crate::engine::stride;
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::gpu::forms::{Form, Variant};
-use crate::gpu::kernels::{
-    self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDwArgs, LinearDxArgs, Pass, Product, Scaling,
-    Stored,
-};
+use crate::gpu::kernels::{self, ActivateArgs, Coefficients, Kernel, LANES, LinearArgs, LinearDxArgs, Pass, Product};
 use crate::gpu::single::Dispatch;
 use crate::number::hash::{self, Key};
-use crate::optimizer::{Optimizer, Rule};
-use crate::schedule::Rate;
+use crate::optimizer::Rule;
 use crate::verify::{Check, EPS};
 
 /// Lanes of the products' workgroups, as small as any subgroup.
@@ -26,12 +21,9 @@ const PRODUCT_LANES: u32 = 8;
 const LAYER: u32 = 2;
 const FIRST: u32 = 11;
 const STEP: u32 = 5;
-/// What the weight gradient is multiplied with, and how much of new weights the EMA takes.
-const LOSS_FACTOR: f64 = 0.25;
-const EMA: f64 = 0.25;
 
 /// How a form stands in the name of a check.
-fn named(product: Product, form: Form) -> String {
+pub(super) fn named(product: Product, form: Form) -> String {
     let Form { rows, columns, lanes, slices, parts, .. } = form;
     format!("{} {rows}x{columns}x{lanes}x{slices}x{parts}", form.kernel(product).name)
 }
@@ -52,31 +44,31 @@ pub fn all_forms(gpu: &Gpu, product: Product, shape: Shape) -> Vec<Form> {
 }
 
 /// A product of some shape to be made, in whatever form.
-struct Task<'a> {
-    shape: Shape,
-    product: Product,
+pub(super) struct Task<'a> {
+    pub shape: Shape,
+    pub product: Product,
     /// The rule that uses a weight gradient up.
-    rule: Option<Rule>,
-    args: &'a [u8],
-    pass: Pass,
-    coefficients: &'a [Coefficients],
+    pub rule: Option<Rule>,
+    pub args: &'a [u8],
+    pub pass: Pass,
+    pub coefficients: &'a [Coefficients],
     /// Constants of what becomes of the sums.
-    finish: &'a [(&'a str, f64)],
+    pub finish: &'a [(&'a str, f64)],
     /// The two factors first, which are all that the first pass of a split form reads.
-    buffers: &'a [Vec<u32>],
+    pub buffers: &'a [Vec<u32>],
     /// Whether its second pass reads them as well.
-    read_twice: bool,
+    pub read_twice: bool,
     /// vec4s of a row of the result.
-    columns: u32,
+    pub columns: u32,
     /// Rows of the result, the bias's gradient among them.
-    height: usize,
+    pub height: usize,
     /// Those that workgroups share, in the unit of the form's.
-    rows: u32,
+    pub rows: u32,
 }
 
 impl Task<'_> {
     /// What the buffers behind the factors hold afterwards.
-    fn run(&self, gpu: &Gpu, form: Form) -> Result<Vec<Vec<u32>>> {
+    pub fn run(&self, gpu: &Gpu, form: Form) -> Result<Vec<Vec<u32>>> {
         let replicas = self.shape.replicas as u32;
         let grid = [self.columns.div_ceil(form.width()), self.rows.div_ceil(form.rows), replicas * form.parts];
         let with_rule = |kernel: Kernel| self.rule.map_or(kernel, |rule| kernel.with_update(rule));
@@ -286,128 +278,4 @@ pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Res
         }
     }
     Ok(checks)
-}
-
-/// The gradient by itself, or with a rule what the rule makes of it: weights, biases, state, the EMA behind it, and in
-/// halves the working copy.
-///
-/// # Errors
-/// The device is lost, or refuses the shader.
-pub fn linear_dw(
-    gpu: &Gpu,
-    shape: Shape,
-    accumulate: bool,
-    optimizer: Option<Optimizer>,
-    forms: &[Form],
-) -> Result<Vec<Check>> {
-    let (inputs, outputs) = (stride(shape.inputs), stride(shape.outputs));
-    let (a, dz) = (shape.activations(8, shape.inputs), shape.activations(9, shape.outputs));
-    // Second moments are not negative; a centered one, in state 0, lies above the square of the mean, in state 2.
-    let state = |(i, least): (u64, f64)| shape.weights(40 + i).into_iter().map(|x| x.abs() + least).collect();
-    let vectors = optimizer.map_or(0, |o| o.state_vectors());
-    let mut state: Vec<Vec<f64>> = [(0, 1.5), (1, 0.5), (2, 0.0)].into_iter().take(vectors).map(state).collect();
-    state.push(shape.weights(43));
-    let mut w = shape.weights(10);
-    let args = LinearDwArgs {
-        inputs: inputs as u32 / 4,
-        outputs: outputs as u32 / 4,
-        weight: 0,
-        bias: shape.layer().bias as u32 / 4,
-        params_stride: shape.params() as u32 / 4,
-        a_stride: (shape.room() * inputs / 4) as u32,
-        dz_stride: (shape.room() * outputs / 4) as u32,
-        // The bias has no part in the weight decay.
-        decayed: shape.layer().bias as u32 / 4,
-    };
-    let mut finish = Vec::new();
-    let mut coefficients = crate::optimizer::Coefficients::default();
-    if let Some(optimizer) = optimizer {
-        let update = kernels::update(optimizer.rule());
-        let mixed = f64::from(shape.stored != Stored::F32);
-        finish.extend([update.flag, ("EMA", vectors as f64), ("MIXED", mixed)]);
-        coefficients = rounded(optimizer.coefficients(3, Rate { lr: 0.1, momentum: optimizer.rate().momentum }));
-    }
-    let pass = Pass { accumulate: u32::from(accumulate), ..shape.pass() };
-    let scaling = vec![Scaling { factor: LOSS_FACTOR as f32, ..Scaling::new(1.0) }; shape.replicas];
-    let mut working = vec![UNTOUCHED; w.len()];
-    let buffers = [
-        shape.words(&a),
-        shape.words(&dz),
-        bytemuck::cast_slice(&scaling).to_vec(),
-        words(&w),
-        words(&state.concat()),
-        shape.words(&working),
-    ];
-    let dz: Vec<f64> = dz.iter().map(|d| d * LOSS_FACTOR).collect();
-    for r in 0..shape.replicas {
-        let (a, dz) = (shape.rows_of(&a, r, shape.inputs), shape.rows_of(&dz, r, shape.outputs));
-        let all = r * shape.params()..(r + 1) * shape.params();
-        let Some(optimizer) = optimizer else {
-            cpu::linear_dw(&shape.layer(), accumulate, a, dz, &mut w[all]);
-            continue;
-        };
-        let mut grads = vec![0.0; shape.params()];
-        cpu::linear_dw(&shape.layer(), false, a, dz, &mut grads);
-        let bias = shape.layer().bias;
-        for (range, decays) in [(0..bias, true), (bias..bias + outputs, false)] {
-            let at = all.start + range.start..all.start + range.end;
-            let mut parts: Vec<&mut [f64]> = state.iter_mut().map(|s| &mut s[at.clone()]).collect();
-            parts.truncate(vectors);
-            let c: Constants<f64> = coefficients.into();
-            let c = if decays { c } else { Constants { weight_decay: 0.0, shrink: 1.0, ..c } };
-            cpu::update(optimizer.rule(), &c, 1.0, &grads[range], &mut w[at.clone()], &mut parts);
-            cpu::average(EMA, &w[at.clone()], &mut state[vectors][at.clone()]);
-            if shape.stored != Stored::F32 {
-                working[at.clone()].copy_from_slice(&w[at]);
-            }
-        }
-    }
-    let want = [w, state.concat()].concat();
-    // Products of up to 1 make sums of √rows.
-    let product = product_tolerance(shape.rows) * (shape.rows as f64).sqrt();
-    // An update hands on the error δ of a gradient g: at most 3 δ to RMSprop's g / √(v − m²) with the variance above 0.4,
-    // less to what is multiplied with a rate, and 0.2 g δ <= δ (1 + v) to a second moment v. A dozen roundings come to it.
-    let bound = |x: f64| match optimizer {
-        None => product + EPS * x.abs(),
-        Some(_) => (4.0 * product + 12.0 * EPS) * (1.0 + x.abs()),
-    };
-    let of_step = vec![Coefficients { ema: EMA as f32, ..coefficients.into() }; shape.replicas];
-    let task = Task {
-        shape,
-        product: Product::LinearDw,
-        rule: optimizer.map(|optimizer| optimizer.rule()),
-        args: bytes_of(&args),
-        pass,
-        coefficients: &of_step,
-        finish: &finish,
-        buffers: &buffers,
-        read_twice: false,
-        columns: args.outputs,
-        height: inputs + 1,
-        rows: args.inputs,
-    };
-    let mut checks = Vec::new();
-    for &form in forms {
-        let got = task.run(gpu, form)?.split_off(1);
-        let more =
-            optimizer.map_or(if accumulate { " accumulated" } else { "" }.into(), |o| format!(" {:?}", o.rule()));
-        let name = shape.name(&named(Product::LinearDw, form), &more.to_lowercase());
-        let vectors: Vec<f64> = got[..2].iter().flat_map(|b| floats(b)).collect();
-        checks.push(Check::new(name.clone(), &vectors, &want, bound));
-        let stored = |x: f64| bound(x) + shape.storing(x);
-        checks.push(Check::new(name + " working", &shape.floats(&got[2]), &working, stored));
-    }
-    Ok(checks)
-}
-
-/// An optimizer of every rule, with and without what is fixed in it.
-pub fn optimizers() -> Vec<Optimizer> {
-    let (lr, weight_decay, eps) = (0.1, 0.01, 1e-8);
-    let mut all = Vec::new();
-    for flag in [false, true] {
-        all.push(Optimizer::Sgd { lr, momentum: 0.9, dampening: 0.0, weight_decay, nesterov: flag });
-        all.push(Optimizer::Adamw { lr, betas: [0.9, 0.99], eps, weight_decay, amsgrad: flag });
-        all.push(Optimizer::Rmsprop { lr, alpha: 0.9, eps, weight_decay, momentum: 0.5, centered: flag });
-    }
-    all
 }

@@ -203,7 +203,7 @@ pub fn loss_scale(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
             })
             .collect();
         let want = (0..shape.replicas).flat_map(|r| {
-            let mut s = cpu::Scaling { factor: 0.5, loss: 8.0, next: 16.0, steps };
+            let mut s = cpu::LossScaling { factor: 0.5, loss: 8.0, next: 16.0, steps };
             cpu::loss_scale(shape.rows_of(&dz, r, shape.outputs), accumulate == 1, &mut s);
             [s.factor, 3.0, s.loss, s.next, f64::from(s.steps), 0.0]
         });

@@ -7,12 +7,14 @@
 //! units, division and square root within a few).
 
 mod layers;
+mod linear_dw;
 mod losses;
 mod norms;
 mod samples;
 mod updates;
 
-pub use layers::{activate, all_forms, linear, linear_dw, linear_dx, optimizers, plain_forms};
+pub use layers::{activate, all_forms, linear, linear_dx, plain_forms};
+pub use linear_dw::{linear_dw, optimizers};
 pub use losses::{ensemble, loss_scale, mse, softmax_cross_entropy};
 pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
 pub use samples::{augmentations, gather, gather_augmented};

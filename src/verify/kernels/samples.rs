@@ -1,5 +1,7 @@
 //! The kernel that makes a batch.
 
+use std::ops::Range;
+
 use bytemuck::bytes_of;
 
 use super::{Shape, dispatch, words};
@@ -38,54 +40,110 @@ fn records(features: &Features, width: usize) -> Vec<u32> {
     }
 }
 
+/// Samples of the data set that batches are made of.
+const SAMPLES: usize = 29;
+
+/// A batch to be made for each replica, of samples in an order of its own.
+struct Batch {
+    shape: Shape,
+    data: Dataset,
+    order: Vec<u32>, // (replicas, SAMPLES)
+    /// The batch's first position in the order.
+    first: u32,
+    augment: Augment,
+    /// Points of the quantile function of mixup's shares; none without mixup.
+    quantiles: Vec<f64>,
+}
+
+impl Batch {
+    fn new(shape: Shape, image: [usize; 3], bytes: bool, seed: u64, first: u32, augment: Augment) -> Result<Self> {
+        let mut stream = Stream::new(seed, Purpose::Verify, 0);
+        let features = features(&mut stream, SAMPLES * shape.inputs, bytes);
+        let order = (0..shape.replicas * SAMPLES).map(|_| stream.below(SAMPLES as u64) as u32).collect();
+        let train = Samples { features, targets: Targets::Labels(vec![0; SAMPLES]) };
+        let data = Dataset::new("verify", image, train, None)?.normalize(Normalize::Channel);
+        Ok(Self { shape, data, order, first, quantiles: augment.quantiles(), augment })
+    }
+
+    fn columns(&self) -> usize {
+        stride(self.shape.inputs)
+    }
+
+    fn has_mixup(&self) -> bool {
+        !self.quantiles.is_empty()
+    }
+
+    /// The samples of replica r's batch.
+    fn order(&self, r: usize) -> &[u32] {
+        &self.order[r * SAMPLES + self.first as usize..][..self.shape.rows]
+    }
+
+    /// Of replica r's random numbers.
+    fn key(r: usize) -> Key {
+        Key { seed: 5 + r as u32, step: 9 }
+    }
+
+    fn args(&self, record_words: usize, records: &Range<usize>) -> GatherArgs {
+        let [_, height, width] = self.data.shape;
+        let columns = self.columns();
+        GatherArgs {
+            width: self.shape.inputs as u32,
+            columns: columns as u32 / 4,
+            pixels: (height * width) as u32,
+            record_words: record_words as u32,
+            first_record: records.start as u32,
+            records: records.len() as u32,
+            order_stride: SAMPLES as u32,
+            x_stride: (self.shape.room() * columns / 4) as u32,
+            room: self.shape.room() as u32,
+            image_width: width as u32,
+            pad: self.augment.pad as u32,
+            flip: u32::from(self.augment.flip),
+            cutout: self.augment.cutout as u32,
+            noise: self.augment.noise as f32,
+        }
+    }
+
+    /// What the kernel makes of x and mix. The records lie in two buffers, as those of a large data set do.
+    fn run(&self, gpu: &Gpu, constants: &[(&str, f64)], [mut x, mut mix]: [Vec<u32>; 2]) -> Result<[Vec<u32>; 2]> {
+        let shape = self.shape;
+        let records = records(&self.data.train.features, shape.inputs);
+        let record_words = records.len() / SAMPLES;
+        let normalization = self.data.normalization.scale.iter().zip(&self.data.normalization.shift);
+        let channels: Vec<f64> = normalization.flat_map(|(&scale, &shift)| [scale, shift]).collect();
+        let table = if self.has_mixup() { words(&self.quantiles) } else { vec![0; 4] };
+        let coefficients = |r| Coefficients { seed: Self::key(r).seed, step: Self::key(r).step, ..Default::default() };
+        let coefficients: Vec<Coefficients> = (0..shape.replicas).map(coefficients).collect();
+        let pass = Pass { first: self.first, ..shape.pass() };
+        let grid = [(self.columns() as u32 / 4).div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
+        let kernel = shape.kernel(&kernels::gather);
+        for piece in [0..11, 11..SAMPLES] {
+            let args = self.args(record_words, &piece);
+            let piece = records[piece.start * record_words..piece.end * record_words].to_vec();
+            let buffers = [piece, self.order.clone(), words(&channels), table.clone(), x, mix];
+            let dispatch = dispatch(&kernel, constants, bytes_of(&args), pass, grid);
+            let mut got = Dispatch { coefficients: &coefficients, ..dispatch }.run(gpu, &buffers)?;
+            (mix, x) = (got.swap_remove(5), got.swap_remove(4));
+        }
+        Ok([x, mix])
+    }
+}
+
 /// Exact up to the rounding of one product and one sum, which a GPU may fuse.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn gather(gpu: &Gpu, shape: Shape, bytes: bool) -> Result<Check> {
-    let (n, width) = (29, shape.inputs);
-    let mut stream = Stream::new(1, Purpose::Verify, 0);
-    let features = features(&mut stream, n * width, bytes);
-    let order: Vec<u32> = (0..shape.replicas * n).map(|_| stream.below(n as u64) as u32).collect();
-    let labels = Targets::Labels(vec![0; n]);
-    let data = Dataset::new("verify", [1, 1, width], Samples { features: features.clone(), targets: labels }, None)?
-        .normalize(Normalize::Channel);
-    let (scale, shift) = (data.normalization.scale[0], data.normalization.shift[0]);
-
-    let (columns, record_words) = (stride(width), if bytes { stride(width) / 4 } else { width });
-    let records = records(&features, width);
-    let args = |first: usize, records: usize| GatherArgs {
-        width: width as u32,
-        columns: columns as u32 / 4,
-        pixels: width as u32,
-        record_words: record_words as u32,
-        first_record: first as u32,
-        records: records as u32,
-        order_stride: n as u32,
-        x_stride: (shape.room() * columns / 4) as u32,
-        room: shape.room() as u32,
-        image_width: 1,
-        ..GatherArgs::default()
-    };
-    let pass = Pass { first: 7, ..shape.pass() };
-    let aligned = f64::from(width.is_multiple_of(4));
+    let batch = Batch::new(shape, [1, 1, shape.inputs], bytes, 1, 7, Augment::default())?;
+    let aligned = f64::from(shape.inputs.is_multiple_of(4));
     let constants = [("BYTES", f64::from(bytes)), ("ALIGNED", aligned), ("LANES", f64::from(LANES))];
-    let grid = [(columns as u32 / 4).div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
-    let mut x = shape.untouched(columns);
-    // The records lie in two buffers, as those of a large data set do.
-    for (first, count) in [(0, 11), (11, n - 11)] {
-        let piece = records[first * record_words..][..count * record_words].to_vec();
-        let buffers = [piece, order.clone(), words(&[scale, shift]), vec![0; 4], x, vec![0; 4]];
-        let args = args(first, count);
-        x = dispatch(&shape.kernel(&kernels::gather), &constants, bytes_of(&args), pass, grid)
-            .run(gpu, &buffers)?
-            .swap_remove(4);
-    }
-    let want = shape.expect(columns, |r, x| {
-        cpu::gather(&data, &features, &order[r * n + 7..][..shape.rows], None, x, &mut []);
+    let [x, _] = batch.run(gpu, &constants, [shape.untouched(batch.columns()), vec![0; 4]])?;
+    let want = shape.expect(batch.columns(), |r, x| {
+        cpu::gather(&batch.data, &batch.data.train.features, batch.order(r), None, x, &mut []);
     });
     let name = shape.name("gather", if bytes { " u8" } else { " f32" });
     // Scale and shift are rounded to f32, and so is each result: the product is at most |x| + |shift|.
+    let shift = batch.data.normalization.shift[0];
     let bound = |x: f64| 2.0 * EPS * (x.abs() + shift.abs()) + shape.storing(x);
     Ok(Check::new(name, &shape.floats(&x), &want, bound))
 }
@@ -104,52 +162,18 @@ pub fn augmentations() -> [Augment; 7] {
     ]
 }
 
-/// Images of 2x5x7 whose records lie in two buffers: x, and what it was mixed of.
+/// Images of 2x5x7: x, and what it was mixed of.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool, stored: Stored) -> Result<[Check; 2]> {
-    let (n, image) = (29, [2, 5, 7]);
-    let width: usize = image.iter().product();
-    let shape = Shape { replicas: 2, rows: 21, inputs: width, outputs: 1, stored };
-    let mut stream = Stream::new(3, Purpose::Verify, 0);
-    let features = features(&mut stream, n * width, bytes);
-    let order: Vec<u32> = (0..shape.replicas * n).map(|_| stream.below(n as u64) as u32).collect();
-    let train = Samples { features: features.clone(), targets: Targets::Labels(vec![0; n]) };
-    let data = Dataset::new("verify", image, train, None)?.normalize(Normalize::Channel);
-    let normalization = &data.normalization;
-    let channels: Vec<f64> = normalization.scale.iter().zip(&normalization.shift).flat_map(|(&a, &b)| [a, b]).collect();
-    let quantiles = augment.quantiles();
-    let has_mixup = !quantiles.is_empty();
-
-    let (columns, records) = (stride(width), records(&features, width));
-    let record_words = records.len() / n;
-    let first = 4;
-    let pass = Pass { first, ..shape.pass() };
-    let key = |r: usize| Key { seed: 5 + r as u32, step: 9 };
-    let coefficients: Vec<Coefficients> = (0..shape.replicas)
-        .map(|r| Coefficients { seed: key(r).seed, step: key(r).step, ..Coefficients::default() })
-        .collect();
-    let grid = [(columns as u32 / 4).div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
-    let (mut x, mut mix) = (shape.untouched(columns), vec![0; shape.replicas * shape.room() * 2]);
+    let image = [2, 5, 7];
+    let shape = Shape { replicas: 2, rows: 21, inputs: image.iter().product(), outputs: 1, stored };
+    let batch = Batch::new(shape, image, bytes, 3, 4, augment.clone())?;
+    let has_mixup = batch.has_mixup();
+    let mut got = [shape.untouched(batch.columns()), vec![0; shape.replicas * shape.room() * 2]];
     let partners: &[f64] = if has_mixup { &[0.0, 1.0] } else { &[0.0] };
-    for (&partner, (start, count)) in partners.iter().flat_map(|p| [(0, 11), (11, n - 11)].map(|piece| (p, piece))) {
-        let args = GatherArgs {
-            width: width as u32,
-            columns: columns as u32 / 4,
-            pixels: (image[1] * image[2]) as u32,
-            record_words: record_words as u32,
-            first_record: start as u32,
-            records: count as u32,
-            order_stride: n as u32,
-            x_stride: (shape.room() * columns / 4) as u32,
-            room: shape.room() as u32,
-            image_width: image[2] as u32,
-            pad: augment.pad as u32,
-            flip: u32::from(augment.flip),
-            cutout: augment.cutout as u32,
-            noise: augment.noise as f32,
-        };
+    for &partner in partners {
         let constants = [
             ("BYTES", f64::from(bytes)),
             ("AUGMENT", 1.0),
@@ -157,30 +181,11 @@ pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool, stored: Store
             ("PARTNER", partner),
             ("LANES", f64::from(LANES)),
         ];
-        let piece = records[start * record_words..][..count * record_words].to_vec();
-        let table = if has_mixup { words(&quantiles) } else { vec![0; 4] };
-        let buffers = [piece, order.clone(), words(&channels), table, x, mix];
-        let kernel = shape.kernel(&kernels::gather);
-        let kernel = dispatch(&kernel, &constants, bytes_of(&args), pass, grid);
-        let mut got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &buffers)?;
-        (mix, x) = (got.swap_remove(5), got.swap_remove(4));
+        got = batch.run(gpu, &constants, got)?;
     }
+    let [x, mix] = got;
+    let (want, want_mix) = expect_augmented(&batch);
 
-    let mut mixes = vec![(0, 0.0); shape.rows];
-    let mut want_mix = Vec::new();
-    let want = shape.expect(columns, |r, x| {
-        let order = &order[r * n + first as usize..][..shape.rows];
-        let training = Training { key: key(r), first, statistics: 0.0, is_drawn: true };
-        cpu::gather(&data, &features, order, Some((augment, &quantiles[..], &training)), x, &mut mixes);
-        want_mix.extend(mixes.iter().flat_map(|&(partner, share)| [f64::from(partner), share]));
-    });
-    let mut got_mix = Vec::new();
-    for row in mix.chunks_exact(2 * shape.room()).flat_map(|rows| rows[..2 * shape.rows].chunks_exact(2)) {
-        got_mix.extend([f64::from(row[0]), f64::from(f32::from_bits(row[1]))]);
-    }
-    if !has_mixup {
-        (got_mix, want_mix) = (vec![0.0], vec![0.0]);
-    }
     let name = format!("gather {stored:?} {} {augment:?}", if bytes { "u8" } else { "f32" }).to_lowercase();
     // As without changes; mixing rounds thrice, on values below 4. A normal deviate is a radius below 5.8 times a cosine
     // that WGSL wants within 2⁻¹¹, and near 0 the root of a logarithm within 2⁻²¹.
@@ -188,8 +193,27 @@ pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool, stored: Store
     // In halves, mixing stores twice, the first part of it alone.
     let stores = 2.0 * (shape.storing(4.0) * f64::from(has_mixup));
     let tolerance = move |x: f64| 4.0 * EPS * (4.0 + x.abs()) + normal + shape.storing(x) + stores;
+    let mix = if has_mixup { [mixed(shape, &mix), want_mix] } else { [vec![0.0], vec![0.0]] };
     Ok([
         Check::new(name.clone(), &shape.floats(&x), &want, tolerance),
-        Check::new(format!("{name} mix"), &got_mix, &want_mix, |_| 4.0 * EPS),
+        Check::new(format!("{name} mix"), &mix[0], &mix[1], |_| 4.0 * EPS),
     ])
+}
+
+/// The twin's x; and of every row the other sample and its own share.
+fn expect_augmented(batch: &Batch) -> (Vec<f64>, Vec<f64>) {
+    let (mut mixes, mut mix) = (vec![(0, 0.0); batch.shape.rows], Vec::new());
+    let x = batch.shape.expect(batch.columns(), |r, x| {
+        let training = Training { key: Batch::key(r), first: batch.first, statistics: 0.0, is_drawn: true };
+        let augment = Some((&batch.augment, &batch.quantiles[..], &training));
+        cpu::gather(&batch.data, &batch.data.train.features, batch.order(r), augment, x, &mut mixes);
+        mix.extend(mixes.iter().flat_map(|&(partner, share)| [f64::from(partner), share]));
+    });
+    (x, mix)
+}
+
+/// The other sample and the own share of every row, as the device has them.
+fn mixed(shape: Shape, mix: &[u32]) -> Vec<f64> {
+    let rows = mix.chunks_exact(2 * shape.room()).flat_map(|rows| rows[..2 * shape.rows].chunks_exact(2));
+    rows.flat_map(|row| [f64::from(row[0]), f64::from(f32::from_bits(row[1]))]).collect()
 }

@@ -16,7 +16,7 @@ use crate::schedule::Rate;
 use crate::verify::{Check, EPS, uniform};
 
 /// How much of new weights the EMA takes.
-const EMA: f64 = 0.25;
+pub(super) const EMA: f64 = 0.25;
 /// Words of one replica's scaling.
 const SCALING_WORDS: usize = size_of::<Scaling>() / 4;
 
@@ -62,88 +62,172 @@ pub(super) fn rounded(c: crate::optimizer::Coefficients) -> crate::optimizer::Co
     }
 }
 
-/// The update alone; then with an EMA and a working copy in halves, whose last of several replicas skips all but the EMA.
-fn update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize) -> Result<Vec<Check>> {
-    Ok([one_update(gpu, optimizer, n, replicas, false)?, one_update(gpu, optimizer, n, replicas, true)?].concat())
+/// Weights and what an update changes beside them, of all replicas.
+pub(super) struct Trained {
+    pub w: Vec<f64>,
+    /// The optimizer's vectors, and behind them the EMA where there is one.
+    pub state: Vec<Vec<f64>>,
+    /// The copy in halves, which is written if `mixed`.
+    pub working: Vec<f64>,
+    pub mixed: bool,
 }
 
-/// An update from a state that is not 0: weights, state and, if mixed, the working copy.
-fn one_update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize, mixed: bool) -> Result<Vec<Check>> {
-    let kernels::Update { kernel, flag, .. } = kernels::update(optimizer.rule());
-    let vectors = optimizer.state_vectors();
-    let (grads, weights) = (uniform(17, n * replicas, 1.0), uniform(18, n * replicas, 1.0));
-    // Second moments are not negative; a centered one, in state 0, lies above the square of the mean.
-    let least = |i: usize| if i == 0 { 0.5 } else { 0.1 };
-    let mut state: Vec<Vec<f64>> = (0..vectors + usize::from(mixed))
-        .map(|i| uniform(19 + i as u64, n * replicas, 0.3).into_iter().map(|x| x.abs() + least(i)).collect())
-        .collect();
-    let rates: Vec<Rate> =
-        (0..replicas).map(|r| Rate { lr: 0.1 / (r + 1) as f64, momentum: optimizer.rate().momentum }).collect();
-    let coefficients: Vec<_> = rates.iter().map(|&rate| optimizer.coefficients(3, rate)).collect();
-    let on_gpu: Vec<_> = coefficients.iter().map(|&c| Coefficients { ema: EMA as f32, ..c.into() }).collect();
-    let clip = |r: usize| 1.0 / (1 << r) as f64;
-    let is_skipped = |r: usize| mixed && r > 0 && r + 1 == replicas;
-    let scaling = |r| {
-        let factor = if is_skipped(r) { 0.0 } else { 1.0 };
-        Scaling { clip: clip(r) as f32, factor, ..Scaling::new(1.0) }
-    };
-    let scaling: Vec<Scaling> = (0..replicas).map(scaling).collect();
-    let mut working = if mixed { vec![UNTOUCHED; n * replicas] } else { vec![0.0; 8] };
-
-    // The weight decay acts on a half, and the last vec4 is not trained.
-    let (decayed, trained) = (n / 8 * 4, if n > 4 { n - 4 } else { n });
-    let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: trained as u32 / 4, decayed: decayed as u32 / 4 };
-    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
-    let groups = args.params.div_ceil(LANES);
-    let ema = if mixed { vectors as f64 } else { 0.0 };
-    let constants = [flag, ("LANES", f64::from(LANES)), ("EMA", ema), ("MIXED", f64::from(mixed))];
-    let in_halves = bytemuck::pod_collect_to_vec(&halves(&working));
-    let scaling = bytemuck::cast_slice(&scaling).to_vec();
-    let buffers = [scaling, words(&grads), words(&weights), words(&state.concat()), in_halves];
-    let kernel = if mixed { kernel.with_stored(Stored::half(gpu)) } else { kernel };
-    // Two rows of workgroups, as a long vector has.
-    let grid = [groups.div_ceil(2), 2, replicas as u32];
-    let dispatch = Dispatch { coefficients: &on_gpu, ..dispatch(&kernel, &constants, bytes_of(&args), pass, grid) };
-    let buffers = dispatch.run(gpu, &buffers)?;
-
-    let mut want = weights;
-    for r in (0..replicas).filter(|&r| is_skipped(r)) {
-        let at = r * n..r * n + trained;
-        cpu::average(EMA, &want[at.clone()], &mut state[vectors][at]);
-    }
-    for r in (0..replicas).filter(|&r| !is_skipped(r)) {
-        let all: Constants<f64> = rounded(coefficients[r]).into();
-        let without_decay = Constants { weight_decay: 0.0, shrink: 1.0, ..all };
-        for (range, c) in [(0..decayed, all), (decayed..trained, without_decay)] {
-            let at = r * n + range.start..r * n + range.end;
-            let mut parts: Vec<&mut [f64]> = state.iter_mut().map(|s| &mut s[at.clone()]).collect();
-            parts.truncate(vectors);
-            let (g, w) = (&grads[at.clone()], &mut want[at.clone()]);
-            cpu::update(optimizer.rule(), &c, clip(r), g, w, &mut parts);
-            if mixed {
-                cpu::average(EMA, &want[at.clone()], &mut state[vectors][at.clone()]);
-                working[at.clone()].copy_from_slice(&want[at]);
+impl Trained {
+    /// The twins' update with the gradient `g` of the weights from `first` on, of which so many are decayed.
+    pub fn update(
+        &mut self,
+        optimizer: Optimizer,
+        coefficients: crate::optimizer::Coefficients,
+        clip: f64,
+        first: usize,
+        g: &[f64],
+        decayed: usize,
+    ) {
+        let all: Constants<f64> = coefficients.into();
+        for (range, c) in [(0..decayed, all), (decayed..g.len(), all.without_decay())] {
+            let at = first + range.start..first + range.end;
+            let w = &mut self.w[at.clone()];
+            let (state, ema) = self.state.split_at_mut(optimizer.state_vectors());
+            let mut state: Vec<&mut [f64]> = state.iter_mut().map(|s| &mut s[at.clone()]).collect();
+            cpu::update(optimizer.rule(), &c, clip, &g[range], w, &mut state);
+            if let [ema] = ema {
+                cpu::average(EMA, w, &mut ema[at.clone()]);
+            }
+            if self.mixed {
+                self.working[at].copy_from_slice(w);
             }
         }
     }
-    want.extend(state.concat());
-    let got = [floats(&buffers[2]), floats(&buffers[3])].concat();
-    let flag_name = if flag.1 > 0.0 { flag.0.to_lowercase() } else { "plain".into() };
-    let name = format!("{} {replicas}x{n} {flag_name}{}", kernel.name, if mixed { " mixed" } else { "" });
-    // A dozen roundings of values below 4; a centered variance, above 0.2 of a second moment below 1, loses a factor
-    // of 5 to cancellation, and half of that survives the root.
-    let units = if flag == ("CENTERED", 1.0) { 2.5 * 12.0 } else { 12.0 };
-    let bound = |x: f64| units * EPS * (1.0 + x.abs());
-    let mut checks = vec![Check::new(name.clone(), &got, &want, bound)];
-    if mixed {
-        // Within one step of a half.
-        let in_half = |x: f64| bound(x) + 2f64.powi(-10) * x.abs() + 2f64.powi(-24);
-        checks.push(Check::new(name + " working", &of_halves(&buffers[4]), &working, in_half));
-    }
-    Ok(checks)
 }
 
-/// Runs a kernel over vectors of `n` values, of which so many are trained, in two rows of workgroups, as long ones have.
+/// The update alone; then with an EMA and a working copy in halves, whose last of several replicas skips all but the EMA.
+fn update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize) -> Result<Vec<Check>> {
+    let one = |mixed| OneUpdate { optimizer, n, replicas, mixed }.check(gpu);
+    Ok([one(false)?, one(true)?].concat())
+}
+
+/// An update of `n` weights from a state that is not 0.
+struct OneUpdate {
+    optimizer: Optimizer,
+    n: usize,
+    replicas: usize,
+    mixed: bool,
+}
+
+impl OneUpdate {
+    /// Weights, state and, if mixed, the working copy.
+    fn check(&self, gpu: &Gpu) -> Result<Vec<Check>> {
+        let (grads, mut trained) = (uniform(17, self.n * self.replicas, 1.0), self.first());
+        let buffers = self.on_device(gpu, &grads, &trained)?;
+        self.by_twins(&grads, &mut trained);
+        let want = [trained.w, trained.state.concat()].concat();
+        let got = [floats(&buffers[2]), floats(&buffers[3])].concat();
+
+        let kernels::Update { kernel, flag, .. } = kernels::update(self.optimizer.rule());
+        let flag_name = if flag.1 > 0.0 { flag.0.to_lowercase() } else { "plain".into() };
+        let mixed = if self.mixed { " mixed" } else { "" };
+        let name = format!("{} {}x{} {flag_name}{mixed}", kernel.name, self.replicas, self.n);
+        // A dozen roundings of values below 4; a centered variance, above 0.2 of a second moment below 1, loses a factor
+        // of 5 to cancellation, and half of that survives the root.
+        let units = if flag == ("CENTERED", 1.0) { 2.5 * 12.0 } else { 12.0 };
+        let bound = |x: f64| units * EPS * (1.0 + x.abs());
+        let mut checks = vec![Check::new(name.clone(), &got, &want, bound)];
+        if self.mixed {
+            // Within one step of a half.
+            let in_half = |x: f64| bound(x) + 2f64.powi(-10) * x.abs() + 2f64.powi(-24);
+            checks.push(Check::new(name + " working", &of_halves(&buffers[4]), &trained.working, in_half));
+        }
+        Ok(checks)
+    }
+
+    fn first(&self) -> Trained {
+        let all = self.n * self.replicas;
+        // Second moments are not negative; a centered one, in state 0, lies above the square of the mean.
+        let least = |i: usize| if i == 0 { 0.5 } else { 0.1 };
+        let vector = |i| uniform(19 + i as u64, all, 0.3).into_iter().map(|x| x.abs() + least(i)).collect();
+        Trained {
+            w: uniform(18, all, 1.0),
+            state: (0..self.optimizer.state_vectors() + usize::from(self.mixed)).map(vector).collect(),
+            working: if self.mixed { vec![UNTOUCHED; all] } else { vec![0.0; 8] },
+            mixed: self.mixed,
+        }
+    }
+
+    /// The last vec4 is not trained.
+    fn trained(&self) -> usize {
+        if self.n > 4 { self.n - 4 } else { self.n }
+    }
+
+    /// The weight decay acts on a half.
+    fn decayed(&self) -> usize {
+        self.n / 8 * 4
+    }
+
+    fn coefficients(&self, r: usize) -> crate::optimizer::Coefficients {
+        let rate = Rate { lr: 0.1 / (r + 1) as f64, momentum: self.optimizer.rate().momentum };
+        self.optimizer.coefficients(3, rate)
+    }
+
+    /// What replica r's gradient is multiplied with.
+    fn clip(&self, r: usize) -> f64 {
+        1.0 / (1 << r) as f64
+    }
+
+    fn is_skipped(&self, r: usize) -> bool {
+        self.mixed && r > 0 && r + 1 == self.replicas
+    }
+
+    /// What the kernel makes of its buffers, the weights being the third, and state and working copy the next.
+    fn on_device(&self, gpu: &Gpu, grads: &[f64], trained: &Trained) -> Result<Vec<Vec<u32>>> {
+        let kernels::Update { kernel, flag, .. } = kernels::update(self.optimizer.rule());
+        let kernel = if self.mixed { kernel.with_stored(Stored::half(gpu)) } else { kernel };
+        let scaling = |r| {
+            let factor = if self.is_skipped(r) { 0.0 } else { 1.0 };
+            Scaling { clip: self.clip(r) as f32, factor, ..Scaling::new(1.0) }
+        };
+        let scaling: Vec<Scaling> = (0..self.replicas).map(scaling).collect();
+        let coefficients = |r| Coefficients { ema: EMA as f32, ..self.coefficients(r).into() };
+        let coefficients: Vec<Coefficients> = (0..self.replicas).map(coefficients).collect();
+        let args = UpdateArgs {
+            params: self.n as u32 / 4,
+            first: 0,
+            trained: self.trained() as u32 / 4,
+            decayed: self.decayed() as u32 / 4,
+        };
+        let pass = Pass { replicas: self.replicas as u32, ..Pass::default() };
+        let ema = if self.mixed { self.optimizer.state_vectors() as f64 } else { 0.0 };
+        let constants = [flag, ("LANES", f64::from(LANES)), ("EMA", ema), ("MIXED", f64::from(self.mixed))];
+        let buffers = [
+            bytemuck::cast_slice(&scaling).to_vec(),
+            words(grads),
+            words(&trained.w),
+            words(&trained.state.concat()),
+            bytemuck::pod_collect_to_vec(&halves(&trained.working)),
+        ];
+        let dispatch = dispatch(&kernel, &constants, bytes_of(&args), pass, two_rows(&args, self.replicas));
+        Dispatch { coefficients: &coefficients, ..dispatch }.run(gpu, &buffers)
+    }
+
+    fn by_twins(&self, grads: &[f64], trained: &mut Trained) {
+        for r in 0..self.replicas {
+            let at = r * self.n..r * self.n + self.trained();
+            if self.is_skipped(r) {
+                let ema = &mut trained.state[self.optimizer.state_vectors()];
+                cpu::average(EMA, &trained.w[at.clone()], &mut ema[at]);
+                continue;
+            }
+            let (c, first) = (rounded(self.coefficients(r)), at.start);
+            trained.update(self.optimizer, c, self.clip(r), first, &grads[at], self.decayed());
+        }
+    }
+}
+
+/// Workgroups in two rows, as a long vector has.
+fn two_rows(args: &UpdateArgs, replicas: usize) -> [u32; 3] {
+    [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32]
+}
+
+/// Runs a kernel over vectors of `n` values, of which so many are trained.
 fn vectors(
     gpu: &Gpu,
     kernel: &Kernel,
@@ -154,8 +238,8 @@ fn vectors(
     let args = UpdateArgs { params: n as u32 / 4, first: 0, trained: trained as u32 / 4, decayed: 0 };
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let constants = [("LANES", f64::from(LANES))];
-    let grid = [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32];
-    Dispatch { coefficients, ..dispatch(kernel, &constants, bytes_of(&args), pass, grid) }.run(gpu, buffers)
+    let dispatch = dispatch(kernel, &constants, bytes_of(&args), pass, two_rows(&args, replicas));
+    Dispatch { coefficients, ..dispatch }.run(gpu, buffers)
 }
 
 /// # Errors

@@ -1,0 +1,221 @@
+//! The passes through the network, forward and back.
+
+use super::product::{self, Vectors};
+use super::shared::{Shared, zeros};
+use super::weights::{Weights, update};
+use super::{Constants, Dropout, Finish, Real, Training};
+use crate::activation::Activation;
+use crate::data::{Augment, Features, Samples, Targets};
+use crate::engine::{Setup, stride};
+use crate::error::Result;
+use crate::loss::Loss;
+use crate::model::Norm;
+use crate::optimizer::Rule;
+
+/// What a pass makes on its way, and what it is made of.
+pub(super) struct Workspace<T> {
+    // (room, stride(width)) a layer: a[0] is x; layer l makes of a[l], by way of xhat[l] where there is a normalisation,
+    // a[l + 1] and the slope of its activation; da[l] is the gradient of a[l], where a residual connection needs it.
+    a: Vec<Vec<T>>,
+    slope: Vec<Vec<T>>,
+    xhat: Vec<Vec<T>>,
+    inverse: Vec<Vec<T>>,
+    dz: Vec<Vec<T>>,
+    da: Vec<Vec<T>>,
+    /// Of each row, under mixup: the other sample, and the share of its own.
+    mix: Vec<(u32, T)>,
+    row_loss: Vec<T>,
+    row_correct: Vec<bool>,
+}
+
+impl<T: Real> Workspace<T> {
+    /// # Errors
+    /// Too little memory.
+    pub fn new(setup: &Setup) -> Result<Self> {
+        let (room, model, trains) = (setup.room(), &setup.model, !setup.evaluation_only);
+        let outputs = |l: usize| stride(model.widths[l + 1]);
+        // One vector a layer, empty where the layer does not need it.
+        let layers = |size: &dyn Fn(usize) -> usize| -> Result<Vec<Vec<T>>> {
+            (0..model.layers()).map(|l| zeros(size(l), setup.replicas)).collect()
+        };
+        let if_normed = |l: usize, size: usize| if model.norm_after(l) == Norm::None { 0 } else { size };
+        let mut a = vec![zeros(room * stride(model.inputs()), setup.replicas)?];
+        a.extend(layers(&|l| room * outputs(l))?);
+        // An evaluation reads no slopes, so that one vector takes those of all layers.
+        let widest = (0..model.layers()).map(outputs).max().unwrap_or_default();
+        let slope = if trains { layers(&|l| room * outputs(l))? } else { vec![zeros(room * widest, setup.replicas)?] };
+        Ok(Self {
+            a,
+            slope,
+            xhat: layers(&|l| if_normed(l, room * outputs(l)))?,
+            inverse: layers(&|l| if_normed(l, room.max(outputs(l))))?,
+            // The last one is that of the loss.
+            dz: layers(&|l| if trains || !model.is_hidden(l) { room * outputs(l) } else { 0 })?,
+            da: layers(&|l| if trains && model.keeps_da(l) { room * stride(model.widths[l]) } else { 0 })?,
+            mix: if setup.augment.mixup > 0.0 { vec![(0, T::default()); room] } else { Vec::new() },
+            row_loss: vec![T::default(); room],
+            row_correct: vec![false; room],
+        })
+    }
+
+    /// Its vectors, one a layer, by name.
+    pub fn vectors(&self) -> [(&'static str, &[Vec<T>]); 6] {
+        [
+            ("a", &self.a),
+            ("slope", &self.slope),
+            ("xhat", &self.xhat),
+            ("inverse", &self.inverse),
+            ("dz", &self.dz),
+            ("da", &self.da),
+        ]
+    }
+
+    /// The last layer's output.
+    pub fn output(&mut self) -> &mut [T] {
+        let last = self.a.len() - 1;
+        &mut self.a[last]
+    }
+
+    /// Makes of the samples that `order` names the last layer's output; a training pass moves running statistics in `params`.
+    pub fn forward(
+        &mut self,
+        shared: &Shared<T>,
+        params: &mut [T],
+        features: &Features,
+        order: &[u32],
+        training: Option<&Training>,
+    ) {
+        let (rows, setup) = (order.len(), shared.setup);
+        let drawn = training.filter(|t| t.is_drawn);
+        let augment = drawn.filter(|_| !setup.augment.is_none()).map(|t| (&setup.augment, shared.quantiles, t));
+        let x = &mut self.a[0][..rows * stride(setup.model.inputs())];
+        gather(shared, features, order, augment, x, &mut self.mix);
+        for (l, layer) in shared.layout.layers.iter().enumerate() {
+            let dropout = drawn.filter(|_| setup.model.dropout > 0.0 && setup.model.is_hidden(l)).map(|t| Dropout {
+                rate: setup.model.dropout,
+                key: t.key,
+                first: t.first,
+                layer: l as u32,
+            });
+            let (activation, residual) = (setup.model.activation_after(l), setup.model.is_residual(l));
+            let finish = Finish { activation, dropout, residual };
+            let width = stride(layer.outputs);
+            let (a, y) = self.a.split_at_mut(l + 1);
+            let a = &a[l][..rows * stride(layer.inputs)];
+            let slope_at = if setup.evaluation_only { 0 } else { l };
+            let (y, slope) = (&mut y[0][..rows * width], &mut self.slope[slope_at][..rows * width]);
+            let norm = setup.model.norm_after(l);
+            if norm == Norm::None {
+                product::linear(layer, &finish, params, a, y, slope, shared.crew);
+                continue;
+            }
+            let (xhat, inverse) = (&mut self.xhat[l][..rows * width], &mut self.inverse[l]);
+            let plain = Finish { activation: Activation::Identity, ..Finish::default() };
+            product::linear(layer, &plain, params, a, xhat, slope, shared.crew);
+            match norm {
+                Norm::Batch => {
+                    super::batch_norm(layer, training.map(|t| t.statistics), params, xhat, y, inverse);
+                }
+                _ => super::layer_norm(layer, params, xhat, y, inverse),
+            }
+            super::activate(&finish, width, a, y, slope);
+        }
+    }
+
+    /// Adds the losses and the right answers of a pass over these samples to `sums`, and leaves the gradient of the mean over
+    /// `batch` of them in the last layer's dz.
+    pub fn loss(
+        &mut self,
+        shared: &Shared<T>,
+        samples: &Samples,
+        order: &[u32],
+        is_mixed: bool,
+        batch: usize,
+        sums: &mut (f64, u64),
+    ) {
+        let setup = shared.setup;
+        let (outputs, smoothing) = (setup.model.outputs(), setup.label_smoothing);
+        let (rows, last) = (order.len() * stride(outputs), self.dz.len() - 1);
+        let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
+        let mix = is_mixed.then_some(&self.mix[..]);
+        let (loss, correct) = (&mut self.row_loss[..order.len()], &mut self.row_correct[..order.len()]);
+        match (setup.loss, &samples.targets) {
+            (Loss::CrossEntropy, Targets::Labels(labels)) => {
+                super::softmax_cross_entropy(outputs, smoothing, batch, order, mix, labels, z, dz, loss, correct);
+            }
+            _ => super::mse(outputs, batch, order, mix, shared.targets, z, dz, loss, correct),
+        }
+        super::metrics(loss, correct, sums);
+    }
+
+    /// Makes of the last layer's dz the gradient of all weights; with `fused`, weights are updated instead, those of normalisations
+    /// and biases apart.
+    pub fn backward(
+        &mut self,
+        shared: &Shared<T>,
+        weights: &mut Weights<T>,
+        rows: usize,
+        accumulate: bool,
+        fused: Option<(Rule, &Constants<T>)>,
+    ) {
+        let model = &shared.setup.model;
+        for (l, layer) in shared.layout.layers.iter().enumerate().rev() {
+            let (inputs, outputs) = (rows * stride(layer.inputs), rows * stride(layer.outputs));
+            let (dx, dz) = self.dz.split_at_mut(l);
+            let (a, dz) = (&self.a[l][..inputs], &mut dz[0][..outputs]);
+            if model.norm_after(l) != Norm::None {
+                let xhat = &self.xhat[l][..outputs];
+                super::norm_dw(layer, accumulate, xhat, dz, &mut weights.grads);
+                match model.norm_after(l) {
+                    Norm::Batch => {
+                        super::batch_norm_dx(layer, &weights.params, &weights.grads, xhat, &self.inverse[l], dz);
+                    }
+                    _ => super::layer_norm_dx(layer, &weights.params, xhat, &self.inverse[l], dz),
+                }
+            }
+            if l > 0 {
+                let (slope, dx) = (&self.slope[l - 1][..inputs], &mut dx[l - 1][..inputs]);
+                let (da, above) = self.da.split_at_mut(l + 1);
+                let above = model.is_residual(l).then(|| &above[0][..inputs]);
+                let da = model.keeps_da(l).then(|| &mut da[l][..inputs]);
+                product::linear_dx(layer, &weights.params, dz, slope, above, dx, da, shared.crew);
+            }
+            let Some((rule, constants)) = fused else {
+                product::linear_dw(layer, accumulate, a, dz, &mut weights.grads, shared.crew);
+                continue;
+            };
+            product::linear_db(layer, accumulate, dz, &mut weights.grads);
+            // What nobody needs any more: the slope since the layer above was done, the gradient since it is never whole.
+            let near = &mut self.slope[l][..outputs];
+            let (scratch, vectors) = weights.part(layer.weights());
+            let update = |g: &[T], vectors: Vectors<T>| update(rule, constants, T::of(1.0), g, vectors);
+            product::linear_dw_update(layer, a, dz, near, scratch, vectors, &update, shared.crew);
+        }
+    }
+}
+
+/// Multiply-adds that take the time of gathering a value.
+const GATHER_COST: usize = 8;
+
+/// Gathers rows side by side, which a mixed batch does not allow.
+fn gather<T: Real>(
+    shared: &Shared<T>,
+    features: &Features,
+    order: &[u32],
+    augment: Option<(&Augment, &[T], &Training)>,
+    x: &mut [T],
+    mix: &mut [(u32, T)],
+) {
+    let dataset = &shared.setup.dataset;
+    if !shared.quantiles.is_empty() {
+        return super::gather(dataset, features, order, augment, x, mix);
+    }
+    let crew = shared.crew.worth(GATHER_COST * x.len());
+    let part = order.len().div_ceil(crew.threads());
+    let parts = order.chunks(part).zip(x.chunks_mut(part * stride(dataset.width())));
+    crew.each(parts.enumerate(), |(i, (order, x))| {
+        let later = augment.map(|(_, _, training)| Training { first: training.first + (i * part) as u32, ..*training });
+        let augment = augment.zip(later.as_ref()).map(|((augment, quantiles, _), later)| (augment, quantiles, later));
+        super::gather(dataset, features, order, augment, x, &mut []);
+    });
+}

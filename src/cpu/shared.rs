@@ -1,0 +1,31 @@
+//! What all replicas have in common.
+
+use super::Real;
+use super::crew::Crew;
+use crate::engine::{Layout, Setup};
+use crate::error::{Error, Result};
+
+/// What every replica reads and none writes.
+pub(super) struct Shared<'a, T> {
+    pub setup: &'a Setup,
+    pub layout: &'a Layout,
+    /// Regression targets, or one-hot labels under the squared error: `(samples, outputs)`; else empty.
+    pub targets: &'a [T],
+    /// Of mixup's shares; empty without mixup.
+    pub quantiles: &'a [T],
+    /// All threads, or one if several replicas train side by side.
+    pub crew: Crew<'a>,
+}
+
+/// A vector of zeros for one of `replicas`.
+pub(super) fn zeros<T: Real>(n: usize, replicas: usize) -> Result<Vec<T>> {
+    let mut vector = Vec::new();
+    vector.try_reserve_exact(n).map_err(|_| Error::DeviceMemory {
+        what: format!("one buffer of each of {replicas} replica(s)"),
+        needed: (n * size_of::<T>()) as u64,
+        offered: 0,
+        place: "the memory".into(),
+    })?;
+    vector.resize(n, T::default());
+    Ok(vector)
+}

@@ -1,0 +1,65 @@
+//! One replica's weights, their gradient and the optimizer's state.
+
+use std::ops::Range;
+
+use super::product::{UPDATE_COST, Vectors, take};
+use super::shared::{Shared, zeros};
+use super::{Constants, Real};
+use crate::engine::{Layout, Setup};
+use crate::error::Result;
+use crate::optimizer::Rule;
+
+/// Vectors of one length, in the layout of the parameters; an evaluation has the parameters alone.
+pub(super) struct Weights<T> {
+    pub params: Vec<T>,
+    pub grads: Vec<T>,
+    pub state: Vec<Vec<T>>,
+}
+
+impl<T: Real> Weights<T> {
+    /// Zeros.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn new(setup: &Setup, layout: &Layout) -> Result<Self> {
+        let vector = || zeros(layout.len, setup.replicas);
+        let if_trained = |n: usize| if setup.evaluation_only { 0 } else { n };
+        Ok(Self {
+            params: vector()?,
+            grads: zeros(if_trained(layout.len), setup.replicas)?,
+            state: (0..if_trained(setup.optimizer.state_vectors())).map(|_| vector()).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The same part of the gradient, and of the weights with each of their state vectors.
+    pub fn part(&mut self, range: Range<usize>) -> (&mut [T], Vectors<'_, T>) {
+        let all = std::iter::once(&mut self.params).chain(&mut self.state);
+        let mut vectors = Vectors::default();
+        for (part, vector) in vectors.iter_mut().zip(all) {
+            *part = &mut vector[range.clone()];
+        }
+        (&mut self.grads[range], vectors)
+    }
+
+    /// Updates the parameters from `first` on, with the gradient times `scale`.
+    pub fn update(&mut self, shared: &Shared<T>, all: &Constants<T>, scale: T, first: usize) {
+        let (setup, layout) = (shared.setup, shared.layout);
+        let without_decay = all.without_decay();
+        let decayed = setup.decayed(layout);
+        for (range, constants) in [(first..decayed, all), (decayed..layout.trained, &without_decay)] {
+            let crew = shared.crew.worth(UPDATE_COST * range.len());
+            let length = range.len().div_ceil(crew.threads()).max(1);
+            let (g, mut vectors) = self.part(range);
+            let parts = g.chunks(length).map(|g| (g, take(&mut vectors, g.len())));
+            let rule = setup.optimizer.rule();
+            crew.each(parts, |(g, vectors)| update(rule, constants, scale, g, vectors));
+        }
+    }
+}
+
+/// One update of a part of the weights and of their state.
+pub(super) fn update<T: Real>(rule: Rule, constants: &Constants<T>, scale: T, g: &[T], vectors: Vectors<T>) {
+    let [w, mut state @ ..] = vectors;
+    let used = state.iter().take_while(|v| !v.is_empty()).count();
+    super::update(rule, constants, scale, g, w, &mut state[..used]);
+}

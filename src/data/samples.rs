@@ -1,0 +1,252 @@
+//! The values of samples, and what the network is to say of them.
+
+use half::f16;
+
+use crate::error::{Error, Result};
+
+/// The values of all samples, sample after sample, as they lie in the file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Features {
+    /// Pixels.
+    U8(Vec<u8>),
+    /// Single precision.
+    F32(Vec<f32>),
+    /// Double precision; a single-precision engine rounds it.
+    F64(Vec<f64>),
+}
+
+impl Features {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(v) => v.len(),
+            Self::F32(v) => v.len(),
+            Self::F64(v) => v.len(),
+        }
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Type of the values.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::U8(_) => "u8",
+            Self::F32(_) => "f32",
+            Self::F64(_) => "f64",
+        }
+    }
+
+    /// Value `i`, not normalised.
+    pub fn get(&self, i: usize) -> f64 {
+        match self {
+            Self::U8(v) => f64::from(v[i]),
+            Self::F32(v) => f64::from(v[i]),
+            Self::F64(v) => v[i],
+        }
+    }
+
+    /// Keeps the rows of `width` values that `rows` names.
+    fn select(&self, rows: &[u32], width: usize) -> Self {
+        fn pick<T: Copy>(values: &[T], rows: &[u32], width: usize) -> Vec<T> {
+            rows.iter().flat_map(|&row| &values[row as usize * width..][..width]).copied().collect()
+        }
+        match self {
+            Self::U8(v) => Self::U8(pick(v, rows, width)),
+            Self::F32(v) => Self::F32(pick(v, rows, width)),
+            Self::F64(v) => Self::F64(pick(v, rows, width)),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Features {
+    fn from(values: Vec<u8>) -> Self {
+        Self::U8(values)
+    }
+}
+
+impl From<Vec<f32>> for Features {
+    fn from(values: Vec<f32>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl From<Vec<f64>> for Features {
+    fn from(values: Vec<f64>) -> Self {
+        Self::F64(values)
+    }
+}
+
+impl From<Vec<f16>> for Features {
+    fn from(values: Vec<f16>) -> Self {
+        Self::F32(values.into_iter().map(f16::to_f32).collect())
+    }
+}
+
+/// What the network is to say of each sample.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// A class a sample, counted from 0.
+    Labels(Vec<u32>),
+    /// `width` values a sample.
+    Values {
+        /// Values a sample.
+        width: usize,
+        /// Sample after sample.
+        values: Vec<f64>,
+    },
+}
+
+impl Targets {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Labels(labels) => labels.len(),
+            Self::Values { width, values } => values.len() / width,
+        }
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Labels or values.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Labels(_) => "label",
+            Self::Values { .. } => "regression",
+        }
+    }
+
+    /// `outputs` values a sample, a label being one-hot.
+    pub(crate) fn to_values(&self, outputs: usize) -> Vec<f64> {
+        match self {
+            Self::Labels(labels) => {
+                let mut values = vec![0.0; labels.len() * outputs];
+                for (row, &label) in labels.iter().enumerate() {
+                    values[row * outputs + label as usize] = 1.0;
+                }
+                values
+            }
+            Self::Values { values, .. } => values.clone(),
+        }
+    }
+
+    fn select(&self, rows: &[u32]) -> Self {
+        match self {
+            Self::Labels(labels) => Self::Labels(rows.iter().map(|&row| labels[row as usize]).collect()),
+            Self::Values { width, values } => Self::Values {
+                width: *width,
+                values: rows.iter().flat_map(|&row| &values[row as usize * width..][..*width]).copied().collect(),
+            },
+        }
+    }
+
+    pub(super) fn check_range(&self, name: &str, part: &str, outputs: usize) -> Result<()> {
+        match self {
+            Self::Labels(labels) => match labels.iter().position(|&label| label as usize >= outputs) {
+                Some(row) => Err(Error::data(
+                    name,
+                    format!("{part}: expected labels 0 to {}, found {} in sample {row}", outputs - 1, labels[row]),
+                )),
+                None => Ok(()),
+            },
+            Self::Values { width, .. } if *width != outputs => {
+                Err(Error::data(name, format!("{part}: expected {outputs} targets a sample, found {width}")))
+            }
+            Self::Values { .. } => Ok(()),
+        }
+    }
+}
+
+/// The samples of one part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    /// `len × width` values.
+    pub features: Features,
+    /// `len` targets.
+    pub targets: Targets,
+}
+
+impl Samples {
+    /// Samples of so many features each, and the class of each, counted from 0.
+    pub fn labelled(features: impl Into<Features>, labels: impl IntoIterator<Item = u32>) -> Self {
+        Self { features: features.into(), targets: Targets::Labels(labels.into_iter().collect()) }
+    }
+
+    /// Samples, and `width` numbers to be predicted of each.
+    pub fn valued(features: impl Into<Features>, values: Vec<f64>, width: usize) -> Self {
+        Self { features: features.into(), targets: Targets::Values { width, values } }
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps the samples that `rows` names.
+    pub(super) fn select(&self, rows: &[u32], width: usize) -> Self {
+        Self { features: self.features.select(rows, width), targets: self.targets.select(rows) }
+    }
+
+    /// How many samples each class has.
+    pub fn histogram(&self, classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; classes];
+        if let Targets::Labels(labels) = &self.targets {
+            for &label in labels {
+                counts[label as usize] += 1;
+            }
+        }
+        counts
+    }
+
+    /// Refuses features or targets of another type than the training part's.
+    pub(super) fn check_kind(&self, name: &str, part: &str, train: &Self) -> Result<()> {
+        let kinds = [
+            ("features", train.features.kind(), self.features.kind()),
+            ("targets", train.targets.kind(), self.targets.kind()),
+        ];
+        for (what, wanted, found) in kinds {
+            if wanted != found {
+                return Err(Error::data(
+                    name,
+                    format!("{part}: expected {wanted} {what}, as the training part has, found {found}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_finite(&self, name: &str, part: &str, width: usize) -> Result<()> {
+        let bad = match &self.features {
+            Features::U8(_) => None,
+            Features::F32(v) => v.iter().position(|x| !x.is_finite()),
+            Features::F64(v) => v.iter().position(|x| !x.is_finite()),
+        };
+        if let Some(i) = bad {
+            let (row, column, value) = (i / width, i % width, self.features.get(i));
+            return Err(Error::data(
+                name,
+                format!("{part}: expected finite features, found {value} in sample {row}, feature {column}"),
+            ));
+        }
+        if let Targets::Values { width, values } = &self.targets
+            && let Some(i) = values.iter().position(|y| !y.is_finite())
+        {
+            let (row, column, value) = (i / width, i % width, values[i]);
+            return Err(Error::data(
+                name,
+                format!("{part}: expected finite targets, found {value} in sample {row}, target {column}"),
+            ));
+        }
+        Ok(())
+    }
+}
