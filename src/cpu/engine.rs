@@ -141,7 +141,7 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn scale(&mut self, alpha: &[f64], x: Slot) -> Result<()> {
         let mut each = self.replicas.iter_mut().zip(alpha);
-        each.try_for_each(|(replica, &alpha)| Ok(super::scale(T::of(alpha), replica.slot(x)?)))
+        each.try_for_each(|(replica, &alpha)| replica.slot(x).map(|x| super::scale(T::of(alpha), x)))
     }
 
     fn dot(&mut self, x: Slot, y: Slot) -> Result<Vec<f64>> {
