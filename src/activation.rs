@@ -57,6 +57,14 @@ impl Activation {
         }
     }
 
+    /// Whether the slope jumps at 0, where rounding may move `z` to the other side.
+    pub(crate) fn has_kink(self) -> bool {
+        match self {
+            Self::Relu => true,
+            Self::Identity | Self::Gelu | Self::GeluTanh | Self::Silu | Self::Tanh => false,
+        }
+    }
+
     /// The number by which the shaders know this activation.
     pub(crate) fn code(self) -> u32 {
         self as u32
@@ -71,7 +79,20 @@ const GELU_CUBE: f64 = 0.044_715;
 
 #[cfg(test)]
 mod tests {
+    use serde::de::IntoDeserializer;
+    use serde::de::value::{Error, StrDeserializer};
+
     use super::*;
+
+    /// The checks of kernels and of networks go by the list, and the shaders by the places in it.
+    #[test]
+    fn all_are_in_the_order_of_their_codes() {
+        let nameless: StrDeserializer<Error> = "".into_deserializer();
+        let refused = Activation::deserialize(nameless).unwrap_err().to_string();
+        let names = refused.split_once("expected").unwrap().1;
+        assert_eq!(names.split('`').skip(1).step_by(2).count(), Activation::ALL.len(), "ALL is not{names}");
+        assert!(Activation::ALL.iter().enumerate().all(|(i, activation)| activation.code() == i as u32));
+    }
 
     #[test]
     fn slopes_are_the_central_differences_of_the_values() {
@@ -87,6 +108,16 @@ mod tests {
                 let diff = (activation.value_and_slope(z).1 - want).abs();
                 assert!(diff <= tolerance, "{activation:?} at {z}: off by {diff:e}");
             }
+        }
+    }
+
+    #[test]
+    fn a_kink_is_a_jump_of_the_slope() {
+        for activation in Activation::ALL {
+            let slope = |z: f64| activation.value_and_slope(z).1;
+            // A slope without a jump changes by less than 0.8 times the distance: GELU's by √(2/π), the most.
+            let h = 1e-6;
+            assert_eq!((slope(h) - slope(-h)).abs() > 2.0 * h, activation.has_kink(), "{activation:?}");
         }
     }
 

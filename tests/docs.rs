@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 use thalweg::run::Config;
-use toml::Table;
+use toml::{Table, Value};
 
 /// A page, cut into what stands in fences and what does not.
 struct Page {
@@ -267,6 +267,36 @@ fn flags_exist() {
             for word in code.split_whitespace().filter(|word| word.starts_with("--")) {
                 assert!(known.contains(word), "{}: no command has {word}", page.name);
             }
+        }
+    }
+}
+
+/// The names that a key of the configuration takes, as the error for an unknown one lists them.
+fn names(key: &str) -> Vec<String> {
+    let unknown = vec![(key.to_string(), Value::String("".into()))];
+    let refused = Config::resolve(Table::new(), unknown, vec![]).unwrap_err().to_string();
+    refused.split_once("expected").unwrap().1.split('`').skip(1).step_by(2).map(String::from).collect()
+}
+
+/// What can be chosen by name is named where one looks for it.
+#[test]
+fn names_are_listed() {
+    let words = |text: &str| -> BTreeSet<String> {
+        text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_lowercase).collect()
+    };
+    let help = |command: &str| words(&String::from_utf8(thalweg(root(), &[command, "--help"]).stdout).unwrap());
+    let policies = words(&Page::read("docs/policies.md").prose.join("\n"));
+    for (key, places) in [
+        ("model.activation", vec![("train --help", help("train"))]),
+        ("optimizer.name", vec![("train --help", help("train")), ("descend --help", help("descend"))]),
+        ("optimizer.name", vec![("docs/policies.md", policies.clone())]),
+        ("schedule.name", vec![("train --help", help("train")), ("docs/policies.md", policies)]),
+    ] {
+        let names = names(key);
+        assert!(names.len() > 3, "{key}: {names:?}");
+        for (place, words) in places {
+            let missing: Vec<_> = names.iter().filter(|name| !words.contains(*name)).collect();
+            assert!(missing.is_empty(), "{place}: {key} takes {missing:?} too");
         }
     }
 }

@@ -14,12 +14,12 @@ use thalweg::data::{Dataset, Features, Order, Part, Samples, Targets};
 use thalweg::engine::{Engine, Layout, Setup, Slot, Step, Tensor};
 use thalweg::gpu::adapter::Gpu;
 use thalweg::gpu::{GpuEngine, Options};
-use thalweg::internals::cpu::{Constants, adam, rmsprop, sgd};
+use thalweg::internals::cpu::{Constants, update};
 use thalweg::internals::{Dispatch, kernels};
 use thalweg::loss::Loss;
 use thalweg::model::{Mlp, Norm};
 use thalweg::number::Real;
-use thalweg::optimizer::{Optimizer, Rule};
+use thalweg::optimizer::Optimizer;
 use thalweg::plan::Plan;
 use thalweg::schedule::Rate;
 use thalweg::train::Trainer;
@@ -42,19 +42,14 @@ fn optimizer(name: &Value, args: &Value, lr: f64) -> Optimizer {
 
 fn run_optimizer<T: Real>(optimizer: Optimizer, start: &[f64], grads: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let mut w: Vec<T> = start.iter().map(|&x| T::of(x)).collect();
-    let mut state = vec![vec![T::of(0.0); w.len()]; 3];
+    let mut state = vec![vec![T::of(0.0); w.len()]; optimizer.state_vectors()];
     let base = optimizer.rate();
     let mut after = Vec::new();
     for (t, g) in grads.iter().enumerate() {
         let g: Vec<T> = g.iter().map(|&x| T::of(x)).collect();
         let c: Constants<T> = optimizer.coefficients(t as u64 + 1, base).into();
-        let [s0, s1, s2] = &mut state[..] else { unreachable!() };
-        let one = T::of(1.0);
-        match optimizer.rule() {
-            Rule::Sgd { nesterov } => sgd(&c, nesterov, one, &g, &mut w, s0),
-            Rule::Adam { amsgrad } => adam(&c, one, &g, &mut w, s0, s1, amsgrad.then_some(s2)),
-            Rule::Rmsprop { centered } => rmsprop(&c, one, &g, &mut w, s0, s1, centered.then_some(s2)),
-        }
+        let mut vectors: Vec<&mut [T]> = state.iter_mut().map(Vec::as_mut_slice).collect();
+        update(optimizer.rule(), &c, T::of(1.0), &g, &mut w, &mut vectors);
         after.push(w.iter().map(|x| x.to_f64()).collect());
     }
     after

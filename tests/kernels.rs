@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
 use proptest::prelude::*;
@@ -11,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use thalweg::activation::Activation;
 use thalweg::gpu::adapter::Gpu;
 use thalweg::internals::forms::{Form, Variant};
-use thalweg::internals::kernels::{LANES, Product, ROWS, Stored};
+use thalweg::internals::kernels::{self, LANES, Product, ROWS, Stored};
 use thalweg::internals::verify::{self, Shape};
 use thalweg::verify::Check;
 
@@ -95,7 +96,7 @@ fn gather() {
 fn linear() {
     over_shapes(|gpu, shape| {
         let forms = verify::plain_forms(gpu, Product::Linear, shape);
-        pass(verify::linear(gpu, shape, Activation::ALL[shape.outputs % 6], 0.0, &forms).unwrap());
+        pass(verify::linear(gpu, shape, Activation::ALL[shape.outputs % Activation::ALL.len()], 0.0, &forms).unwrap());
     });
     let Some(gpu) = common::gpu() else { return };
     for activation in Activation::ALL {
@@ -110,7 +111,7 @@ fn linear() {
 #[test]
 fn activate() {
     over_shapes(|gpu, shape| {
-        let activation = Activation::ALL[shape.outputs % 6];
+        let activation = Activation::ALL[shape.outputs % Activation::ALL.len()];
         pass(verify::activate(gpu, shape, activation, 0.0).unwrap());
         pass(verify::activate(gpu, shape, activation, 0.6).unwrap());
     });
@@ -174,13 +175,23 @@ fn linear_dw() {
         let forms = verify::plain_forms(gpu, Product::LinearDw, shape);
         pass([false, true].map(|f| verify::linear_dw(gpu, shape, f, None, &forms).unwrap()).concat());
         // A driver compiles each for seconds: in halves, and for few samples, the shape chooses one update.
-        for (i, optimizer) in verify::optimizers().into_iter().enumerate() {
-            let is_chosen = i == (shape.rows + shape.inputs) % 6;
+        let optimizers = verify::optimizers();
+        let chosen = (shape.rows + shape.inputs) % optimizers.len();
+        for (i, optimizer) in optimizers.into_iter().enumerate() {
+            let is_chosen = i == chosen;
             let mut forms = forms.clone();
             forms.retain(|form| is_chosen || shape.stored == Stored::F32 && !matches!(form.variant, Variant::Few(_)));
             pass(verify::linear_dw(gpu, shape, false, Some(optimizer), &forms).unwrap());
         }
     });
+}
+
+/// Every optimizer's kernel is checked where it uses up a weight gradient too.
+#[test]
+fn every_optimizer_is_checked_in_linear_dw() {
+    let checked = verify::optimizers().into_iter().map(|optimizer| kernels::update(optimizer.rule()).kernel.name);
+    let all = kernels::updates().map(|kernel| kernel.name);
+    assert_eq!(checked.collect::<BTreeSet<_>>(), all.collect());
 }
 
 /// What measuring may choose computes the same.

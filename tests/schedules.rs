@@ -1,8 +1,11 @@
 //! Schedules against PyTorch's values, and what holds for all of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use thalweg::schedule::{Memory, Rate, Schedule};
 
@@ -107,6 +110,24 @@ fn highest(schedule: &Schedule, base: f64) -> f64 {
         Schedule::SwaCyclic { alpha_1, alpha_2, .. } => alpha_1.max(alpha_2),
         _ => base,
     }
+}
+
+/// The names of all schedules, as the error for an unknown one lists them.
+fn names() -> BTreeSet<String> {
+    let refused = serde_json::from_value::<Schedule>(json!({"name": ""})).unwrap_err().to_string();
+    refused.split_once("expected").unwrap().1.split('`').skip(1).step_by(2).map(String::from).collect()
+}
+
+/// All but the two that are tested by themselves: one has a memory, and one has parts.
+#[test]
+fn any_schedule_may_be_drawn() {
+    let mut runner = TestRunner::deterministic();
+    let mut drawn = BTreeSet::from(["plateau".to_string(), "sequential".to_string()]);
+    for _ in 0..1000 {
+        let schedule = any_schedule().new_tree(&mut runner).unwrap().current();
+        drawn.insert(serde_json::to_value(schedule).unwrap()["name"].as_str().unwrap().to_string());
+    }
+    assert_eq!(drawn, names());
 }
 
 proptest! {

@@ -12,7 +12,6 @@ use thalweg::gpu;
 use thalweg::internals::PROBES;
 use thalweg::internals::forms::{Form, Variant};
 use thalweg::internals::kernels::{self, ALL, Binding, Product, Stored, Way};
-use thalweg::optimizer::Rule;
 
 /// The text as naga 30 takes it, which does not know what the specification asks of shaders with subgroups.
 fn for_naga(text: &str) -> String {
@@ -46,10 +45,9 @@ fn is_cooperative(kernel: &kernels::Kernel) -> bool {
     matches!(kernel.form, Some((_, Way::Cooperative)))
 }
 
-/// Every kernel with rows in every memory that rows may lie in, and with every rule that may use up the gradients that it makes;
+/// Every kernel with rows in every memory that rows may lie in, and with every optimizer that may use up the gradients that it makes;
 /// the cooperative ones with large fragments too.
 fn all_compositions() -> Vec<kernels::Kernel> {
-    let rules = [Rule::Sgd { nesterov: false }, Rule::Adam { amsgrad: false }, Rule::Rmsprop { centered: false }];
     let mut all = ALL.to_vec();
     for product in Product::ALL {
         let form = Form { variant: Variant::Cooperative(16), rows: 32, columns: 8, lanes: 32, slices: 2, parts: 1 };
@@ -59,7 +57,7 @@ fn all_compositions() -> Vec<kernels::Kernel> {
     }
     for kernel in all.clone() {
         if kernel.parts().iter().any(|part| part.name == "gradient") {
-            all.extend(rules.map(|rule| kernel.with_update(rule)));
+            all.extend(kernels::updates().map(|optimizer| kernel.with_update_by(optimizer)));
         }
     }
     for kernel in all.clone() {

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::Surface;
-use crate::cpu::{Constants, adam, rmsprop, sgd};
+use crate::cpu;
 use crate::data::Order;
 use crate::error::{Error, Result};
 use crate::number::{Purpose, Stream};
-use crate::optimizer::{Optimizer, Rule};
+use crate::optimizer::Optimizer;
 use crate::schedule::{Memory, Schedule};
 
 /// The most steps of a [`Descent`], all of which are kept.
@@ -95,20 +95,13 @@ pub fn descend(surface: Surface, optimizer: &Optimizer, schedule: &Schedule, pla
         if step < plan.steps {
             let g = plan.gradient(surface, step, w, &mut order);
             let constants = optimizer.coefficients(step + 1, rate).into();
-            update(optimizer.rule(), &constants, &g, &mut w, &mut state);
+            let mut vectors = state.each_mut().map(|vector| vector.as_mut_slice());
+            let used = optimizer.state_vectors();
+            cpu::update(optimizer.rule(), &constants, 1.0, &g, &mut w, &mut vectors[..used]);
             schedule.observe(step, plan.steps, base, |_| surface.value(w), &mut memory);
         }
     }
     Ok(Trajectory { points, finite: true })
-}
-
-fn update(rule: Rule, c: &Constants<f64>, g: &[f64; 2], w: &mut [f64; 2], state: &mut [[f64; 2]; 3]) {
-    let [s0, s1, s2] = state;
-    match rule {
-        Rule::Sgd { nesterov } => sgd(c, nesterov, 1.0, g, w, s0),
-        Rule::Adam { amsgrad } => adam(c, 1.0, g, w, s0, s1, amsgrad.then_some(s2.as_mut_slice())),
-        Rule::Rmsprop { centered } => rmsprop(c, 1.0, g, w, s0, s1, centered.then_some(s2.as_mut_slice())),
-    }
 }
 
 impl Descent {

@@ -2,7 +2,6 @@
 
 use super::kernels::{self, Kernel, Part, Stored};
 use super::limits::PROBES;
-use crate::optimizer::Rule;
 
 /// A shader that the GPU engine uses.
 #[derive(Clone, Debug)]
@@ -34,12 +33,11 @@ impl Shader {
 
 /// Every shader, in the order of a step, the probes last.
 pub fn shaders() -> impl Iterator<Item = Shader> {
-    let rules = [Rule::Sgd { nesterov: false }, Rule::Adam { amsgrad: false }, Rule::Rmsprop { centered: false }];
-    let kernels = kernels::ALL.iter().flat_map(move |kernel| {
+    let kernels = kernels::ALL.iter().flat_map(|kernel| {
         let makes_gradients = kernel.parts().iter().any(Part::is_gradient);
-        let fused = rules.into_iter().filter(move |_| makes_gradients).map(|rule| {
-            let name = format!("{}.{}", kernel.name, kernels::update(rule).kernel.name);
-            Shader { name, memories: kernel.memories, source: Source::Kernel(kernel.with_update(rule)) }
+        let fused = kernels::updates().filter(move |_| makes_gradients).map(|optimizer| {
+            let name = format!("{}.{}", kernel.name, optimizer.name);
+            Shader { name, memories: kernel.memories, source: Source::Kernel(kernel.with_update_by(optimizer)) }
         });
         let plain = Shader { name: kernel.name.into(), memories: kernel.memories, source: Source::Kernel(*kernel) };
         std::iter::once(plain).chain(fused)

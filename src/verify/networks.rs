@@ -181,10 +181,10 @@ pub struct Mixed<'a>(pub &'a Gpu);
 
 impl Subject for Mixed<'_> {
     /// Through four layers, weights, activations and gradients are rounded to halves a dozen times, each by half of their ε
-    /// at most, and sums average most of it out; the normalisations' division may double what is left: 8 ε of halves. A ReLU
-    /// whose z lies within that of 0 may be on its other side, which changes the share of one sample in the batch: two such.
+    /// at most, and sums average most of it out; the normalisations' division may double what is left: 8 ε of halves. Where the
+    /// activation has a kink, a z within that of 0 may be on its other side, which changes the share of one sample in the batch: two such.
     fn check(&self, name: &str, setup: &Setup) -> Result<Vec<Check>> {
-        let has_kink = setup.model.activation == Activation::Relu;
+        let has_kink = setup.model.activation.has_kink();
         let relative = 8.0 * HALF_EPS + if has_kink { 2.0 / BATCH as f64 } else { 0.0 };
         let setup = Setup { precision: Precision::Mixed, ..setup.clone() };
         against_cpu(self.0, &format!("GPU mixed vs CPU f64, {name}"), &setup, relative)

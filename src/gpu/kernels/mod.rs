@@ -204,6 +204,11 @@ pub fn update(rule: Rule) -> Update {
     }
 }
 
+/// The kernels that carry out optimizers' rules.
+pub fn updates() -> impl Iterator<Item = Kernel> + Clone {
+    ALL.iter().filter(|kernel| kernel.parts.iter().any(Part::is_optimizer)).copied()
+}
+
 /// Invocations of a workgroup in the kernels that take one element each.
 pub const LANES: u32 = 64;
 /// The most invocations of the one workgroup that makes a loss.
@@ -324,7 +329,12 @@ impl Kernel {
 
     /// The same, but a weight gradient is used up by the rule's update; other kernels make none.
     pub fn with_update(self, rule: Rule) -> Self {
-        Self { update: Some(update(rule).kernel.row), ..self }
+        self.with_update_by(update(rule).kernel)
+    }
+
+    /// The same, by an optimizer's kernel.
+    pub fn with_update_by(self, optimizer: Kernel) -> Self {
+        Self { update: Some(optimizer.row), ..self }
     }
 
     /// What is joined to its own text.

@@ -14,6 +14,11 @@ impl Part {
     pub(crate) fn is_gradient(&self) -> bool {
         self.name == gradient.name
     }
+
+    /// Whether it makes an update by a gradient that lies in memory, which an optimizer's kernel does.
+    pub(super) fn is_optimizer(&self) -> bool {
+        self.name == optimizer.name
+    }
 }
 
 macro_rules! parts {
