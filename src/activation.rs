@@ -65,6 +65,16 @@ impl Activation {
         }
     }
 
+    /// What the Kaiming initialisation multiplies with: `torch.nn.init.calculate_gain`, with that of ReLU for its smooth
+    /// relatives.
+    pub(crate) fn gain(self) -> f64 {
+        match self {
+            Self::Identity => 1.0,
+            Self::Tanh => 5.0 / 3.0,
+            Self::Relu | Self::Gelu | Self::GeluTanh | Self::Silu => std::f64::consts::SQRT_2,
+        }
+    }
+
     /// The number by which the shaders know this activation.
     pub(crate) fn code(self) -> u32 {
         self as u32

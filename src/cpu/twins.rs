@@ -127,12 +127,11 @@ impl<T: Real> Constants<T> {
 /// One update of `w` by the twin of `rule`, which has so many vectors of `state`; the gradient is first multiplied with
 /// `scale`.
 pub fn update<T: Real>(rule: Rule, c: &Constants<T>, scale: T, g: &[T], w: &mut [T], state: &mut [&mut [T]]) {
-    match (rule, state) {
-        (Rule::Sgd { nesterov }, [v]) => sgd(c, nesterov, scale, g, w, v),
-        (Rule::Adam { .. }, [m, v]) => adam(c, scale, g, w, m, v, None),
-        (Rule::Adam { .. }, [m, v, largest]) => adam(c, scale, g, w, m, v, Some(largest)),
-        (Rule::Rmsprop { .. }, [v, b]) => rmsprop(c, scale, g, w, v, b, None),
-        (Rule::Rmsprop { .. }, [v, b, mean]) => rmsprop(c, scale, g, w, v, b, Some(mean)),
-        _ => unreachable!("a rule has its number of state vectors"),
+    let mut state = state.iter_mut().map(|vector| &mut **vector);
+    let mut next = || state.next().expect("a rule has its number of state vectors");
+    match rule {
+        Rule::Sgd { nesterov } => sgd(c, nesterov, scale, g, w, next()),
+        Rule::Adam { amsgrad } => adam(c, scale, g, w, next(), next(), amsgrad.then(&mut next)),
+        Rule::Rmsprop { centered } => rmsprop(c, scale, g, w, next(), next(), centered.then(&mut next)),
     }
 }

@@ -1,6 +1,5 @@
 //! Where each tensor of a model lies in one flat vector, and the first values of that vector.
 
-use crate::activation::Activation;
 use crate::model::{Init, Mlp, Norm};
 use crate::number::{Purpose, Stream};
 
@@ -191,7 +190,7 @@ impl Layout {
             let (inputs, outputs) = (layer.inputs as f64, layer.outputs as f64);
             let mut draw = || match init {
                 Init::Pytorch => (2.0 * stream.uniform() - 1.0) / inputs.sqrt(),
-                Init::Kaiming => stream.normal() * gain(model.activation_after(l)) / inputs.sqrt(),
+                Init::Kaiming => stream.normal() * model.activation_after(l).gain() / inputs.sqrt(),
                 Init::Xavier => (2.0 * stream.uniform() - 1.0) * (6.0 / (inputs + outputs)).sqrt(),
             };
             for o in 0..layer.outputs {
@@ -215,18 +214,10 @@ impl Layout {
     }
 }
 
-/// `torch.nn.init.calculate_gain`, with the gain of ReLU for its smooth relatives.
-fn gain(activation: Activation) -> f64 {
-    match activation {
-        Activation::Identity => 1.0,
-        Activation::Tanh => 5.0 / 3.0,
-        Activation::Relu | Activation::Gelu | Activation::GeluTanh | Activation::Silu => std::f64::consts::SQRT_2,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activation::Activation;
 
     fn model() -> Mlp {
         Mlp::new(5, 2).hidden([3, 6])
