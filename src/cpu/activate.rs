@@ -3,8 +3,8 @@
 use super::{Dropout, Finish, Real, wide};
 use crate::activation::Activation;
 
-/// `y = dropout(activation(n))`, plus `a` after a residual connection, and `slope = activation'(n)`, 0 where y is
-/// dropped; n lies in `y`.
+/// The output of a hidden layer, `y = dropout(activation(n))`, plus `a` after a residual connection, and its slope,
+/// `slope = activation'(n)`, 0 where y is dropped; n lies in `y`.
 ///
 /// `y` and `slope` are `(rows, stride)`, and so is `a` where it is read.
 pub fn activate<T: Real>(finish: &Finish, stride: usize, a: &[T], y: &mut [T], slope: &mut [T]) {

@@ -2,7 +2,7 @@
 
 use super::{Real, wide};
 
-/// `mean ← mean + k (w − mean)`.
+/// The mean of weights takes up new ones: `mean ← mean + k (w − mean)`.
 pub fn average<T: Real>(k: T, w: &[T], mean: &mut [T]) {
     wide(|| {
         for (mean, &w) in mean.iter_mut().zip(w) {

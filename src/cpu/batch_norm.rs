@@ -4,7 +4,7 @@ use super::Real;
 use crate::engine::{Layer, stride};
 use crate::model::NORM_EPS;
 
-/// `x̂ = (z − mean) / √(variance + 1e-5)` and `n = γ x̂ + β`; z lies in `xhat`.
+/// The batch normalisation `x̂ = (z − mean) / √(variance + 1e-5)` and `n = γ x̂ + β`; z lies in `xhat`.
 ///
 /// In training, mean and variance are those of the rows; the running statistics in `params` take up `share` of them (the
 /// variance then divided by rows − 1), all of it to begin anew, or nothing. Otherwise they are the running statistics.

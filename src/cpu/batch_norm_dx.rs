@@ -3,7 +3,8 @@
 use super::Real;
 use crate::engine::{Layer, stride};
 
-/// `dz = γ / √(variance + 1e-5) · (dn − (dβ + x̂ ∘ dγ) / rows)`; dn lies in `dz`, dγ and dβ in `grads`.
+/// The input gradient of a batch normalisation: `dz = γ / √(variance + 1e-5) · (dn − (dβ + x̂ ∘ dγ) / rows)`; dn lies
+/// in `dz`, dγ and dβ in `grads`.
 ///
 /// `xhat` and `dz` are `(rows, stride(outputs))`; `inverse` is what `batch_norm` left.
 pub fn batch_norm_dx<T: Real>(layer: &Layer, params: &[T], grads: &[T], xhat: &[T], inverse: &[T], dz: &mut [T]) {

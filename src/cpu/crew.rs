@@ -8,13 +8,13 @@ use std::hint::spin_loop;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Multiply-adds a thread at least: less is done before it has noticed.
+/// The fewest multiply-adds of a thread: less is done before it has noticed.
 const WORTH_JOINING: usize = 1 << 17;
 
-/// Turns of the waiting loop before a thread lets others have its core.
+/// The number of turns of the waiting loop before a thread lets others have its core.
 const PATIENCE: usize = 1 << 12;
 
-/// Items that are handed out at once; more follow when they are done.
+/// The number of items that are handed out at once; more follow when they are done.
 const AT_ONCE: usize = 64;
 
 /// The threads of a crew, or one alone.
@@ -25,13 +25,13 @@ pub(super) struct Crew<'a> {
 }
 
 impl Crew<'_> {
-    /// This thread.
+    /// A crew of this thread alone.
     pub fn alone() -> Self {
         Self { helpers: None, threads: 1 }
     }
 
-    /// Threads of the pool, during `work`: as many as its largest part of so many multiply-adds is worth. One that is busy
-    /// elsewhere is done without.
+    /// Gathers threads of the pool for `work`: as many as its largest part, of so many multiply-adds, is worth. A
+    /// thread that is busy elsewhere is done without.
     pub fn gather<R: Send>(multiply_adds: usize, work: impl FnOnce(Crew) -> R + Send) -> R {
         let threads = worth(multiply_adds, rayon::current_num_threads());
         if threads == 1 {
@@ -49,12 +49,12 @@ impl Crew<'_> {
         })
     }
 
-    /// How many share work.
+    /// The number of threads that share work.
     pub fn threads(self) -> usize {
         self.threads
     }
 
-    /// As many of the crew as so many multiply-adds are worth, or what takes their time.
+    /// A crew of as many of these threads as so many multiply-adds, or what takes their time, are worth.
     pub fn worth(self, multiply_adds: usize) -> Self {
         Self { threads: worth(multiply_adds, self.threads), ..self }
     }
@@ -89,12 +89,12 @@ fn worth(multiply_adds: usize, threads: usize) -> usize {
     (multiply_adds / WORTH_JOINING).clamp(1, threads)
 }
 
-/// What the threads of a crew have in common.
+/// The helpers of a crew: what its threads have in common.
 struct Helpers {
-    /// From above: how often it was opened, whether it is `OVER`, how many threads are invited (none while it is closed), and
-    /// how many helpers are inside.
+    /// The gate, a word of these bits, from above: how often it was opened, whether it is `OVER`, how many threads are
+    /// invited (none while it is closed), and how many helpers are inside.
     gate: AtomicU64,
-    /// What those who pass the open gate do.
+    /// The job that those do who pass the open gate.
     job: UnsafeCell<*const (dyn Fn(usize) + Sync)>,
 }
 

@@ -11,7 +11,7 @@ use super::Real;
 use super::panels::panels;
 use super::tiles::many_registers;
 
-/// Rows up to which [`input_gradient`] is faster than tiles, for which the weights are transposed first.
+/// The number of rows up to which [`input_gradient`] is faster than tiles, for which the weights are transposed first.
 pub(super) fn few_rows() -> usize {
     struct FewRows;
     impl WithSimd for FewRows {
@@ -24,8 +24,8 @@ pub(super) fn few_rows() -> usize {
     Arch::new().dispatch(FewRows)
 }
 
-/// `dx[s, i] = Σ_j dz[s, j] w[i, j]` for the inputs in `range`, every sum by itself; `dz` is `(samples, outputs)`, `w` are the
-/// panels of `(inputs, outputs)`, `dx` is `(samples, range)`.
+/// The input gradient `dx[s, i] = Σ_j dz[s, j] w[i, j]` for the inputs in `range`, every sum by itself; `dz` is
+/// `(samples, outputs)`, `w` are the panels of `(inputs, outputs)`, `dx` is `(samples, range)`.
 pub(super) fn input_gradient<T: Real>(
     dz: &[T],
     w: &[T],
@@ -46,7 +46,7 @@ struct InputGradient<'a, T> {
     dx: &'a mut [T],
 }
 
-/// Samples and inputs of which all sums are in registers.
+/// The number of samples and of inputs of which all sums are in registers.
 ///
 /// On a Zen 3, which has too few of them, two inputs at a time are no faster.
 pub(super) const SIDE: usize = 4;
@@ -73,7 +73,7 @@ impl<T: Real> WithSimd for InputGradient<'_, T> {
     }
 }
 
-/// Inputs whose weights stay in the nearest cache while all samples pass by.
+/// The number of inputs whose weights stay in the nearest cache while all samples pass by.
 const NEAR: usize = 32;
 
 /// All sums of `SAMPLES` samples and the inputs in `range`; rows of `dx` are `count` apart.

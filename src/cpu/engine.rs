@@ -17,15 +17,15 @@ use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::model::Norm;
 
-/// Trains on the processor, in `f32` or `f64`. One replica spreads its products over all cores; several replicas take
-/// a core each. Both give the same bits.
+/// The engine that trains on the processor, in `f32` or `f64`. One replica spreads its products over all cores; several
+/// replicas take a core each. Both give the same bits.
 pub struct CpuEngine<T> {
     setup: Setup,
     layout: Layout,
     replicas: Vec<Replica<T>>,
-    /// Target values of the three parts, `(samples, outputs)`; empty under cross-entropy.
+    /// The target values of the three parts, `(samples, outputs)`; empty under cross-entropy.
     targets: [Vec<T>; 3],
-    /// Of mixup's shares.
+    /// The quantile function of mixup's shares.
     quantiles: Vec<T>,
 }
 
@@ -81,7 +81,7 @@ impl<T: Real> CpuEngine<T> {
     }
 }
 
-/// A vector whose weights lie in panels, as others know it.
+/// A vector whose weights lie in panels, in the layout's order, as others know it.
 fn flat<T: Real>(layout: &Layout, mut vector: Vec<T>) -> Vec<f64> {
     layout.layers.iter().for_each(|layer| panels::join(layer, &mut vector));
     vector.into_iter().map(T::to_f64).collect()

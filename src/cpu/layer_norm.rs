@@ -4,7 +4,8 @@ use super::Real;
 use crate::engine::{Layer, stride};
 use crate::model::NORM_EPS;
 
-/// `x̂ = (z − mean) / √(variance + 1e-5)` and `n = γ x̂ + β`, mean and variance being those of the row; z lies in `xhat`.
+/// The layer normalisation `x̂ = (z − mean) / √(variance + 1e-5)` and `n = γ x̂ + β`, mean and variance being those of
+/// the row; z lies in `xhat`.
 ///
 /// `xhat` and `n` are `(rows, stride(outputs))`; `inverse` receives `1/√(variance + 1e-5)` of each row.
 pub fn layer_norm<T: Real>(layer: &Layer, params: &[T], xhat: &mut [T], n: &mut [T], inverse: &mut [T]) {

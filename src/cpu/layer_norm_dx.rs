@@ -3,8 +3,8 @@
 use super::Real;
 use crate::engine::{Layer, stride};
 
-/// `g = γ ∘ dn`, `dz = (g − mean(g) − x̂ ∘ mean(g ∘ x̂)) / √(variance + 1e-5)`, means being those over the row; dn lies in
-/// `dz`.
+/// The input gradient of a layer normalisation, `dz = (g − mean(g) − x̂ ∘ mean(g ∘ x̂)) / √(variance + 1e-5)` with
+/// `g = γ ∘ dn`, means being those over the row; dn lies in `dz`.
 ///
 /// `xhat` and `dz` are `(rows, stride(outputs))`; `inverse` is what `layer_norm` left.
 pub fn layer_norm_dx<T: Real>(layer: &Layer, params: &[T], xhat: &[T], inverse: &[T], dz: &mut [T]) {

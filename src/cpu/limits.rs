@@ -9,21 +9,22 @@ use rayon::prelude::*;
 use crate::engine::Limits;
 use crate::number::Real;
 
-/// Multiply-adds that do not wait for one another: at least as many as any core has under way, and as registers hold.
+/// The number of multiply-adds that do not wait for one another: at least as many as any core has under way, and as
+/// registers hold.
 const CHAINS: usize = 12;
-/// How long each chain is: some milliseconds.
+/// The length of each chain, which takes some milliseconds.
 const LENGTH: usize = 1 << 21;
-/// Values that are copied: far more than caches hold.
+/// The number of values that are copied: far more than caches hold.
 const VALUES: usize = 1 << 25;
-/// Each is measured so often; the best counts.
+/// The number of times that each is measured; the best counts.
 const ROUNDS: usize = 5;
 
-/// How engines of this precision describe themselves.
+/// The description that engines of this precision give of themselves.
 pub fn describe<T: Real>() -> String {
     format!("CPU engine ({}, {} threads)", T::NAME, rayon::current_num_threads())
 }
 
-/// Measures multiply-adds in registers, and a copy, on all cores. There are no dispatches.
+/// Measures the limits of the processor: multiply-adds in registers, and a copy, on all cores. There are no dispatches.
 pub fn measure_limits<T: Real>() -> Limits {
     let mut multiply_adds = 0;
     let peak =

@@ -3,7 +3,7 @@
 use super::{Finish, Real, activate};
 use crate::engine::{Layer, stride};
 
-/// `z = a · Wᵀ + b`, and what [`activate`](super::activate()) makes of it, over the rows of `a`.
+/// The linear layer `z = a · Wᵀ + b`, and what [`activate`](super::activate()) makes of it, over the rows of `a`.
 ///
 /// `a` is `(rows, stride(inputs))`, `y` and `slope` are `(rows, stride(outputs))`; `params` is the flat parameter vector,
 /// in which `layer` finds its weight, `(inputs, outputs)`.

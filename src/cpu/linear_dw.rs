@@ -3,7 +3,7 @@
 use super::Real;
 use crate::engine::{Layer, stride};
 
-/// `dW = aᵀ · dz` and `db = Σ_rows dz`, added to what `grads` holds if `accumulate`.
+/// The weight gradient of a linear layer: `dW = aᵀ · dz` and `db = Σ_rows dz`, added to what `grads` holds if `accumulate`.
 ///
 /// `a` is `(rows, stride(inputs))`, `dz` is `(rows, stride(outputs))`; `grads` is a flat vector in which `layer` finds
 /// its weight, `(inputs, outputs)`.

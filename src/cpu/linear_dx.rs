@@ -3,9 +3,9 @@
 use super::{Real, wide};
 use crate::engine::{Layer, stride};
 
-/// `da = dz · W`, plus `above`, the gradient of the layer's output, if a residual connection hands it down; and
-/// `dx = da ∘ slope`: the gradient before the previous layer's activation. `da` is kept if the previous layer has a
-/// residual connection in turn.
+/// The input gradient of a linear layer: `da = dz · W`, plus `above`, the gradient of the layer's output, if a residual
+/// connection hands it down; and `dx = da ∘ slope`: the gradient before the previous layer's activation. `da` is kept
+/// if the previous layer has a residual connection in turn.
 ///
 /// `dz` is `(rows, stride(outputs))`; `slope`, which `linear` left for the previous layer, `dx` and `da` are `(rows,
 /// stride(inputs))`.
@@ -31,7 +31,7 @@ pub fn linear_dx<T: Real>(
     pass_on(slope, above, dx, da);
 }
 
-/// What follows the product, which lies in `dx`.
+/// Does what follows the product, which lies in `dx`.
 pub(super) fn pass_on<T: Real>(slope: &[T], above: Option<&[T]>, dx: &mut [T], da: Option<&mut [T]>) {
     if let Some(above) = above {
         dx.iter_mut().zip(above).for_each(|(dx, &above)| *dx += above);

@@ -2,23 +2,24 @@
 
 use super::Real;
 
-/// Steps in a row without an overflow after which the scale doubles.
+/// The number of steps in a row without an overflow after which the scale doubles.
 pub const STEPS: u32 = 2000;
 
-/// What multiplies the loss and the gradients of one replica.
+/// The scaling of one replica, which multiplies its loss and its gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossScaling {
-    /// Of the step's gradients: `1 / loss`, or 0 if they overflowed and the step is skipped.
+    /// The factor of the step's gradients: `1 / loss`, or 0 if they overflowed and the step is skipped.
     pub factor: f64,
-    /// Of the step's loss.
+    /// The factor of the step's loss: its loss scale.
     pub loss: f64,
-    /// Of the next step's loss.
+    /// The loss scale of the next step.
     pub next: f64,
-    /// Without an overflow since the scale changed.
+    /// The number of steps without an overflow since the scale changed.
     pub steps: u32,
 }
 
-/// What the gradients `dz` of the lowest layer make of the scale; `accumulate` where an earlier pass of the step has begun.
+/// The loss scale after a step: what the gradients `dz` of the lowest layer make of it; `accumulate` where an earlier
+/// pass of the step has begun.
 pub fn loss_scale<T: Real>(dz: &[T], accumulate: bool, s: &mut LossScaling) {
     if !dz.iter().all(|d| d.to_f64().is_finite()) {
         *s = LossScaling { factor: 0.0, next: (s.loss / 2.0).max(2f64.powi(-24)), steps: 0, ..*s };

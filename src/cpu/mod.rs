@@ -49,7 +49,7 @@ pub(crate) use twins::*;
 
 use crate::number::{Real, wide};
 
-/// Index of the first largest value.
+/// The index of the first largest value.
 fn argmax<T: Real>(values: &[T]) -> usize {
     let mut best = 0;
     for (i, value) in values.iter().enumerate() {

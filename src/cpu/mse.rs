@@ -3,8 +3,8 @@
 use super::{Real, argmax};
 use crate::engine::stride;
 
-/// For every row: the loss `mean_j (z_j − y_j)²`, whether the largest output is where the largest target is, and
-/// `dz = 2 (z − y) / (batch · outputs)`.
+/// The mean squared error. For every row: the loss `mean_j (z_j − y_j)²`, whether the largest output is where the
+/// largest target is, and `dz = 2 (z − y) / (batch · outputs)`.
 ///
 /// `mix`, if given, names for every row another sample, and the share of its own target in y; the rest is the other's.
 /// `z` and `dz` are `(rows, stride(outputs))`; `order` names the sample of each row, `targets` is `(samples, outputs)`.

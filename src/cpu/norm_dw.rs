@@ -3,7 +3,8 @@
 use super::Real;
 use crate::engine::{Layer, stride};
 
-/// `dγ = Σ_rows dn ∘ x̂` and `dβ = Σ_rows dn`, of either normalisation, added to what `grads` holds if `accumulate`.
+/// The gradients of γ and β of either normalisation, `dγ = Σ_rows dn ∘ x̂` and `dβ = Σ_rows dn`, added to what `grads`
+/// holds if `accumulate`.
 ///
 /// `xhat` and `dn` are `(rows, stride(outputs))`; `grads` is a flat vector in which `layer` finds γ and β.
 pub fn norm_dw<T: Real>(layer: &Layer, accumulate: bool, xhat: &[T], dn: &[T], grads: &mut [T]) {

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::engine::{Layer, stride};
 
-/// Columns of a panel but the last: four of the widest vectors.
+/// The number of columns of a panel, but for the last one: four of the widest vectors.
 pub(super) const PANEL: usize = 64;
 
 /// The panels of so many columns.
@@ -17,7 +17,7 @@ pub(super) fn panels(columns: usize) -> impl Iterator<Item = Range<usize>> {
     (0..columns).step_by(PANEL).map(move |first| first..(first + PANEL).min(columns))
 }
 
-/// Part `i` of `parts` of the panels of `columns`: its columns.
+/// The columns of part `i` of `parts` of the panels of `columns`.
 pub(super) fn share(columns: usize, i: usize, parts: usize) -> Range<usize> {
     let start = |i: usize| (columns.div_ceil(PANEL) * i / parts * PANEL).min(columns);
     start(i)..start(i + 1)
@@ -37,7 +37,7 @@ pub(super) fn join<T: Copy>(layer: &Layer, vector: &mut [T]) {
     rows(layer).for_each(|(row, place)| weights[row].copy_from_slice(&cut[place]));
 }
 
-/// Of each row of each panel, where it lies in the flat weights and where in the cut ones.
+/// The places of each row of each panel: where it lies in the flat weights, and where in the cut ones.
 fn rows(layer: &Layer) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     panels(outputs).flat_map(move |columns| {

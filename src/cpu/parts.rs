@@ -16,7 +16,7 @@ impl<'a, T> Parts<'a, T> {
         Self { values: values.as_mut_ptr(), len: values.len(), borrowed: PhantomData }
     }
 
-    /// `ROWS` rows of so many columns, from `at` on and `stride` apart.
+    /// Returns `ROWS` rows of so many columns, from `at` on and `stride` apart.
     ///
     /// # Safety
     /// Nobody else has any of them.

@@ -12,7 +12,7 @@ use crate::loss::Loss;
 use crate::model::Norm;
 use crate::optimizer::Rule;
 
-/// What a pass makes on its way, and what it is made of.
+/// The workspace of a pass: what it makes on its way, and what it is made of.
 pub(super) struct Workspace<T> {
     // (room, stride(width)) a layer: a[0] is x; layer l makes of a[l], by way of xhat[l] where there is a normalisation,
     // a[l + 1] and the slope of its activation; da[l] is the gradient of a[l], where a residual connection needs it.
@@ -22,13 +22,15 @@ pub(super) struct Workspace<T> {
     inverse: Vec<Vec<T>>,
     dz: Vec<Vec<T>>,
     da: Vec<Vec<T>>,
-    /// Of each row, under mixup: the other sample, and the share of its own.
+    /// The other sample of each row under mixup, and the share of its own.
     mix: Vec<(u32, T)>,
     row_loss: Vec<T>,
     row_correct: Vec<bool>,
 }
 
 impl<T: Real> Workspace<T> {
+    /// A workspace of zeros for passes of as many rows as the setup has room for.
+    ///
     /// # Errors
     /// Too little memory.
     pub fn new(setup: &Setup) -> Result<Self> {
@@ -58,7 +60,7 @@ impl<T: Real> Workspace<T> {
         })
     }
 
-    /// Its vectors, one a layer, by name.
+    /// The vectors of the workspace, one a layer, by name.
     pub fn vectors(&self) -> [(&'static str, &[Vec<T>]); 6] {
         [
             ("a", &self.a),
@@ -194,7 +196,7 @@ impl<T: Real> Workspace<T> {
     }
 }
 
-/// Multiply-adds that take the time of gathering a value.
+/// The number of multiply-adds that take the time of gathering a value.
 const GATHER_COST: usize = 8;
 
 /// Gathers rows side by side, which a mixed batch does not allow.

@@ -11,12 +11,13 @@ use crate::loss::Loss;
 use crate::number::hash::Key;
 use crate::optimizer::Rule;
 
+/// One replica: its weights, its slots and its workspace.
 pub(super) struct Replica<T> {
-    /// Of its random numbers.
+    /// The seed of its random numbers.
     seed: u32,
     weights: Weights<T>,
     copies: [Vec<T>; Slot::COPIES],
-    /// Averages and snapshots that are asked for, and vectors that were allocated.
+    /// The averages and snapshots that are asked for, and vectors that were allocated.
     kept: Vec<(Slot, Vec<T>)>,
     pub order: Vec<u32>,
     work: Workspace<T>,
@@ -25,6 +26,8 @@ pub(super) struct Replica<T> {
 }
 
 impl<T: Real> Replica<T> {
+    /// A replica whose weights are all 0.
+    ///
     /// # Errors
     /// Too little memory.
     pub fn new(setup: &Setup, layout: &Layout, replica: usize) -> Result<Self> {
@@ -40,7 +43,7 @@ impl<T: Real> Replica<T> {
         })
     }
 
-    /// Names and bytes of its vectors, both copies included, which come with the first step.
+    /// The names and bytes of its vectors, both copies included, which come with the first step.
     pub fn memory(&self) -> Vec<(String, usize)> {
         let Weights { params, grads, state } = &self.weights;
         let mut memory = vec![("params".to_string(), params.len())];
@@ -56,7 +59,7 @@ impl<T: Real> Replica<T> {
         memory.into_iter().map(|(name, values)| (name, values * size_of::<T>())).collect()
     }
 
-    /// Whether there is such a vector.
+    /// Whether there is a vector in `slot`.
     pub fn has(&self, slot: Slot) -> bool {
         match slot {
             Slot::Live => true,
@@ -110,7 +113,7 @@ impl<T: Real> Replica<T> {
         result
     }
 
-    /// One update.
+    /// Carries out one step, and returns its metrics.
     pub fn step(&mut self, shared: &Shared<T>, step: &Step, replica: usize) -> StepMetrics {
         let optimizer = &shared.setup.optimizer;
         let constants = optimizer.coefficients(step.index + 1, step.rates[replica]).into();
@@ -128,8 +131,8 @@ impl<T: Real> Replica<T> {
         StepMetrics { step: step.index, replica, loss, correct, grad_norm, loss_scale: None }
     }
 
-    /// What a step does once the gradient is there: clips it, updates, averages; returns the gradient's norm where it is
-    /// clipped.
+    /// Does what a step does once the gradient is there: clips it, updates, averages; returns the gradient's norm where
+    /// it is clipped.
     pub fn use_gradient(&mut self, shared: &Shared<T>, step: &Step, constants: &Constants<T>) -> Option<f64> {
         let clipped =
             shared.setup.clip_norm.map(|max| super::grad_norm(&self.weights.grads[..shared.layout.trained], max));
@@ -167,7 +170,7 @@ impl<T: Real> Replica<T> {
         Training { key, first: first as u32, statistics: aim.statistics(), is_drawn: aim.is_drawn() }
     }
 
-    /// Mean loss and accuracy over `samples`, of the mean prediction of the weights in `slots`.
+    /// The mean loss and accuracy over `samples`, of the mean prediction of the weights in `slots`.
     ///
     /// # Errors
     /// A slot that is not asked for.

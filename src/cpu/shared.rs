@@ -5,13 +5,13 @@ use super::crew::Crew;
 use crate::engine::{Layout, Setup};
 use crate::error::{Error, Result};
 
-/// What every replica reads and none writes.
+/// The shared data of all replicas, which every one reads and none writes.
 pub(super) struct Shared<'a, T> {
     pub setup: &'a Setup,
     pub layout: &'a Layout,
-    /// Regression targets, or one-hot labels under the squared error: `(samples, outputs)`; else empty.
+    /// The targets under the squared error, values or one-hot labels: `(samples, outputs)`; else empty.
     pub targets: &'a [T],
-    /// Of mixup's shares; empty without mixup.
+    /// The quantile function of mixup's shares; empty without mixup.
     pub quantiles: &'a [T],
     /// All threads, or one if several replicas train side by side.
     pub crew: Crew<'a>,

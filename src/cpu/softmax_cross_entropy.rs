@@ -3,8 +3,8 @@
 use super::{Real, argmax};
 use crate::engine::stride;
 
-/// For every row: the loss `−Σ_c q_c ln softmax(z)_c`, whether its largest logit is the label's, and
-/// `dz = (softmax(z) − q) / batch`, with `q = (1−ε) onehot + ε/C`.
+/// The cross-entropy of the softmax. For every row: the loss `−Σ_c q_c ln softmax(z)_c`, whether its largest logit is
+/// the label's, and `dz = (softmax(z) − q) / batch`, with `q = (1−ε) onehot + ε/C`.
 ///
 /// `mix`, if given, names for every row another sample, and the share of its own: then `onehot` is that of the one times
 /// its share plus that of the other times the rest, and the answer is right if it is that of the larger share.

@@ -10,13 +10,15 @@ use super::parts::Parts;
 
 /// The factor of which each value meets whole vectors of the other: `(rows, depth)`.
 pub(super) trait Left<T>: Copy {
+    /// The number of rows.
     fn rows(self) -> usize;
+    /// The length of a row, which is that of the sums.
     fn depth(self) -> usize;
     /// The values of `ROWS` rows from `top` on, by row and place in the row.
     fn group<const ROWS: usize>(self, top: usize) -> impl Fn(usize, usize) -> T;
 }
 
-/// Rows that are `stride` apart.
+/// A factor whose rows are `stride` apart.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a, T> {
     pub values: &'a [T],
@@ -44,14 +46,14 @@ impl<T: Real> Left<T> for Rows<'_, T> {
     }
 }
 
-/// Columns that lie side by side, at most [`PACKED`]: a transposed matrix.
+/// A factor whose columns lie side by side, a transposed matrix of at most [`PACKED`] rows.
 #[derive(Clone, Copy)]
 pub(super) struct Columns<'a, T> {
     pub values: &'a [[T; PACKED]],
     pub rows: usize,
 }
 
-/// As many single-precision values as a line of the cache holds.
+/// The number of single-precision values that a line of the cache holds.
 pub(super) const PACKED: usize = 16;
 
 impl<T: Real> Left<T> for Columns<'_, T> {
@@ -78,7 +80,7 @@ pub(super) struct Right<'a, T> {
     pub stride: usize,
 }
 
-/// Where the product goes: from `at` on, rows `stride` apart.
+/// The place where the product goes: from `at` on, rows `stride` apart.
 #[derive(Clone, Copy)]
 pub(super) struct Out<'a, T> {
     pub parts: &'a Parts<'a, T>,
@@ -86,8 +88,8 @@ pub(super) struct Out<'a, T> {
     pub stride: usize,
 }
 
-/// `out = a · b`, added to what is there if `accumulate`. Each sum is made in the order of the depth, whatever is computed beside
-/// it.
+/// Makes the product `out = a · b`, added to what is there if `accumulate`. Each sum is made in the order of the depth,
+/// whatever is computed beside it.
 ///
 /// # Safety
 /// Nobody else has any of the product's part of `out`.
@@ -105,8 +107,8 @@ struct Product<'a, T, L> {
 impl<T: Real, L: Left<T>> WithSimd for Product<'_, T, L> {
     type Output = ();
 
-    /// As many sums at once as registers hold beside what is multiplied: of few rows, those of more columns, so that the other
-    /// factor is read in the order of its bytes, and no sum waits for the one before.
+    /// Makes as many sums at once as registers hold beside what is multiplied: of few rows, those of more columns, so
+    /// that the other factor is read in the order of its bytes, and no sum waits for the one before.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         match (self.a.rows(), many_registers::<S>()) {
@@ -120,7 +122,7 @@ impl<T: Real, L: Left<T>> WithSimd for Product<'_, T, L> {
 }
 
 impl<T: Real, L: Left<T>> Product<'_, T, L> {
-    /// In groups of at most `MOST` rows, all nearly the same.
+    /// Makes the product in groups of at most `MOST` rows, all of nearly the same height.
     #[inline(always)]
     fn run<S: Simd, const MOST: usize, const VECTORS: usize>(&self, simd: S) {
         let (rows, columns, lanes) = (self.a.rows(), self.b.columns, T::lanes::<S>());
@@ -164,8 +166,8 @@ impl<T: Real, L: Left<T>> Product<'_, T, L> {
         }
     }
 
-    /// The sums of `ROWS` rows from `top` on and of `VECTORS` from column `first` on, of which the last has all its columns only
-    /// if it is `WHOLE`.
+    /// Makes the sums of `ROWS` rows from `top` on and of `VECTORS` vectors from column `first` on, of which the last
+    /// has all its columns only if it is `WHOLE`.
     #[inline(always)]
     fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const WHOLE: bool>(
         &self,

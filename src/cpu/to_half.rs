@@ -4,7 +4,7 @@ use half::f16;
 
 use super::Real;
 
-/// `working ← w` in half precision; what no half can hold becomes infinite.
+/// The weights in half precision, `working ← w`; what no half can hold becomes infinite.
 pub fn to_half<T: Real>(w: &[T], working: &mut [f16]) {
     for (half, &w) in working.iter_mut().zip(w) {
         let w = w.to_f64();

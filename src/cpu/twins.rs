@@ -31,50 +31,50 @@ use crate::activation::Activation;
 use crate::number::hash::{self, Key};
 use crate::optimizer::{Coefficients, Rule};
 
-/// What a training step's forward pass has and an evaluation's has not.
+/// A forward pass of a training step: what it has and an evaluation's has not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Training {
-    /// Of all its random numbers.
+    /// The key of all its random numbers.
     pub key: Key,
-    /// Position of the pass's first sample in the order.
+    /// The position of the pass's first sample in the order.
     pub first: u32,
-    /// How much of batch normalisation's running statistics the step replaces.
+    /// The share of batch normalisation's running statistics that the step replaces.
     pub statistics: f64,
     /// Whether samples are changed and outputs dropped at random.
     pub is_drawn: bool,
 }
 
-/// What becomes of a layer's `z`, or of the normalised `n`, on the way to its output.
+/// The finish of a layer: what becomes of its `z`, or of the normalised `n`, on the way to its output.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Finish {
-    /// Applied first.
+    /// The activation, which is applied first.
     pub activation: Activation,
-    /// Only in training.
+    /// The dropout, which there is only in training.
     pub dropout: Option<Dropout>,
-    /// Adds the layer's input.
+    /// Whether the layer's input is added.
     pub residual: bool,
 }
 
-/// Which outputs a training step drops.
+/// The dropout of a layer: which outputs a training step drops.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dropout {
-    /// The probability to be dropped.
+    /// The probability with which an output is dropped, in `[0, 1)`.
     pub rate: f64,
-    /// Of the step's random numbers.
+    /// The key of the step's random numbers.
     pub key: Key,
-    /// Position of the pass's first sample in the order.
+    /// The position of the pass's first sample in the order.
     pub first: u32,
-    /// The layer, from 0.
+    /// The index of the layer, from 0.
     pub layer: u32,
 }
 
 impl Dropout {
-    /// An output is dropped whose hash is below this.
+    /// The threshold of the hashes: an output whose hash is below it is dropped.
     pub(crate) fn threshold(rate: f64) -> u32 {
         (rate * 2f64.powi(32)) as u32
     }
 
-    /// What multiplies an output that is kept.
+    /// The factor of an output that is kept.
     pub(crate) fn kept(rate: f64) -> f64 {
         1.0 / (1.0 - rate)
     }
@@ -86,7 +86,7 @@ impl Dropout {
     }
 }
 
-/// [`Coefficients`] in the engine's precision.
+/// The [`Coefficients`] of an update, in the engine's precision.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs, reason = "the fields are those of Coefficients")]
 pub struct Constants<T> {
@@ -118,7 +118,7 @@ impl<T: Real> From<Coefficients> for Constants<T> {
 }
 
 impl<T: Real> Constants<T> {
-    /// For the weights that do not decay.
+    /// The constants for the weights that do not decay.
     pub fn without_decay(self) -> Self {
         Self { weight_decay: T::of(0.0), shrink: T::of(1.0), ..self }
     }

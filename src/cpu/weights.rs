@@ -9,15 +9,18 @@ use crate::engine::{Layout, Setup};
 use crate::error::Result;
 use crate::optimizer::Rule;
 
-/// Vectors of one length, in the layout of the parameters; an evaluation has the parameters alone.
+/// The vectors of one replica, of one length, in the layout of the parameters; an evaluation has the parameters alone.
 pub(super) struct Weights<T> {
+    /// The parameters.
     pub params: Vec<T>,
+    /// Their gradient.
     pub grads: Vec<T>,
+    /// The optimizer's state vectors.
     pub state: Vec<Vec<T>>,
 }
 
 impl<T: Real> Weights<T> {
-    /// Zeros.
+    /// Weights, gradient and state of zeros.
     ///
     /// # Errors
     /// Too little memory.
@@ -31,7 +34,7 @@ impl<T: Real> Weights<T> {
         })
     }
 
-    /// The same part of the gradient, and of the weights with each of their state vectors.
+    /// One part of the gradient, and the same part of the weights and of each of their state vectors.
     pub fn part(&mut self, range: Range<usize>) -> (&mut [T], Vectors<'_, T>) {
         let all = std::iter::once(&mut self.params).chain(&mut self.state);
         let mut vectors = Vectors::default();

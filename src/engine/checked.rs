@@ -12,7 +12,7 @@ use crate::model::Norm;
 #[derive(Debug)]
 pub struct Checked<E> {
     engine: E,
-    /// Whether the samples' order was ever set.
+    /// Whether the order of the samples was ever set.
     has_order: bool,
 }
 

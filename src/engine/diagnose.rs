@@ -8,31 +8,32 @@ use crate::error::Result;
 /// One buffer of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocation {
-    /// What it holds.
+    /// The name of the buffer, which says what it holds.
     pub name: String,
-    /// Its size.
+    /// The size of the buffer in bytes.
     pub bytes: u64,
 }
 
-/// What a device can do at most, as measured.
+/// The limits of a device: what it can do at most, as measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Floating-point operations a second in f32, or in the precision of a CPU engine, a multiply-add being two.
+    /// The peak in f32, or in the precision of a CPU engine, in floating-point operations a second; a multiply-add is two.
     pub flops: f64,
-    /// The same in f16, where the device has it.
+    /// The peak in f16, in floating-point operations a second; none where the device has no f16.
     pub flops_f16: Option<f64>,
-    /// By cooperative matrices of halves, summed up in f32, where the device has them.
+    /// The peak of cooperative matrices of halves, summed up in f32, in floating-point operations a second; none where
+    /// the device has none.
     pub flops_cooperative: Option<f64>,
-    /// Bytes a second of a copy, those read and those written.
+    /// The bandwidth of a copy, in bytes a second, those read and those written together.
     pub bandwidth: f64,
-    /// Seconds of a dispatch that waits for the one before it.
+    /// The seconds of a dispatch that waits for the one before it.
     pub dispatch: f64,
-    /// Seconds of a submission that the host waits for.
+    /// The seconds of a submission that the host waits for.
     pub submission: f64,
 }
 
 impl Limits {
-    /// The better of the two in every respect.
+    /// The better of two limits in every respect: the higher peaks and bandwidth, and the shorter times.
     pub fn best(&self, other: &Self) -> Self {
         let larger = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a.max(b)).or(a).or(b);
         Self {
@@ -45,9 +46,9 @@ impl Limits {
         }
     }
 
-    /// The least seconds in which so much can be done: the larger of operations over peak and bytes over bandwidth, and
-    /// the dispatches. The peak is that of f32, in which all sums are; in mixed precision that of cooperative matrices if it
-    /// is higher.
+    /// The least seconds in which so many operations, bytes and dispatches can be done: the larger of operations over
+    /// peak and bytes over bandwidth, plus the time of the dispatches. The peak is that of f32, in which all sums are;
+    /// in mixed precision that of cooperative matrices if it is higher.
     pub fn floor(&self, mixed: bool, flops: f64, bytes: f64, dispatches: usize) -> f64 {
         let cooperative = self.flops_cooperative.filter(|_| mixed).unwrap_or(0.0);
         (flops / self.flops.max(cooperative)).max(bytes / self.bandwidth) + dispatches as f64 * self.dispatch
@@ -57,41 +58,42 @@ impl Limits {
 /// The time of one dispatch of a step, and what it did at least.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Timed {
-    /// The kernel, and its layer if it has one.
+    /// The name of the kernel, with the number of its layer if it belongs to one.
     pub name: String,
-    /// By the device's clock.
+    /// The seconds it took, by the device's clock.
     pub seconds: f64,
-    /// Dispatches: one, or two where sums are split.
+    /// The number of dispatches: one, or two where sums are split.
     pub dispatches: usize,
-    /// Floating-point operations.
+    /// The number of floating-point operations.
     pub flops: f64,
-    /// Bytes read and written, each value once.
+    /// The number of bytes read and written, each value counted once.
     pub bytes: f64,
 }
 
-/// What an engine tells of itself and of its device; nothing here trains.
+/// The diagnosis of an engine: what it tells of itself and of its device. Nothing here trains.
 pub trait Diagnose {
-    /// Where this engine computes, in words.
+    /// The device that this engine computes on, in words.
     fn describe(&self) -> String;
 
-    /// Its buffers on the device; of the CPU engine, the vectors of its replicas, without what is small and without the
-    /// data set.
+    /// The buffers of the engine on its device; of the CPU engine, the vectors of its replicas, without what is small
+    /// and without the data set.
     fn memory(&self) -> Vec<Allocation>;
 
-    /// Bytes of a weight, and of whatever else it computes with; in mixed precision, of the weights that the optimizer sees.
+    /// The bytes of a weight, and of every other value that the engine computes with; in mixed precision, of the
+    /// weights that the optimizer sees.
     fn value_bytes(&self) -> usize;
 
-    /// Measures what its device can do at most, in about a second.
+    /// Measures the limits of the engine's device, in about a second.
     ///
     /// # Errors
     /// The device is lost.
     fn measure_limits(&mut self) -> Result<Limits>;
 
-    /// Dispatches of one step, clipping included and averages not; 0 where there is no such thing.
+    /// The number of dispatches of one step, clipping included and averages not; 0 for an engine that makes none.
     fn dispatches(&self) -> usize;
 
-    /// Carries out `step` with its dispatches one by one, and times each by the device's clock; empty where the device
-    /// has none.
+    /// Carries out `step` with its dispatches one by one, and returns the time of each by the device's clock; an empty
+    /// list where the device has no clock.
     ///
     /// # Errors
     /// The device is lost.

@@ -4,25 +4,26 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Which forms an engine's matrix products have: another form may add up in another order, so that a run repeats its bits
+/// The forms of an engine's matrix products: another form may add up in another order, so that a run repeats its bits
 /// only with its own. Empty where there is no choice, as on the CPU engine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Forms {
-    /// The adapter and driver that they were chosen on, as [`describe`](super::Diagnose::describe) names them.
+    /// The adapter and driver that the forms were chosen on, as [`describe`](super::Diagnose::describe) names them.
     pub adapter: String,
-    /// By product and shape, as `linear 128x3072x512`: rows, inputs, outputs; of a fused update with its rule, and in mixed
-    /// precision with that word.
+    /// The form of each product, by product and shape, as `linear 128x3072x512`: rows, inputs, outputs; of a fused
+    /// update with its rule, and in mixed precision with that word.
     pub products: BTreeMap<String, Choice>,
 }
 
-/// The form of one product. In a file it is its text alone.
+/// The form of one product; in a file, its text alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Choice {
-    /// The form, as `broadcast 16x2x8x1x1`.
+    /// The text of the form, as `broadcast 16x2x8x1x1`.
     pub form: String,
-    /// The time of one dispatch, where the form was chosen by measuring it now or before; none of a built-in or recorded one.
+    /// The microseconds of one dispatch, where the form was chosen by measuring it now or before; none of a built-in or
+    /// recorded one.
     pub microseconds: Option<f64>,
 }
 
@@ -39,7 +40,7 @@ impl From<Choice> for String {
 }
 
 impl Forms {
-    /// Whether there is none.
+    /// Whether there are no forms.
     pub fn is_empty(&self) -> bool {
         self.products.is_empty()
     }

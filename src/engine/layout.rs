@@ -6,37 +6,37 @@ use crate::number::{Purpose, Stream};
 /// A tensor of the model under the name that `torch.nn.Sequential` gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    /// `0.weight`, `0.bias`, `2.weight`, ...: the activations take every other number, and with normalisations, whose
-    /// tensors are `1.weight` and so on, linear layers every third.
+    /// The name of the tensor, `0.weight`, `0.bias`, `2.weight`, ...: the activations take every other number, and with
+    /// normalisations, whose tensors are `1.weight` and so on, linear layers every third.
     pub name: String,
-    /// `[outputs, inputs]` for a weight, `[outputs]` for a bias, `[]` for a count.
+    /// The shape of the tensor: `[outputs, inputs]` for a weight, `[outputs]` for a bias, `[]` for a count.
     pub shape: Vec<usize>,
-    /// Row-major.
+    /// The values of the tensor, row-major.
     pub values: Vec<f64>,
 }
 
-/// Where one linear layer lies in the flat parameter vector, and the normalisation after it.
+/// The place of one linear layer, and of the normalisation after it, in the flat parameter vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layer {
-    /// Number of inputs.
+    /// The number of inputs.
     pub inputs: usize,
-    /// Number of outputs.
+    /// The number of outputs.
     pub outputs: usize,
-    /// Offset of the transposed weight matrix, `(stride(inputs), stride(outputs))` row-major.
+    /// The offset of the transposed weight matrix, `(stride(inputs), stride(outputs))` row-major.
     pub weight: usize,
-    /// Offset of the bias, `stride(outputs)` values.
+    /// The offset of the bias, `stride(outputs)` values.
     pub bias: usize,
-    /// Offset of γ, `stride(outputs)` values, if there is a normalisation.
+    /// The offset of γ, `stride(outputs)` values, if there is a normalisation.
     pub gamma: usize,
-    /// Offset of β, likewise.
+    /// The offset of β, `stride(outputs)` values, if there is a normalisation.
     pub beta: usize,
-    /// Offset of the running mean, `stride(outputs)` values, if it is a batch normalisation; the running variance
+    /// The offset of the running mean, `stride(outputs)` values, if it is a batch normalisation; the running variance
     /// follows, and then the number of batches in both.
     pub statistics: usize,
 }
 
 impl Layer {
-    /// Where the weight matrix lies.
+    /// The range of the weight matrix in the flat parameter vector.
     pub(crate) fn weights(&self) -> std::ops::Range<usize> {
         self.weight..self.weight + stride(self.inputs) * stride(self.outputs)
     }
@@ -56,15 +56,15 @@ pub const fn stride(width: usize) -> usize {
 /// the weight gradient, the two largest, both run along contiguous outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// One entry a linear layer.
+    /// The linear layers, from the lowest on.
     pub layers: Vec<Layer>,
-    /// End of the weights.
+    /// The offset at which the weights end.
     pub weights: usize,
-    /// End of the biases, and with them of the linear layers.
+    /// The offset at which the biases end, and with them the linear layers.
     pub biases: usize,
-    /// End of what is trained.
+    /// The offset at which the trained parameters end.
     pub trained: usize,
-    /// Length of the parameter vector, padding included; a multiple of 4.
+    /// The length of the parameter vector, padding included; a multiple of 4.
     pub len: usize,
     norm: Norm,
 }
@@ -110,7 +110,7 @@ impl Layout {
         Self { layers, weights, biases, trained, len: end, norm: model.norm }
     }
 
-    /// Names and shapes of all tensors, in PyTorch's order, with the flat offset of each of their elements in
+    /// The names and shapes of all tensors, in PyTorch's order, with the flat offset of each of their elements in
     /// row-major order.
     fn tensors(&self) -> Vec<(String, Vec<usize>, Vec<usize>)> {
         let (mut tensors, mut number) = (Vec::new(), 0);
@@ -138,7 +138,7 @@ impl Layout {
         tensors
     }
 
-    /// Names and shapes of all tensors, in PyTorch's order.
+    /// The names and shapes of all tensors, in PyTorch's order.
     pub fn names(&self) -> Vec<(String, Vec<usize>)> {
         self.tensors().into_iter().map(|(name, shape, _)| (name, shape)).collect()
     }

@@ -2,38 +2,39 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a step tells about one replica, measured before its update.
+/// The metrics of one replica in one step, measured before its update.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepMetrics {
-    /// The step's index.
+    /// The index of the step.
     pub step: u64,
-    /// The replica.
+    /// The index of the replica.
     pub replica: usize,
-    /// Mean loss over the batch.
+    /// The mean loss over the samples of the step.
     pub loss: f64,
-    /// Samples whose largest logit is that of the target's largest value.
+    /// The number of samples whose largest logit is that of the target's largest value.
     pub correct: u64,
-    /// Norm of the whole gradient before clipping; only when `clip_norm` is set, and not of a step that mixed precision skips.
+    /// The norm of the whole gradient before clipping; only where `clip_norm` is set, and not of a step that mixed
+    /// precision skips.
     pub grad_norm: Option<f64>,
-    /// What the loss was multiplied by on its way to the gradients; only in mixed precision.
+    /// The loss scale of the step, which multiplied the loss on its way to the gradients; only in mixed precision.
     pub loss_scale: Option<f64>,
 }
 
-/// The dynamic loss scale of one replica, in mixed precision. It starts at 65536; a step whose gradients overflow is
-/// skipped and halves it, 2000 others in a row double it, as `torch.amp.GradScaler` does.
+/// The dynamic loss scale of one replica, in mixed precision. It starts at 65536 and stays within 2⁻²⁴ and 2²⁴; a step
+/// whose gradients overflow is skipped and halves it, 2000 others in a row double it, as `torch.amp.GradScaler` does.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
-    /// Of the next step.
+    /// The loss scale of the next step.
     pub next: f32,
-    /// Steps without an overflow since it changed.
+    /// The number of steps without an overflow since the scale changed.
     pub steps: u32,
 }
 
-/// What an evaluation tells about one replica.
+/// The result of an evaluation for one replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evaluation {
-    /// Mean loss.
+    /// The mean loss over the samples of the part.
     pub loss: f64,
-    /// Fraction of samples whose largest logit is that of the target's largest value.
+    /// The fraction of the samples whose largest logit is that of the target's largest value.
     pub accuracy: f64,
 }

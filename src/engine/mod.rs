@@ -25,23 +25,23 @@ pub use slot::Slot;
 pub(crate) use step::Aim;
 pub use step::{Gradient, Step};
 
-/// Carries out steps and evaluations for all replicas, and holds vectors as long as the parameters.
+/// An engine carries out steps and evaluations for all replicas, and holds vectors as long as the parameters.
 ///
 /// Flat vectors have the [`Layout`]'s order; the values of a single-precision engine are exact in `f64`. Every engine that
 /// callers get is a [`Checked`] one, which refuses what does not fit before the device sees it. Every call may fail since
 /// the device is lost.
 pub trait Engine: Diagnose + Send {
-    /// What it was built for.
+    /// The setup that the engine was built for.
     fn setup(&self) -> &Setup;
 
-    /// Where each tensor lies in a flat vector.
+    /// The layout of a flat vector: where each tensor lies in it.
     fn layout(&self) -> &Layout;
 
-    /// Whether it holds this vector.
+    /// Whether the engine holds the vector in `slot`.
     fn has(&self, slot: Slot) -> bool;
 
-    /// The vectors that outlive a step: what [`Setup::slots`] has, and the best weights where they are kept. A checkpoint
-    /// holds them.
+    /// The slots of the vectors that outlive a step: those of [`Setup::slots`], and of the best weights where they are
+    /// kept. A checkpoint holds them.
     fn slots(&self) -> Vec<Slot> {
         let mut slots = self.setup().slots();
         slots.extend(self.has(Slot::Best).then_some(Slot::Best));
@@ -51,13 +51,13 @@ pub trait Engine: Diagnose + Send {
     /// Makes room for a vector, [`Slot::Best`] or one of [`Slot::Scratch`], full of zeros. Any number of them may be there.
     ///
     /// # Errors
-    /// One that is there, or that is not the caller's to make; too little memory.
+    /// A vector that is there, or that is not the caller's to make; too little memory.
     fn allocate(&mut self, slot: Slot) -> Result<()>;
 
     /// Gives the room of an allocated vector back.
     ///
     /// # Errors
-    /// One that was not allocated.
+    /// A vector that was not allocated.
     fn free(&mut self, slot: Slot) -> Result<()>;
 
     /// Replaces one replica's vector by `values`.
@@ -66,32 +66,34 @@ pub trait Engine: Diagnose + Send {
     /// No such slot or replica, or another number of values than the layout has.
     fn upload(&mut self, slot: Slot, replica: usize, values: &[f64]) -> Result<()>;
 
-    /// One replica's vector.
+    /// Returns one replica's vector, in the layout's order.
     ///
     /// # Errors
     /// No such slot or replica.
     fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>>;
 
-    /// `to ← from`, on the device, for all replicas.
+    /// Copies a vector to another slot, `to ← from`, on the device, for all replicas.
     ///
     /// # Errors
     /// No such slot.
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()>;
 
-    /// `y ← y + alpha x`, on the device, each value rounded once; `alpha` has one factor a replica.
+    /// Adds a multiple of one vector to another, `y ← y + alpha x`, on the device, each value rounded once; `alpha` has
+    /// one factor a replica.
     ///
     /// # Errors
     /// No such slot, one slot for both, or another number of factors.
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()>;
 
-    /// `x ← alpha x`, on the device; `alpha` has one factor a replica.
+    /// Multiplies a vector, `x ← alpha x`, on the device; `alpha` has one factor a replica.
     ///
     /// # Errors
     /// No such slot, or another number of factors.
     fn scale(&mut self, alpha: &[f64], x: Slot) -> Result<()>;
 
-    /// `Σᵢ xᵢ yᵢ` over the whole vectors, one a replica, summed up in an order that depends on their length alone. Padding is 0
-    /// and adds nothing; the running statistics of batch normalisation are part of a vector of weights.
+    /// The inner product of two vectors, `Σᵢ xᵢ yᵢ` over their whole length, one a replica, summed up in an order that
+    /// depends on their length alone. Padding is 0 and adds nothing; the running statistics of batch normalisation are
+    /// part of a vector of weights.
     ///
     /// # Errors
     /// No such slot.
@@ -111,7 +113,7 @@ pub trait Engine: Diagnose + Send {
     /// Another number of orders than of replicas, or of samples, or a sample that is not there.
     fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()>;
 
-    /// Number of steps worth handing over at once.
+    /// The number of steps that are worth handing over at once.
     fn steps_at_once(&self) -> usize;
 
     /// Carries out `steps`. Returns the metrics that have arrived, in the order of steps, then replicas: an engine may
@@ -141,8 +143,8 @@ pub trait Engine: Diagnose + Send {
     /// A step that does not fit the setup.
     fn update(&mut self, step: &Step) -> Result<()>;
 
-    /// Mean loss of the step's samples and its gradient on the host, one a replica, with the step's dropout and
-    /// augmentation; but for the gradient nothing changes.
+    /// The mean loss of the step's samples and its gradient, on the host, one pair a replica, with the step's dropout
+    /// and augmentation; but for the gradient nothing changes.
     ///
     /// # Errors
     /// What [`gradient`](Self::gradient) refuses.
@@ -151,8 +153,9 @@ pub trait Engine: Diagnose + Send {
         metrics.into_iter().map(|m| Ok((m.loss, self.download(Slot::Gradient, m.replica)?))).collect()
     }
 
-    /// Mean loss and accuracy over a part of the data set, one a replica: of the weights in one slot, or of the ensemble
-    /// of several, whose prediction is the mean of their softmax outputs (of their outputs, under the squared error).
+    /// The mean loss and accuracy over a part of the data set, one a replica: of the weights in one slot, or of the
+    /// ensemble of several, whose prediction is the mean of their softmax outputs (of their outputs, under the squared
+    /// error).
     ///
     /// # Errors
     /// No such part or slot.
@@ -176,7 +179,7 @@ pub trait Engine: Diagnose + Send {
     /// No such slot, or a step that does not fit the setup.
     fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()>;
 
-    /// The loss scale of each replica; none but in mixed precision.
+    /// The loss scale of each replica; an empty list but in mixed precision.
     ///
     /// # Errors
     /// The device is lost.
@@ -184,7 +187,7 @@ pub trait Engine: Diagnose + Send {
         Ok(Vec::new())
     }
 
-    /// Goes on with these; a full precision ignores them.
+    /// Sets the loss scale of each replica, with which the next step goes on; a full precision ignores them.
     ///
     /// # Errors
     /// Another number of scales than of replicas.
@@ -192,7 +195,7 @@ pub trait Engine: Diagnose + Send {
         Ok(())
     }
 
-    /// The forms of its matrix products, with which they repeat their bits; none where there is no choice.
+    /// The forms of the engine's matrix products, with which they repeat their bits; none where there is no choice.
     fn forms(&self) -> Forms {
         Forms::default()
     }

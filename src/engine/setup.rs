@@ -14,37 +14,38 @@ use crate::model::{Mlp, Norm};
 use crate::number::{Purpose, Stream};
 use crate::optimizer::{Decay, Optimizer};
 
-/// What an engine is built for.
+/// The setup of an engine: everything that it is built for. The defaults are those of [`new`](Self::new).
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The network.
     pub model: Mlp,
-    /// What is minimised.
+    /// The loss that is minimised. Default: cross-entropy for labels, the squared error for other targets.
     pub loss: Loss,
-    /// ε of the cross-entropy, in `[0, 1)`.
+    /// The label smoothing ε of the cross-entropy, in `[0, 1)`. Default 0.
     pub label_smoothing: f64,
-    /// How training samples are changed at random.
+    /// The augmentation: how training samples are changed at random. Default: not at all.
     pub augment: Augment,
-    /// How a gradient becomes an update.
+    /// The optimizer: how a gradient becomes an update. Default AdamW.
     pub optimizer: Optimizer,
-    /// What the optimizer's weight decay acts on.
+    /// The parameters that the optimizer's weight decay acts on. Default: all.
     pub decay: Decay,
-    /// Gradients of a larger global norm are scaled to it: `g ← g · min(1, clip_norm / (‖g‖ + 1e-6))`.
+    /// The largest global norm of a gradient, above 0, to which larger ones are scaled:
+    /// `g ← g · min(1, clip_norm / (‖g‖ + 1e-6))`. Default: none.
     pub clip_norm: Option<f64>,
-    /// Which means of the weights are kept beside them.
+    /// The averages and copies of the weights that are kept beside them. Default: none.
     pub average: Average,
-    /// Draws first weights, orders, dropout and augmentation; replica r uses seed + r.
+    /// The seed that draws first weights, orders, dropout and augmentation; replica r uses seed + r. Default 0.
     pub seed: u64,
-    /// Number of models trained side by side.
+    /// The number of models trained side by side. Default 1.
     pub replicas: usize,
-    /// Samples of the largest step.
+    /// The number of samples of the largest step. Default 128, or as many as there are.
     pub batch: usize,
-    /// The precision of its values. Default f32. A CPU engine computes in that of its type.
+    /// The precision of the engine's values. Default f32. A CPU engine computes in that of its type.
     pub precision: Precision,
-    /// Builds an engine that evaluates and predicts alone: without gradients, optimizer state and all else that a step
+    /// Whether the engine evaluates and predicts alone: without gradients, optimizer state and all else that a step
     /// needs. Default false.
     pub evaluation_only: bool,
-    /// The data, shared between engines.
+    /// The data set, shared between engines.
     pub dataset: Arc<Dataset>,
 }
 
@@ -73,15 +74,15 @@ pub const MAX_PASS: usize = 2048;
 const MOST_ROWS: usize = 65_535;
 /// The most workgroups that share one sum of a product.
 pub(crate) const MOST_PARTS: u32 = 16;
-/// The limit of workgroups, for each of the parts that sums may be split into.
+/// The most replicas: the limit of workgroups, divided by the parts that sums may be split into.
 const MOST_REPLICAS: usize = MOST_ROWS / MOST_PARTS as usize;
 
 /// The fewest samples for which an engine makes room, so that evaluation after a step of one sample is not slow.
 const MIN_ROOM: usize = 512;
 
 impl Setup {
-    /// One model trained by AdamW in batches of 128 (or as many samples as there are), with the loss that fits the
-    /// targets and nothing else.
+    /// The setup of one model trained by AdamW in batches of 128 (or as many samples as there are), with the loss that
+    /// fits the targets and nothing else.
     pub fn new(model: Mlp, dataset: Arc<Dataset>) -> Self {
         Self {
             model,
@@ -181,7 +182,7 @@ impl Setup {
         if self.model.norm == Norm::Batch { self.batch } else { self.batch.min(MAX_PASS) }
     }
 
-    /// Rows of the activation buffers: samples that pass through the network at once in an evaluation.
+    /// The number of rows of the activation buffers: the samples that pass through the network at once in an evaluation.
     pub fn room(&self) -> usize {
         self.most_in_pass().max(MIN_ROOM)
     }
@@ -199,13 +200,13 @@ impl Setup {
         self.replicas as f64 * (rows * activations * value + parameter * self.model.parameters()) as f64
     }
 
-    /// Whether its precision is the mixed one.
+    /// Whether the engine's precision is the mixed one.
     pub fn is_mixed(&self) -> bool {
         self.precision == Precision::Mixed
     }
 
-    /// The vectors as long as the parameters that outlive a step: the weights, the optimizer's state, and what the averages
-    /// ask for. A checkpoint holds them.
+    /// The slots of the vectors, as long as the parameters, that outlive a step: the weights, the optimizer's state,
+    /// and what the averages ask for. A checkpoint holds them.
     pub fn slots(&self) -> Vec<Slot> {
         let mut slots = vec![Slot::Live];
         if !self.evaluation_only {
@@ -215,7 +216,7 @@ impl Setup {
         slots
     }
 
-    /// Those of them that averages ask for.
+    /// The slots of the vectors that averages ask for.
     pub(crate) fn kept(&self) -> Vec<Slot> {
         let Average { swa, ema, snapshots, lookahead } = &self.average;
         let mut slots = Vec::new();
@@ -234,7 +235,7 @@ impl Setup {
         }
     }
 
-    /// Of all random numbers of `replica` that are drawn on the device.
+    /// The seed of all random numbers of `replica` that are drawn on the device.
     pub(crate) fn device_seed(&self, replica: usize) -> u32 {
         Stream::new(self.seed.wrapping_add(replica as u64), Purpose::Noise, 0).below(1 << 32) as u32
     }

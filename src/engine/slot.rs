@@ -28,10 +28,10 @@ pub enum Slot {
 }
 
 impl Slot {
-    /// Number of copies.
+    /// The number of copies that [`Slot::Copy`] counts.
     pub const COPIES: usize = 2;
 
-    /// Its name in files: `live`, `state.0`, `snapshot.2`.
+    /// The name of the slot in files: `live`, `state.0`, `snapshot.2`.
     pub fn name(self) -> String {
         match self {
             Self::Live => "live".into(),
@@ -47,12 +47,12 @@ impl Slot {
         }
     }
 
-    /// Whether it is one that callers allocate and free.
+    /// Whether the slot is one that callers allocate and free.
     pub fn is_allocated(self) -> bool {
         matches!(self, Self::Best | Self::Scratch(_))
     }
 
-    /// There is no such slot, since nobody asked for it.
+    /// The error that there is no such slot, since nobody asked for it.
     pub(crate) fn missing(self) -> Error {
         let how = if self.is_allocated() { "be allocated" } else { "be asked for by the setup" };
         Error::config("slot", format!("expected {} to {how}, found that it is not", self.name()))

@@ -7,15 +7,15 @@ use crate::schedule::Rate;
 /// One update of every replica.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
-    /// Number of updates before this one.
+    /// The number of updates before this one.
     pub index: u64,
-    /// Position of the first sample in the epoch's order.
+    /// The position of the first sample in the epoch's order.
     pub first: usize,
-    /// Number of samples.
+    /// The number of samples.
     pub rows: usize,
-    /// Learning rate and momentum, one a replica.
+    /// The learning rate and momentum of each replica.
     pub rates: Vec<Rate>,
-    /// What the averages take of the weights afterwards.
+    /// The take of the averages: what they take of the weights after the update.
     pub take: Take,
 }
 
@@ -27,20 +27,20 @@ impl Step {
     }
 }
 
-/// What a gradient is made of.
+/// The kind of a gradient: what it is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gradient {
-    /// What the step itself makes: with its dropout and augmentation, and batch normalisation's running statistics take
-    /// up the batch. An [`update`](super::Engine::update) then completes the step.
+    /// The gradient that the step itself makes: with its dropout and augmentation, and batch normalisation's running
+    /// statistics take up the batch. An [`update`](super::Engine::update) then completes the step.
     #[default]
     OfStep,
-    /// The same gradient to be looked at: nothing else changes.
+    /// The same gradient, only to be looked at: nothing else changes.
     Drawn,
-    /// That of the samples as they are, without dropout and augmentation; nothing else changes.
+    /// The gradient of the samples as they are, without dropout and augmentation; nothing else changes.
     Plain,
 }
 
-/// What a step's forward and backward passes are for.
+/// The aim of a step's forward and backward passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Aim {
     /// An update.
@@ -52,8 +52,8 @@ pub(crate) enum Aim {
 }
 
 impl Aim {
-    /// How much of batch normalisation's running statistics the step replaces. New ones are the mean over the steps, as
-    /// those of `torch.optim.swa_utils.update_bn`.
+    /// The share of batch normalisation's running statistics that the step replaces. New ones are the mean over the
+    /// steps, as those of `torch.optim.swa_utils.update_bn`.
     pub fn statistics(self) -> f64 {
         match self {
             Self::Update | Self::Gradient(Gradient::OfStep) => NORM_MOMENTUM,

@@ -13,43 +13,43 @@ use crate::schedule::{Memory, Schedule};
 /// The most steps of a [`Descent`], all of which are kept.
 pub const MAX_STEPS: u64 = 1_000_000;
 
-/// How to go down.
+/// The plan of a descent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Descent {
-    /// Updates.
+    /// The number of updates, from 1 to [`MAX_STEPS`].
     pub steps: u64,
-    /// The first `w`.
+    /// The parameters `w` at the start.
     pub start: [f64; 2],
-    /// Examples of a step, drawn without replacement until all have had their turn, as in training; none for all of
-    /// them. Only for a surface that has [`examples`](Surface::examples).
+    /// The number of examples of a step, drawn without replacement until all have had their turn, as in training; none
+    /// for all of them. Only for a surface that has [`examples`](Surface::examples).
     pub batch: Option<usize>,
-    /// Standard deviation of a normal deviate that is added to each component of each gradient.
+    /// The standard deviation of a normal deviate that is added to each component of each gradient; 0 for none.
     pub noise: f64,
-    /// Draws the noise and the order of the examples.
+    /// The seed that draws the noise and the order of the examples.
     pub seed: u64,
 }
 
-/// One place on the way, before the update `step`; the last one is where it ended.
+/// One point of a trajectory, before the update `step`; the last one is where the descent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Point {
-    /// Updates so far.
+    /// The number of updates so far.
     pub step: u64,
-    /// The parameters.
+    /// The parameters `w`.
     pub w: [f64; 2],
-    /// The surface there, over all examples.
+    /// The value of the surface there, over all examples.
     pub value: f64,
-    /// The rate of the update from here.
+    /// The learning rate of the update from here.
     pub lr: f64,
-    /// Its momentum; β₁ for Adam and AdamW.
+    /// The momentum of that update; β₁ for Adam and AdamW.
     pub momentum: f64,
-    /// Length of the surface's own gradient: over all examples, and without noise.
+    /// The length of the surface's own gradient: over all examples, and without noise.
     pub grad_norm: f64,
 }
 
-/// A way down, or up.
+/// The trajectory of a descent, which leads down, or up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trajectory {
-    /// One point before each update and one after the last; at least one.
+    /// The points, one before each update and one after the last; at least one.
     pub points: Vec<Point>,
     /// Whether all steps were taken; otherwise the next point, its value or its gradient is not a finite number.
     pub finite: bool,

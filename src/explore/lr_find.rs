@@ -7,36 +7,37 @@ use crate::engine::{Engine, Slot, Step};
 use crate::error::{Error, Result};
 use crate::schedule::Rate;
 
-/// Which rates are tried.
+/// The range of learning rates that are tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// The lowest rate.
     pub from: f64,
     /// The highest rate.
     pub to: f64,
-    /// Updates.
+    /// The number of updates, at least 2.
     pub steps: usize,
     /// The order of the samples.
     pub order: Order,
 }
 
-/// One rate and the loss it led to.
+/// One learning rate and the loss it led to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RatePoint {
-    /// The rate.
+    /// The learning rate.
     pub lr: f64,
-    /// The loss of the step at this rate, measured before its update.
+    /// The loss of the step at this rate, measured before its update; with replicas, of the last step.
     pub loss: f64,
-    /// The losses up to this one, smoothed.
+    /// The smoothed mean of the losses up to this one.
     pub smoothed: f64,
 }
 
-/// What a range test found.
+/// The result of a range test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RateTest {
-    /// By rising rate; those after which the loss was lost are left out.
+    /// The points, by rising rate; those at which the loss was lost are left out.
     pub points: Vec<RatePoint>,
-    /// The first rate at which the loss was not finite or lost: four times the best before, or with replicas, the first.
+    /// The first rate at which the smoothed loss was not finite or lost: four times the best before, or with replicas,
+    /// the first.
     pub diverged_at: Option<f64>,
     /// The rate at which the smoothed loss falls fastest, by the logarithm of the rate.
     pub steepest: Option<f64>,
@@ -44,13 +45,13 @@ pub struct RateTest {
     pub valley: Option<f64>,
 }
 
-/// How much of a smoothed loss is the losses before; with bias correction, as if there had been none before the first.
+/// The share of the losses before in a smoothed loss; with bias correction, as if there had been none before the first.
 const SMOOTHING: f64 = 0.98;
-/// With as few steps a rate, what came first counts less.
+/// The same share with replicas, where there are few steps a rate, so that what came first counts less.
 const SMOOTHING_OF_REPLICA: f64 = 0.9;
 /// A loss so many times the best one, or with replicas the first one, is lost.
 const LOST: f64 = 4.0;
-/// The first part of the points, where the smoothed loss is that of a few steps, suggests nothing.
+/// The first part of the points, which suggests nothing, since the smoothed loss there is that of a few steps.
 const SKIPPED: f64 = 0.1;
 
 /// The learning-rate range test (Smith, 2015), from the weights that the engine holds, which it holds again afterwards.
@@ -88,7 +89,7 @@ pub fn lr_find(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
     result
 }
 
-/// Rate i of `n` between the ends of the range.
+/// The rate i of `n` between the ends of the range.
 fn rate(range: Range, i: usize, n: usize) -> f64 {
     range.from * (range.to / range.from).powf(i as f64 / (n - 1) as f64)
 }
@@ -191,14 +192,14 @@ impl RateTest {
     }
 }
 
-/// Where the difference over two neighbours is most negative.
+/// The rate where the difference over two neighbours is most negative.
 fn steepest(points: &[RatePoint]) -> Option<f64> {
     let slope = |p: &[RatePoint]| (p[2].smoothed - p[0].smoothed) / (p[2].lr / p[0].lr).ln();
     let falling = points.windows(3).map(|p| (p[1].lr, slope(p))).filter(|(_, slope)| *slope < 0.0);
     falling.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(lr, _)| lr)
 }
 
-/// Two thirds down the longest run of falling losses, bumps in it left out.
+/// The rate two thirds down the longest run of falling losses, bumps in it left out.
 fn valley(points: &[RatePoint]) -> Option<f64> {
     // For each point, the longest falling subsequence that ends there, and where it begins.
     let mut runs: Vec<(usize, usize)> = Vec::with_capacity(points.len());

@@ -14,31 +14,32 @@ use crate::schedule::Rate;
 use crate::stop::{Metric, Stop};
 use crate::train::Trainer;
 
-/// The time of a step is the median of several turns, each at least so long.
+/// The least seconds of a turn; the time of a step is the median of several turns.
 const LEAST_SECONDS: f64 = 0.1;
 const TURNS: usize = 5;
 
-/// How fast an engine's steps are.
+/// The speed of an engine's steps.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Speed {
-    /// Samples of a step.
+    /// The number of samples of a step.
     pub batch: usize,
-    /// Models side by side.
+    /// The number of models side by side.
     pub replicas: usize,
-    /// Seconds of a step: the median of five turns.
+    /// The seconds of a step: the median of five turns.
     pub seconds: f64,
-    /// All replicas together.
+    /// The number of samples trained a second, all replicas together.
     pub samples_per_second: f64,
-    /// Floating-point operations a second, all replicas together.
+    /// The number of floating-point operations a second, all replicas together.
     pub flops: f64,
-    /// The least time that the device could take, over the time that it takes; see [`Limits::floor`].
+    /// The share of the device's limit: the least time that the device could take, over the time that it takes; see
+    /// [`Limits::floor`].
     pub of_limit: f64,
-    /// Bytes of the engine's memory.
+    /// The number of bytes of the engine's memory.
     pub bytes: u64,
 }
 
-/// Measures steps of the setup's batch from random weights. The device does what a training run does, many steps to a
-/// submission.
+/// Measures the speed of steps of the setup's batch from random weights. The device does what a training run does, many
+/// steps to a submission.
 ///
 /// # Errors
 /// The device is lost.
@@ -82,7 +83,7 @@ pub fn least_seconds(engine: &dyn Engine, limits: &Limits) -> f64 {
     limits.floor(setup.is_mixed(), flops, bytes, engine.dispatches())
 }
 
-/// Gives the engine weights and an order, and returns steps for one submission.
+/// Gives the engine random weights and an order, and returns steps for one submission.
 pub fn prepare(engine: &mut dyn Engine) -> Result<Vec<Step>> {
     // So small a rate that nothing diverges, however often it is taken.
     let rate = Rate { lr: 1e-6, ..engine.setup().optimizer.rate() };
@@ -102,21 +103,21 @@ pub fn prepare(engine: &mut dyn Engine) -> Result<Vec<Step>> {
     Ok((0..engine.steps_at_once()).map(step).collect())
 }
 
-/// How the learning rate follows the batch size.
+/// The rule by which the learning rate follows the batch size. Default `sqrt`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LrRule {
-    /// In proportion (Goyal et al., 2017).
+    /// The rate grows in proportion to the batch size (Goyal et al., 2017).
     Linear,
-    /// With its root (Krizhevsky, 2014), which adaptive optimizers ask for.
+    /// The rate grows with the root of the batch size (Krizhevsky, 2014), which adaptive optimizers ask for.
     #[default]
     Sqrt,
-    /// Not at all.
+    /// The rate stays as it is.
     None,
 }
 
 impl LrRule {
-    /// What multiplies the rate that suits `base` samples, for `batch`.
+    /// The factor of the rate for `batch` samples, if the rate suits `base` samples.
     pub fn factor(self, batch: usize, base: usize) -> f64 {
         let ratio = batch as f64 / base as f64;
         match self {
@@ -127,14 +128,14 @@ impl LrRule {
     }
 }
 
-/// What it took to reach a test accuracy.
+/// The cost of reaching a test accuracy.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Reached {
-    /// Epochs until then.
+    /// The number of epochs until then.
     pub epochs: u64,
-    /// Samples until then, of one replica.
+    /// The number of samples until then, of one replica.
     pub samples: u64,
-    /// Seconds of the steps until then, without evaluation.
+    /// The seconds of the steps until then, without evaluation.
     pub seconds: f64,
 }
 
@@ -193,20 +194,20 @@ pub fn noise_scale(engine: &mut dyn Engine, small: usize, large: usize, pairs: u
     Ok((gradient > 0.0 && noise > 0.0).then_some(noise / gradient))
 }
 
-/// A batch size, and why.
+/// The batch size to take, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recommendation {
-    /// Samples of a step.
+    /// The number of samples of a step.
     pub batch: usize,
-    /// In words.
+    /// The reason, in words.
     pub reason: String,
 }
 
 /// The share of the highest throughput from which on more samples a step are not worth their noise's loss.
 const ENOUGH: f64 = 0.9;
 
-/// Which of the batch sizes to take: that which reached the target soonest; else the smallest that comes within a tenth of
-/// the highest throughput, but none beyond the gradient noise scale, if that is known.
+/// The batch size to take: that which reached the target soonest; else the smallest that comes within a tenth of the
+/// highest throughput, but none beyond the gradient noise scale, if that is known.
 pub fn recommend(speeds: &[Speed], reached: &[Option<Reached>], noise_scale: Option<f64>) -> Option<Recommendation> {
     let soonest = speeds
         .iter()
@@ -235,7 +236,7 @@ pub fn recommend(speeds: &[Speed], reached: &[Option<Reached>], noise_scale: Opt
     })
 }
 
-/// The setup of another batch size.
+/// The same setup with another batch size.
 ///
 /// # Errors
 /// A batch that the training part does not hold.

@@ -13,26 +13,28 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Surface {
-    /// `(x² + y²)/2`: curvature 1 everywhere, so that plain descent takes a rate below 2.
+    /// The bowl `(x² + y²)/2`: curvature 1 everywhere, so that plain descent takes a rate below 2.
     Bowl,
-    /// `(x² + 100 y²)/2`: a condition number of 100. A rate that does not bounce across the valley (below 2/100)
-    /// creeps along it (Polyak, 1964, whose momentum answers this).
+    /// The straight valley `(x² + 100 y²)/2`: a condition number of 100. A rate that does not bounce across the valley
+    /// (below 2/100) creeps along it (Polyak, 1964, whose momentum answers this).
     Valley,
-    /// `(1 − x)² + 100 (y − x²)²`: a curved valley, easy to find and slow to follow (Rosenbrock, 1960).
+    /// The curved valley `(1 − x)² + 100 (y − x²)²`, easy to find and slow to follow (Rosenbrock, 1960).
     Rosenbrock,
-    /// `x²/2 + (y² − 1)²/4`: a saddle between two minima. Descent that starts on the ridge `y = 0` ends on the saddle,
-    /// and noise frees it (Ge, Huang, Jin and Yuan, 2015).
+    /// The function `x²/2 + (y² − 1)²/4`: a saddle between two minima. Descent that starts on the ridge `y = 0` ends on
+    /// the saddle, and noise frees it (Ge, Huang, Jin and Yuan, 2015).
     Saddle,
-    /// `(x² + y − 11)² + (x + y² − 7)²`: four minima of one depth (Himmelblau, 1972).
+    /// Himmelblau's function `(x² + y − 11)² + (x + y² − 7)²`: four minima of one depth (Himmelblau, 1972).
     Himmelblau,
-    /// `20 + Σ (w² − 10 cos 2πw)`: a local minimum near every point of whole numbers (Rastrigin, 1974).
+    /// Rastrigin's function `20 + Σ (w² − 10 cos 2πw)`: a local minimum near every point of whole numbers (Rastrigin,
+    /// 1974).
     Rastrigin,
-    /// `Σ (x + y·tᵢ − sᵢ)²/2n`: the line through n = 11 examples, a sum that batch, mini-batch and stochastic descent
-    /// take differently. The examples are the first of Anscombe's quartet (1973), with `t = (x − 9)/5`.
+    /// The loss of a regression, `Σ (x + y·tᵢ − sᵢ)²/2n`: the line through n = 11 examples, a sum that batch,
+    /// mini-batch and stochastic descent take differently. The examples are the first of Anscombe's quartet (1973),
+    /// with `t = (x − 9)/5`.
     Regression,
 }
 
-/// `(tᵢ, sᵢ)` of [`Surface::Regression`], of which t is still to be centred and scaled.
+/// The examples `(tᵢ, sᵢ)` of [`Surface::Regression`], of which t is still to be centred and scaled.
 const EXAMPLES: [(f64, f64); 11] = [
     (10.0, 8.04),
     (8.0, 6.95),
@@ -47,7 +49,7 @@ const EXAMPLES: [(f64, f64); 11] = [
     (5.0, 5.68),
 ];
 
-/// How far the line of `w` is above example `i`, and the example's t.
+/// The residual, how far the line of `w` is above example `i`, and the example's t.
 fn residual(i: usize, [x, y]: [f64; 2]) -> (f64, f64) {
     let (t, s) = EXAMPLES[i];
     let t = (t - 9.0) / 5.0;
@@ -55,11 +57,11 @@ fn residual(i: usize, [x, y]: [f64; 2]) -> (f64, f64) {
 }
 
 impl Surface {
-    /// All of them.
+    /// Every surface.
     pub const ALL: [Self; 7] =
         [Self::Bowl, Self::Valley, Self::Rosenbrock, Self::Saddle, Self::Himmelblau, Self::Rastrigin, Self::Regression];
 
-    /// The formula, as it stands over a picture.
+    /// The formula of the surface, as it stands over a picture.
     pub fn formula(self) -> &'static str {
         match self {
             Self::Bowl => "(x² + y²)/2",
@@ -72,7 +74,7 @@ impl Surface {
         }
     }
 
-    /// The height at `w`.
+    /// The value of the surface at `w`, its height there.
     ///
     /// ```
     /// use thalweg::explore::Surface;
@@ -95,7 +97,7 @@ impl Surface {
         }
     }
 
-    /// The derivatives by x and by y.
+    /// The gradient at `w`: the derivatives by x and by y.
     pub fn gradient(self, w: [f64; 2]) -> [f64; 2] {
         let [x, y] = w;
         match self {
@@ -119,7 +121,7 @@ impl Surface {
         }
     }
 
-    /// Number of examples over which the surface is a mean; 1 where it is none.
+    /// The number of examples over which the surface is a mean; 1 where it is none.
     pub fn examples(self) -> usize {
         if self == Self::Regression { EXAMPLES.len() } else { 1 }
     }
@@ -139,7 +141,7 @@ impl Surface {
         }
     }
 
-    /// The points where it is lowest; those of [`Himmelblau`](Self::Himmelblau) to six places, but for the first.
+    /// The points where the surface is lowest; those of [`Himmelblau`](Self::Himmelblau) to six places, but for the first.
     pub fn minima(self) -> &'static [[f64; 2]] {
         match self {
             Self::Bowl | Self::Valley | Self::Rastrigin => &[[0.0, 0.0]],
@@ -153,7 +155,8 @@ impl Surface {
         }
     }
 
-    /// The saddles, to six places; those between the local minima of [`Rastrigin`](Self::Rastrigin) are left out.
+    /// The saddles of the surface, to six places; those between the local minima of [`Rastrigin`](Self::Rastrigin) are
+    /// left out.
     pub fn saddles(self) -> &'static [[f64; 2]] {
         match self {
             Self::Saddle => &[[0.0, 0.0]],
@@ -164,18 +167,18 @@ impl Surface {
         }
     }
 
-    /// The least value.
+    /// The least value of the surface.
     pub fn lowest(self) -> f64 {
         self.value(self.minima()[0])
     }
 
-    /// Distance of `w` to the nearest of the [`minima`](Self::minima).
+    /// The distance of `w` to the nearest of the [`minima`](Self::minima).
     pub fn distance(self, w: [f64; 2]) -> f64 {
         let distances = self.minima().iter().map(|m| (w[0] - m[0]).hypot(w[1] - m[1]));
         distances.fold(f64::INFINITY, f64::min)
     }
 
-    /// Where a descent starts unless told otherwise.
+    /// The point where a descent starts unless told otherwise.
     pub fn start(self) -> [f64; 2] {
         match self {
             Self::Bowl => [-2.0, 1.5],
@@ -199,7 +202,7 @@ impl Surface {
         }
     }
 
-    /// What a picture shows, `[[left, right], [bottom, top]]`; always a square.
+    /// The window that a picture shows, `[[left, right], [bottom, top]]`; always a square.
     pub fn window(self) -> [[f64; 2]; 2] {
         match self {
             Self::Bowl | Self::Valley => [[-3.0, 3.0]; 2],

@@ -4,24 +4,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{Point, Surface, Trajectory};
 
-/// How a descent ended. Near means within a hundredth of the side of the surface's window, and at rest, there for the
-/// last tenth of the steps.
+/// The verdict on a descent: how it ended. Near means within a hundredth of the side of the surface's window, and at
+/// rest, there for the last tenth of the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It left the finite numbers, or the window and for a higher place than it came from.
+    /// The descent left the finite numbers, or the window and for a higher place than it came from.
     Diverged,
-    /// It came to rest near one of the lowest points.
+    /// The descent came to rest near one of the lowest points.
     Reached,
-    /// It came to rest near a minimum that is not the lowest.
+    /// The descent came to rest near a minimum that is not the lowest.
     LocalMinimum,
-    /// It came to rest near a point without gradient from which the surface falls.
+    /// The descent came to rest near a point without gradient from which the surface falls.
     Saddle,
-    /// A third of its last moves climbed or turned back, within a tenth of the window's side around a lowest point.
+    /// A third of the descent's last moves climbed or turned back, within a tenth of the window's side around a lowest
+    /// point.
     Scattered,
-    /// The same, farther away.
+    /// A third of the descent's last moves climbed or turned back, farther away from every lowest point.
     Bouncing,
-    /// None of these: it was still going down.
+    /// The descent was still going down: none of the other verdicts holds.
     UnderWay,
 }
 
@@ -82,7 +83,8 @@ struct Stationary {
 }
 
 impl Stationary {
-    /// By one of Newton's steps, from second derivatives by central differences of the gradient; none where they vanish.
+    /// The nearest point by one of Newton's steps, from second derivatives by central differences of the gradient; none
+    /// where they vanish.
     fn at(surface: Surface, w: [f64; 2]) -> Option<Self> {
         let h = 1e-5 * surface.width();
         let derivative = |by: [f64; 2]| {

@@ -38,7 +38,7 @@ pub fn read(path: &Path, layout: &Layout, precision: Precision) -> Result<Vec<f6
     layout.pack(&tensors).map_err(|text| Error::weights(path, text))
 }
 
-/// The values of a tensor.
+/// The values of a tensor; none if they have a type that is not read.
 pub(crate) fn values(view: &TensorView) -> Option<Vec<f64>> {
     let data = view.data();
     let each = |size: usize, f: &dyn Fn(&[u8]) -> f64| Some(data.chunks_exact(size).map(f).collect());

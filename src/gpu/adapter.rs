@@ -7,30 +7,30 @@ use wgpu::{Adapter, CooperativeScalarType, DeviceType, Features, Limits};
 
 use crate::error::{Error, Result};
 
-/// What a listed adapter is and can do.
+/// The description of a listed adapter: what it is and can do.
 #[derive(Clone, Debug)]
 pub struct Description {
-    /// Place in the list, by which it can be chosen.
+    /// The place of the adapter in the list, by which it can be chosen.
     pub index: usize,
-    /// The driver's name for it.
+    /// The driver's name for the adapter.
     pub name: String,
-    /// Vulkan, Metal or DX12.
+    /// The backend: Vulkan, Metal or DX12.
     pub backend: String,
-    /// Driver and version.
+    /// The driver and its version.
     pub driver: String,
-    /// Whether it is a GPU, not a processor that imitates one.
+    /// Whether the adapter is a GPU, not a processor that imitates one.
     pub hardware: bool,
-    /// Smallest and largest subgroup.
+    /// The invocations of its smallest and of its largest subgroup.
     pub subgroup: [u32; 2],
-    /// Bytes of one storage binding.
+    /// The most bytes of one storage binding.
     pub binding_bytes: u64,
-    /// Bytes of one buffer.
+    /// The most bytes of one buffer.
     pub buffer_bytes: u64,
-    /// Bytes of workgroup memory.
+    /// The most bytes of workgroup memory.
     pub workgroup_bytes: u32,
-    /// Invocations of a workgroup.
+    /// The most invocations of a workgroup.
     pub invocations: u32,
-    /// The features that matter here, of those it has.
+    /// The features of the adapter, of those that matter here.
     pub features: Vec<&'static str>,
 }
 
@@ -45,8 +45,8 @@ pub fn list() -> Vec<Description> {
     adapters().iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
 }
 
-/// One for the whole process: NVIDIA's driver finds no adapters any more after some dozens of instances, and fails where
-/// threads make them at once.
+/// The instance, one for the whole process: NVIDIA's driver finds no adapters any more after some dozens of instances,
+/// and fails where threads make them at once.
 static INSTANCE: LazyLock<wgpu::Instance> =
     LazyLock::new(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()));
 
@@ -90,8 +90,8 @@ fn describe(index: usize, adapter: &Adapter) -> Description {
 /// The fewest invocations of a subgroup that the variants with broadcasts work with.
 const LEAST_SUBGROUP: u32 = 8;
 
-/// Rows and columns of the matrices of halves that subgroups of the adapter multiply and sum up in f32, if they do: the
-/// larger of the sizes that WGSL has.
+/// The number of rows and columns of the matrices of halves that subgroups of the adapter multiply and sum up in f32,
+/// if they do: the larger of the sizes that WGSL has.
 fn cooperative(adapter: &Adapter) -> Option<u32> {
     let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16 | Features::SUBGROUP;
     if !adapter.features().contains(needed) {
@@ -106,9 +106,9 @@ fn cooperative(adapter: &Adapter) -> Option<u32> {
 
 /// An opened device.
 pub struct Gpu {
-    /// The adapter it belongs to.
+    /// The description of the adapter that the device belongs to.
     pub description: Description,
-    /// Rows and columns of the matrices of halves that its subgroups multiply and sum up in f32, if they do.
+    /// The number of rows and columns of the matrices of halves that its subgroups multiply and sum up in f32, if they do.
     pub cooperative: Option<u32>,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
@@ -189,7 +189,7 @@ impl Gpu {
         Self::open(0)
     }
 
-    /// Lanes of the products' workgroups: a subgroup.
+    /// The number of lanes of the products' workgroups: that of the largest subgroup, within 8 to 64.
     pub fn lanes(&self) -> u32 {
         self.description.subgroup[1].clamp(8, 64)
     }

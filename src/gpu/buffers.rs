@@ -10,44 +10,50 @@ use crate::engine::{Allocation, Layout, Setup, Slot, stride};
 use crate::error::{Error, Result};
 use crate::model::Norm;
 
-/// Passes in one submission, at most.
+/// The most passes in one submission.
 pub(super) const PASSES: usize = 64;
-/// Rows of the ring of coefficients and metrics: steps in one submission, at most.
+/// The number of rows of the ring of coefficients and metrics: steps in one submission, at most.
 pub(super) const RING_ROWS: usize = 64;
 
-/// That of torch.amp.GradScaler.
+/// The first loss scale, that of `torch.amp.GradScaler`.
 const FIRST_LOSS_SCALE: f32 = 65536.0;
-/// Bytes of a buffer that only stands where one must be bound.
+/// The bytes of a buffer that only stands where one must be bound.
 const UNUSED_BYTES: u64 = 16;
 
 /// Every buffer but those of the data set's records.
 pub(super) struct Buffers {
+    /// The live weights: (R, P).
     pub params: Buffer,
-    /// The weights being evaluated.
+    /// The weights being evaluated: (R, P).
     pub eval_params: Buffer,
+    /// The copies to come back to, those of [`Slot::Copy`].
     pub copies: Vec<Buffer>,
-    /// SWA, slow weights and snapshots that are asked for, and vectors that were allocated.
+    /// The vectors of SWA, slow weights and snapshots that are asked for, and vectors that were allocated.
     pub kept: Vec<(Slot, Buffer)>,
-    /// What the products read of the weights under mixed precision.
+    /// The working copy of the weights in halves, which the products read under mixed precision: (R, P).
     pub working: Buffer,
+    /// The gradient: (R, P).
     pub grads: Buffer,
-    /// (vectors, R, P): the optimizer's, and the EMA behind them.
+    /// The optimizer's state vectors, and the EMA behind them: (vectors, R, P).
     pub state: Buffer,
-    /// Vectors of `state` before the EMA.
+    /// The number of vectors of `state` before the EMA.
     state_vectors: usize,
-    /// (R): of the loss and the gradients.
+    /// The scaling of the loss and the gradients: (R).
     pub scaling: Buffer,
-    /// Stand where a kernel's bindings are not used: one that is read, and one that is written.
+    /// The buffers that stand where a kernel's bindings are not used: one that is read, and one that is written.
     pub unused: [Buffer; 2],
+    /// The epoch's order of the training samples: (R, samples).
     pub order: Buffer,
+    /// The scale and shift of each channel.
     pub channels: Buffer,
-    /// Of mixup's shares.
+    /// The quantile function of mixup's shares.
     pub quantiles: Buffer,
-    /// Of each row, under mixup: the other sample, and the share of its own.
+    /// The other sample of each row under mixup, and the share of its own: (R, room).
     pub mix: Buffer,
-    /// `a[0]` is x; layer l reads `a[l]`, and makes `a[l + 1]` and `slope[l]`, by way of a normalisation where there is one;
-    /// `da[l]` is the gradient of `a[l]`, where a residual connection needs it. The last `dz` takes the place of the last
-    /// `a`, which nothing reads after the loss. An evaluation needs neither slopes nor gradients.
+    /// The activations: `a[0]` is x; layer l reads `a[l]`, and makes `a[l + 1]` and `slope[l]`, by way of a
+    /// normalisation where there is one; `da[l]` is the gradient of `a[l]`, where a residual connection needs it. The
+    /// last `dz` takes the place of the last `a`, which nothing reads after the loss. An evaluation needs neither
+    /// slopes nor gradients.
     pub a: Vec<Buffer>,
     pub slope: Vec<Buffer>,
     pub norms: Vec<Option<NormBuffers>>,
@@ -55,20 +61,25 @@ pub(super) struct Buffers {
     pub da: Vec<Option<Buffer>>,
     /// The predictions of an ensemble, where one may be asked for.
     pub mean: Option<Buffer>,
+    /// The metrics of the steps of a submission: (RING_ROWS, R).
     pub metrics: Buffer,
-    /// (R, PARTS): parts of a sum over a vector.
+    /// The parts of a sum over a vector: (R, PARTS).
     pub parts: Buffer,
-    /// (R): the factors of a vector operation.
+    /// The factors of a vector operation: (R).
     pub alpha: Buffer,
-    /// (parts, R, height, width): of a product whose sums are split.
+    /// The parts of a product whose sums are split: (parts, R, height, width).
     pub split: Buffer,
+    /// The uniforms of the passes of a submission, `PASS_BYTES` apart.
     pub passes: Buffer,
+    /// The coefficients of the steps of a submission: (RING_ROWS, R).
     pub coefficients: Buffer,
 }
 
-/// Where a normalisation keeps what its backward pass needs.
+/// The buffers in which a normalisation keeps what its backward pass needs.
 pub(super) struct NormBuffers {
+    /// The normalised rows x̂: (R, room, outputs).
     pub xhat: Buffer,
+    /// The inverse deviations 1/√(variance + ε): (R, outputs or room).
     pub inverse: Buffer,
 }
 
@@ -135,7 +146,8 @@ impl Buffers {
         })
     }
 
-    /// Fills those that are the same in every step: the scales and shifts of the channels, and mixup's shares.
+    /// Fills the buffers that hold something before the first step: the scales and shifts of the channels, mixup's
+    /// shares, and the first loss scales.
     pub fn fill(&self, gpu: &Gpu, setup: &Setup) {
         let write = |buffer: &Buffer, values: &[f32]| gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(values));
         let normalization = &setup.dataset.normalization;
@@ -150,7 +162,7 @@ impl Buffers {
     /// The vectors in `slot`, all replicas one after the other: their buffer, and where in it they begin.
     ///
     /// # Errors
-    /// One that is not asked for.
+    /// A slot that is not asked for.
     pub fn slot(&self, slot: Slot) -> Result<(&Buffer, u64)> {
         let vectors = self.params.size();
         let of_state = |i: usize| {
@@ -169,7 +181,7 @@ impl Buffers {
     }
 }
 
-/// Name and size of every buffer that does not depend on where the records lie.
+/// The name and size of every buffer that does not depend on where the records lie.
 pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     let (replicas, room) = (setup.replicas as u64, setup.room() as u64);
     let vector = replicas * layout.len as u64 * 4;
@@ -211,10 +223,10 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     plan
 }
 
-/// What each layer keeps of the samples of a step.
+/// Plans the buffers that each layer needs for the samples of a step.
 fn plan_layers(setup: &Setup, add: &mut impl FnMut(String, u64)) {
     let (replicas, room) = (setup.replicas as u64, setup.room() as u64);
-    // In halves, where precision is mixed.
+    // The bytes of a value: two, since values are halves, where precision is mixed.
     let value = if setup.is_mixed() { 2 } else { 4 };
     let rows = |width: usize| replicas * room * stride(width) as u64 * value;
     let (model, trains) = (&setup.model, !setup.evaluation_only);

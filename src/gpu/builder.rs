@@ -14,9 +14,9 @@ use super::program::{Extent, Grid, Op};
 use super::tune::Tuner;
 use crate::engine::{Forms, Layer, Layout, Setup, stride};
 
-/// What was compiled, by kernel and constants: layers share it.
+/// The compiled kernels, by kernel and constants; layers share them.
 pub(super) struct Pipelines {
-    /// Of group 1.
+    /// The layout of bind group 1: the pass and the coefficients.
     pub step_layout: wgpu::BindGroupLayout,
     compiled: Mutex<HashMap<String, Pipeline>>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Builder<'a> {
     pub layout: &'a Layout,
     pub buffers: &'a Buffers,
     pub pipelines: &'a Pipelines,
-    /// A subgroup.
+    /// The number of lanes of the products' workgroups: those of a subgroup.
     pub lanes: u32,
     pub tuner: Tuner,
 }
@@ -67,7 +67,7 @@ impl<'a> Builder<'a> {
         Self { gpu, setup, layout, buffers, pipelines, lanes: gpu.lanes(), tuner }
     }
 
-    /// Group 1.
+    /// Makes bind group 1: the pass, at a dynamic offset, and the coefficients.
     pub fn step(&self) -> BindGroup {
         self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
@@ -107,7 +107,7 @@ impl<'a> Builder<'a> {
         self.op_at(kernel, "main", constants, args, buffers, grid)
     }
 
-    /// The same of another entry point.
+    /// A dispatch of another entry point of `kernel`.
     pub fn op_at<T: Pod>(
         &self,
         kernel: &Kernel,
@@ -145,34 +145,35 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// How rows, and the weights that products read, lie in memory.
+    /// The memory in which rows, and the weights that products read, lie.
     pub fn stored(&self) -> Stored {
         if self.setup.is_mixed() { Stored::half(self.gpu) } else { Stored::F32 }
     }
 
+    /// A grid of workgroups with all replicas in the third direction.
     pub fn grid(&self, x: Extent, y: Extent) -> Grid {
         (x, y, self.setup.replicas as u32)
     }
 
-    /// One invocation to each of `columns` vec4s of a row.
+    /// A grid with one invocation to each of `columns` vec4s of a row.
     pub fn vec4s(&self, columns: u32) -> Grid {
         self.grid(Extent::Fixed(columns.div_ceil(LANES)), Extent::Rows(1))
     }
 
-    /// One invocation to each vec4 of a vector in `range`, which counts values; workgroups beyond what one dimension may hold
-    /// go into the second.
+    /// A grid with one invocation to each vec4 of a vector in `range`, which counts values; workgroups beyond what one
+    /// dimension may hold go into the second.
     pub fn vector_grid(&self, range: std::ops::Range<usize>) -> Grid {
         let groups = (range.len() as u32 / 4).div_ceil(LANES);
         let rows = groups.div_ceil(wgpu::Limits::default().max_compute_workgroups_per_dimension);
         self.grid(Extent::Fixed(groups.div_ceil(rows)), Extent::Fixed(rows))
     }
 
-    /// vec4s of an input row, of an output row, and of one replica's parameters.
+    /// The numbers of vec4s of an input row, of an output row, and of one replica's parameters.
     pub fn dims(&self, layer: &Layer) -> (u32, u32, u32) {
         (stride(layer.inputs) as u32 / 4, stride(layer.outputs) as u32 / 4, self.layout.len as u32 / 4)
     }
 
-    /// vec4s of one replica's rows of `width`.
+    /// The number of vec4s of one replica's rows of `width`.
     pub fn rows_stride(&self, width: usize) -> u32 {
         (self.setup.room() * stride(width) / 4) as u32
     }

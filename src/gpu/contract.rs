@@ -16,15 +16,15 @@ use crate::engine::{
 use crate::error::{Error, Result};
 use crate::model::Norm;
 
-/// Submissions under way before the host waits for the oldest.
+/// The number of submissions under way before the host waits for the oldest.
 const IN_FLIGHT: usize = 2;
-/// Operations in one submission, about: a slow GPU must answer before its driver loses patience.
+/// The number of operations in one submission, about: a slow GPU must answer before its driver loses patience.
 const SUBMISSION_FLOPS: f64 = 2e10;
-/// A gradient that is only looked at may overflow so often; each time the loss scale is halved.
+/// The most overflows of a gradient that is only looked at; each time the loss scale is halved.
 const MOST_OVERFLOWS: usize = 40;
 
 impl GpuEngine {
-    /// Of each replica.
+    /// The scaling of each replica.
     fn scaling(&self) -> Result<Vec<Scaling>> {
         let words = read_words(&self.gpu, &self.buffers.scaling, 0, self.buffers.scaling.size())?;
         Ok(bytemuck::cast_slice(&words).to_vec())
@@ -45,7 +45,7 @@ impl GpuEngine {
         Ok(metrics)
     }
 
-    /// Forward and loss without dropout and augmentation, made when they are asked for first.
+    /// Makes the dispatches of forward pass and loss without dropout and augmentation, when they are asked for first.
     fn make_plain(&mut self) -> Result<()> {
         if let (true, Some(part)) = (self.plain.is_empty(), self.part(Part::Train)) {
             let feed = part.feed(&self.setup, self.stream.as_ref().unwrap_or(&self.buffers.unused[0]));

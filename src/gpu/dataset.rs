@@ -9,18 +9,20 @@ use crate::engine::{Allocation, Setup};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 
-/// Bytes of streamed records in one submission, unless one pass needs more.
+/// The bytes of streamed records in one submission, unless one pass needs more.
 const STREAM_BYTES: u64 = 16 << 20;
-/// Bytes handed to the queue at once while the data set is uploaded.
+/// The bytes handed to the queue at once while the data set is uploaded.
 const UPLOAD_BYTES: usize = 32 << 20;
 
 /// One part of the data set on the device.
 pub(super) struct PartData {
+    /// The records, which hold the samples' features.
     pub records: Records,
-    /// Labels as u32, or target values as f32.
+    /// The targets: labels as u32, or values as f32.
     targets: Buffer,
-    /// The samples as they lie in the file.
+    /// The order of the samples as they lie in the file.
     in_file: Buffer,
+    /// The number of samples of the part.
     pub samples: usize,
 }
 
@@ -41,20 +43,22 @@ impl PartData {
     }
 }
 
-/// Where a pass takes its samples from, and what for.
+/// The feed of a pass: where it takes its samples from, and what for.
 #[derive(Clone, Copy)]
 pub(super) struct Feed<'a> {
+    /// The place where the records of the part lie.
     pub records: &'a Records,
-    /// Where streamed records lie.
+    /// The buffer in which streamed records lie.
     pub stream: &'a Buffer,
     /// Whether features are pixels, not numbers.
     pub is_bytes: bool,
-    /// Labels as u32, or target values as f32.
+    /// The targets: labels as u32, or values as f32.
     pub targets: &'a Buffer,
+    /// The order of the samples: (R, samples), or (samples) if all replicas share one.
     pub order: &'a Buffer,
-    /// Entries of one replica's order; 0 if all replicas share one, and with it x.
+    /// The number of entries of one replica's order; 0 if all replicas share one, and with it x.
     pub order_stride: u32,
-    /// How many there are.
+    /// The number of samples of the part.
     pub samples: usize,
     /// Whether samples are changed and outputs dropped at random.
     pub is_drawn: bool,
@@ -120,20 +124,20 @@ pub(super) fn upload(
     Ok((parts, stream))
 }
 
-/// Where the records of one part lie.
+/// The place where the records of one part lie.
 pub(super) enum Records {
-    /// On the device: pieces, each with its first sample and its number of samples.
+    /// Records on the device, in pieces, each with its first sample and its number of samples.
     Resident(Vec<(Buffer, usize, usize)>),
-    /// On the host; the records of the passes of one submission are copied over before it.
+    /// Records on the host; those of the passes of one submission are copied over before it.
     Streamed,
 }
 
-/// Bytes of one record on the device: a multiple of 4.
+/// The bytes of one record on the device: a multiple of 4.
 pub(super) fn record_bytes(width: usize, is_bytes: bool) -> usize {
     if is_bytes { width.next_multiple_of(4) } else { width * 4 }
 }
 
-/// That of the data set's own records.
+/// The bytes of one of the data set's own records.
 pub(super) fn own_record_bytes(dataset: &Dataset) -> usize {
     record_bytes(dataset.width(), is_bytes(&dataset.train.features))
 }
@@ -143,7 +147,7 @@ pub(super) fn is_bytes(features: &Features) -> bool {
     matches!(features, Features::U8(_))
 }
 
-/// Bytes of the records of all parts.
+/// The bytes of the records of all parts.
 fn all_records(dataset: &Dataset) -> u64 {
     let samples: usize = [Part::Train, Part::Validation, Part::Test]
         .iter()
@@ -153,7 +157,7 @@ fn all_records(dataset: &Dataset) -> u64 {
     (samples * own_record_bytes(dataset)) as u64
 }
 
-/// Bytes of the buffer that streamed records pass through.
+/// The bytes of the buffer that streamed records pass through.
 fn stream_bytes(setup: &Setup) -> u64 {
     let pass = setup.replicas * setup.room() * own_record_bytes(&setup.dataset);
     (pass as u64).max(STREAM_BYTES)

@@ -16,46 +16,57 @@ use crate::data::Part;
 use crate::engine::{Allocation, Checked, Forms, Layout, Setup, Slot, StepMetrics};
 use crate::error::{Error, Result};
 
-/// How the engine uses its device.
+/// The options of the engine: how it uses its device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Bytes of device memory that may be taken; the data set is streamed when it does not fit beside the rest.
+    /// The bytes of device memory that may be taken; the data set is streamed when it does not fit beside the rest.
     /// Default: what the device has.
     pub memory: Option<u64>,
-    /// Bytes of the largest buffer of records, for tests. Default: the adapter's limit.
+    /// The bytes of the largest buffer of records, for tests. Default: the adapter's limit.
     pub record_buffer: Option<u64>,
-    /// Forms of the matrix products to use, measured before or recorded, if they are of this adapter. Default: none.
+    /// The forms of the matrix products to use, measured before or recorded, if they are of this adapter. Default: none.
     pub forms: Forms,
-    /// Measures the products that `forms` lacks, in a second or two, and is told of each. Default: they get the built-in form.
+    /// The function that is told of each product that is measured: those that `forms` lacks, in a second or two.
+    /// Default: none, and they get the built-in form.
     pub measure: Option<Measuring>,
 }
 
-/// Trains on a GPU, in f32 or in mixed precision ([`Precision::Mixed`](crate::engine::Precision)).
+/// The engine that trains on a GPU, in f32 or in mixed precision ([`Precision::Mixed`](crate::engine::Precision)).
 pub struct GpuEngine {
     pub(super) setup: Setup,
     pub(super) layout: Layout,
     pub(super) buffers: Buffers,
     pub(super) pipelines: Pipelines,
-    /// Group 1 of every dispatch.
+    /// The bind group 1 of every dispatch: the pass and the coefficients.
     pub(super) group: BindGroup,
+    /// The parts of the data set on the device; none for a part that is not there.
     parts: [Option<PartData>; 3],
+    /// The buffer that streamed records pass through; none where all records lie on the device.
     pub(super) stream: Option<Buffer>,
+    /// The dispatches of training steps; none in an engine for evaluation alone.
     pub(super) train: Option<StepProgram>,
-    /// Forward and loss without dropout and augmentation, once that was asked for.
+    /// The dispatches of forward pass and loss without dropout and augmentation; empty until they are asked for.
     pub(super) plain: Vec<Op>,
+    /// The dispatches of an evaluation of each part of the data set.
     pub(super) eval: [Option<EvalProgram>; 3],
+    /// The predictors that were asked for: one for pixels, one for numbers.
     pub(super) predictors: Vec<Predictor>,
-    /// Live weights, and those that are evaluated, into what the products read, under mixed precision.
+    /// The dispatches that put the live weights, and those that are evaluated, into the working copy that the products
+    /// read; only under mixed precision.
     to_half: Option<[Op; 2]>,
     /// The orders of the epoch, where records are streamed.
     pub(super) orders: Vec<Vec<u32>>,
-    /// Of the random numbers of each replica.
+    /// The seed of the random numbers of each replica.
     pub(super) seeds: Vec<u32>,
+    /// The submissions whose metrics have not been read, the oldest first.
     pub(super) pending: VecDeque<Pending>,
-    /// Metrics that arrived while nobody asked for them.
+    /// The metrics that arrived while nobody asked for them.
     pub(super) early: Vec<StepMetrics>,
+    /// The buffers for metrics that are free to be used again.
     pub(super) spare: Vec<Buffer>,
+    /// The name and size of every buffer that was allocated.
     pub(super) taken: Vec<Allocation>,
+    /// The forms of the matrix products in use.
     pub(super) forms: Forms,
     /// Whether the working copy of the weights is that of the live ones.
     pub(super) is_working_current: bool,
@@ -129,8 +140,9 @@ impl GpuEngine {
         }))
     }
 
-    /// An engine with every form of its products measured, as after a user's first runs: each measures for a second or two, and
-    /// the next one goes on. For measuring it beside others; `open` gives the adapter, once for each of these runs.
+    /// An engine with every form of its products measured, as after a user's first runs: each measures for a second or
+    /// two, and the next one goes on. It is there for measuring the engine beside others; `open` gives the adapter,
+    /// once for each of these runs.
     ///
     /// # Errors
     /// What [`new`](Self::new) and `open` refuse.
@@ -148,7 +160,7 @@ impl GpuEngine {
         }
     }
 
-    /// What makes more dispatches, with the forms that the engine has.
+    /// The builder of more dispatches, with the forms that the engine has.
     pub(super) fn builder(&self) -> Result<Builder<'_>> {
         let tuner = Tuner::new(&self.forms, &self.forms.adapter, None)?;
         Ok(Builder::new(&self.gpu, &self.setup, &self.layout, &self.buffers, &self.pipelines, tuner))

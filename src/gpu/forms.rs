@@ -27,40 +27,42 @@ pub struct Form {
     pub parts: u32,
 }
 
-/// How the invocations of a workgroup share what they load.
+/// The variant of a kernel: how the invocations of a workgroup share what they load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// Each loads what it needs: `linear`.
+    /// Each invocation loads what it needs: `linear`.
     Plain,
-    /// They hand rows round in subgroups: `linear_broadcast`.
+    /// Invocations hand rows round in subgroups: `linear_broadcast`.
     Broadcast,
-    /// As broadcast, with the gradients of at most so many samples in registers: `linear_dw_few`.
+    /// Invocations hand rows round as in broadcast, with the gradients of at most so many samples in registers:
+    /// `linear_dw_few`.
     Few(u32),
-    /// They stage both factors in workgroup memory: `linear_staged`.
+    /// Invocations stage both factors in workgroup memory: `linear_staged`.
     Staged,
     /// Subgroups multiply matrices of halves with so many rows and columns: `linear_cooperative`.
     Cooperative(u32),
-    /// As plain, with several workgroups to a sum: `linear_split`, and `linear_sum` as a second pass.
+    /// Several workgroups share each sum, else as in plain: `linear_split`, and `linear_sum` as a second pass.
     Split,
 }
 
-/// A product's sizes, and those of any kernel that is tried.
+/// The sizes of a product, or of any kernel that is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// Models side by side.
+    /// The number of models side by side.
     pub replicas: usize,
-    /// Samples of the pass.
+    /// The number of samples of the pass.
     pub rows: usize,
-    /// Inputs of the layer, or features of a sample.
+    /// The number of inputs of the layer, or of features of a sample.
     pub inputs: usize,
-    /// Outputs of the layer, or classes.
+    /// The number of outputs of the layer, or of classes.
     pub outputs: usize,
-    /// How rows, and the weights that products read, lie in memory.
+    /// The memory in which rows, and the weights that products read, lie.
     pub stored: Stored,
 }
 
 impl fmt::Display for Form {
-    /// `broadcast 16x2x8x1x1`: the variant, with its number where it has one, then rows, columns, lanes, slices and parts.
+    /// The text of a form, as `broadcast 16x2x8x1x1`: the variant, with its number where it has one, then rows,
+    /// columns, lanes, slices and parts.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { variant, rows, columns, lanes, slices, parts } = self;
         let (name, number) = variant.words();
@@ -106,11 +108,11 @@ impl Variant {
     }
 }
 
-/// WebGPU's core limits.
+/// WebGPU's core limits of a workgroup.
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const INVOCATIONS: u32 = 256;
 
-/// Sums that an invocation of a staged variant holds.
+/// The number of sums that an invocation of a staged variant holds.
 const SUMS_OF_STAGED: u32 = 64;
 /// The staged form that is never far from the best: that with tiles of 32 x 32. On an H100 2048x256x10 takes `linear_dw` 28 µs
 /// in it, and 3.6 ms with rows handed round.
@@ -121,7 +123,7 @@ const SPLIT_VEC4S: usize = 2048;
 /// The fewest terms of a sum that is split.
 const SPLIT_TERMS: usize = 256;
 
-/// Bytes that the parts of a product's sums take for each replica; 0 where they are too many or too short to be split.
+/// The bytes that the parts of a product's sums take for each replica; 0 where they are too many or too short to be split.
 ///
 /// The number of replicas has no say, so that a replica has the same bits among any.
 pub(super) fn split_bytes(product: Product, shape: Shape) -> u64 {
@@ -137,7 +139,7 @@ pub(super) fn split_bytes(product: Product, shape: Shape) -> u64 {
 }
 
 impl Form {
-    /// Whether it is of the cooperative variant.
+    /// Whether the form is of the cooperative variant.
     pub fn is_cooperative(&self) -> bool {
         matches!(self.variant, Variant::Cooperative(_))
     }
@@ -156,7 +158,7 @@ impl Form {
         Kernel { samples: samples.unwrap_or(kernel.samples), side: side.unwrap_or(kernel.side), ..kernel }
     }
 
-    /// The kernel that makes a split form's second pass; that of all forms of the product.
+    /// The kernel that makes a split form's second pass, the same for all forms of the product.
     pub fn sum(&self, product: Product) -> Kernel {
         product.kernel(Way::Sum).unwrap_or_else(|| product.plain())
     }
@@ -173,12 +175,12 @@ impl Form {
         constants
     }
 
-    /// Those of the second pass of a split product.
+    /// The constants of the second pass of a split product.
     pub(crate) fn constants_of_sum(&self) -> [(&'static str, f64); 2] {
         [("LANES", f64::from(kernels::LANES)), ("PARTS", f64::from(self.parts))]
     }
 
-    /// vec4s along the outputs of a workgroup; of `linear_dx`, along the inputs.
+    /// The number of vec4s along the outputs of a workgroup; of `linear_dx`, along the inputs.
     pub(crate) fn width(&self) -> u32 {
         match self.variant {
             Variant::Staged | Variant::Cooperative(_) => self.columns,
@@ -325,7 +327,7 @@ impl Form {
         gpu.cooperative.filter(|_| stored == Stored::F16).map(of).unwrap_or_default()
     }
 
-    /// Whether any device can run it.
+    /// Whether any device can run the form.
     fn fits(&self) -> bool {
         let parts = self.lanes * self.rows * self.columns * (self.slices - 1);
         (16 * (parts + 1) <= WORKGROUP_BYTES || self.variant == Variant::Staged)
@@ -355,8 +357,8 @@ fn cooperative(side: u32, lanes: u32, is_dw: bool) -> Vec<Form> {
 /// The most samples whose gradients an invocation holds in registers; for 64, Mesa takes two seconds to compile the kernel.
 const FEW_SAMPLES: usize = 32;
 
-/// Passes of fewer rows are not worth handing rows round: at batch 1 `linear 0` of 3072-512-256-10 takes 0.9 ms instead of
-/// 4.1 on the software driver.
+/// The fewest rows of a pass that are worth handing round: at batch 1 `linear 0` of 3072-512-256-10 takes 0.9 ms
+/// instead of 4.1 on the software driver.
 const FEW_ROWS: u32 = 8;
 
 #[cfg(test)]

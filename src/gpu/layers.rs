@@ -12,7 +12,7 @@ use crate::model::Norm;
 use crate::number::hash;
 
 impl Builder<'_> {
-    /// w, z in xhat -> xhat, n: (R, room, outputs); inverse
+    /// The normalisation after layer l: w, z in xhat -> xhat, n: (R, room, outputs); inverse
     pub fn norm(&self, l: usize, feed: &Feed, w: &Buffer, xhat: &Buffer, n: &Buffer, inverse: &Buffer) -> Op {
         let layer = &self.layout.layers[l];
         let (_, outputs, params_stride) = self.dims(layer);
@@ -32,7 +32,7 @@ impl Builder<'_> {
         self.op(&kernels::layer_norm, &[], &args, &buffers, grid).of_layer(l)
     }
 
-    /// a, n in y -> y, slope: (R, room, outputs)
+    /// The activation after a normalisation: a, n in y -> y, slope: (R, room, outputs)
     pub fn activate(&self, l: usize, feed: &Feed, a: &Buffer, y: &Buffer, slope: &Buffer) -> Op {
         let args = self.activate_args(l, feed);
         let constants = [&self.finish(l, feed)[..], &[("LANES", LANES.into())]].concat();
@@ -70,14 +70,14 @@ impl Builder<'_> {
         if feed.is_drawn && model.is_hidden(l) { model.dropout } else { 0.0 }
     }
 
-    /// xhat, dn in dz -> dγ, dβ in grads: (R, P)
+    /// The gradients of a normalisation's γ and β: xhat, dn in dz -> dγ, dβ in grads: (R, P)
     pub fn norm_dw(&self, l: usize, xhat: &Buffer, dz: &Buffer, grads: &Buffer) -> Op {
         let args = self.norm_args(l);
         let grid = self.grid(Extent::Fixed(args.outputs.div_ceil(NORM_COLUMNS)), Extent::Fixed(1));
         self.op(&kernels::norm_dw, &[], &args, &[xhat, dz, &self.buffers.scaling, grads], grid).of_layer(l)
     }
 
-    /// w, grads, xhat, inverse, dn in dz -> dz: (R, room, outputs)
+    /// The input gradient of a normalisation: w, grads, xhat, inverse, dn in dz -> dz: (R, room, outputs)
     pub fn norm_dx(&self, l: usize, w: &Buffer, grads: &Buffer, norm: &NormBuffers, dz: &Buffer) -> Op {
         let NormBuffers { xhat, inverse } = norm;
         let args = self.norm_args(l);

@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 /// A shader that measures.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
-    /// Its name, as `shaders/probes/NAME.wgsl`.
+    /// The name of the probe, as `shaders/probes/NAME.wgsl`.
     pub name: &'static str,
-    /// Its text.
+    /// The text of the shader.
     pub source: &'static str,
 }
 
@@ -39,17 +39,17 @@ probes! {
 
 /// Invocations of a workgroup of the probes.
 const LANES: u64 = 64;
-/// Operations of one round of an invocation: eight vec4s, each multiplied and added to.
+/// The number of operations of one round of an invocation: eight vec4s, each multiplied and added to.
 const ROUND_FLOPS: f64 = 8.0 * 4.0 * 2.0;
-/// Sums of a subgroup that multiplies cooperative matrices; a round makes a product for each.
+/// The number of sums of a subgroup that multiplies cooperative matrices; a round makes a product for each.
 const SUMS: u64 = 8;
-/// Bytes of each of the two buffers of a copy: far more than caches hold.
+/// The bytes of each of the two buffers of a copy: far more than caches hold.
 const COPY_BYTES: u64 = 64 << 20;
-/// Dispatches that wait for each other.
+/// The number of dispatches that wait for each other.
 const CHAIN: u32 = 500;
 /// A measurement lasts at least so many seconds, so that the clock and the submission do not count.
 const LEAST_SECONDS: f64 = 0.03;
-/// Each is measured so often; the best counts.
+/// The number of times that each is measured; the best counts.
 const ROUNDS: usize = 3;
 
 /// A probe ready to run.
@@ -84,7 +84,7 @@ impl<'a> Ready<'a> {
         Self { gpu, pipeline, bindings }
     }
 
-    /// Seconds from the submission of so many dispatches to their end.
+    /// The seconds from the submission of so many dispatches to their end.
     fn seconds(&self, dispatches: u32, groups: [u32; 2]) -> Result<f64> {
         let start = Instant::now();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
@@ -103,7 +103,7 @@ impl<'a> Ready<'a> {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// Seconds of one dispatch, out of as many as last long enough.
+    /// The seconds of one dispatch, out of as many as last long enough.
     fn best(&self, groups: [u32; 2]) -> Result<f64> {
         let mut dispatches = 1;
         while self.seconds(dispatches, groups)? < LEAST_SECONDS && dispatches < 1 << 16 {
@@ -117,7 +117,8 @@ impl<'a> Ready<'a> {
     }
 }
 
-/// Measures multiply-adds, a copy, a dispatch and a submission.
+/// Measures the limits of a device: the peak of multiply-adds, the bandwidth of a copy, and the time of a dispatch and
+/// of a submission.
 ///
 /// # Errors
 /// The device is lost, or has too little memory.

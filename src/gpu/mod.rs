@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | **a step, dispatch by dispatch** | `step.rs` |
 //! | how its dispatches are made | `samples.rs`, `products.rs`, `layers.rs`, `updates.rs`, by `builder.rs` |
-//! | the kernels: texts, bindings, costs | `kernels/table.rs`; printed by [`shaders`] |
+//! | the kernels: texts, bindings, costs | `kernels/table.rs`; printed by [`shaders()`] |
 //! | what lies on the device | `buffers.rs`, `dataset.rs` |
 //! | how steps become submissions, and numbers come back | `submission.rs`, `readback.rs` |
 //! | the engine, and what it can do beside steps | `engine.rs`, `contract.rs`, `predict.rs`, `vectors.rs` |

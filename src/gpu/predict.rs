@@ -56,7 +56,7 @@ impl GpuEngine {
         self.gpu.check()
     }
 
-    /// Replica r's logits of the pass.
+    /// Reads replica r's logits of the pass.
     fn read_logits(&self, r: usize, rows: usize) -> Result<Vec<f64>> {
         let outputs = self.setup.model.outputs();
         let value_bytes = if self.setup.is_mixed() { 2 } else { 4 };
@@ -72,6 +72,8 @@ impl GpuEngine {
         Ok(values.chunks_exact(stride(outputs)).flat_map(|row| row[..outputs].to_vec()).collect())
     }
 
+    /// Makes the predictor for features that are pixels, or numbers.
+    ///
     /// # Errors
     /// Too little memory.
     fn predictor(&self, is_bytes: bool) -> Result<Predictor> {

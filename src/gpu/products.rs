@@ -17,15 +17,16 @@ use crate::optimizer::Rule;
 /// A product to be made, in whatever form.
 struct Task<'a, A> {
     product: Product,
-    /// The rule that uses a weight gradient up.
+    /// The rule that uses a weight gradient up; none where nothing does.
     rule: Option<Rule>,
     args: A,
-    /// Constants of what becomes of the sums.
+    /// The constants of what becomes of the sums.
     finish: &'a [(&'static str, f64)],
-    /// The two factors first, which are all that the first pass of a split form reads.
+    /// The buffers: the two factors first, which are all that the first pass of a split form reads.
     buffers: &'a [&'a Buffer],
-    /// Whether its second pass reads them as well.
+    /// Whether the second pass of a split form reads the factors as well.
     read_twice: bool,
+    /// The workgroups of the second pass of a split form.
     grid_of_sum: Grid,
 }
 
@@ -49,7 +50,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// w, a -> y, slope: (R, room, outputs); before a normalisation, z in y alone
+    /// The forward product of layer l: w, a -> y, slope: (R, room, outputs); before a normalisation, z in y alone
     ///
     /// # Errors
     /// The device is lost.
@@ -95,12 +96,12 @@ impl Builder<'_> {
         self.fastest(Product::Linear, rows, layer, true, linear, &trial)
     }
 
-    /// What the products read of the weights in `params`.
+    /// The buffer that the products read of the weights in `params`: under mixed precision the working copy.
     fn factor<'b>(&'b self, params: &'b Buffer) -> &'b Buffer {
         if self.setup.is_mixed() { &self.buffers.working } else { params }
     }
 
-    /// w, dz[l], slope[l - 1], da[l + 1] -> dz[l - 1], da[l]: (R, room, inputs)
+    /// The input gradient of layer l: `w, dz[l], slope[l - 1], da[l + 1] -> dz[l - 1], da[l]`: (R, room, inputs)
     ///
     /// # Errors
     /// The device is lost.
@@ -144,7 +145,8 @@ impl Builder<'_> {
         self.fastest(Product::LinearDx, rows, layer, true, linear_dx, &trial)
     }
 
-    /// a[l], dz[l] -> dW, db of layer l in grads: (R, P); or fused, used up: w, state -> w, state, working
+    /// The weight gradient of layer l: `a[l], dz[l] -> dW, db` in grads: (R, P); or fused, used up:
+    /// `w, state -> w, state, working`
     ///
     /// # Errors
     /// The device is lost.
@@ -188,7 +190,7 @@ impl Builder<'_> {
         self.fastest(Product::LinearDw, rows, layer, is_fused == self.is_fused(), linear_dw, &trial)
     }
 
-    /// The product in a form, with its second pass where it is split.
+    /// The dispatch of a product in a form, with its second pass where it is split.
     fn product<A: Pod>(&self, task: &Task<A>, form: Form, grid: Grid) -> Op {
         let Task { product, rule, args, finish, buffers, read_twice, grid_of_sum } = task;
         let with_rule = |kernel: Kernel| rule.map_or(kernel, |rule| kernel.with_update(rule));

@@ -4,15 +4,16 @@ use wgpu::{BindGroup, ComputePass};
 
 use super::kernels::Row;
 
-/// Workgroups along one dimension.
+/// The number of workgroups along one dimension.
 #[derive(Clone, Copy)]
 pub(super) enum Extent {
+    /// So many workgroups, whatever the pass.
     Fixed(u32),
     /// One workgroup for so many rows of the pass.
     Rows(u32),
 }
 
-/// Workgroups in the three directions, the third for the replicas.
+/// The workgroups in the three directions, the third for the replicas.
 pub(super) type Grid = (Extent, Extent, u32);
 
 impl Extent {
@@ -24,28 +25,32 @@ impl Extent {
     }
 }
 
-/// A dispatch, and perhaps one that always follows it: everything about it but the pass.
+/// A dispatch, and perhaps one that always follows it: all of it but the pass.
 pub(super) struct Op {
+    /// The row of its kernel.
     pub kernel: &'static Row,
-    /// The layer, where it belongs to one.
+    /// The layer that it belongs to, if it does to one.
     pub layer: Option<usize>,
     /// Whether it is a weight gradient that updates the weights.
     pub updates: bool,
     pub pipeline: wgpu::ComputePipeline,
+    /// Its bind group 0: the arguments and buffers.
     pub bindings: BindGroup,
     pub x: Extent,
     pub y: Extent,
+    /// The workgroups in the third direction: one for each replica, and for each part of a split sum.
     pub replicas: u32,
-    /// What always follows it.
+    /// The dispatch that always follows it: the second pass of a split product.
     pub then: Option<Box<Op>>,
 }
 
 impl Op {
+    /// The same dispatch, as one of layer `l`.
     pub fn of_layer(self, l: usize) -> Self {
         Self { layer: Some(l), ..self }
     }
 
-    /// It and what always follows it.
+    /// The number of dispatches: it and those that always follow it.
     pub fn dispatches(&self) -> usize {
         1 + self.then.as_ref().map_or(0, |then| then.dispatches())
     }

@@ -6,15 +6,18 @@ use wgpu::{Buffer, BufferUsages, MapMode, PollType, SubmissionIndex};
 use super::adapter::Gpu;
 use crate::error::{Error, Result};
 
-/// Tells when a buffer can be read.
+/// The channel that tells when a buffer can be read.
 pub(super) type Mapped = OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>;
 
 /// A submission whose metrics have not been read.
 pub(super) struct Pending {
-    /// Index and number of samples of each of its steps.
+    /// The index and the number of samples of each of its steps.
     pub steps: Vec<(u64, usize)>,
+    /// The buffer that the metrics are copied into.
     pub metrics: Buffer,
+    /// The channel that tells when that buffer can be read.
     pub mapped: Mapped,
+    /// The submission that copies them.
     pub submission: SubmissionIndex,
 }
 

@@ -10,8 +10,8 @@ use crate::engine::stride;
 use crate::loss::Loss;
 
 impl Builder<'_> {
-    /// records, order -> x: (R or 1, room, width); one dispatch for each buffer of records, and under mixup two, and mix:
-    /// (R, room)
+    /// The samples of a pass: records, order -> x: (R or 1, room, width); one dispatch for each buffer of records, and
+    /// under mixup two, and mix: (R, room)
     pub fn gather(&self, feed: &Feed, x: &Buffer, mix: &Buffer) -> Vec<Op> {
         let (dataset, b) = (&self.setup.dataset, self.buffers);
         let streamed = [(feed.stream.clone(), 0, 0)];
@@ -60,7 +60,8 @@ impl Builder<'_> {
         ops
     }
 
-    /// logits, targets -> dz of the last layer, in the logits' place: (R, room, outputs); sums in metrics: (RING_ROWS, R)
+    /// The loss of a pass: logits, targets -> dz of the last layer, in the logits' place: (R, room, outputs); sums in
+    /// metrics: (RING_ROWS, R)
     pub fn loss(&self, feed: &Feed, logits: &Buffer, metrics: &Buffer) -> Op {
         let (b, outputs) = (self.buffers, self.setup.model.outputs());
         let off = self.setup.label_smoothing / outputs as f64;
@@ -88,7 +89,7 @@ impl Builder<'_> {
         feed.is_drawn && self.setup.augment.mixup > 0.0
     }
 
-    /// logits -> mean: (R, samples, outputs) -> logits
+    /// The prediction of an ensemble's member: logits -> mean: (R, samples, outputs) -> logits
     pub fn ensemble(&self, feed: &Feed, logits: &Buffer, mean: &Buffer) -> Op {
         let outputs = self.setup.model.outputs();
         let args = kernels::EnsembleArgs {

@@ -6,8 +6,8 @@ use super::limits::PROBES;
 /// A shader that the GPU engine uses.
 #[derive(Clone, Debug)]
 pub struct Shader {
-    /// The kernel's name; `linear_dw.sgd` and the like where an optimizer uses up the gradient that the kernel makes, and
-    /// `probes/copy` and the like of those that measure what the device can do.
+    /// The name of the shader, which is its kernel's; `linear_dw.sgd` and the like where an optimizer uses up the
+    /// gradient that the kernel makes, and `probes/copy` and the like of those that measure what the device can do.
     pub name: String,
     /// The memories that rows may lie in which it reads or writes; none if it has no rows.
     pub memories: &'static [Stored],
@@ -21,8 +21,8 @@ enum Source {
 }
 
 impl Shader {
-    /// The whole text with its shared parts, valid by the specification of WGSL, with the tiles that its file names and rows in
-    /// this memory.
+    /// The whole text of the shader with its shared parts, valid by the specification of WGSL, with the tiles that its
+    /// file names and rows in this memory.
     pub fn text(&self, stored: Stored) -> String {
         match self.source {
             Source::Kernel(kernel) => kernel.with_stored(stored).text(),

@@ -10,19 +10,19 @@ use crate::error::Result;
 
 /// One dispatch of one kernel.
 pub struct Dispatch<'a> {
-    /// The kernel.
+    /// The kernel that is dispatched.
     pub kernel: &'a Kernel,
-    /// Its entry point; most have `main` alone.
+    /// The entry point of the kernel; most have `main` alone.
     pub entry_point: &'a str,
-    /// Override constants in place of the shader's defaults.
+    /// The override constants in place of the shader's defaults.
     pub constants: &'a [(&'a str, f64)],
     /// The arguments' bytes.
     pub args: &'a [u8],
-    /// Group 1.
+    /// The pass, at binding 0 of group 1.
     pub pass: Pass,
-    /// Group 1, (RING_ROWS, R).
+    /// The coefficients, at binding 1 of group 1: (RING_ROWS, R). If it is empty, one of zeros is bound.
     pub coefficients: &'a [Coefficients],
-    /// Workgroups.
+    /// The workgroups in the three directions.
     pub grid: [u32; 3],
 }
 

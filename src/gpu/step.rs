@@ -27,19 +27,22 @@ use crate::model::Norm;
 
 /// The dispatches of training steps.
 pub(super) struct StepProgram {
-    /// Group 1.
+    /// The bind group 1 of every dispatch: the pass and the coefficients.
     group: BindGroup,
-    /// Gather, layers and loss: of every pass of a step.
+    /// The dispatches of the forward pass, for every pass of a step: gather, layers and loss.
     pub forward: Vec<Op>,
-    /// The gradient: of every pass of a step.
+    /// The dispatches of the backward pass, for every pass of a step: the gradient.
     pub backward: Vec<Op>,
-    /// Once a step.
+    /// The dispatches of the update, once a step: clipping, where there is a largest norm, and the optimizer.
     pub update: Vec<Op>,
-    /// The gradient of the only pass and the update in one, where nobody asks for the gradient itself.
+    /// The dispatches of the backward pass with the update in it, for the only pass of a step, where nobody asks for
+    /// the gradient itself.
     pub fused: Option<Vec<Op>>,
+    /// The dispatch with which SWA takes the weights; empty without SWA.
     swa: Vec<Op>,
+    /// The dispatch of lookahead; empty without lookahead.
     lookahead: Vec<Op>,
-    /// For new statistics of batch normalisation: no loss.
+    /// The dispatches of a forward pass without loss, for new statistics of batch normalisation.
     statistics: Vec<Op>,
 }
 
@@ -47,19 +50,24 @@ pub(super) struct StepProgram {
 pub(super) struct EvalProgram {
     group: BindGroup,
     forward: Vec<Op>,
+    /// The dispatch that adds a member's prediction to the ensemble's; empty where no ensemble may be asked for.
     ensemble: Vec<Op>,
     loss: Vec<Op>,
 }
 
-/// What passes the rows of a caller's array through the network.
+/// A predictor, which passes the rows of a caller's array through the network.
 pub(super) struct Predictor {
+    /// Whether the rows are pixels, not numbers.
     pub is_bytes: bool,
-    /// The records of one pass.
+    /// The buffer of the records of one pass.
     pub inputs: Buffer,
+    /// The dispatches of one pass.
     pub program: EvalProgram,
 }
 
 impl Builder<'_> {
+    /// Makes the dispatches of training steps over the samples of `training`, and chooses the forms of their products.
+    ///
     /// # Errors
     /// The device is lost while it measures the products' forms.
     pub fn step_program(&self, training: &Feed) -> Result<StepProgram> {
@@ -82,6 +90,8 @@ impl Builder<'_> {
         })
     }
 
+    /// Makes the dispatches of an evaluation over the samples of `feed`.
+    ///
     /// # Errors
     /// The device is lost while it measures the products' forms.
     pub fn eval_program(&self, feed: &Feed) -> Result<EvalProgram> {
@@ -96,6 +106,8 @@ impl Builder<'_> {
         })
     }
 
+    /// Makes the dispatches of the forward pass with the weights `w`, and of the loss.
+    ///
     /// # Errors
     /// The device is lost while it measures the products' forms.
     pub fn forward_and_loss(&self, w: &Buffer, feed: &Feed) -> Result<Vec<Op>> {
@@ -106,7 +118,7 @@ impl Builder<'_> {
         Ok(ops)
     }
 
-    /// records -> a[0] -> a[1] -> ... -> logits
+    /// Makes the dispatches of the forward pass: `records -> a[0] -> a[1] -> ... -> logits`
     fn forward(&self, w: &Buffer, feed: &Feed) -> Result<Vec<Op>> {
         let b = self.buffers;
         // records, order -> a[0]; under mixup, who is mixed with whom -> mix
@@ -130,7 +142,7 @@ impl Builder<'_> {
         Ok(ops)
     }
 
-    /// The last dz -> every dz, and from each dz -> dW and db.
+    /// Makes the dispatches of the backward pass: the last dz -> every dz, and from each dz -> dW and db.
     ///
     /// In this order, since an update changes the weights that `linear_dx` reads, and under mixed precision needs to know
     /// whether anything overflowed.
@@ -159,7 +171,7 @@ impl Builder<'_> {
         Ok(ops)
     }
 
-    /// Backward with the update of every layer in its weight gradient.
+    /// Makes the dispatches of the backward pass with the update of every layer in its weight gradient.
     fn fused(&self) -> Result<Vec<Op>> {
         let mut ops = self.backward(true)?;
         if self.layout.biases < self.layout.trained {
@@ -179,7 +191,7 @@ impl Builder<'_> {
 }
 
 impl StepProgram {
-    /// One pass of a step that has no other: forward, backward, update.
+    /// Encodes the only pass of a step: forward, backward, update.
     pub fn whole(&self, compute: &mut ComputePass, pass_at: u32, rows: u32) {
         self.whole_ops().into_iter().for_each(|op| op.encode(compute, &self.group, pass_at, rows));
     }
@@ -192,23 +204,24 @@ impl StepProgram {
         }
     }
 
-    /// One of them by itself.
+    /// Encodes one of the dispatches by itself.
     pub fn single(&self, op: &Op, compute: &mut ComputePass, rows: u32) {
         op.encode(compute, &self.group, 0, rows);
     }
 
-    /// Adds the gradient of a pass to the step's; `forward` is the program's own, or one without chance.
+    /// Encodes a pass that adds its gradient to the step's; `forward` is the program's own, or one without chance.
     pub fn gradient(&self, forward: &[Op], compute: &mut ComputePass, pass_at: u32, rows: u32) {
         encode(forward, compute, &self.group, pass_at, rows);
         encode(&self.backward, compute, &self.group, pass_at, rows);
     }
 
-    /// Clips and updates by the gradient that lies there.
+    /// Encodes clipping and update, by the gradient that lies there.
     pub fn update(&self, compute: &mut ComputePass, pass_at: u32) {
         encode(&self.update, compute, &self.group, pass_at, 0);
     }
 
-    /// What SWA and lookahead take after the update; the EMA is part of it. Returns whether the weights are others now.
+    /// Encodes what SWA and lookahead take after the update; the EMA is part of it. Returns whether the weights are
+    /// others now.
     pub fn averages(&self, take: &Take, compute: &mut ComputePass, pass_at: u32) -> bool {
         if take.swa > 0.0 {
             encode(&self.swa, compute, &self.group, pass_at, 0);
@@ -219,14 +232,14 @@ impl StepProgram {
         take.lookahead > 0.0
     }
 
-    /// Passes forward for the running statistics alone.
+    /// Encodes a pass forward for the running statistics alone.
     pub fn statistics(&self, compute: &mut ComputePass, pass_at: u32, rows: u32) {
         encode(&self.statistics, compute, &self.group, pass_at, rows);
     }
 }
 
 impl EvalProgram {
-    /// Passes forward, and adds the prediction of one of several members to the ensemble's.
+    /// Encodes a pass forward, and adds the prediction of one of several members to the ensemble's.
     pub fn predict(&self, compute: &mut ComputePass, pass_at: u32, rows: u32, members: u32) {
         encode(&self.forward, compute, &self.group, pass_at, rows);
         if members > 1 {
@@ -234,7 +247,7 @@ impl EvalProgram {
         }
     }
 
-    /// Adds the loss of the prediction, once it is complete, to the evaluation's.
+    /// Encodes the loss of the prediction, once that is complete, which is added to the evaluation's.
     pub fn loss(&self, compute: &mut ComputePass, pass_at: u32, rows: u32) {
         encode(&self.loss, compute, &self.group, pass_at, rows);
     }

@@ -13,7 +13,7 @@ use crate::engine::{Aim, Gradient, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
 
 impl GpuEngine {
-    /// Passes that fit into one submission: their uniforms and, if streamed, their records.
+    /// The number of passes that fit into one submission: their uniforms and, if streamed, their records.
     pub(super) fn passes_at_once(&self, rows: usize, replicas: usize) -> usize {
         match &self.stream {
             None => PASSES,
@@ -93,7 +93,7 @@ impl GpuEngine {
         self.gpu.check()
     }
 
-    /// One pass of a step and, after its last, what the step does to the weights.
+    /// Encodes one pass of a step and, after its last, what the step does to the weights.
     fn encode_pass(&self, encoder: &mut CommandEncoder, step: &Step, pass: &Pass, at: u32, aim: Aim) -> Result<()> {
         let program = self.program()?;
         let is_only = pass.rows as usize == step.rows;
@@ -116,14 +116,14 @@ impl GpuEngine {
         if ends_step { self.encode_snapshot(encoder, step) } else { Ok(()) }
     }
 
-    /// What averages take of the weights after an update.
+    /// Encodes what averages take of the weights after an update.
     pub(super) fn encode_averages(&self, program: &StepProgram, step: &Step, compute: &mut ComputePass, at: u32) {
         if program.averages(&step.take, compute, at) {
             self.encode_working(false, compute);
         }
     }
 
-    /// The copy of the weights that an ensemble takes.
+    /// Encodes the copy of the weights that an ensemble takes.
     pub(super) fn encode_snapshot(&self, encoder: &mut CommandEncoder, step: &Step) -> Result<()> {
         if let Some(i) = step.take.snapshot {
             let (snapshot, _) = self.buffers.slot(Slot::Snapshot(i))?;

@@ -11,16 +11,16 @@ use crate::engine::stride;
 use crate::error::Result;
 use crate::number::{Purpose, Stream};
 
-/// Rows of a trial: some tiles, and a part of one.
+/// The number of rows of a trial: some tiles, and a part of one.
 const ROWS: usize = 37;
 
-/// What is tried on the first replica.
+/// A trial of a product, on the first replica.
 pub(super) struct Trial<'a> {
-    /// What the product reads, filled at random.
+    /// The operands that the product reads, filled at random.
     pub inputs: Vec<Operand<'a>>,
-    /// What it makes, compared.
+    /// The operand that the product makes, which is compared.
     pub result: Operand<'a>,
-    /// Length of its sums.
+    /// The number of terms of its sums.
     pub terms: usize,
 }
 
@@ -28,9 +28,9 @@ pub(super) struct Trial<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Operand<'a> {
     pub buffer: &'a Buffer,
-    /// Width of the rows; none of a vector.
+    /// The width of the rows; none for a vector.
     pub width: Option<usize>,
-    /// How its values lie in memory.
+    /// The memory in which its values lie.
     pub stored: Stored,
 }
 
@@ -47,7 +47,7 @@ impl<'a> Operand<'a> {
         self.width.map_or(builder.layout.len, |width| rows * stride(width))
     }
 
-    /// Uniform deviates in ±1, 0 in the padding of rows.
+    /// Fills the operand with uniform deviates in ±1, 0 in the padding of rows.
     fn fill(&self, builder: &Builder, rows: usize, seed: u64) {
         let mut stream = Stream::new(seed, Purpose::Verify, 0);
         let mut values: Vec<f32> =

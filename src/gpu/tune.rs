@@ -13,18 +13,18 @@ use super::program::Op;
 use crate::engine::{self, Forms};
 use crate::error::{Error, Result};
 
-/// All measurements of an engine together take about so long; what is left over then gets the first of its forms, and is
-/// measured another time.
+/// The time that all measurements of an engine together take, about; a product that is left over then gets its built-in
+/// form, and is measured another time.
 const BUDGET: Duration = Duration::from_secs(2);
-/// A turn lasts about so long, so that submitting it does not count.
+/// The seconds that a turn lasts, about, so that submitting it does not count.
 const TURN: f64 = 2e-3;
 const MOST_DISPATCHES: u32 = 32;
-/// Each form is timed so often; the best counts.
+/// The number of times that each form is timed; the best counts.
 const TURNS: usize = 3;
-/// A form that is so much slower than the best at first is not timed again.
+/// The ratio of times to the best at first beyond which a form is not timed again.
 const HOPELESS: f64 = 1.5;
 
-/// Is told the key of every product that is measured, before it is.
+/// A function that is told the key of every product that is measured, before it is.
 pub type Measuring = fn(&str);
 
 /// A form, and how long one dispatch took where it was measured.
@@ -39,17 +39,17 @@ pub(super) struct Tuner {
     adapter: String,
     known: BTreeMap<String, Choice>,
     used: Mutex<BTreeMap<String, Choice>>,
-    /// Nothing if forms that are not known are not to be measured.
+    /// The function that is told of each measurement; none if forms that are not known are not to be measured.
     progress: Option<Measuring>,
-    /// From the first measurement on.
+    /// The end of the time for measuring, set at the first measurement.
     deadline: OnceLock<Instant>,
 }
 
 impl Tuner {
-    /// Forms that were chosen on another adapter are not taken.
+    /// A tuner that knows `forms`, unless they were chosen on another adapter.
     ///
     /// # Errors
-    /// A form that is none.
+    /// A text that is no form.
     pub fn new(forms: &Forms, adapter: &str, progress: Option<Measuring>) -> Result<Self> {
         let mut known = BTreeMap::new();
         if forms.adapter == adapter || forms.adapter.is_empty() {
@@ -61,8 +61,8 @@ impl Tuner {
         Ok(Self { adapter: adapter.into(), known, used: Mutex::default(), progress, deadline: OnceLock::new() })
     }
 
-    /// What `make` makes in the known form for `key`, else in the fastest of `candidates` that `agrees`, else in the one
-    /// that is `built_in`; `time` gives the seconds of so many dispatches.
+    /// The dispatch that `make` makes in the known form for `key`, else in the fastest of `candidates` that `agrees`,
+    /// else in the one that is `built_in`; `time` gives the seconds of so many dispatches.
     ///
     /// # Errors
     /// The device is lost.
@@ -159,7 +159,7 @@ fn fastest(
     Ok(None)
 }
 
-/// Seconds from the submission of so many dispatches of `op`, for a pass of `rows` rows, to their end.
+/// The seconds from the submission of so many dispatches of `op`, for a pass of `rows` rows, to their end.
 pub(super) fn seconds(gpu: &Gpu, op: &Op, step: &BindGroup, rows: u32, dispatches: u32) -> Result<f64> {
     let start = Instant::now();
     let mut encoder = gpu.device.create_command_encoder(&Default::default());

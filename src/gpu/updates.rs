@@ -8,7 +8,7 @@ use super::program::{Extent, Op};
 use crate::engine::stride;
 
 impl Builder<'_> {
-    /// dz of the lowest layer, scaling -> scaling: (R); nothing in full precision
+    /// The next loss scale: dz of the lowest layer, scaling -> scaling: (R); nothing in full precision
     pub fn loss_scale(&self, dz: &Buffer) -> Option<Op> {
         let width = self.layout.layers[0].outputs;
         let args = kernels::LossScaleArgs { columns: stride(width) as u32 / 4, dz_stride: self.rows_stride(width) };
@@ -17,7 +17,7 @@ impl Builder<'_> {
         self.setup.is_mixed().then(op)
     }
 
-    /// grads -> norm in metrics, clip in scaling: (R); nothing without a largest norm
+    /// The clipping of the gradient: grads -> norm in metrics, clip in scaling: (R); nothing without a largest norm
     pub fn clip(&self) -> Vec<Op> {
         let Some(max_norm) = self.setup.clip_norm else { return Vec::new() };
         let b = self.buffers;
@@ -30,7 +30,7 @@ impl Builder<'_> {
         [("square", PARTS), ("root", 1)].map(op).into()
     }
 
-    /// grads, params, state -> params, state, working: (R, P), from `first` on
+    /// The optimizer's update: grads, params, state -> params, state, working: (R, P), from `first` on
     pub fn update(&self, first: usize) -> Op {
         let b = self.buffers;
         let kernels::Update { kernel, flag, .. } = kernels::update(self.setup.optimizer.rule());
@@ -46,39 +46,39 @@ impl Builder<'_> {
         [("EMA", ema as f64), ("MIXED", f64::from(self.setup.is_mixed()))]
     }
 
-    /// params -> working: (R, P)
+    /// The working copy of the weights in halves: params -> working: (R, P)
     pub fn to_half(&self, params: &Buffer) -> Op {
         self.over(&kernels::to_half, 0..self.layout.trained, &[params, &self.buffers.working])
     }
 
-    /// params, mean -> mean: (R, P)
+    /// The mean of SWA: params, mean -> mean: (R, P)
     pub fn average(&self, params: &Buffer, mean: &Buffer) -> Op {
         self.over(&kernels::average, 0..self.layout.trained, &[params, mean])
     }
 
-    /// params, slow -> params, slow: (R, P)
+    /// The step of lookahead: params, slow -> params, slow: (R, P)
     pub fn lookahead(&self, params: &Buffer, slow: &Buffer) -> Op {
         self.over(&kernels::lookahead, 0..self.layout.trained, &[params, slow])
     }
 
-    /// alpha, x, y -> y: (R, P)
+    /// The sum with a multiple of another vector: alpha, x, y -> y: (R, P)
     pub fn axpy(&self, x: &Buffer, y: &Buffer) -> Op {
         self.over(&kernels::axpy, 0..self.layout.len, &[&self.buffers.alpha, x, y])
     }
 
-    /// alpha, x -> x: (R, P)
+    /// The multiple of a vector: alpha, x -> x: (R, P)
     pub fn scale(&self, x: &Buffer) -> Op {
         self.over(&kernels::scale, 0..self.layout.len, &[&self.buffers.alpha, x])
     }
 
-    /// x, y -> parts: (R, PARTS)
+    /// The parts of an inner product: x, y -> parts: (R, PARTS)
     pub fn dot(&self, x: &Buffer, y: &Buffer) -> Op {
         let args = kernels::DotArgs { params: self.layout.len as u32 / 4 };
         let grid = self.grid(Extent::Fixed(PARTS), Extent::Fixed(1));
         self.op(&kernels::dot, &[], &args, &[x, y, &self.buffers.parts], grid)
     }
 
-    /// A kernel over so much of each vector.
+    /// The dispatch of a kernel over a range of each vector.
     fn over(&self, kernel: &Kernel, range: std::ops::Range<usize>, buffers: &[&Buffer]) -> Op {
         let args = self.vector_args(range.clone());
         self.op(kernel, &[("LANES", LANES.into())], &args, buffers, self.vector_grid(range))

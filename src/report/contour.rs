@@ -8,32 +8,33 @@ use plotters::prelude::*;
 use super::isoline::Grid;
 use crate::error::{Error, Result};
 
-/// What is drawn.
+/// The map that is drawn.
 pub struct Contour<'a> {
     /// The first line over the picture.
     pub title: &'a str,
-    /// The second, smaller one.
+    /// The second line over the picture, a smaller one.
     pub subtitle: &'a str,
-    /// The height at `[x, y]`.
+    /// The function that gives the height at `[x, y]`.
     pub value: &'a dyn Fn([f64; 2]) -> f64,
-    /// `[[left, right], [bottom, top]]`. It is widened about its middle, up to [`WIDEST`] times, to hold the path.
+    /// The window of the map, `[[left, right], [bottom, top]]`. It is widened about its middle, up to [`WIDEST`] times,
+    /// to hold the path.
     pub window: [[f64; 2]; 2],
-    /// The way, from its start to its end.
+    /// The points of the path, from its start to its end.
     pub path: &'a [[f64; 2]],
-    /// Where it is lowest.
+    /// The points where the surface is lowest.
     pub minima: &'a [[f64; 2]],
-    /// Where it is flat, and falls.
+    /// The saddles, where the surface is flat and falls.
     pub saddles: &'a [[f64; 2]],
 }
 
-/// How many times as wide as it was a window may become; what is farther away is cut off.
+/// The number of times as wide as it was that a window may become; what is farther away is cut off.
 pub const WIDEST: f64 = 3.0;
 
-/// Lines of equal height.
+/// The number of lines of equal height.
 const LEVELS: usize = 14;
-/// Nodes of the grid along each axis.
+/// The number of nodes of the grid along each axis.
 const NODES: usize = 241;
-/// Moves that are drawn, the first of those that can be seen; more than that is a blot.
+/// The most moves that are drawn, the first of those that can be seen; more than that is a blot.
 const MOVES: usize = 5000;
 
 // Pixels. The backend rounds to whole ones, so the picture is drawn at twice its size.
@@ -44,10 +45,10 @@ const BOTTOM: u32 = 190;
 const LEFT: u32 = 140;
 const RIGHT: u32 = 220;
 
-/// From the lowest to the highest: of one hue, and of a lightness that all eyes tell apart.
+/// The colours from the lowest height to the highest: of one hue, and of a lightness that all eyes tell apart.
 const LOW: RGBColor = RGBColor(24, 78, 140);
 const HIGH: RGBColor = RGBColor(240, 246, 252);
-/// Vermillion and black (Okabe and Ito, 2008).
+/// The colours of the path and of the marks: vermillion and black (Okabe and Ito, 2008).
 const PATH: RGBColor = RGBColor(213, 94, 0);
 const MARK: RGBColor = BLACK;
 
@@ -99,7 +100,8 @@ fn widened(window: [[f64; 2]; 2], path: &[[f64; 2]]) -> [[f64; 2]; 2] {
     [0, 1].map(|axis| [middle[axis] - factor * half[axis], middle[axis] + factor * half[axis]])
 }
 
-/// Log-spaced heights above the lowest, from that under which a two-hundredth of the map lies to the highest.
+/// The heights of the lines, log-spaced above the lowest, from that under which a two-hundredth of the map lies to the
+/// highest.
 fn levels(heights: &[f64]) -> Vec<f64> {
     let (Some(&lowest), Some(&highest)) = (heights.first(), heights.last()) else { return Vec::new() };
     let range = highest - lowest;
@@ -107,7 +109,7 @@ fn levels(heights: &[f64]) -> Vec<f64> {
     (0..LEVELS).map(|k| lowest + first * (range / first).powf(k as f64 / LEVELS as f64)).collect()
 }
 
-/// From coordinates to pixels.
+/// The window of a map, which takes coordinates to pixels.
 struct Place([[f64; 2]; 2]);
 
 impl Place {
@@ -203,7 +205,7 @@ fn seen(place: &Place, path: &[[f64; 2]]) -> Vec<[f64; 2]> {
     seen
 }
 
-/// What marks a place.
+/// A mark at a place.
 #[derive(Clone, Copy)]
 enum Mark {
     Start,

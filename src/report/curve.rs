@@ -6,27 +6,27 @@ use plotters::prelude::*;
 
 use crate::error::{Error, Result};
 
-/// One line of a picture.
+/// One curve of a picture.
 #[derive(Clone, Debug)]
 pub struct Curve {
-    /// What the vertical axis shows.
+    /// The name of what the vertical axis shows.
     pub name: String,
-    /// Its points.
+    /// The points `(x, y)` of the curve.
     pub points: Vec<(f64, f64)>,
 }
 
-/// How the horizontal axis runs.
+/// The scale of the horizontal axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// By the number.
+    /// A linear scale, by the number itself.
     Linear,
-    /// By the number's power of ten.
+    /// A logarithmic scale, by the number's power of ten.
     Log,
 }
 
-/// Width of a picture, and height of each of its panels, in pixels.
+/// The width of a picture, and height of each of its panels, in pixels.
 const SIZE: (u32, u32) = (800, 300);
-/// Distinct also to those who do not see red and green apart (Okabe and Ito, 2008).
+/// The colours of the curves, distinct also to those who do not see red and green apart (Okabe and Ito, 2008).
 const COLORS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
 
 /// Draws each curve in a panel of its own, one below the other; `by` names the horizontal axis.

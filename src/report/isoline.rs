@@ -2,10 +2,10 @@
 
 /// Heights at the nodes of a regular grid over a rectangle.
 pub(super) struct Grid {
-    /// Nodes along each axis, at least 2.
+    /// The number of nodes along each axis, at least 2.
     nodes: usize,
     window: [[f64; 2]; 2],
-    /// (nodes + 2, nodes + 2), row by row from below, with a border that is higher than every level.
+    /// The heights, (nodes + 2, nodes + 2), row by row from below, with a border that is higher than every level.
     heights: Vec<f64>,
 }
 
@@ -30,7 +30,7 @@ impl Grid {
         heights
     }
 
-    /// Where a node is; the border lies on the outermost nodes.
+    /// The point of a node; the border lies on the outermost nodes.
     fn place(&self, i: usize, j: usize) -> [f64; 2] {
         let along = |axis: usize, node: usize| {
             let [low, high] = self.window[axis];
@@ -87,7 +87,7 @@ impl Grid {
         }
     }
 
-    /// Where `level` lies on an edge.
+    /// The point where `level` lies on an edge.
     fn crossing(&self, edge: usize, level: f64) -> [f64; 2] {
         let side = self.nodes + 2;
         let (i, j) = (edge / 2 % side, edge / 2 / side);

@@ -10,14 +10,14 @@ use serde_json::{Map, Value};
 use crate::engine::{Choice, Forms, Limits};
 use crate::export::safetensors::write_whole;
 
-/// One value a device, in a file of the user's folder of caches.
+/// A cache: one value a device, in a file of the user's folder of caches.
 struct Cache {
-    /// Nothing on a system that has no place for it.
+    /// The path of the file; none on a system that has no place for it.
     path: Option<PathBuf>,
     devices: Map<String, Value>,
 }
 
-/// What is measured depends on the device, its driver, and the program's kernels.
+/// The key of a device: what is measured depends on it, its driver, and the program's kernels.
 fn key(device: &str) -> String {
     format!("{device}, thalweg {}", env!("CARGO_PKG_VERSION"))
 }
@@ -35,7 +35,7 @@ impl Cache {
         serde_json::from_value(self.devices.get(&key(device))?.clone()).ok()
     }
 
-    /// A cache that cannot be written is measured again another time.
+    /// Sets the value of a device; a cache that cannot be written is measured again another time.
     fn set<T: Serialize>(mut self, device: &str, value: &T) {
         let Ok(value) = serde_json::to_value(value) else { return };
         self.devices.insert(key(device), value);
@@ -82,12 +82,12 @@ pub(super) fn add_forms(used: &Forms) {
 
 const LIMITS: &str = "limits.json";
 
-/// What a device can do at most, if that was ever measured; `device` is how its engines describe themselves.
+/// The limits of a device, if they were ever measured; `device` is how its engines describe themselves.
 pub fn remembered_limits(device: &str) -> Option<Limits> {
     Cache::read(LIMITS).get(device)
 }
 
-/// Remembers what a device can do at most: the best of all measurements, since a busy machine is slower than it could be.
+/// Remembers the limits of a device: the best of all measurements, since a busy machine is slower than it could be.
 pub fn remember_limits(device: &str, limits: Limits) {
     let cache = Cache::read(LIMITS);
     let limits = cache.get(device).map_or(limits, |before: Limits| before.best(&limits));

@@ -10,25 +10,26 @@ use crate::error::{Error, Result};
 use crate::export::safetensors::{encode, values, write_whole};
 use crate::progress::Progress;
 
-/// Its name in the run's folder.
+/// The name of the checkpoint in the run's folder.
 pub(super) const FILE: &str = "checkpoint.safetensors";
 /// The key of the progress in the file's metadata.
 const PROGRESS: &str = "progress";
-/// That of the loss scales.
+/// The key of the loss scales.
 const LOSS_SCALES: &str = "loss_scales";
 
-/// The engine's vectors, weights, optimizer state, averages and snapshots of every replica, and the trainer's progress.
+/// A checkpoint of a run: the engine's vectors (weights, optimizer state, averages and snapshots of every replica), its
+/// loss scales, and the trainer's progress.
 ///
 /// Orders, dropout and augmentation are functions of the step, so that nothing else is needed.
 pub struct Checkpoint {
-    /// How far the run had come.
+    /// The progress of the run: how far it had come.
     pub progress: Progress,
     vectors: Vec<(Slot, usize, Vec<f64>)>,
     loss_scales: Vec<LossScale>,
 }
 
 impl Checkpoint {
-    /// Writes what `engine` holds, and `progress`; the file appears whole or not at all.
+    /// Writes the checkpoint of the run in `dir`, what `engine` holds and `progress`; the file appears whole or not at all.
     ///
     /// # Errors
     /// The file cannot be written, or the device is lost.

@@ -17,44 +17,45 @@ use crate::optimizer::{Decay, Optimizer};
 use crate::schedule::{Schedule, Unit};
 use crate::stop::Stop;
 
-/// Everything that decides a run; as TOML, each field is a table.
+/// The configuration of a run: everything that decides it; as TOML, each field is a table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Config {
-    /// `[data]`.
+    /// The data set, the table `[data]`.
     pub data: DataConfig,
-    /// `[augment]`; default none.
+    /// The augmentation, the table `[augment]`. Default none.
     pub augment: Augment,
-    /// `[model]`.
+    /// The network and its loss, the table `[model]`.
     pub model: ModelConfig,
-    /// `[optimizer]`; default AdamW.
+    /// The optimizer, the table `[optimizer]`. Default AdamW.
     pub optimizer: Optimizer,
-    /// `[schedule]`; default constant.
+    /// The schedule of the learning rate, the table `[schedule]`. Default constant.
     pub schedule: ScheduleConfig,
-    /// `[average]`; default none.
+    /// The averages of the weights, the table `[average]`. Default none.
     pub average: Average,
-    /// `[stop]`; default after the last epoch.
+    /// The end of the run, the table `[stop]`. Default after the last epoch.
     pub stop: Stop,
-    /// `[train]`.
+    /// The settings of the run itself, the table `[train]`.
     pub train: TrainConfig,
-    /// `[forms]`: the forms of the GPU's matrix products, which a run records; default none, so that they are chosen.
+    /// The forms of the GPU's matrix products, which a run records, the table `[forms]`. Default none, so that they are
+    /// chosen.
     #[serde(skip_serializing_if = "Forms::is_empty")]
     pub forms: Forms,
 }
 
-/// `[data]`: what is learned from.
+/// The table `[data]`: what is learned from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// As [`Source`](crate::data::Source) reads it. Default `synthetic`.
+    /// The source of the data set, as [`Source`](crate::data::Source) reads it. Default `synthetic`.
     pub source: String,
-    /// Default `channel`.
+    /// The normalisation of the features. Default `channel`.
     pub normalize: Normalize,
-    /// Fraction of the training part that is held out. Default 0.
+    /// The fraction of the training part that is held out. Default 0.
     pub validation: f64,
-    /// Number of classes, where the labels at hand do not show them all. Default: the largest label + 1.
+    /// The number of classes, where the labels at hand do not show them all. Default: the largest label + 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
-    /// Draws the synthetic set and what is held out. Default 0.
+    /// The seed that draws the synthetic set and what is held out. Default 0.
     pub seed: u64,
 }
 
@@ -64,29 +65,29 @@ impl Default for DataConfig {
     }
 }
 
-/// `[model]`: the network and its loss.
+/// The table `[model]`: the network and its loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Widths of the hidden layers; none for a linear model. Default `[256, 128]`.
+    /// The widths of the hidden layers; none for a linear model. Default `[256, 128]`.
     pub hidden: Vec<usize>,
-    /// Default `relu`.
+    /// The activation of the hidden layers. Default `relu`.
     pub activation: Activation,
-    /// Default `pytorch`.
+    /// The rule that draws the first weights. Default `pytorch`.
     pub init: Init,
-    /// A safetensors file to start from instead.
+    /// The safetensors file to start from instead of drawn weights. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
-    /// Default: `cross_entropy` for labels, `mse` for other targets.
+    /// The loss. Default: `cross_entropy` for labels, `mse` for other targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
-    /// Default 0.
+    /// The label smoothing ε of the cross-entropy, in `[0, 1)`. Default 0.
     pub label_smoothing: f64,
-    /// Default `none`.
+    /// The normalisation before each activation. Default `none`.
     pub norm: Norm,
-    /// Default false.
+    /// Whether hidden layers have residual connections, where both widths are one. Default false.
     pub residual: bool,
-    /// Default 0.
+    /// The probability of dropping an output of a hidden layer, in `[0, 1)`. Default 0.
     pub dropout: f64,
 }
 
@@ -106,12 +107,12 @@ impl Default for ModelConfig {
     }
 }
 
-/// `[schedule]`: the keys of the [`Schedule`], and what it counts.
+/// The table `[schedule]`: the keys of the [`Schedule`], and what it counts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScheduleConfig {
-    /// `unit`. Default `step`.
+    /// The unit that the schedule counts in, the key `unit`. Default `step`.
     pub unit: Unit,
-    /// The rest.
+    /// The schedule, to which all other keys belong. Default constant.
     pub schedule: Schedule,
 }
 
@@ -140,42 +141,42 @@ impl Serialize for ScheduleConfig {
     }
 }
 
-/// `[train]`: the run.
+/// The table `[train]`: the settings of the run itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Samples of a step, or `"full"`. Default 128, or as many as there are.
+    /// The number of samples of a step, or `"full"`. Default 128, or as many as there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
-    /// Default 10.
+    /// The number of epochs. Default 10.
     pub epochs: u64,
-    /// Draws first weights, orders, dropout and augmentation; replica r uses seed + r. Default 0.
+    /// The seed that draws first weights, orders, dropout and augmentation; replica r uses seed + r. Default 0.
     pub seed: u64,
-    /// Models trained side by side. Default 1.
+    /// The number of models trained side by side. Default 1.
     pub replicas: usize,
-    /// Default `shuffle`.
+    /// The order of the samples in an epoch. Default `shuffle`.
     pub order: Order,
-    /// Leaves out an epoch's last batch if it is short. Default false.
+    /// Whether an epoch's last batch is left out if it is short. Default false.
     pub drop_last: bool,
-    /// What the optimizer's weight decay acts on. Default `all`.
+    /// The parameters that the optimizer's weight decay acts on. Default `all`.
     pub decay: Decay,
-    /// Largest norm of the whole gradient. Default: none.
+    /// The largest norm of the whole gradient, to which larger ones are scaled. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// `f32`, `f64` on the CPU engine, or `mixed` on a GPU. Default `f32`.
+    /// The precision of the engine: `f32`, `f64` on the CPU engine, or `mixed` on a GPU. Default `f32`.
     pub precision: Precision,
-    /// As [`Device`](crate::device::Device) reads it. Default `auto`.
+    /// The device, as [`Device`](crate::device::Device) reads it. Default `auto`.
     pub device: String,
-    /// Bytes of device memory that may be taken: a number, or text such as `"512MiB"`. Default: what there is.
+    /// The bytes of device memory that may be taken: a number, or text such as `"512MiB"`. Default: what there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
-    /// Chooses the forms of the matrix products by measuring them on the adapter, once. Default true.
+    /// Whether the forms of the matrix products are chosen by measuring them on the adapter, once. Default true.
     pub tune: bool,
-    /// Writes every so many steps a line to `metrics.jsonl`; 0 for none. Default 10.
+    /// The number of steps from one line of `metrics.jsonl` to the next; 0 for no lines. Default 10.
     pub log_every: u64,
-    /// Evaluates after every so many epochs, and after the last. Default 1.
+    /// The number of epochs from one evaluation to the next; there is one after the last epoch as well. Default 1.
     pub eval_every: u64,
-    /// Writes a checkpoint after every so many epochs, from which the run can be resumed; 0 for none. Default 1.
+    /// The number of epochs from one checkpoint, from which the run can be resumed, to the next; 0 for none. Default 1.
     pub checkpoint_every: u64,
 }
 
@@ -201,17 +202,17 @@ impl Default for TrainConfig {
     }
 }
 
-/// Samples of a step.
+/// The batch size: the number of samples of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
-    /// So many.
+    /// A batch of so many samples.
     Size(usize),
     /// The whole training part: batch gradient descent.
     Full,
 }
 
 impl Batch {
-    /// Samples of a step over a training part of `samples`.
+    /// The number of samples of a step over a training part of `samples`.
     fn of(self, samples: usize) -> usize {
         match self {
             Self::Size(size) => size,
@@ -221,7 +222,7 @@ impl Batch {
 }
 
 impl TrainConfig {
-    /// Samples of a step over a training part of `samples`.
+    /// The number of samples of a step over a training part of `samples`.
     pub fn batch_of(&self, samples: usize) -> usize {
         self.batch.map_or(samples.min(128), |batch| batch.of(samples))
     }

@@ -23,17 +23,17 @@ const SUMMARY: &str = "summary.json";
 /// The files that a run writes beside its weights.
 const FILES: [&str; 6] = [CONFIG, NORMALIZATION, METRICS, EPOCHS, SUMMARY, checkpoint::FILE];
 
-/// Where a run's folder is.
+/// The place of a run's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Place {
-    /// The first free one of `runs/1`, `runs/2`, ...
+    /// The first free folder of `runs/1`, `runs/2`, ...
     #[default]
     Next,
-    /// This one, which holds no run.
+    /// This folder, which holds no run yet.
     New(PathBuf),
-    /// This one; the run that it holds is replaced.
+    /// This folder; the run that it holds is replaced.
     Replace(PathBuf),
-    /// That of a run which goes on from its last checkpoint.
+    /// The folder of a run which goes on from its last checkpoint.
     Resume(PathBuf),
 }
 
@@ -41,7 +41,7 @@ impl Place {
     /// Refuses a folder that holds a run which is not to be replaced.
     ///
     /// # Errors
-    /// As said.
+    /// A folder that holds such a run, or a file in its place.
     pub(super) fn check(&self) -> Result<()> {
         let (Self::New(dir) | Self::Replace(dir)) = self else { return Ok(()) };
         if dir.exists() && !dir.is_dir() {
@@ -196,8 +196,9 @@ pub(super) fn end(dir: &Path, engine: &mut dyn Engine, means: &[(&str, Vec<Slot>
     write_whole(&dir.join(SUMMARY), text.into_bytes())
 }
 
-/// Where one replica's weights in `slot` lie: `weights.safetensors`, `weights.0.safetensors`, `weights.swa.safetensors`,
-/// `weights.snapshot.3.0.safetensors`; the last number is the replica's, where there are several.
+/// The path of one replica's weights in `slot`: `weights.safetensors`, `weights.0.safetensors`,
+/// `weights.swa.safetensors`, `weights.snapshot.3.0.safetensors`; the last number is the replica's, where there are
+/// several.
 pub fn weight_file(dir: &Path, slot: Slot, r: usize, replicas: usize) -> PathBuf {
     let slot = if slot == Slot::Live { String::new() } else { format!(".{}", slot.name()) };
     let replica = if replicas == 1 { String::new() } else { format!(".{r}") };

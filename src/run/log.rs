@@ -11,19 +11,20 @@ use super::summary::{mean, number, statistics};
 use crate::error::{Error, Result};
 use crate::event::{Control, Epoch, Event, Observer, StepReport};
 
-/// Writes a line of JSON to `metrics.jsonl` for every so many steps, and one to `epochs.jsonl` for every epoch.
+/// The log of a run, which writes a line of JSON to `metrics.jsonl` for every so many steps, and one to `epochs.jsonl`
+/// for every epoch.
 pub struct Log {
     dir: PathBuf,
     every: u64,
-    /// Whether accuracies mean something.
+    /// Whether targets are labels, so that accuracies mean something.
     is_classification: bool,
     metrics: BufWriter<File>,
     epochs: BufWriter<File>,
 }
 
 impl Log {
-    /// Goes on in `dir` after so many steps and epochs; later lines are dropped. `every` is the number of steps from one line
-    /// to the next, 0 for none.
+    /// Opens the log in `dir` to go on after so many steps and epochs; later lines are dropped. `every` is the number
+    /// of steps from one line to the next, 0 for none.
     ///
     /// # Errors
     /// A file cannot be read or written.

@@ -56,7 +56,7 @@ impl Config {
         Ok(dataset.hold_out(data.validation, data.seed)?.normalize(data.normalize))
     }
 
-    /// What the engine is built for.
+    /// The setup that the engine is built for.
     ///
     /// # Errors
     /// A model that is too large.
@@ -83,7 +83,7 @@ impl Config {
         })
     }
 
-    /// What the trainer does.
+    /// The plan of the trainer.
     pub fn plan(&self) -> Plan {
         Plan {
             epochs: self.train.epochs,

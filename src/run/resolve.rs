@@ -58,7 +58,7 @@ impl Config {
     }
 }
 
-/// What may change when a run is resumed: how long it goes on, where, and what it writes.
+/// The settings that may change when a run is resumed: how long it goes on, where, and what it writes.
 const RESUMABLE: [&str; 10] = [
     "data.source",
     "forms",

@@ -6,21 +6,21 @@ use crate::engine::{Engine, Evaluation};
 use crate::event::{Ended, Epoch};
 use crate::explore::least_seconds;
 
-/// What a run's epochs left.
+/// The outcome of a run: what its epochs left.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// The last epoch; that of a resumed run that took no step has a number alone.
     pub last: Epoch,
     /// The epoch with the best mean test accuracy, and that accuracy.
     pub best: Option<(u64, f64)>,
-    /// Seconds of all steps.
+    /// The seconds of all steps.
     pub seconds: f64,
-    /// Samples trained, all replicas together.
+    /// The number of samples trained, all replicas together.
     pub samples: f64,
 }
 
 impl Outcome {
-    /// What the epochs before a resumed one left, by their lines in `epochs.jsonl`.
+    /// The outcome of the epochs before a resumed one, by their lines in `epochs.jsonl`.
     pub(super) fn so_far(lines: &[Value]) -> Self {
         let mut outcome = Self::default();
         for line in lines {
@@ -54,7 +54,7 @@ impl Outcome {
         }
     }
 
-    /// Samples trained a second, all replicas together.
+    /// The number of samples trained a second, all replicas together.
     pub fn samples_per_second(&self) -> f64 {
         self.samples / self.seconds.max(f64::MIN_POSITIVE)
     }
@@ -88,7 +88,7 @@ impl Outcome {
     }
 }
 
-/// What a run is, as its summary tells it.
+/// The facts of a run that its summary tells.
 pub(super) struct Facts {
     pub device: String,
     pub replicas: usize,
@@ -96,25 +96,26 @@ pub(super) struct Facts {
     pub pace: Pace,
 }
 
-/// How fast training could be at most, where the device has been measured.
+/// The highest pace of a training, in samples a second, where its device has been measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pace(Option<f64>);
 
 impl Pace {
-    /// That of an engine on a device whose limits are remembered.
+    /// The highest pace of an engine, where the limits of its device are remembered.
     pub fn of(engine: &dyn Engine) -> Self {
         let setup = engine.setup();
         let samples = (setup.batch * setup.replicas) as f64;
         Self(super::remembered_limits(&engine.describe()).map(|limits| samples / least_seconds(engine, &limits)))
     }
 
-    /// The share of it that `samples_per_second` are; none where the device was never measured.
+    /// The share of the highest pace that `samples_per_second` are; none where the device was never measured.
     pub fn of_limit(&self, samples_per_second: f64) -> Option<f64> {
         self.0.map(|most| samples_per_second / most)
     }
 }
 
-/// `PART_loss` and, for a classification, `PART_accuracy`, each with mean, deviation and every replica's.
+/// The statistics of a part as JSON: `PART_loss` and, for a classification, `PART_accuracy`, each with mean, deviation
+/// and every replica's.
 pub fn statistics(part: &str, evaluations: &[Evaluation], is_classification: bool) -> Vec<(String, Value)> {
     let entry = |name: &str, values: Vec<f64>| {
         let replicas: Vec<Value> = values.iter().map(|&v| number(v)).collect();
@@ -135,12 +136,12 @@ pub(super) fn number(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
 }
 
-/// Arithmetic mean.
+/// The arithmetic mean of `values`.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Sample deviation, with n − 1; 0 for a single value.
+/// The sample standard deviation of `values`, with n − 1; 0 for a single value.
 pub fn deviation(values: &[f64]) -> f64 {
     if values.len() < 2 {
         return 0.0;

@@ -57,11 +57,11 @@ pub struct Prepared {
 /// A run that is over.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// Its folder.
+    /// The folder of the run.
     pub dir: PathBuf,
-    /// Why it ended.
+    /// The reason why the run ended.
     pub ended: Ended,
-    /// What its epochs left.
+    /// The outcome of the run: what its epochs left.
     pub outcome: Outcome,
 }
 
@@ -129,17 +129,17 @@ impl Prepared {
         &self.config
     }
 
-    /// The loop, with its engine.
+    /// The trainer: the loop, with its engine.
     pub fn trainer(&mut self) -> &mut Trainer {
         &mut self.trainer
     }
 
-    /// Why the engine is where it is, in words.
+    /// The reason why the engine is where it is, in words.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// How fast the device could be.
+    /// The highest pace of the device, where it has been measured.
     pub fn pace(&self) -> Pace {
         self.pace
     }

@@ -17,19 +17,19 @@ const EPS: f64 = f32::EPSILON as f64;
 /// One comparison of two tensors.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// What was compared.
+    /// The name of what was compared.
     pub name: String,
-    /// Elements compared.
+    /// The number of elements compared.
     pub elements: usize,
-    /// Elements that are off.
+    /// The number of elements that are off.
     pub off: usize,
-    /// Index of the worst element.
+    /// The index of the worst element, which is off by the most tolerances.
     pub worst: usize,
-    /// Its value.
+    /// The value of the worst element.
     pub got: f64,
-    /// What it should be.
+    /// The value that it should have.
     pub want: f64,
-    /// How far it may be from that.
+    /// The tolerance: how far it may be from that.
     pub tolerance: f64,
 }
 

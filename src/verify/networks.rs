@@ -24,9 +24,9 @@ const REPLICAS: usize = 2;
 /// The distance of 1 to the next half.
 const HALF_EPS: f64 = 9.765625e-4;
 
-/// Checks the gradient of every network against something more exact.
+/// A subject of the checks, whose gradient of every network is compared with something more exact.
 pub trait Subject {
-    /// One check a tensor.
+    /// Checks the network of `setup`: its loss, and the gradient of each tensor.
     ///
     /// # Errors
     /// The device is lost.
@@ -36,8 +36,8 @@ pub trait Subject {
 /// The CPU engine in f64, whose gradients are checked against central differences.
 pub struct Precise;
 
-/// Every activation under cross-entropy with label smoothing, and the squared error on values and on labels; then
-/// everything that may stand between layers, and training samples changed at random.
+/// The checks of whole networks: every activation under cross-entropy with label smoothing, and the squared error on
+/// values and on labels; then everything that may stand between layers, and training samples changed at random.
 ///
 /// # Errors
 /// The device is lost.
@@ -101,8 +101,9 @@ fn prepare(engine: &mut dyn Engine) -> Result<Step> {
     Ok(Step { index: 0, first: 3, rows: BATCH, rates: vec![Rate::default(); REPLICAS], ..Step::default() })
 }
 
-/// One check a tensor, over all replicas; it may be off by `tolerance` of the network's largest gradient for a bias before
-/// a batch normalisation, whose own is 0, a sum of terms that cancel, and of its own values else.
+/// The checks of the loss and of each tensor, over all replicas; a tensor may be off by `tolerance` of the network's
+/// largest gradient for a bias before a batch normalisation, whose own is 0, a sum of terms that cancel, and of its own
+/// values else.
 fn compare(
     name: &str,
     layout: &Layout,

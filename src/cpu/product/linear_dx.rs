@@ -9,7 +9,7 @@ use crate::cpu::tiles::{self, Out, Right, Rows};
 use crate::cpu::{Real, dots};
 use crate::engine::{Layer, stride};
 
-/// As [`linear_dx`](crate::cpu::linear_dx()).
+/// The input gradient, as [`linear_dx`](crate::cpu::linear_dx()) has it.
 #[allow(clippy::too_many_arguments, reason = "each is one binding of the kernel")]
 pub(in crate::cpu) fn linear_dx<T: Real>(
     layer: &Layer,
@@ -46,10 +46,11 @@ pub(in crate::cpu) fn linear_dx<T: Real>(
     crew.each(dx.chunks_mut(part).zip(slope.chunks(part)), |(dx, slope)| pass_on(slope, None, dx, None));
 }
 
-/// Inputs of which the weights are transposed at once, so that they stay in the nearest cache while the rows pass by.
+/// The number of inputs of which the weights are transposed at once, so that they stay in the nearest cache while the
+/// rows pass by.
 const STRIP: usize = 32;
 
-/// `dx = dz · Wᵀ`, with the weights transposed first; shapes as in [`dots::input_gradient`].
+/// The product `dx = dz · Wᵀ`, with the weights transposed first; shapes as in [`dots::input_gradient`].
 fn input_gradient<T: Real>(dz: &[T], w: &[T], inputs: usize, outputs: usize, dx: &mut [T], crew: Crew) {
     let rows = dz.len() / outputs;
     let place = Parts::new(dx);

@@ -16,21 +16,22 @@ use std::ops::Range;
 use super::crew::Crew;
 use crate::engine::Layer;
 
-/// Multiply-adds that take the time of one weight's update, which waits for memory.
+/// The number of multiply-adds that take the time of one weight's update, which waits for memory.
 pub(super) const UPDATE_COST: usize = 8;
 
-/// Who shares the products of a layer: the same threads all of them, so that a core finds its panels in its cache.
+/// The crew that shares the products of a layer: the same threads all of them, so that a core finds its panels in its
+/// cache.
 fn sharing<'a>(layer: &Layer, rows: usize, crew: Crew<'a>) -> Crew<'a> {
     crew.worth(work(layer, rows))
 }
 
-/// Multiply-adds that the weight gradient with its update is worth, the longest part of a layer's step.
+/// The number of multiply-adds that the weight gradient with its update is worth, the longest part of a layer's step.
 pub(super) fn work(layer: &Layer, rows: usize) -> usize {
     layer.weights().len() * (rows + UPDATE_COST)
 }
 
-/// Into how many parts the columns of a matrix are divided, and if there are fewer pieces of that width than threads, each of
-/// these again.
+/// The number of parts into which the columns of a matrix are divided, and if there are fewer pieces of that width than
+/// threads, each of these again.
 fn grid(columns: usize, piece: usize, crew: Crew) -> (usize, usize) {
     let across = crew.threads().min(columns.div_ceil(piece));
     (across, crew.threads() / across)

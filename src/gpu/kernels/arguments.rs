@@ -20,64 +20,64 @@ macro_rules! arguments {
 }
 
 arguments! {
-    /// Arguments of `gather`.
+    /// The arguments of `gather`.
     GatherArgs {
         width: u32, columns: u32, pixels: u32, record_words: u32, first_record: u32, records: u32, order_stride: u32,
         x_stride: u32, room: u32, image_width: u32, pad: u32, flip: u32, cutout: u32, noise: f32,
     }
-    /// Arguments of `linear`.
+    /// The arguments of `linear`.
     LinearArgs {
         inputs: u32, outputs: u32, weight: u32, bias: u32, params_stride: u32, a_stride: u32, y_stride: u32,
         purpose: u32, dropped: u32, kept: f32,
     }
-    /// Arguments of `activate`.
+    /// The arguments of `activate`.
     ActivateArgs { outputs: u32, a_stride: u32, y_stride: u32, purpose: u32, dropped: u32, kept: f32 }
-    /// Arguments of `batch_norm`.
+    /// The arguments of `batch_norm`.
     BatchNormArgs {
         outputs: u32, params_stride: u32, gamma: u32, beta: u32, statistics: u32, z_stride: u32,
     }
-    /// Arguments of `layer_norm`.
+    /// The arguments of `layer_norm`.
     LayerNormArgs {
         outputs: u32, width: u32, params_stride: u32, gamma: u32, beta: u32, z_stride: u32, room: u32,
     }
-    /// Arguments of `norm_dw` and of `batch_norm_dx`.
+    /// The arguments of `norm_dw` and of `batch_norm_dx`.
     NormArgs { outputs: u32, params_stride: u32, gamma: u32, beta: u32, z_stride: u32 }
-    /// Arguments of `layer_norm_dx`.
+    /// The arguments of `layer_norm_dx`.
     LayerNormDxArgs { outputs: u32, width: u32, params_stride: u32, gamma: u32, z_stride: u32, room: u32 }
-    /// Arguments of `ensemble`.
+    /// The arguments of `ensemble`.
     EnsembleArgs { outputs: u32, columns: u32, z_stride: u32, mean_stride: u32 }
-    /// Arguments of `linear_dx`.
+    /// The arguments of `linear_dx`.
     LinearDxArgs {
         inputs: u32, outputs: u32, weight: u32, params_stride: u32, dz_stride: u32, dx_stride: u32,
     }
-    /// Arguments of `linear_dw`.
+    /// The arguments of `linear_dw`.
     LinearDwArgs {
         inputs: u32, outputs: u32, weight: u32, bias: u32, params_stride: u32, a_stride: u32, dz_stride: u32,
         decayed: u32,
     }
-    /// Arguments of `softmax_cross_entropy` and of `mse`.
+    /// The arguments of `softmax_cross_entropy` and of `mse`.
     LossArgs {
         outputs: u32, columns: u32, z_stride: u32, order_stride: u32, room: u32, on: f32, off: f32,
     }
-    /// Arguments of `loss_scale`.
+    /// The arguments of `loss_scale`.
     LossScaleArgs { columns: u32, dz_stride: u32 }
-    /// Arguments of `grad_norm`.
+    /// The arguments of `grad_norm`.
     GradNormArgs { params: u32, max_norm: f32 }
-    /// Arguments of the kernels over vectors: `sgd`, `adam`, `rmsprop`, `average`, `lookahead`, `to_half`, `axpy` and `scale`,
-    /// which take the vec4s from `first` on and before `trained`.
+    /// The arguments of kernels over vectors: `sgd`, `adam`, `rmsprop`, `average`, `lookahead`, `to_half`, `axpy` and
+    /// `scale`, which take the vec4s from `first` on and before `trained`.
     UpdateArgs { params: u32, first: u32, trained: u32, decayed: u32 }
-    /// Arguments of `dot`.
+    /// The arguments of `dot`.
     DotArgs { params: u32 }
-    /// Group 1 of every kernel: which pass this is. It lies in a uniform with a dynamic offset, so that one submission
-    /// holds many passes.
+    /// The pass, in group 1 of every kernel: which pass this is. It lies in a uniform with a dynamic offset, so that
+    /// one submission holds many passes.
     Pass {
         first: u32, rows: u32, batch: u32, ring_row: u32, accumulate: u32, streamed: u32, streamed_rows: u32,
         replicas: u32, member: u32, members: u32,
     }
-    /// What multiplies the loss and the gradients of one replica; the device changes `clip` where there is a largest norm, and
-    /// the rest in mixed precision.
+    /// The scaling of one replica, which multiplies its loss and its gradients; the device changes `clip` where there
+    /// is a largest norm, and the rest in mixed precision.
     Scaling { factor: f32, clip: f32, loss: f32, next: f32, steps: u32, progress: u32 }
-    /// What is fixed for one step and replica: [`crate::optimizer::Coefficients`] in f32, how much of the weights the
+    /// The coefficients of one step and replica: [`crate::optimizer::Coefficients`] in f32, how much of the weights the
     /// averages take up, how much of the batch the running statistics do, and the key of the random numbers.
     Coefficients {
         step_size: f32, momentum: f32, gain: f32, decay: f32, fresh: f32, correction: f32, eps: f32,
@@ -86,7 +86,7 @@ arguments! {
 }
 
 impl Scaling {
-    /// A loss scale of `loss`; 1 in full precision.
+    /// The scaling with the loss scale `loss`, which is 1 in full precision.
     pub fn new(loss: f32) -> Self {
         Self { factor: 1.0, clip: 1.0, loss, next: loss, steps: 0, progress: 0 }
     }

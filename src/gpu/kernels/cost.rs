@@ -1,53 +1,53 @@
 //! What kernels cost: operations, and bytes of memory, each value read or written once.
 
-/// What a dispatch is asked for. Rows are counted with their padding to vec4s.
+/// The work that a dispatch is asked for. Rows are counted with their padding to vec4s.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
-    /// Samples, of all replicas.
+    /// The number of samples, of all replicas together.
     pub samples: f64,
-    /// Models side by side.
+    /// The number of models side by side.
     pub replicas: f64,
-    /// Inputs of the layer; of a kernel that belongs to none, of the last.
+    /// The number of inputs of the layer; for a kernel that belongs to none, of the last.
     pub inputs: f64,
-    /// Outputs of that layer.
+    /// The number of outputs of that layer.
     pub outputs: f64,
-    /// Features of a sample.
+    /// The number of features of a sample.
     pub features: f64,
-    /// Bytes of a feature in the data set.
+    /// The bytes of a feature in the data set.
     pub feature_bytes: f64,
-    /// Outputs of the lowest layer.
+    /// The number of outputs of the lowest layer.
     pub lowest: f64,
-    /// Parameters that are taken of whole vectors, of all replicas.
+    /// The number of parameters that an update of whole vectors takes, of all replicas together.
     pub params: f64,
-    /// Bytes of a value of a row, and of a weight that the products read.
+    /// The bytes of a value of a row, and of a weight that the products read.
     pub stored_bytes: f64,
-    /// Bytes of a parameter and its state that an optimizer's update reads and writes.
+    /// The bytes of a parameter and its state that an optimizer's update reads and writes.
     pub update_bytes: f64,
     /// Whether a weight gradient is used up by an update.
     pub updates: bool,
 }
 
-/// What it takes.
+/// The cost of a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
-    /// Floating-point operations.
+    /// The number of floating-point operations.
     pub flops: f64,
-    /// Bytes read and written.
+    /// The number of bytes read and written.
     pub bytes: f64,
 }
 
-/// Operations and bytes for each output of each sample.
+/// The cost of so many operations and bytes for each output of each sample.
 fn of_rows(work: &Work, flops: f64, bytes: f64) -> Cost {
     let values = work.samples * work.outputs;
     Cost { flops: flops * values, bytes: bytes * values }
 }
 
-/// Operations and bytes for each parameter.
+/// The cost of so many operations and bytes for each parameter.
 fn of_params(work: &Work, flops: f64, bytes: f64) -> Cost {
     Cost { flops: flops * work.params, bytes: bytes * work.params }
 }
 
-/// Those of a product with as many weights as the layer has, in every form.
+/// The cost of a product with as many weights as the layer has, in every form.
 fn of_product(work: &Work, bytes: f64) -> Cost {
     Cost { flops: 2.0 * work.samples * work.inputs * work.outputs, bytes }
 }

@@ -23,7 +23,7 @@ pub use cost::{Cost, Work};
 pub use parts::Part;
 pub use table::*;
 
-/// How a kernel uses a binding of group 0.
+/// The use that a kernel makes of a binding of group 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
     /// The kernel's arguments. Read-only storage, since Mesa's software driver compiles a shader anew in every
@@ -36,26 +36,26 @@ pub enum Binding {
     Write,
 }
 
-/// All there is to say of a kernel.
+/// A row of the table: all there is to say of a kernel.
 #[derive(Debug)]
 pub struct Row {
-    /// Its name everywhere.
+    /// The name of the kernel, the same everywhere.
     pub name: &'static str,
-    /// Its own text.
+    /// The kernel's own text.
     pub source: &'static str,
-    /// What it has in common with others.
+    /// The shared texts that are joined to it.
     parts: &'static [Part],
     /// The bindings of group 0, in order.
     pub bindings: &'static [Binding],
-    /// Names and offsets of the fields of its arguments.
+    /// The names and offsets of the fields of its arguments.
     pub fields: &'static [(&'static str, usize)],
     /// The memories that the rows may lie in which it reads or writes; none if it has no rows.
     pub memories: &'static [Stored],
     /// The product that it makes, or helps to make, and the way it does.
     pub form: Option<(Product, Way)>,
-    /// Whether its inner loop earns running without naga's checks.
+    /// Whether it runs without naga's checks, which its inner loop earns.
     unchecked: bool,
-    /// What it costs.
+    /// The function that tells what a dispatch of the kernel costs.
     pub cost: fn(&Work) -> Cost,
 }
 
@@ -70,15 +70,15 @@ impl Row {
 /// The matrix products of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
-    /// `z = a · Wᵀ + b`, and what becomes of it.
+    /// The forward product `z = a · Wᵀ + b`, and what becomes of it.
     Linear,
     /// The gradient of the layer's input.
     LinearDx,
-    /// That of its weights and bias.
+    /// The gradient of the layer's weights and bias.
     LinearDw,
 }
 
-/// How a kernel makes a product: by which [variant](super::forms::Variant) of its forms.
+/// The way in which a kernel makes a product: by which [variant](super::forms::Variant) of its forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants say it")]
 pub enum Way {
@@ -88,7 +88,7 @@ pub enum Way {
     Staged,
     Cooperative,
     Split,
-    /// The second pass of a split one.
+    /// The second pass of a split product.
     Sum,
 }
 
@@ -105,34 +105,35 @@ impl Product {
         }
     }
 
-    /// That kernel's name.
+    /// The name of the product, which is its plain kernel's.
     pub fn name(self) -> &'static str {
         self.plain().row.name
     }
 
-    /// The product of the name.
+    /// The product of the name, if there is one.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|product| product.name() == name)
     }
 
-    /// The kernel that makes it so, if there is one.
+    /// The kernel that makes the product in this way, if there is one.
     pub fn kernel(self, way: Way) -> Option<Kernel> {
         ALL.iter().find(|kernel| kernel.form == Some((self, way))).copied()
     }
 }
 
-/// A row of the table, with what may be chosen.
+/// A kernel: a row of the table, with what may be chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
-    /// What is fixed.
+    /// The row of the table: what is fixed.
     pub row: &'static Row,
-    /// Rows and columns in place of the shader's `ROWS` and `COLUMNS`: an override cannot be the length of an array.
+    /// The rows and columns of the tile, in place of the shader's `ROWS` and `COLUMNS`: an override cannot be the
+    /// length of an array.
     pub(super) tile: Option<[u32; 2]>,
-    /// Rows and columns of a cooperative kernel's fragments, in place of the shader's 8.
+    /// The rows and columns of a cooperative kernel's fragments, in place of the shader's 8.
     pub(super) side: u32,
-    /// Samples in place of the shader's `SAMPLES`, for which it is one for few samples.
+    /// The number of samples in place of the shader's `SAMPLES`, where the kernel is one for few samples.
     pub(super) samples: u32,
-    /// How rows and the weights that products read lie in memory.
+    /// The memory in which rows, and the weights that products read, lie.
     pub(super) stored: Stored,
     /// The optimizer that uses a weight gradient up where it is made.
     pub(super) update: Option<&'static Row>,
@@ -146,25 +147,25 @@ impl std::ops::Deref for Kernel {
     }
 }
 
-/// How four values of a row, or of the weights that the products read, lie in memory: the shaders' `Stored`.
+/// The memory of four values of a row, or of the weights that the products read: the shaders' `Stored`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stored {
-    /// As they are computed.
+    /// Single precision, as values are computed.
     #[default]
     F32,
-    /// In half precision, by the device's own type.
+    /// Half precision, by the device's own type.
     F16,
-    /// In half precision, two in a word, for devices without it.
+    /// Half precision, two values in a word, for devices without such a type.
     Packed,
 }
 
 impl Stored {
-    /// That of half precision on the device.
+    /// The memory of half precision on the device.
     pub fn half(gpu: &Gpu) -> Self {
         if gpu.device.features().contains(wgpu::Features::SHADER_F16) { Self::F16 } else { Self::Packed }
     }
 
-    /// Those that the device has.
+    /// The memories that the device has.
     pub fn all(gpu: &Gpu) -> Vec<Self> {
         let has_f16 = Self::half(gpu) == Self::F16;
         if has_f16 { vec![Self::F32, Self::F16, Self::Packed] } else { vec![Self::F32, Self::Packed] }
@@ -179,22 +180,22 @@ impl Stored {
         }
     }
 
-    /// Bytes of one value.
+    /// The bytes of one value.
     pub fn bytes(self) -> u64 {
         if self == Self::F32 { 4 } else { 2 }
     }
 }
 
-/// What carries out an optimizer's rule.
+/// The kernel that carries out an optimizer's rule, and its flag.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
-    /// By itself.
+    /// The kernel that carries out the rule by itself.
     pub kernel: Kernel,
-    /// What is fixed in the rule, as a constant of whatever kernel carries it out.
+    /// The flag that is fixed in the rule, as a constant of whatever kernel carries it out.
     pub flag: (&'static str, f64),
 }
 
-/// What carries out `rule`.
+/// The kernel that carries out `rule`, and its flag.
 pub fn update(rule: Rule) -> Update {
     let update = |kernel, name, flag| Update { kernel, flag: (name, f64::from(flag)) };
     match rule {
@@ -209,31 +210,32 @@ pub fn updates() -> impl Iterator<Item = Kernel> + Clone {
     ALL.iter().filter(|kernel| kernel.parts.iter().any(Part::is_optimizer)).copied()
 }
 
-/// Invocations of a workgroup in the kernels that take one element each.
+/// The number of invocations of a workgroup in the kernels that take one element each.
 pub const LANES: u32 = 64;
 /// The most invocations of the one workgroup that makes a loss.
 const MOST_LOSS_LANES: u32 = 1024;
 
-/// Invocations of the workgroup that makes the loss of so many rows: one to a row, as far as the device has them.
+/// The number of invocations of the workgroup that makes the loss of so many rows: one to a row, as far as the device
+/// has them.
 pub fn loss_lanes(gpu: &Gpu, rows: usize) -> u32 {
     let most = 1 << gpu.description.invocations.ilog2();
     (rows as u32).next_power_of_two().clamp(LANES, MOST_LOSS_LANES.min(most))
 }
 
-/// Rows of a workgroup of `loss_scale`.
+/// The number of rows of a workgroup of `loss_scale`.
 pub const LOSS_SCALE_ROWS: u32 = 16;
-/// Rows of a workgroup of `linear` and `linear_dx`, where a form asks for no other.
+/// The number of rows of a workgroup of `linear` and `linear_dx`, where a form asks for no other.
 pub const ROWS: u32 = 16;
-/// Rows of vec4s of a workgroup of `linear_dw`, likewise.
+/// The number of rows of vec4s of a workgroup of `linear_dw`, where a form asks for no other.
 pub const DW_ROWS: u32 = 8;
-/// vec4s along the outputs of an invocation of `linear` and `linear_dw`, likewise.
+/// The number of vec4s along the outputs of an invocation of `linear` and `linear_dw`, where a form asks for no other.
 pub const COLUMNS: u32 = 2;
-/// vec4s along the outputs of a workgroup of `batch_norm` and `norm_dw`.
+/// The number of vec4s along the outputs of a workgroup of `batch_norm` and `norm_dw`.
 pub const NORM_COLUMNS: u32 = 4;
-/// Workgroups of a replica in `grad_norm` and `dot`.
+/// The number of workgroups of a replica in `grad_norm` and `dot`.
 pub const PARTS: u32 = 64;
 
-/// Bytes between two passes in their uniform: WebGPU's largest alignment.
+/// The bytes between two passes in their uniform: WebGPU's largest alignment.
 pub(super) const PASS_BYTES: u64 = 256;
 
 /// A kernel compiled with its constants.
@@ -263,13 +265,14 @@ fn entry(binding: usize, ty: BufferBindingType, has_dynamic_offset: bool) -> wgp
     }
 }
 
-/// Samples of `linear_dw_few`, where a form asks for no other.
+/// The number of samples of `linear_dw_few`, where a form asks for no other.
 pub const SAMPLES: u32 = 8;
 
 /// The rows and columns of cooperative matrices in the shaders.
 pub(super) const SIDE: u32 = 8;
 
-/// What the specification asks of shaders with subgroups, and naga 30 does not know: it goes by the device's feature alone.
+/// The directive that the specification asks of shaders with subgroups, and that naga 30 does not know: it goes by the
+/// device's feature alone.
 const ENABLE_SUBGROUPS: &str = "enable subgroups;\n";
 
 /// The text as naga takes it.
@@ -317,27 +320,27 @@ impl Kernel {
         Self { row, tile: None, side: SIDE, samples: SAMPLES, stored: Stored::F32, update: None }
     }
 
-    /// The same with another tile; a shader without `COLUMNS` has one.
+    /// The same kernel with another tile; a shader without `COLUMNS` has one.
     pub fn with_tile(self, rows: u32, columns: u32) -> Self {
         Self { tile: Some([rows, columns]), ..self }
     }
 
-    /// The same with rows in other memory; one without rows has none.
+    /// The same kernel with rows in other memory; one without rows has none.
     pub fn with_stored(self, stored: Stored) -> Self {
         Self { stored, ..self }
     }
 
-    /// The same, but a weight gradient is used up by the rule's update; other kernels make none.
+    /// The same kernel, but a weight gradient is used up by the rule's update; other kernels make none.
     pub fn with_update(self, rule: Rule) -> Self {
         self.with_update_by(update(rule).kernel)
     }
 
-    /// The same, by an optimizer's kernel.
+    /// The same kernel, but a weight gradient is used up by the update of an optimizer's kernel.
     pub fn with_update_by(self, optimizer: Kernel) -> Self {
         Self { update: Some(optimizer.row), ..self }
     }
 
-    /// What is joined to its own text.
+    /// The texts that are joined to the kernel's own.
     pub fn parts(&self) -> Vec<Part> {
         let mut all = Vec::new();
         for part in self.parts {
@@ -354,7 +357,8 @@ impl Kernel {
         all
     }
 
-    /// The whole text, valid by WGSL's specification, with the memory, the tile and the fragments that were asked for.
+    /// The whole text of the kernel, valid by WGSL's specification, with the memory, the tile and the fragments that
+    /// were asked for.
     pub fn text(&self) -> String {
         let parts = self.parts();
         let joined = join(std::iter::once(self.source).chain(parts.iter().map(|part| part.text)));

@@ -3,7 +3,7 @@
 /// A text that is joined to a kernel's own.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
-    /// Its name, as `shaders/shared/NAME.wgsl`; of an optimizer's update, `shaders/NAME.wgsl`.
+    /// The name of the part, as `shaders/shared/NAME.wgsl`; of an optimizer's update, `shaders/NAME.wgsl`.
     pub name: &'static str,
     /// The text.
     pub text: &'static str,

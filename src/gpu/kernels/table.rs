@@ -7,13 +7,13 @@ use super::Way::{Broadcast, Cooperative, Few, Plain, Split, Staged, Sum};
 use super::arguments::*;
 use super::{Kernel, Row, Stored, cost, parts};
 
-/// Rows in every memory.
+/// The memories of rows that may lie in any.
 const ANY: &[Stored] = &[F32, F16, Packed];
 
 macro_rules! kernels {
     ($($name:ident($args:ident) [$($part:ident)*] { $($field:ident: $value:expr),* $(,)? })*) => {
         $(
-            #[doc = concat!("`shaders/", stringify!($name), ".wgsl`.")]
+            #[doc = concat!("The kernel of `shaders/", stringify!($name), ".wgsl`.")]
             #[allow(non_upper_case_globals, reason = "a kernel has one name everywhere")]
             pub const $name: Kernel = Kernel::of(&Row {
                 name: stringify!($name),

@@ -22,7 +22,7 @@ const LAYER: u32 = 2;
 const FIRST: u32 = 11;
 const STEP: u32 = 5;
 
-/// How a form stands in the name of a check.
+/// The words for a form in the name of a check.
 pub(super) fn named(product: Product, form: Form) -> String {
     let Form { rows, columns, lanes, slices, parts, .. } = form;
     format!("{} {rows}x{columns}x{lanes}x{slices}x{parts}", form.kernel(product).name)
@@ -47,27 +47,27 @@ pub fn all_forms(gpu: &Gpu, product: Product, shape: Shape) -> Vec<Form> {
 pub(super) struct Task<'a> {
     pub shape: Shape,
     pub product: Product,
-    /// The rule that uses a weight gradient up.
+    /// The rule that uses a weight gradient up; none where nothing does.
     pub rule: Option<Rule>,
     pub args: &'a [u8],
     pub pass: Pass,
     pub coefficients: &'a [Coefficients],
-    /// Constants of what becomes of the sums.
+    /// The constants of what becomes of the sums.
     pub finish: &'a [(&'a str, f64)],
-    /// The two factors first, which are all that the first pass of a split form reads.
+    /// The buffers: the two factors first, which are all that the first pass of a split form reads.
     pub buffers: &'a [Vec<u32>],
-    /// Whether its second pass reads them as well.
+    /// Whether the second pass of a split form reads the factors as well.
     pub read_twice: bool,
-    /// vec4s of a row of the result.
+    /// The number of vec4s of a row of the result.
     pub columns: u32,
-    /// Rows of the result, the bias's gradient among them.
+    /// The number of rows of the result, the bias's gradient among them.
     pub height: usize,
-    /// Those that workgroups share, in the unit of the form's.
+    /// The number of rows that workgroups share, in the unit of the form's `rows`.
     pub rows: u32,
 }
 
 impl Task<'_> {
-    /// What the buffers behind the factors hold afterwards.
+    /// Makes the product in `form`, and returns what the buffers behind the factors hold afterwards.
     pub fn run(&self, gpu: &Gpu, form: Form) -> Result<Vec<Vec<u32>>> {
         let replicas = self.shape.replicas as u32;
         let grid = [self.columns.div_ceil(form.width()), self.rows.div_ceil(form.rows), replicas * form.parts];
@@ -118,8 +118,9 @@ fn finish(activation: Activation, residual: bool, dropout: f64, r: usize) -> Fin
     Finish { activation, dropout, residual }
 }
 
-/// The product's error passes through the activation, whose slope is at most 1.2; exp and tanh of arguments up to 4
-/// add 11 units in the last place, the bound of the erf formula 1.5e-7.
+/// The checks of `linear`, its y and slope in each form. The product's error passes through the activation, whose slope
+/// is at most 1.2; exp and tanh of arguments up to 4 add 11 units in the last place, the bound of the erf formula
+/// 1.5e-7.
 ///
 /// With equal numbers of inputs and outputs there is a residual connection.
 ///
@@ -184,7 +185,7 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
     Ok(checks)
 }
 
-/// As [`linear`], without its product.
+/// The checks of `activate`, as those of [`linear`] without its product, with a residual connection.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -222,6 +223,8 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
     ])
 }
 
+/// The checks of `linear_dx`, its dx and da in each form.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn linear_dx(gpu: &Gpu, shape: Shape, residual: bool, forms: &[Form]) -> Result<Vec<Check>> {

@@ -15,11 +15,11 @@ use crate::optimizer::{Coefficients, Optimizer};
 use crate::schedule::Rate;
 use crate::verify::{Check, EPS};
 
-/// What the gradient is multiplied with.
+/// The factor that the gradient is multiplied with.
 const LOSS_FACTOR: f64 = 0.25;
 
-/// The gradient by itself, or with a rule what the rule makes of it: weights, biases, state, the EMA behind it, and in
-/// halves the working copy.
+/// The checks of `linear_dw` in each form: the gradient by itself, or with an optimizer what its rule makes of it:
+/// weights, biases, state, the EMA behind it, and in halves the working copy.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -104,12 +104,12 @@ fn args(shape: Shape) -> LinearDwArgs {
     }
 }
 
-/// Those of a step that is not the first.
+/// The coefficients of a step that is not the first.
 fn coefficients(optimizer: Optimizer) -> Coefficients {
     rounded(optimizer.coefficients(3, Rate { lr: 0.1, momentum: optimizer.rate().momentum }))
 }
 
-/// What is fixed in the update.
+/// The constants of what is fixed in the update.
 fn constants(shape: Shape, optimizer: Optimizer) -> Vec<(&'static str, f64)> {
     let mixed = f64::from(shape.stored != Stored::F32);
     vec![kernels::update(optimizer.rule()).flag, ("EMA", optimizer.state_vectors() as f64), ("MIXED", mixed)]
@@ -138,7 +138,7 @@ fn expect(
     }
 }
 
-/// What is allowed beside a gradient of this value, or beside what an update makes of it.
+/// The error that is allowed beside a gradient of this value, or beside what an update makes of it.
 fn bound(shape: Shape, is_updated: bool) -> impl Fn(f64) -> f64 {
     // Products of up to 1 make sums of √rows.
     let product = product_tolerance(shape.rows) * (shape.rows as f64).sqrt();

@@ -13,7 +13,8 @@ use crate::gpu::kernels::{
 use crate::number::{Purpose, Stream};
 use crate::verify::{Check, EPS, uniform};
 
-/// What the two losses have in common: runs `kernel` and returns what it left in z's place, in the metrics and in the scaling.
+/// Does what the two losses have in common: runs `kernel` and returns what it left in z's place, in the metrics and in
+/// the scaling.
 fn loss(gpu: &Gpu, shape: Shape, kernel: &Kernel, smoothing: f64, case: &LossCase) -> Result<Got> {
     let columns = stride(shape.outputs) / 4;
     let off = smoothing / shape.outputs as f64;
@@ -60,10 +61,11 @@ struct LossCase {
     order: Vec<u32>,
     targets: Vec<u32>,
     z: Vec<f64>,
-    /// Of each replica's rows, with its spare ones; empty without mixup.
+    /// The other sample and the own share of each replica's rows, with its spare ones; empty without mixup.
     mix: Vec<(u32, f64)>,
-    /// Two rows of the metrics, and what multiplies the loss.
+    /// The two rows of the metrics before the loss.
     before: Vec<f64>,
+    /// The loss scale.
     scale: f64,
 }
 
@@ -88,7 +90,7 @@ impl LossCase {
         mix
     }
 
-    /// Of replica r's rows.
+    /// The other sample and the own share of replica r's rows; none without mixup.
     fn mix_of(&self, shape: Shape, r: usize) -> Option<&[(u32, f64)]> {
         (!self.mix.is_empty()).then(|| &self.mix[r * shape.room()..])
     }
@@ -139,8 +141,8 @@ fn loss_checks(
     ]
 }
 
-/// Logits in ±4 differ by at most 8: exp is within 19 units in the last place, and so are the sum and the quotient;
-/// log adds 2⁻²¹, and the smoothed sum rounds C values of up to 8.
+/// The checks of `softmax_cross_entropy`. Logits in ±4 differ by at most 8: exp is within 19 units in the last place,
+/// and so are the sum and the quotient; log adds 2⁻²¹, and the smoothed sum rounds C values of up to 8.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -157,7 +159,7 @@ pub fn softmax_cross_entropy(gpu: &Gpu, shape: Shape, smoothing: f64, has_mixup:
     }))
 }
 
-/// Differences of up to 5 are squared, summed and divided.
+/// The checks of `mse`. Differences of up to 5 are squared, summed and divided.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -173,7 +175,8 @@ pub fn mse(gpu: &Gpu, shape: Shape, has_mixup: bool) -> Result<[Check; 2]> {
     }))
 }
 
-/// Rows that fit; then of the last replica one that does not: NaN, or an infinity in full precision too.
+/// The checks of `loss_scale`: rows that fit; then of the last replica one that does not: NaN, or an infinity in full
+/// precision too.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -213,7 +216,8 @@ pub fn loss_scale(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// Three members, one after the other: the mean of their predictions, and what becomes of the last one's logits.
+/// The checks of `ensemble`, three members one after the other: the mean of their predictions, and what becomes of the
+/// last one's logits.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.

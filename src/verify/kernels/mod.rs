@@ -33,12 +33,12 @@ use crate::gpu::forms::{Form, Variant};
 use crate::gpu::kernels::{Kernel, Pass, Product, Stored};
 use crate::gpu::single::Dispatch;
 
-/// What lies in a buffer where the kernel must not write.
+/// The value that lies in a buffer where the kernel must not write.
 const UNTOUCHED: f64 = -77.0;
-/// Rows that the buffers have beyond those of the pass.
+/// The number of rows that the buffers have beyond those of the pass.
 const SPARE_ROWS: usize = 3;
 
-/// Every kernel, over shapes that straddle its tiles.
+/// The checks of every kernel, over shapes that straddle its tiles.
 ///
 /// # Errors
 /// The device is lost, or refuses a shader.
@@ -64,7 +64,7 @@ pub fn all(gpu: &Gpu) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// Those that read or write rows.
+/// The checks of the kernels that read or write rows.
 fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
     let shape = |replicas, rows, inputs, outputs| Shape { replicas, rows, inputs, outputs, stored };
     let mut checks = Vec::new();
@@ -124,7 +124,7 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// The matrix products in every form that is tried for passes of the shape's rows.
+/// The checks of the matrix products in every form that is tried for passes of the shape's rows.
 ///
 /// # Errors
 /// The device is lost, or refuses a shader.
@@ -188,7 +188,7 @@ impl Shape {
         Layer { inputs, outputs, weight: 0, bias, gamma, beta, statistics }
     }
 
-    /// Length of one replica's flat parameter vector.
+    /// The length of one replica's flat parameter vector.
     fn params(self) -> usize {
         self.layer().statistics + 2 * stride(self.outputs) + stride(1)
     }
@@ -198,28 +198,28 @@ impl Shape {
         kernel.with_stored(self.stored)
     }
 
-    /// Values as they are in this memory.
+    /// The values as they are in this memory.
     fn rounded(self, values: Vec<f64>) -> Vec<f64> {
         if self.stored == Stored::F32 { values } else { halves(&values).iter().map(|h| h.to_f64()).collect() }
     }
 
-    /// Their bits; a word holds one value, or two halves.
+    /// The bits of values in this memory; a word holds one value, or two halves.
     fn words(self, values: &[f64]) -> Vec<u32> {
         if self.stored == Stored::F32 { words(values) } else { bytemuck::pod_collect_to_vec(&halves(values)) }
     }
 
-    /// The values of the bits.
+    /// The values of bits in this memory.
     fn floats(self, words: &[u32]) -> Vec<f64> {
         if self.stored == Stored::F32 { floats(words) } else { of_halves(words) }
     }
 
-    /// What storing adds to the error of `x`: nothing, or half a unit in the last of a half's 11 bits, or of its smallest
-    /// step of 2⁻²⁴; a device may also round the other way.
+    /// The error that storing adds to that of `x`: nothing, or half a unit in the last of a half's 11 bits, or of its
+    /// smallest step of 2⁻²⁴; a device may also round the other way.
     fn storing(self, x: f64) -> f64 {
         if self.stored == Stored::F32 { 0.0 } else { 2f64.powi(-10) * x.abs() + 2f64.powi(-24) }
     }
 
-    /// Replicas × room × stride(width) deviates, 0 in the padding of each row.
+    /// Activations of replicas × room × stride(width) deviates, 0 in the padding of each row.
     fn activations(self, seed: u64, width: usize) -> Vec<f64> {
         let mut values = self.rounded(uniform(seed, self.replicas * self.room() * stride(width), 1.0));
         for row in values.chunks_exact_mut(stride(width)) {
@@ -277,7 +277,7 @@ fn dispatch<'a>(
     Dispatch { kernel, entry_point: "main", constants, args, pass, coefficients: &[], grid }
 }
 
-/// Error of a sum of n products of magnitude 1/√n each, which rounds a value near 1 n times.
+/// The error of a sum of n products of magnitude 1/√n each, which rounds a value near 1 n times.
 fn product_tolerance(n: usize) -> f64 {
     4.0 * (n as f64).sqrt() * EPS
 }

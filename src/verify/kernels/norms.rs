@@ -13,7 +13,7 @@ use crate::gpu::kernels::{
 use crate::gpu::single::Dispatch;
 use crate::verify::{Check, EPS};
 
-/// All of them.
+/// The checks of all kernels of the normalisations.
 pub(super) fn all(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for share in [None, Some(0.0), Some(0.1), Some(1.0)] {
@@ -36,18 +36,19 @@ fn params(shape: Shape) -> Vec<f64> {
     params
 }
 
-/// z of deviation 0.6 about its mean, so that 1/deviation, about 2, multiplies what sums have rounded.
+/// The tolerance for z of deviation 0.6 about its mean, where 1/deviation, about 2, multiplies what sums have rounded.
 fn normed_tolerance(n: usize) -> impl Fn(f64) -> f64 {
     let tolerance = 4.0 * product_tolerance(n) + 8.0 * EPS;
     move |x: f64| tolerance * (1.0 + x.abs())
 }
 
-/// Fewer than three rows may lie so close together that nothing of their difference is exact.
+/// The shape with at least three rows and outputs: fewer may lie so close together that nothing of their difference is
+/// exact.
 fn enough(shape: Shape) -> Shape {
     Shape { rows: shape.rows.max(3), outputs: shape.outputs.max(3), ..shape }
 }
 
-/// Of the loss whose gradients come down; a power of two, so that nothing is rounded by it.
+/// The scale of the loss whose gradients come down; a power of two, so that nothing is rounded by it.
 const LOSS_SCALE: f64 = 4.0;
 
 fn scaling(shape: Shape) -> Vec<u32> {
@@ -65,7 +66,7 @@ fn norm_args(shape: Shape) -> NormArgs {
     }
 }
 
-/// x̂, n, the inverse deviations and, in the parameters, the running statistics.
+/// The checks of `batch_norm`: x̂, n, the inverse deviations and, in the parameters, the running statistics.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -107,7 +108,7 @@ pub fn batch_norm(gpu: &Gpu, shape: Shape, share: Option<f64>) -> Result<[Check;
     ])
 }
 
-/// x̂, n and the inverse deviations.
+/// The checks of `layer_norm`: x̂, n and the inverse deviations.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -144,6 +145,8 @@ pub fn layer_norm(gpu: &Gpu, shape: Shape) -> Result<[Check; 3]> {
     ])
 }
 
+/// The check of `norm_dw`: dγ and dβ.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn norm_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Check> {
@@ -166,6 +169,8 @@ pub fn norm_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Check> {
     Ok(Check::new(name, &floats(&got[3]), &want, |x| tolerance + EPS * x.abs()))
 }
 
+/// The check of `batch_norm_dx`: dz.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn batch_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
@@ -194,6 +199,8 @@ pub fn batch_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
     Ok(Check::new(shape.name("batch_norm_dx", ""), &shape.floats(&got[5]), &want, bound))
 }
 
+/// The check of `layer_norm_dx`: dz.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn layer_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {

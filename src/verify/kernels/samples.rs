@@ -40,7 +40,7 @@ fn records(features: &Features, width: usize) -> Vec<u32> {
     }
 }
 
-/// Samples of the data set that batches are made of.
+/// The number of samples of the data set that batches are made of.
 const SAMPLES: usize = 29;
 
 /// A batch to be made for each replica, of samples in an order of its own.
@@ -51,7 +51,7 @@ struct Batch {
     /// The batch's first position in the order.
     first: u32,
     augment: Augment,
-    /// Points of the quantile function of mixup's shares; none without mixup.
+    /// The points of the quantile function of mixup's shares; none without mixup.
     quantiles: Vec<f64>,
 }
 
@@ -78,7 +78,7 @@ impl Batch {
         &self.order[r * SAMPLES + self.first as usize..][..self.shape.rows]
     }
 
-    /// Of replica r's random numbers.
+    /// The key of replica r's random numbers.
     fn key(r: usize) -> Key {
         Key { seed: 5 + r as u32, step: 9 }
     }
@@ -104,7 +104,7 @@ impl Batch {
         }
     }
 
-    /// What the kernel makes of x and mix. The records lie in two buffers, as those of a large data set do.
+    /// The x and mix that the kernel makes. The records lie in two buffers, as those of a large data set do.
     fn run(&self, gpu: &Gpu, constants: &[(&str, f64)], [mut x, mut mix]: [Vec<u32>; 2]) -> Result<[Vec<u32>; 2]> {
         let shape = self.shape;
         let records = records(&self.data.train.features, shape.inputs);
@@ -129,7 +129,7 @@ impl Batch {
     }
 }
 
-/// Exact up to the rounding of one product and one sum, which a GPU may fuse.
+/// The check of `gather`, which is exact up to the rounding of one product and one sum, which a GPU may fuse.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -148,7 +148,7 @@ pub fn gather(gpu: &Gpu, shape: Shape, bytes: bool) -> Result<Check> {
     Ok(Check::new(name, &shape.floats(&x), &want, bound))
 }
 
-/// Each change by itself, as far as it may go, and all together.
+/// The augmentations that are checked: each change by itself, as far as it may go, and all together.
 pub fn augmentations() -> [Augment; 7] {
     let none = Augment::default;
     [
@@ -162,7 +162,7 @@ pub fn augmentations() -> [Augment; 7] {
     ]
 }
 
-/// Images of 2x5x7: x, and what it was mixed of.
+/// The checks of `gather` with augmentation of images of 2x5x7: x, and what it was mixed of.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -200,7 +200,7 @@ pub fn gather_augmented(gpu: &Gpu, augment: &Augment, bytes: bool, stored: Store
     ])
 }
 
-/// The twin's x; and of every row the other sample and its own share.
+/// The twin's x, and for every row the other sample and its own share.
 fn expect_augmented(batch: &Batch) -> (Vec<f64>, Vec<f64>) {
     let (mut mixes, mut mix) = (vec![(0, 0.0); batch.shape.rows], Vec::new());
     let x = batch.shape.expect(batch.columns(), |r, x| {

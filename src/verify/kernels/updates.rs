@@ -15,11 +15,13 @@ use crate::optimizer::Optimizer;
 use crate::schedule::Rate;
 use crate::verify::{Check, EPS, uniform};
 
-/// How much of new weights the EMA takes.
+/// The share of new weights that the EMA takes.
 pub(super) const EMA: f64 = 0.25;
-/// Words of one replica's scaling.
+/// The number of words of one replica's scaling.
 const SCALING_WORDS: usize = size_of::<Scaling>() / 4;
 
+/// The check of `grad_norm`: the norm, and what clipping multiplies the gradient with.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn grad_norm(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
@@ -62,7 +64,7 @@ pub(super) fn rounded(c: crate::optimizer::Coefficients) -> crate::optimizer::Co
     }
 }
 
-/// Weights and what an update changes beside them, of all replicas.
+/// The weights of all replicas, and what an update changes beside them.
 pub(super) struct Trained {
     pub w: Vec<f64>,
     /// The optimizer's vectors, and behind them the EMA where there is one.
@@ -100,7 +102,8 @@ impl Trained {
     }
 }
 
-/// The update alone; then with an EMA and a working copy in halves, whose last of several replicas skips all but the EMA.
+/// The checks of an optimizer: the update alone; then with an EMA and a working copy in halves, whose last of several
+/// replicas skips all but the EMA.
 fn update(gpu: &Gpu, optimizer: Optimizer, n: usize, replicas: usize) -> Result<Vec<Check>> {
     let one = |mixed| OneUpdate { optimizer, n, replicas, mixed }.check(gpu);
     Ok([one(false)?, one(true)?].concat())
@@ -115,7 +118,7 @@ struct OneUpdate {
 }
 
 impl OneUpdate {
-    /// Weights, state and, if mixed, the working copy.
+    /// The checks of weights, state and, if mixed, the working copy.
     fn check(&self, gpu: &Gpu) -> Result<Vec<Check>> {
         let (grads, mut trained) = (uniform(17, self.n * self.replicas, 1.0), self.first());
         let buffers = self.on_device(gpu, &grads, &trained)?;
@@ -153,12 +156,12 @@ impl OneUpdate {
         }
     }
 
-    /// The last vec4 is not trained.
+    /// The number of trained weights: all but the last vec4.
     fn trained(&self) -> usize {
         if self.n > 4 { self.n - 4 } else { self.n }
     }
 
-    /// The weight decay acts on a half.
+    /// The number of weights that the weight decay acts on: half of them.
     fn decayed(&self) -> usize {
         self.n / 8 * 4
     }
@@ -168,7 +171,7 @@ impl OneUpdate {
         self.optimizer.coefficients(3, rate)
     }
 
-    /// What replica r's gradient is multiplied with.
+    /// The factor that replica r's gradient is multiplied with.
     fn clip(&self, r: usize) -> f64 {
         1.0 / (1 << r) as f64
     }
@@ -177,7 +180,7 @@ impl OneUpdate {
         self.mixed && r > 0 && r + 1 == self.replicas
     }
 
-    /// What the kernel makes of its buffers, the weights being the third, and state and working copy the next.
+    /// The buffers after the kernel, the weights being the third, and state and working copy the next.
     fn on_device(&self, gpu: &Gpu, grads: &[f64], trained: &Trained) -> Result<Vec<Vec<u32>>> {
         let kernels::Update { kernel, flag, .. } = kernels::update(self.optimizer.rule());
         let kernel = if self.mixed { kernel.with_stored(Stored::half(gpu)) } else { kernel };
@@ -222,7 +225,7 @@ impl OneUpdate {
     }
 }
 
-/// Workgroups in two rows, as a long vector has.
+/// The workgroups in two rows, as a long vector has.
 fn two_rows(args: &UpdateArgs, replicas: usize) -> [u32; 3] {
     [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32]
 }
@@ -242,6 +245,8 @@ fn vectors(
     Dispatch { coefficients, ..dispatch }.run(gpu, buffers)
 }
 
+/// The check of `average`: the mean.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn average(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
@@ -257,6 +262,8 @@ pub fn average(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     Ok(Check::new(format!("average {replicas}x{n}"), &floats(&got[1]), &want, |x| 2.0 * EPS * (1.0 + x.abs())))
 }
 
+/// The checks of `sgd`: weights and state, and the working copy in halves.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn sgd(gpu: &Gpu, n: usize, replicas: usize, nesterov: bool) -> Result<Vec<Check>> {
@@ -264,6 +271,8 @@ pub fn sgd(gpu: &Gpu, n: usize, replicas: usize, nesterov: bool) -> Result<Vec<C
     update(gpu, optimizer, n, replicas)
 }
 
+/// The checks of `adam`: weights and state, and the working copy in halves.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn adam(gpu: &Gpu, n: usize, replicas: usize, amsgrad: bool) -> Result<Vec<Check>> {
@@ -271,6 +280,8 @@ pub fn adam(gpu: &Gpu, n: usize, replicas: usize, amsgrad: bool) -> Result<Vec<C
     update(gpu, optimizer, n, replicas)
 }
 
+/// The checks of `rmsprop`: weights and state, and the working copy in halves.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn rmsprop(gpu: &Gpu, n: usize, replicas: usize, centered: bool) -> Result<Vec<Check>> {
@@ -278,6 +289,8 @@ pub fn rmsprop(gpu: &Gpu, n: usize, replicas: usize, centered: bool) -> Result<V
     update(gpu, optimizer, n, replicas)
 }
 
+/// The check of `lookahead`: the fast and the slow weights.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn lookahead(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
@@ -298,7 +311,7 @@ pub fn lookahead(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     Ok(Check::new(format!("lookahead {replicas}x{n}"), &got, &weights, |x| 2.0 * EPS * (1.0 + x.abs())))
 }
 
-/// Weights of which some do not fit into a half.
+/// The check of `to_half`, on weights of which some do not fit into a half.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -327,13 +340,13 @@ pub fn to_half(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     Ok(Check::new(format!("to_half {replicas}x{n}"), &got, &want, |x| 2f64.powi(-10) * x.abs() + 2f64.powi(-24)))
 }
 
-/// A factor of each replica, which differ.
+/// The factors of the replicas, which differ.
 fn factors(replicas: usize) -> Vec<f64> {
     (0..replicas).map(|r| f64::from(0.3f32) - r as f64).collect()
 }
 
-/// What the device makes of `y + α x`, what the twin does in f32, which rounds once, and what a product and a sum do, which round
-/// twice: WGSL leaves it to the device which of them its `fma` is.
+/// The results of `y + α x` in f32: the device's, the twin's, which rounds once, and that of a product and a sum, which
+/// round twice: WGSL leaves it to the device which of them its `fma` is.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
@@ -351,6 +364,8 @@ pub fn axpy_in_f32(gpu: &Gpu, n: usize, replicas: usize) -> Result<[Vec<f32>; 3]
     Ok([bytemuck::cast_slice(&got[2]).to_vec(), once, twice])
 }
 
+/// The check of `axpy`: y.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn axpy(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
@@ -359,6 +374,8 @@ pub fn axpy(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     Ok(Check::new(format!("axpy {replicas}x{n}"), &got, &want, |x| 2.0 * EPS * (1.0 + x.abs())))
 }
 
+/// The check of `scale`: x.
+///
 /// # Errors
 /// The device is lost, or refuses the shader.
 pub fn scale(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
@@ -370,7 +387,7 @@ pub fn scale(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     Ok(Check::new(format!("scale {replicas}x{n}"), &floats(&got[1]), &want, |x| EPS * x.abs()))
 }
 
-/// The parts are added up on the host.
+/// The check of `dot`, whose parts are added up on the host.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
