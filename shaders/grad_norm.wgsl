@@ -1,10 +1,11 @@
-// ‖g‖ over all parameters, and what clipping multiplies the gradient with: min(1, max_norm / (‖g‖ + 1e-6))
+// ‖g‖ over all that is trained, and what clipping multiplies the gradient with: min(1, max_norm / (‖g‖ + 1e-6))
 //
 // In two dispatches, in an order that depends on nothing but the length: each of PARTS workgroups sums the squares of
 // every PARTS-th stretch of LANES vec4s, then one workgroup sums the parts. z: its replica.
 
 struct Args {
     params: u32,   // vec4s of one replica's grads
+    trained: u32,  // end of those that are trained
     max_norm: f32,
 }
 
@@ -22,7 +23,7 @@ alias Partial = f32;
 fn square(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
     let base = group.z * args.params;
     var sum = vec4<f32>();
-    for (var i = group.x * LANES + lane.x; i < args.params; i += PARTS * LANES) {
+    for (var i = group.x * LANES + lane.x; i < args.trained; i += PARTS * LANES) {
         let g = grads[base + i];
         sum += g * g;
     }

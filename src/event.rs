@@ -205,6 +205,8 @@ pub enum Ended {
     Asked,
     /// A loss stopped being finite.
     Diverged,
+    /// An error ended it: an observer's, or the device's.
+    Failed,
 }
 
 impl Ended {
@@ -218,6 +220,7 @@ impl Ended {
             Self::Seconds => "seconds",
             Self::Asked => "asked",
             Self::Diverged => "diverged",
+            Self::Failed => "failed",
         }
     }
 
@@ -231,12 +234,13 @@ impl Ended {
             Self::Seconds => "with its time (stop.seconds)",
             Self::Asked => "since it was asked to",
             Self::Diverged => "since its loss is no longer finite",
+            Self::Failed => "with an error",
         }
     }
 
     /// Whether a run that ended so has come to its end by its own plan, so that going on with the same plan would change
     /// nothing.
     pub(crate) fn is_final(self) -> bool {
-        !matches!(self, Self::Epochs | Self::Seconds | Self::Asked | Self::Diverged)
+        !matches!(self, Self::Epochs | Self::Seconds | Self::Asked | Self::Diverged | Self::Failed)
     }
 }

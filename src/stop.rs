@@ -134,6 +134,11 @@ impl Stop {
         Ok(())
     }
 
+    /// Whether the epoch has the metric.
+    pub(crate) fn is_seen(&self, epoch: &Epoch) -> bool {
+        self.metric.of(epoch).is_some()
+    }
+
     /// Takes up an epoch's metric. Returns whether it is the best so far, and why the run ends, if it does.
     pub(crate) fn watch(&self, epoch: &Epoch, watch: &mut Watch) -> (bool, Option<Ended>) {
         let Some(metric) = self.metric.of(epoch) else { return (false, None) };

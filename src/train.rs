@@ -25,6 +25,8 @@ pub struct Trainer {
     has_started: bool,
     /// Whether somebody asked for the end between two steps.
     is_asked: bool,
+    /// Steps of the last epoch, if the run ended within it.
+    cut: u64,
 }
 
 impl Trainer {
@@ -39,8 +41,9 @@ impl Trainer {
         if plan.stop.keeps_best() && !engine.has(Slot::Best) {
             engine.allocate(Slot::Best)?;
         }
-        let (ended, last_good, underway) = (None, LastGood::default(), None);
-        Ok(Self { engine, plan, sampler, progress, ended, last_good, underway, has_started: false, is_asked: false })
+        let (ended, last_good, underway, cut) = (None, LastGood::default(), None, 0);
+        let (has_started, is_asked) = (false, false);
+        Ok(Self { engine, plan, sampler, progress, ended, last_good, underway, has_started, is_asked, cut })
     }
 
     /// Goes on from where a checkpoint was taken; the engine's slots must hold what they held then. A run that has ended
@@ -53,7 +56,9 @@ impl Trainer {
             let found = format!("expected {} as in the checkpoint, found {}", progress.memories.len(), self.replicas());
             return Err(Error::config("train.replicas", found));
         }
-        (self.ended, self.underway) = (progress.ended, None);
+        self.engine.wait()?;
+        (self.ended, self.last_good, self.underway, self.cut) = (progress.ended, LastGood::default(), None, 0);
+        (self.has_started, self.is_asked) = (false, false);
         self.progress = progress;
         Ok(())
     }
@@ -106,8 +111,8 @@ impl Trainer {
 
     /// Steps taken so far.
     pub fn steps_taken(&self) -> u64 {
-        let underway = self.underway.as_ref().map_or(0, |underway| underway.handed as u64);
-        self.progress.epoch * self.steps_per_epoch() + underway
+        let within = self.underway.as_ref().map_or(self.cut, |underway| underway.handed as u64);
+        self.progress.epoch * self.steps_per_epoch() + within
     }
 
     /// The engine, to look at the weights between steps.
@@ -196,8 +201,20 @@ impl Trainer {
         self.ended.is_some()
     }
 
-    /// Takes at most `most` steps of the epoch under way, or of the next; returns the epoch if it is over then.
+    /// Takes at most `most` steps of the epoch under way, or of the next; returns the epoch if it is over then. An error
+    /// ends the run.
     fn take(&mut self, most: usize, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
+        // What a caller has run in between is not the run's.
+        self.engine.wait()?;
+        let result = self.take_steps(most, observer);
+        if result.is_err() {
+            self.ended.get_or_insert(Ended::Failed);
+            self.engine.wait().ok();
+        }
+        result
+    }
+
+    fn take_steps(&mut self, most: usize, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
         let mut underway = self.begin(observer)?;
         let start = Instant::now();
         if underway.handed == 0 {
@@ -264,7 +281,9 @@ impl Trainer {
         let mut epoch = underway.report(self.progress.epoch);
         let Underway { mut steps, handed, .. } = underway;
         // An epoch that was cut short is not over: a resumed run begins it anew.
-        self.progress.epoch += u64::from(handed == steps.len());
+        let is_whole = handed == steps.len();
+        (self.progress.epoch, self.cut) =
+            if is_whole { (self.progress.epoch + 1, 0) } else { (self.progress.epoch, handed as u64) };
         self.progress.seconds += epoch.seconds;
         steps.truncate(handed);
         let rates = steps.iter().flat_map(|step| &step.rates);
@@ -272,13 +291,11 @@ impl Trainer {
         if let Err(error) = self.judge(&mut epoch, &steps) {
             return Err(self.tell_end(error, observer));
         }
-        if observer.on(&Event::Epoch(&epoch))? == Control::Stop && self.ended.is_none() {
-            if !self.is_evaluated() {
-                self.evaluate_live(&mut epoch, &steps)?;
-                self.evaluate_means(&mut epoch, &steps)?;
-            }
-            self.ended = Some(Ended::Asked);
-            self.end_run(&mut epoch, &steps)?;
+        if observer.on(&Event::Epoch(&epoch))? == Control::Stop
+            && self.ended.is_none()
+            && let Err(error) = self.end_as_asked(&mut epoch, &steps)
+        {
+            return Err(self.tell_end(error, observer));
         }
         if let Some(ended) = self.ended {
             observer.on(&Event::Ended(ended))?;
@@ -294,13 +311,8 @@ impl Trainer {
         if self.is_evaluated() {
             self.evaluate_live(report, steps)?;
         }
-        let (is_best, ended) = self.plan.stop.watch(report, &mut self.progress.watch);
-        report.is_best = is_best;
-        if ended.is_some() {
-            self.ended = ended;
-        }
-        if is_best && self.plan.stop.keeps_best() {
-            self.engine.copy(Slot::Live, Slot::Best)?;
+        if let Some(ended) = self.watch(report)? {
+            self.ended = Some(ended);
         }
         let setup = self.engine.setup();
         self.plan.observe(setup, report, &mut self.progress.memories);
@@ -315,6 +327,30 @@ impl Trainer {
             self.end_run(report, steps)?;
         }
         Ok(())
+    }
+
+    /// Ends a run whose epoch was over, and evaluates it if it was not evaluated yet.
+    fn end_as_asked(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
+        let (is_evaluated, is_watched) = (self.is_evaluated(), self.plan.stop.is_seen(report));
+        self.ended = Some(Ended::Asked);
+        if !is_evaluated {
+            self.evaluate_live(report, steps)?;
+            if !is_watched {
+                self.watch(report)?;
+            }
+            self.evaluate_means(report, steps)?;
+        }
+        self.end_run(report, steps)
+    }
+
+    /// Takes up the metric, and the weights if it is the best so far; returns why the run ends, if it does.
+    fn watch(&mut self, report: &mut Epoch) -> Result<Option<Ended>> {
+        let (is_best, ended) = self.plan.stop.watch(report, &mut self.progress.watch);
+        report.is_best = is_best;
+        if is_best && self.plan.stop.keeps_best() {
+            self.engine.copy(Slot::Live, Slot::Best)?;
+        }
+        Ok(ended)
     }
 
     /// Whether the epochs that are over end with an evaluation.

@@ -64,7 +64,7 @@ impl<T: Real> Replica<T> {
         match slot {
             Slot::Live => true,
             Slot::Gradient => !self.weights.grads.is_empty(),
-            Slot::Copy(i) => i < Slot::COPIES,
+            Slot::Copy(i) => i < Slot::COPIES && !self.weights.grads.is_empty(),
             Slot::State(i) => i < self.weights.state.len(),
             _ => self.kept.iter().any(|(kept, _)| *kept == slot),
         }
@@ -83,7 +83,7 @@ impl<T: Real> Replica<T> {
         self.kept.retain(|(kept, _)| *kept != slot);
     }
 
-    /// The vector in `slot`; a copy never written is that of the live weights.
+    /// The vector in `slot`; a copy never written is full of zeros.
     ///
     /// # Errors
     /// No such slot.
@@ -94,7 +94,7 @@ impl<T: Real> Replica<T> {
             Slot::State(i) => self.weights.state.get_mut(i).ok_or_else(|| slot.missing()),
             Slot::Copy(i) => {
                 if self.copies[i].is_empty() {
-                    self.copies[i] = self.weights.params.clone();
+                    self.copies[i] = vec![T::default(); self.weights.params.len()];
                 }
                 Ok(&mut self.copies[i])
             }
@@ -107,6 +107,7 @@ impl<T: Real> Replica<T> {
     /// # Errors
     /// No such slot.
     pub fn both<R>(&mut self, x: Slot, y: Slot, work: impl FnOnce(&[T], &mut Vec<T>) -> R) -> Result<R> {
+        self.slot(y)?;
         let values = std::mem::take(self.slot(x)?);
         let result = self.slot(y).map(|y| work(&values, y));
         *self.slot(x)? = values;

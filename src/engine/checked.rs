@@ -77,6 +77,10 @@ impl<E: Engine> Checked<E> {
 
     fn expect_samples(&self, step: &Step) -> Result<()> {
         let (setup, Step { first, rows, .. }) = (self.setup(), step);
+        if step.index >= 1 << 53 {
+            // Beyond it a step is no longer exact in a schedule's f64.
+            return Err(Error::config("step.index", format!("expected below 2^53, found {}", step.index)));
+        }
         let (samples, batch) = (setup.dataset.train.len(), setup.batch);
         let least = if setup.model.norm == Norm::Batch { 2 } else { 1 };
         if !(least..=batch).contains(rows) || first.checked_add(*rows).is_none_or(|end| end > samples) {
@@ -130,7 +134,9 @@ impl<E: Engine> Engine for Checked<E> {
         if found != len {
             return Err(Error::config(slot.name(), format!("expected {len} values, as the layout has, found {found}")));
         }
-        self.engine.upload(slot, replica, values)
+        let mut values = values.to_vec();
+        self.layout().clear_padding(&mut values);
+        self.engine.upload(slot, replica, &values)
     }
 
     fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {

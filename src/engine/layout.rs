@@ -182,6 +182,26 @@ impl Layout {
         Ok(flat)
     }
 
+    /// Puts 0 between the rows of the tensors, where kernels rely on it.
+    pub(crate) fn clear_padding(&self, flat: &mut [f64]) {
+        for (l, layer) in self.layers.iter().enumerate() {
+            let (used, width) = (layer.outputs, stride(layer.outputs));
+            for (i, row) in flat[layer.weights()].chunks_exact_mut(width).enumerate() {
+                row[if i < layer.inputs { used } else { 0 }..].fill(0.0);
+            }
+            let mut vectors = vec![(layer.bias, used, width)];
+            let is_hidden = l + 1 < self.layers.len();
+            if self.norm != Norm::None && is_hidden {
+                vectors.extend([layer.gamma, layer.beta].map(|at| (at, used, width)));
+            }
+            if self.norm == Norm::Batch && is_hidden {
+                let (mean, variance) = (layer.statistics, layer.statistics + width);
+                vectors.extend([(mean, used, width), (variance, used, width), (variance + width, 1, stride(1))]);
+            }
+            vectors.into_iter().for_each(|(at, used, width)| flat[at + used..at + width].fill(0.0));
+        }
+    }
+
     /// The first weights of a network, drawn with `seed`; replica r of a run uses seed + r.
     pub fn init(&self, model: &Mlp, init: Init, seed: u64) -> Vec<f64> {
         let mut flat = vec![0.0; self.len];

@@ -173,7 +173,7 @@ impl Buffers {
             Slot::Live => Some((&self.params, 0)),
             Slot::Gradient => Some((&self.grads, 0)).filter(|(grads, _)| grads.size() == vectors),
             Slot::Copy(i) => self.copies.get(i).map(|copy| (copy, 0)),
-            Slot::State(i) => of_state(i).filter(|_| i < self.state_vectors),
+            Slot::State(i) if i < self.state_vectors => of_state(i),
             Slot::Ema => of_state(self.state_vectors),
             _ => self.kept.iter().find(|(s, _)| *s == slot).map(|(_, b)| (b, 0)),
         };
@@ -204,10 +204,8 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     let has_mixup = setup.augment.mixup > 0.0;
     add("quantiles".into(), if_asked(has_mixup, QUANTILES as u64 * 4));
     add("mix".into(), if_asked(has_mixup && trains, replicas * room * 8));
-    let samples = |part| setup.dataset.part(part).map_or(0, |samples: &Samples| samples.len() as u64);
-    let longest = [Part::Train, Part::Validation, Part::Test].map(samples).into_iter().max().unwrap_or(0);
     if setup.average.snapshots.is_some() {
-        add("mean".into(), replicas * longest.max(room) * stride(setup.model.outputs()) as u64 * 4);
+        add("mean".into(), mean_bytes(setup));
     }
     add("order".into(), if_trained(replicas * setup.dataset.train.len() as u64 * 4));
     add("channels".into(), setup.dataset.shape[0] as u64 * 8);
@@ -249,6 +247,18 @@ fn plan_layers(setup: &Setup, add: &mut impl FnMut(String, u64)) {
             add(format!("da {l}"), rows(widths[l]));
         }
     }
+}
+
+/// The error of a run that needs more than its memory budget.
+pub(super) fn over_budget(needed: u64, offered: u64) -> Error {
+    Error::DeviceMemory { what: "the run".into(), needed, offered, place: "the memory budget".into() }
+}
+
+/// Bytes of an ensemble's predictions for the longest part.
+pub(super) fn mean_bytes(setup: &Setup) -> u64 {
+    let samples = |part| setup.dataset.part(part).map_or(0, Samples::len);
+    let longest = [Part::Train, Part::Validation, Part::Test].map(samples).into_iter().fold(setup.room(), usize::max);
+    (setup.replicas * longest * stride(setup.model.outputs()) * 4) as u64
 }
 
 /// The shapes of the products of training and of evaluation.

@@ -1,5 +1,7 @@
 //! The contract of engines, as the GPU fulfils it.
 
+use std::ops::Range;
+
 use super::buffers::RING_ROWS;
 use super::dataset::Feed;
 use super::engine::GpuEngine;
@@ -34,13 +36,28 @@ impl GpuEngine {
         self.gpu.queue.write_buffer(&self.buffers.scaling, 0, bytemuck::cast_slice(scaling));
     }
 
+    /// Lets an update take what was put into the gradient's slot, although the last step's own overflowed.
+    fn accept_gradient(&self, slot: Slot, replicas: Range<usize>) -> Result<()> {
+        if slot != Slot::Gradient || !self.setup.is_mixed() {
+            return Ok(());
+        }
+        let mut scaling = self.scaling()?;
+        for skipped in scaling[replicas].iter_mut().filter(|s| s.factor == 0.0) {
+            skipped.factor = 1.0 / skipped.loss;
+        }
+        self.set_scaling(&scaling);
+        Ok(())
+    }
+
     /// Carries out a step's gradient by itself, and waits for its metrics.
     fn submit_gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
         self.early = self.arrived(0)?;
         self.submit(std::slice::from_ref(step), Aim::Gradient(of))?;
         self.read_metrics_later(std::slice::from_ref(step))?;
         let early = std::mem::take(&mut self.early);
-        let metrics = self.arrived(0)?;
+        let mut metrics = self.arrived(0)?;
+        // Nothing is clipped, and so no norm taken.
+        metrics.iter_mut().for_each(|m| m.grad_norm = None);
         self.early = early;
         Ok(metrics)
     }
@@ -132,7 +149,7 @@ impl Engine for GpuEngine {
         let (buffer, at) = self.buffers.slot(slot)?;
         self.gpu.queue.write_buffer(buffer, at + replica as u64 * self.vector_bytes(), bytemuck::cast_slice(&values));
         self.is_working_current &= slot != Slot::Live;
-        Ok(())
+        self.accept_gradient(slot, replica..replica + 1)
     }
 
     fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
@@ -145,7 +162,7 @@ impl Engine for GpuEngine {
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
         self.copy_vectors(self.buffers.slot(from)?, self.buffers.slot(to)?);
         self.is_working_current &= to != Slot::Live;
-        Ok(())
+        self.accept_gradient(to, 0..self.setup.replicas)
     }
 
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
@@ -212,6 +229,7 @@ impl Engine for GpuEngine {
             }
         }
         self.set_scaling(&before);
+        self.accept_gradient(Slot::Gradient, 0..before.len())?;
         metrics
     }
 
@@ -230,6 +248,9 @@ impl Engine for GpuEngine {
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
+        if slots.len() > 1 {
+            self.make_room_for_ensembles()?;
+        }
         let samples = self.part(part).ok_or_else(|| self.setup.dataset.missing(part))?.samples;
         for (member, &slot) in slots.iter().enumerate() {
             self.load(slot)?;

@@ -14,7 +14,7 @@ use super::step::{EvalProgram, Predictor, StepProgram};
 use super::tune::{Measuring, Tuner};
 use crate::data::Part;
 use crate::engine::{Allocation, Checked, Forms, Layout, Setup, Slot, StepMetrics};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The options of the engine: how it uses its device.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,8 @@ pub struct GpuEngine {
     pub(super) spare: Vec<Buffer>,
     /// The name and size of every buffer that was allocated.
     pub(super) taken: Vec<Allocation>,
+    /// The most bytes that all of them may take.
+    pub(super) budget: u64,
     /// The forms of the matrix products in use.
     pub(super) forms: Forms,
     /// Whether the working copy of the weights is that of the live ones.
@@ -88,13 +90,14 @@ impl GpuEngine {
         let planned: u64 = buffers::plan(&setup, &layout).iter().map(|a| a.bytes).sum();
         let budget = options.memory.unwrap_or(u64::MAX);
         if planned > budget {
-            let (what, place) = ("the run".into(), "the memory budget".into());
-            return Err(Error::DeviceMemory { what, needed: planned, offered: budget, place });
+            return Err(buffers::over_budget(planned, budget));
         }
         let mut taken = Vec::new();
         let buffers = Buffers::new(&gpu, &setup, &layout, &mut taken)?;
         buffers.fill(&gpu, &setup);
-        let (parts, stream) = upload(&gpu, &setup, budget - planned, options.record_buffer, &mut taken)?;
+        // The best weights of a run, which it allocates later, find room beside the records.
+        let for_records = (budget - planned).saturating_sub(buffers.params.size());
+        let (parts, stream) = upload(&gpu, &setup, for_records, options.record_buffer, &mut taken)?;
 
         let pipelines = Pipelines::new(&gpu);
         let tuner = Tuner::new(&options.forms, &gpu.description.to_string(), options.measure)?;
@@ -134,6 +137,7 @@ impl GpuEngine {
             early: Vec::new(),
             spare: Vec::new(),
             taken,
+            budget,
             forms,
             is_working_current: false,
             gpu,

@@ -1,7 +1,6 @@
 //! Predictions for samples that are in no data set.
 
 use half::f16;
-use wgpu::BufferUsages;
 
 use super::buffers;
 use super::dataset::{Feed, Records, is_bytes, pack, record_bytes};
@@ -9,13 +8,19 @@ use super::engine::GpuEngine;
 use super::kernels::Pass;
 use super::readback::read_words;
 use super::step::Predictor;
-use crate::data::Features;
+use crate::data::{Features, Part};
 use crate::engine::{Slot, stride};
 use crate::error::Result;
+
+/// The name of the buffers of rows that are predicted.
+const INPUTS: &str = "inputs";
 
 impl GpuEngine {
     /// The logits of `inputs`, (rows, outputs) for each replica.
     pub(super) fn predict_rows(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>> {
+        if slots.len() > 1 {
+            self.make_room_for_ensembles()?;
+        }
         let is_bytes = is_bytes(inputs);
         if self.predictors.iter().all(|predictor| predictor.is_bytes != is_bytes) {
             let predictor = self.predictor(is_bytes)?;
@@ -74,12 +79,34 @@ impl GpuEngine {
 
     /// Makes the predictor for features that are pixels, or numbers.
     ///
+    /// Makes room for an ensemble's predictions, unless it is there.
+    ///
     /// # Errors
     /// Too little memory.
-    fn predictor(&self, is_bytes: bool) -> Result<Predictor> {
+    pub(super) fn make_room_for_ensembles(&mut self) -> Result<()> {
+        if self.buffers.mean.is_some() {
+            return Ok(());
+        }
+        self.buffers.mean = Some(self.allocate_bytes("mean".into(), buffers::mean_bytes(&self.setup))?);
+        // Those made before know nothing of it.
+        self.predictors.clear();
+        self.taken.retain(|allocation| allocation.name != INPUTS);
+        let builder = self.builder()?;
+        let streamed = self.stream.as_ref().unwrap_or(&self.buffers.unused[0]);
+        let ensembles = [Part::Train, Part::Validation, Part::Test]
+            .map(|part| self.part(part).map(|data| builder.ensembles(&data.feed(&self.setup, streamed))));
+        for (program, ensemble) in self.eval.iter_mut().zip(ensembles) {
+            program.iter_mut().zip(ensemble).for_each(|(program, ops)| program.ensemble = ops);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// Too little memory.
+    fn predictor(&mut self, is_bytes: bool) -> Result<Predictor> {
         let room = self.setup.room();
         let bytes = (room * record_bytes(self.setup.dataset.width(), is_bytes)) as u64;
-        let inputs = buffers::allocate(&self.gpu, "inputs", bytes, BufferUsages::STORAGE)?;
+        let inputs = self.allocate_bytes(INPUTS.into(), bytes)?;
         let unused = &self.buffers.unused[0];
         let feed = Feed {
             records: &Records::Streamed,

@@ -51,7 +51,7 @@ pub(super) struct EvalProgram {
     group: BindGroup,
     forward: Vec<Op>,
     /// The dispatch that adds a member's prediction to the ensemble's; empty where no ensemble may be asked for.
-    ensemble: Vec<Op>,
+    pub ensemble: Vec<Op>,
     loss: Vec<Op>,
 }
 
@@ -101,9 +101,15 @@ impl Builder<'_> {
             group: self.step(),
             forward: self.forward(&b.eval_params, feed)?,
             // logits, mean -> mean: (R, samples, outputs); after the last member mean -> logits
-            ensemble: b.mean.iter().map(|mean| self.ensemble(feed, logits, mean)).collect(),
+            ensemble: self.ensembles(feed),
             loss: vec![self.loss(feed, logits, &b.metrics)],
         })
+    }
+
+    /// Makes the dispatch of an ensemble, where there is room for one.
+    pub fn ensembles(&self, feed: &Feed) -> Vec<Op> {
+        let logits = &self.buffers.a[self.layout.layers.len()];
+        self.buffers.mean.iter().map(|mean| self.ensemble(feed, logits, mean)).collect()
     }
 
     /// Makes the dispatches of the forward pass with the weights `w`, and of the loss.

@@ -21,7 +21,8 @@ impl Builder<'_> {
     pub fn clip(&self) -> Vec<Op> {
         let Some(max_norm) = self.setup.clip_norm else { return Vec::new() };
         let b = self.buffers;
-        let args = kernels::GradNormArgs { params: self.layout.len as u32 / 4, max_norm: max_norm as f32 };
+        let (params, trained) = (self.layout.len as u32 / 4, self.layout.trained as u32 / 4);
+        let args = kernels::GradNormArgs { params, trained, max_norm: max_norm as f32 };
         let op = |(entry_point, groups)| {
             let grid = self.grid(Extent::Fixed(groups), Extent::Fixed(1));
             let buffers = [&b.grads, &b.parts, &b.scaling, &b.metrics];

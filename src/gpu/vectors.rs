@@ -11,11 +11,20 @@ use crate::error::Result;
 
 impl GpuEngine {
     pub(super) fn allocate_vector(&mut self, slot: Slot) -> Result<()> {
-        let bytes = self.buffers.params.size();
-        let buffer = buffers::allocate(&self.gpu, &slot.name(), bytes, BufferUsages::STORAGE)?;
-        self.taken.push(Allocation { name: slot.name(), bytes });
+        let buffer = self.allocate_bytes(slot.name(), self.buffers.params.size())?;
         self.buffers.kept.push((slot, buffer));
         Ok(())
+    }
+
+    /// Makes a buffer within the memory budget.
+    pub(super) fn allocate_bytes(&mut self, name: String, bytes: u64) -> Result<Buffer> {
+        let needed = self.taken.iter().map(|allocation| allocation.bytes).sum::<u64>() + bytes;
+        if needed > self.budget {
+            return Err(buffers::over_budget(needed, self.budget));
+        }
+        let buffer = buffers::allocate(&self.gpu, &name, bytes, BufferUsages::STORAGE)?;
+        self.taken.push(Allocation { name, bytes });
+        Ok(buffer)
     }
 
     pub(super) fn free_vector(&mut self, slot: Slot) {

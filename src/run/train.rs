@@ -168,7 +168,11 @@ impl Prepared {
         let result = self.epochs(&dir, &mut outcome, &mut all);
         let diverged = match &result {
             Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
-            Err(_) => return result.map(|ended| Finished { dir, ended, outcome }),
+            // What the steps led to is not lost because nobody could be told of the last checkpoint.
+            Err(_) if self.trainer.ended().is_none_or(|ended| ended == Ended::Failed) => {
+                return result.map(|ended| Finished { dir, ended, outcome });
+            }
+            Err(_) => None,
             Ok(_) => None,
         };
         self.write_end(&dir, &outcome, diverged)?;

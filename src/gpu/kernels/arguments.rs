@@ -62,7 +62,7 @@ arguments! {
     /// The arguments of `loss_scale`.
     LossScaleArgs { columns: u32, dz_stride: u32 }
     /// The arguments of `grad_norm`.
-    GradNormArgs { params: u32, max_norm: f32 }
+    GradNormArgs { params: u32, trained: u32, max_norm: f32 }
     /// The arguments of kernels over vectors: `sgd`, `adam`, `rmsprop`, `average`, `lookahead`, `to_half`, `axpy` and
     /// `scale`, which take the vec4s from `first` on and before `trained`.
     UpdateArgs { params: u32, first: u32, trained: u32, decayed: u32 }
