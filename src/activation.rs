@@ -4,30 +4,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::number::Real;
 
-/// The function applied to every hidden layer's output; each maps 0 to 0, so that padding stays 0.
+/// The function applied to every hidden layer's output z; each maps 0 to 0, so that padding stays 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// `z`: a network of linear layers.
+    /// The identity `z`, which makes a network of linear layers.
     Identity,
-    /// `max(z, 0)`, with derivative 0 at 0.
+    /// The rectified linear unit `max(z, 0)`, with derivative 0 at 0.
     #[default]
     Relu,
-    /// `z Φ(z)`, Φ being the normal distribution function, by `erf` (Hendrycks and Gimpel, 2016).
+    /// The Gaussian error linear unit `z Φ(z)`, Φ being the normal distribution function, by `erf` (Hendrycks and
+    /// Gimpel, 2016).
     Gelu,
-    /// `z/2 (1 + tanh(√(2/π) (z + 0.044715 z³)))`, the approximation of GELU from the same paper.
+    /// The approximation of GELU by tanh, `z/2 (1 + tanh(√(2/π) (z + 0.044715 z³)))`, from the same paper.
     GeluTanh,
-    /// `z σ(z)`, also called swish (Elfwing et al., 2017).
+    /// The sigmoid linear unit `z σ(z)`, also called swish (Elfwing et al., 2017).
     Silu,
-    /// `tanh(z)`.
+    /// The hyperbolic tangent `tanh(z)`.
     Tanh,
 }
 
 impl Activation {
-    /// Every activation, in the order of the codes that the shaders know them by.
+    /// Every activation, in the order of the codes by which the shaders know them.
     pub const ALL: [Self; 6] = [Self::Identity, Self::Relu, Self::Gelu, Self::GeluTanh, Self::Silu, Self::Tanh];
 
-    /// `(a(z), a'(z))`.
+    /// The value of the activation at `z` and its derivative there, `(a(z), a'(z))`.
     #[inline(always)]
     pub fn value_and_slope<T: Real>(self, z: T) -> (T, T) {
         let (zero, one, half) = (T::of(0.0), T::of(1.0), T::of(0.5));
@@ -65,7 +66,7 @@ impl Activation {
         }
     }
 
-    /// What the Kaiming initialisation multiplies with: `torch.nn.init.calculate_gain`, with that of ReLU for its smooth
+    /// The factor of the Kaiming initialisation: `torch.nn.init.calculate_gain`, with that of ReLU for its smooth
     /// relatives.
     pub(crate) fn gain(self) -> f64 {
         match self {
@@ -81,10 +82,11 @@ impl Activation {
     }
 }
 
-/// 1/√(2π)
+/// The density of the normal distribution at 0, 1/√(2π).
 const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
-/// √(2/π)
+/// The factor within the tanh of [`Activation::GeluTanh`], √(2/π).
 const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+/// The factor of z³ there.
 const GELU_CUBE: f64 = 0.044_715;
 
 #[cfg(test)]

@@ -5,31 +5,32 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::schedule::Unit;
 
-/// The most snapshots.
+/// The most snapshots that can be kept.
 pub const MOST_SNAPSHOTS: usize = 100;
 
-/// Which averages and copies are kept beside the weights, and when they take them up; none by default. Any go together.
+/// The averages and copies that are kept beside the weights, and when they take them up; none by default. Any go
+/// together.
 ///
 /// A mean takes up the weights after an update by `mean ← mean + k (w − mean)`; k is a function of the step alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Average {
-    /// Stochastic weight averaging, the arithmetic mean of the weights at some steps (Izmailov et al., 2018):
-    /// `k = 1 / (n + 1)` after n samples.
+    /// The samples of stochastic weight averaging, the arithmetic mean of the weights at some steps (Izmailov et al.,
+    /// 2018): `k = 1 / (n + 1)` after n samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swa: Option<Sampling>,
-    /// Exponential moving average.
+    /// The exponential moving average of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<Ema>,
-    /// An ensemble of copies.
+    /// The ensemble of copies of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<Snapshots>,
-    /// Slow weights that lead the fast ones; they change the training itself.
+    /// The slow weights of lookahead, which lead the fast ones; they change the training itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lookahead: Option<Lookahead>,
 }
 
-/// After which steps the weights are sampled.
+/// The steps after which the weights are sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     untagged,
@@ -37,33 +38,34 @@ pub struct Average {
     expecting = "expected {start, every, unit}, {after_updates} or {at = \"minima\"}"
 )]
 pub enum Sampling {
-    /// After `start`, `start + every`, `start + 2 every`, ..., counted from 0, in steps or in epochs.
+    /// Samples at even distances: after `start`, `start + every`, `start + 2 every`, ..., counted from 0, in steps or
+    /// in epochs.
     Every {
         /// The first step or epoch after which the weights are sampled.
         start: u64,
-        /// From one sample to the next. Default 1.
+        /// The number of steps or epochs from one sample to the next. At least 1, default 1.
         #[serde(default = "one")]
         every: u64,
-        /// What is counted. Default step.
+        /// The unit of `start` and `every`. Default step.
         #[serde(default)]
         unit: Unit,
     },
-    /// After these updates, counted from 0.
+    /// Samples after these updates, counted from 0.
     Listed {
-        /// Increasing.
+        /// The updates, increasing and below the steps of the run.
         after_updates: Vec<u64>,
     },
-    /// Where the learning rate has come down and is about to rise again, or the run ends.
+    /// Samples where the learning rate has come down and is about to rise again, or the run ends.
     Minima {
-        /// Tells this from the others.
+        /// The word that tells this sampling from the others.
         at: Minima,
-        /// Minima of earlier steps do not count. Default 0.
+        /// The first step, counted from 0, at which a minimum counts. Default 0.
         #[serde(default)]
         start: u64,
     },
 }
 
-/// The word `minima`.
+/// The word `minima` of [`Sampling::Minima`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Minima {
@@ -76,19 +78,20 @@ pub enum Minima {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ema {
-    /// Default 0.999.
+    /// The share of the old mean that a sample leaves, in `[0, 1)`. Default 0.999.
     #[serde(default = "decay")]
     pub decay: f64,
-    /// The first step after which the weights are sampled. Default 0.
+    /// The first step, counted from 0, after which the weights are sampled. Default 0.
     #[serde(default)]
     pub start: u64,
-    /// Steps from one sample to the next; more than one makes the mean cheaper. Default 1.
+    /// The number of steps from one sample to the next; more than one makes the mean cheaper. At least 1, default 1.
     #[serde(default = "one")]
     pub every: u64,
-    /// `k = (1 − decay) / (1 − decayᵗ)` at sample t (from 1), as if no weights had been before. Default false.
+    /// Whether `k = (1 − decay) / (1 − decayᵗ)` at sample t (from 1), as if no weights had been before. Default false.
     #[serde(default)]
     pub bias_correction: bool,
-    /// `k = 1 − min(decay, (1 + n) / (10 + n))` after n samples: a mean that is quick at first. Default false.
+    /// Whether `k = 1 − min(decay, (1 + n) / (10 + n))` after n samples: a mean that is quick at first. Default false;
+    /// it does not go with `bias_correction`.
     #[serde(default)]
     pub warm_up: bool,
 }
@@ -98,22 +101,22 @@ pub struct Ema {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshots {
-    /// How many are kept, the latest ones. Default 5.
+    /// The number of copies that are kept, the latest ones. From 1 to [`MOST_SNAPSHOTS`], default 5.
     #[serde(default = "five")]
     pub max: usize,
-    /// Default: at the minima of the learning rate.
+    /// The steps after which a copy is taken. Default: those at the minima of the learning rate.
     #[serde(default = "at_minima")]
     pub when: Sampling,
 }
 
-/// Every so many steps `slow ← slow + alpha (w − slow)` and `w ← slow` (Zhang et al., 2019).
+/// Lookahead (Zhang et al., 2019): every so many steps `slow ← slow + alpha (w − slow)` and `w ← slow`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lookahead {
-    /// Default 5.
+    /// The number of steps from one update of the slow weights to the next, from 1 to the steps of the run. Default 5.
     #[serde(default = "five_steps")]
     pub every: u64,
-    /// In `(0, 1]`, default 0.5.
+    /// The share of the way to the fast weights that the slow ones go. In `(0, 1]`, default 0.5.
     #[serde(default = "half")]
     pub alpha: f64,
 }
@@ -137,31 +140,31 @@ fn at_minima() -> Sampling {
     Sampling::Minima { at: Minima::Minima, start: 0 }
 }
 
-/// What the averages take of the weights after one step.
+/// The shares of the weights that the averages take after one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Take {
-    /// k of SWA; 0 where it does not sample.
+    /// The k of SWA; 0 where it does not sample.
     pub swa: f64,
-    /// k of the EMA; 0 where it does not sample.
+    /// The k of the EMA; 0 where it does not sample.
     pub ema: f64,
-    /// α of lookahead; 0 between its steps.
+    /// The α of lookahead; 0 between its steps.
     pub lookahead: f64,
-    /// The snapshot that becomes a copy of the weights.
+    /// The number, from 0, of the snapshot that becomes a copy of the weights, if one does.
     pub snapshot: Option<usize>,
 }
 
-/// Which averages hold something.
+/// The averages that have taken a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sampled {
-    /// Whether SWA does.
+    /// Whether SWA has a sample.
     pub swa: bool,
-    /// Whether the EMA does.
+    /// Whether the EMA has a sample.
     pub ema: bool,
-    /// Number of snapshots.
+    /// The number of snapshots that are there.
     pub snapshots: usize,
 }
 
-/// When the averages of one run sample: a function of the step, so that resuming needs the step alone.
+/// The sampling of the averages of one run: a function of the step, so that resuming needs the step alone.
 #[derive(Clone, Debug, Default)]
 pub struct Sampler {
     average: Average,
@@ -172,9 +175,9 @@ pub struct Sampler {
 /// The steps after which something samples.
 #[derive(Clone, Debug)]
 enum Samples {
-    /// `first`, `first + every` and so on, below `end`.
+    /// Samples after `first`, `first + every` and so on, below `end`.
     Every { first: u64, every: u64, end: u64 },
-    /// Increasing.
+    /// Samples after these steps, increasing.
     List(Vec<u64>),
 }
 
@@ -185,7 +188,7 @@ impl Default for Samples {
 }
 
 impl Samples {
-    /// Number of samples after steps below `step`.
+    /// The number of samples after steps below `step`.
     fn before(&self, step: u64) -> u64 {
         match self {
             Self::Every { first, every, end } => step.min(*end).saturating_sub(*first).div_ceil(*every),
@@ -202,11 +205,11 @@ impl Samples {
 
 /// A run as schedules and averages see it.
 pub struct Clock<'a> {
-    /// Steps of the run.
+    /// The number of steps of the run.
     pub steps: u64,
-    /// Steps of an epoch.
+    /// The number of steps of an epoch.
     pub per_epoch: u64,
-    /// The rate of each step, if it is a function of the step.
+    /// The learning rate of each step, counted from 0, if it is a function of the step.
     pub lr: Option<&'a dyn Fn(u64) -> f64>,
 }
 
@@ -277,7 +280,7 @@ fn minima(steps: u64, lr: &dyn Fn(u64) -> f64) -> Vec<u64> {
 }
 
 impl Ema {
-    /// k after `step`, counted from 0; 0 where the mean does not sample.
+    /// The k of the mean after `step`, counted from 0; 0 where the mean does not sample.
     fn weight(&self, step: u64) -> f64 {
         let Some(n) = step.checked_sub(self.start).filter(|since| since.is_multiple_of(self.every)) else { return 0.0 };
         let n = (n / self.every) as f64;
@@ -313,7 +316,7 @@ impl Ema {
 }
 
 impl Average {
-    /// When the averages sample in a run of this clock.
+    /// The sampler of the averages in a run of this clock.
     ///
     /// ```
     /// use thalweg::average::{Average, Clock, Sampling};
@@ -324,7 +327,7 @@ impl Average {
     /// ```
     ///
     /// # Errors
-    /// Averages that never sample, and constants out of range.
+    /// [`Error::Config`] names averages that never sample, and constants out of range.
     pub fn sampler(&self, clock: &Clock) -> Result<Sampler> {
         let mut sampler = Sampler { average: self.clone(), ..Sampler::default() };
         if let Some(swa) = &self.swa {
@@ -356,7 +359,7 @@ impl Average {
 }
 
 impl Sampler {
-    /// What the averages take after `step`, counted from 0.
+    /// The shares that the averages take after `step`, counted from 0.
     pub fn take(&self, step: u64) -> Take {
         let swa = self.swa.position(step).map_or(0.0, |n| 1.0 / (n + 1) as f64);
         let snapshot = self
@@ -368,7 +371,7 @@ impl Sampler {
         Take { swa, ema: self.average.ema.map_or(0.0, |ema| ema.weight(step)), lookahead, snapshot }
     }
 
-    /// What has taken a sample after `steps` steps.
+    /// The averages that have taken a sample after `steps` steps.
     pub fn sampled(&self, steps: u64) -> Sampled {
         let most = self.average.snapshots.as_ref().map_or(0, |snapshots| snapshots.max);
         Sampled {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::adapter::{self, Gpu};
 use crate::gpu::{GpuEngine, Options};
 
-/// Where to compute.
+/// The device that computes, as a user names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// `auto`: a hardware GPU if there is one, else the CPU engine.
@@ -19,9 +19,9 @@ pub enum Device {
     Cpu,
     /// `gpu`: the first adapter, hardware if there is any, else a software one.
     Gpu,
-    /// The number of an adapter in the list.
+    /// The adapter of this number in the list of [`adapter::list`], counted from 0.
     Index(usize),
-    /// A part of an adapter's name, in any case.
+    /// The first adapter whose name contains this text, in any case.
     Name(String),
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Device {
 }
 
 impl Device {
-    /// Opens the engine, and says in words why it is this one.
+    /// Opens the engine, and returns with it in words why it is this one.
     ///
     /// # Errors
     /// What [`find`](Self::find) refuses; f64 on an adapter; what [`Setup::check`] refuses; [`Error::DeviceMemory`].
@@ -64,7 +64,7 @@ impl Device {
     /// The adapter that is meant, or none for the CPU engine, and in words why.
     ///
     /// # Errors
-    /// No such adapter.
+    /// [`Error::Device`] or [`Error::Config`] where there is no such adapter.
     pub fn find(&self, precision: Precision) -> Result<(Option<adapter::Description>, String)> {
         let adapters = if matches!(self, Self::Cpu) { Vec::new() } else { adapter::list() };
         let (index, reason) = match self {
@@ -95,7 +95,7 @@ impl Device {
         Ok((index.map(|index| adapters[index].clone()), reason.to_string()))
     }
 
-    /// The place in `adapters` of the one that a number or a name means.
+    /// The place in `adapters` of the one that a number or a name means; none for the other devices.
     pub fn choose(&self, adapters: &[adapter::Description]) -> Option<usize> {
         match self {
             Self::Index(index) => adapters.get(*index).map(|a| a.index),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// The result of every fallible call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong.
+/// An error of this crate: what went wrong, in one line that says where.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,31 +14,31 @@ pub enum Error {
     Config {
         /// The setting, as it stands in the configuration: `train.batch`.
         key: String,
-        /// What was expected and what was found.
+        /// What was expected of the setting, and what was found.
         message: String,
     },
     /// A data set cannot be used.
     #[error("{place}: {message}")]
     Data {
-        /// The file, or the data set's name.
+        /// The path of the file, or the name of the data set.
         place: String,
-        /// What was expected and what was found.
+        /// What was expected of the data, and what was found.
         message: String,
     },
     /// A file of weights does not fit the model.
     #[error("{path}: {message}")]
     Weights {
-        /// The file.
+        /// The path of the file of weights.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// What was expected of the weights, and what was found.
         message: String,
     },
     /// A file cannot be read or written.
     #[error("{path}: {reason}")]
     Io {
-        /// The file or folder.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The reason that the operating system gives.
         reason: std::io::Error,
     },
     /// No adapter of the wanted kind is there, or it refuses to work.
@@ -49,29 +49,29 @@ pub enum Error {
         "device: {what} needs {needed} bytes, {place} offers {offered}; use a smaller batch, a smaller model or fewer replicas"
     )]
     DeviceMemory {
-        /// The buffer, or `the run` for the sum of all buffers.
+        /// The name of the buffer, or `the run` for the sum of all buffers.
         what: String,
-        /// Bytes needed.
+        /// The number of bytes needed.
         needed: u64,
-        /// Bytes that can be had.
+        /// The number of bytes that can be had.
         offered: u64,
-        /// What limits it.
+        /// The name of what limits the memory.
         place: String,
     },
-    /// The loss stopped being finite.
+    /// The loss, or a weight, stopped being finite.
     #[error(
         "the loss of replica {replica} became {loss} at step {step} with learning rate {lr}; the weights are those before step {restored}. Try a lower learning rate or clip_norm"
     )]
     Diverged {
-        /// The step whose loss is not finite, counted from 0.
+        /// The step whose loss is not finite, or after which an evaluation or a weight was not, counted from 0.
         step: u64,
-        /// The learning rate of that step.
+        /// The learning rate of that step, for that replica.
         lr: f64,
-        /// The replica.
+        /// The number of the replica, counted from 0.
         replica: usize,
-        /// The loss.
+        /// The loss that is not finite; NaN for a weight.
         loss: f64,
-        /// The weights were taken before this step.
+        /// The step before which the weights were taken that the engine now holds, counted from 0.
         restored: u64,
     },
 }

@@ -9,9 +9,9 @@ use crate::engine::{Evaluation, Setup, StepMetrics};
 use crate::error::Result;
 use crate::schedule::Rate;
 
-/// What happens in a run, in this order: [`Started`](Self::Started) once, then the steps of an epoch and the epoch, again and
-/// again, and [`Ended`](Self::Ended) once. Steps are told when their metrics have come back, up to two submissions after the
-/// device took them, so that watching costs the device nothing.
+/// An event of a run. They come in this order: [`Started`](Self::Started) once, then the steps of an epoch and the
+/// epoch, again and again, and [`Ended`](Self::Ended) once. Steps are told when their metrics have come back, up to two
+/// submissions after the device took them, so that watching costs the device nothing.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// The first step is about to be taken.
@@ -28,7 +28,7 @@ pub enum Event<'a> {
     Ended(Ended),
 }
 
-/// Who watches a run: a progress bar, a log, a page. Any observer may end it.
+/// A watcher of a run: a progress bar, a log, a page. Any observer may end it.
 ///
 /// ```
 /// use thalweg::event::{Control, Event, Observer};
@@ -46,15 +46,15 @@ pub enum Event<'a> {
 /// }
 /// ```
 pub trait Observer {
-    /// Is told of an event, and answers whether the run goes on. It is called between two submissions; what takes long
+    /// Hears of an event, and answers whether the run goes on. It is called between two submissions; what takes long
     /// belongs into a thread of the observer's own.
     ///
     /// # Errors
-    /// Whatever goes wrong; it ends the run, and the run's error is this one.
+    /// Whatever goes wrong in the observer; it ends the run, whose error it becomes.
     fn on(&mut self, event: &Event) -> Result<Control>;
 }
 
-/// An observer's answer.
+/// The answer of an observer to an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Control {
     /// The run goes on.
@@ -64,7 +64,7 @@ pub enum Control {
     Stop,
 }
 
-/// Nobody watches.
+/// The observer that does nothing, for a run that nobody watches.
 impl Observer for () {
     fn on(&mut self, _: &Event) -> Result<Control> {
         Ok(Control::Continue)
@@ -87,92 +87,96 @@ impl Observer for Vec<&mut (dyn Observer + '_)> {
     }
 }
 
-/// What a run is.
+/// The run that begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Started<'a> {
-    /// What its engine was built for.
+    /// The setup that its engine was built for.
     pub setup: &'a Setup,
-    /// Where it computes, in words.
+    /// The device on which it computes, in words.
     pub device: &'a str,
-    /// Its epochs.
+    /// The number of its epochs.
     pub epochs: u64,
-    /// Its steps.
+    /// The number of its steps in all epochs.
     pub steps: u64,
     /// The first step that is taken now, counted from 0; more than 0 in a run that is resumed.
     pub first_step: u64,
 }
 
-/// What one step did, measured before its update.
+/// The report of one step, measured before its update.
 #[derive(Clone, Copy, Debug)]
 pub struct StepReport<'a> {
-    /// Counted from 0.
+    /// The step, counted from 0.
     pub step: u64,
-    /// Counted from 0.
+    /// The epoch, counted from 0.
     pub epoch: u64,
-    /// Samples of the step.
+    /// The number of samples of the step.
     pub rows: usize,
-    /// Learning rate and momentum of the first replica.
+    /// The learning rate and momentum of the first replica.
     pub rate: Rate,
-    /// One entry a replica.
+    /// The metrics of each replica, one entry a replica.
     pub replicas: &'a [StepMetrics],
 }
 
-/// What averages and ensembles took of a step's weights.
+/// The sample that averages and ensembles took of a step's weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// The step, counted from 0.
     pub step: u64,
-    /// What they took.
+    /// The shares of the weights that they took.
     pub take: Take,
 }
 
-/// A checkpoint on disk.
+/// A checkpoint that has been written to disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Written<'a> {
-    /// The file.
+    /// The path of the file.
     pub path: &'a Path,
-    /// Epochs that it holds.
+    /// The number of epochs that the checkpoint holds.
     pub epochs: u64,
 }
 
-/// What one epoch did; the vectors have one entry a replica.
+/// The report of one epoch; its vectors have one entry a replica.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Epoch {
-    /// Counted from 0.
+    /// The epoch, counted from 0.
     pub epoch: u64,
-    /// Updates made since the start of the run.
+    /// The number of updates made since the start of the run.
     pub steps: u64,
-    /// The rate of the epoch's last step.
+    /// The learning rate of the epoch's last step, of the first replica.
     pub lr: f64,
-    /// Mean over the epoch's steps, each measured before its update.
+    /// The loss and accuracy of training: the mean over the epoch's samples, each measured before its step's update.
     pub train: Vec<Evaluation>,
-    /// After the epoch, where there is a validation part; of the restored weights, if any were.
+    /// The evaluation of the validation part after the epoch, where there is one and the epoch is evaluated; of the
+    /// restored weights, if any were restored.
     pub validation: Option<Vec<Evaluation>>,
-    /// After the epoch, where there is a test part.
+    /// The evaluation of the test part after the epoch, where there is one and the epoch is evaluated; of the restored
+    /// weights, if any were restored.
     pub test: Option<Vec<Evaluation>>,
-    /// The same of each mean that has samples, and after the run of the best weights, where they are kept.
+    /// The evaluations of each mean of the weights that has samples, and after the run of the best weights, where they
+    /// are kept.
     pub means: Vec<Mean>,
-    /// Whether the metric of [`Stop`](crate::stop::Stop) was better than in any epoch before.
+    /// Whether the metric of [`Stop`](crate::stop::Stop) was better than in any epoch before, by more than its
+    /// `min_delta`.
     pub is_best: bool,
-    /// Seconds for the steps, without evaluation.
+    /// The seconds that the steps took, without evaluation.
     pub seconds: f64,
-    /// Samples trained per second, all replicas together.
+    /// The samples trained per second, all replicas together.
     pub samples_per_second: f64,
 }
 
 /// The evaluations of a mean of the weights, one entry a replica.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mean {
-    /// `swa`, `ema`, `snapshots` or `best`.
+    /// The name of the mean: `swa`, `ema`, `snapshots` or `best`.
     pub name: &'static str,
-    /// Where there is a validation part.
+    /// The evaluation of the validation part, where there is one.
     pub validation: Option<Vec<Evaluation>>,
-    /// Where there is a test part.
+    /// The evaluation of the test part, where there is one.
     pub test: Option<Vec<Evaluation>>,
 }
 
 impl Epoch {
-    /// Everything that was evaluated, with its name: `train`, `test`, `swa_test`, ...
+    /// The evaluations of the epoch, each with its name: `train`, `test`, `swa_test`, ...
     pub fn parts(&self) -> Vec<(String, &[Evaluation])> {
         let mut parts = vec![
             ("train".to_string(), Some(&self.train)),
@@ -187,30 +191,30 @@ impl Epoch {
     }
 }
 
-/// Why a run ended.
+/// The reason for which a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// It had all its epochs.
+    /// The last epoch is over.
     Epochs,
-    /// [`Stop::patience`](crate::stop::Stop::patience).
+    /// The metric has not improved for [`Stop::patience`](crate::stop::Stop::patience) evaluations.
     Patience,
-    /// [`Stop::target`](crate::stop::Stop::target).
+    /// The metric has reached [`Stop::target`](crate::stop::Stop::target).
     Target,
-    /// [`Stop::min_lr`](crate::stop::Stop::min_lr).
+    /// The learning rate has fallen below [`Stop::min_lr`](crate::stop::Stop::min_lr).
     MinLr,
-    /// [`Stop::seconds`](crate::stop::Stop::seconds).
+    /// The time of [`Stop::seconds`](crate::stop::Stop::seconds) is over.
     Seconds,
     /// An [`Observer`] asked for it.
     Asked,
-    /// A loss stopped being finite.
+    /// A loss or a weight is no longer finite.
     Diverged,
     /// An error ended it: an observer's, or the device's.
     Failed,
 }
 
 impl Ended {
-    /// As it stands in a run's summary.
+    /// The name of the reason, as it stands in a run's summary.
     pub fn name(self) -> &'static str {
         match self {
             Self::Epochs => "epochs",
@@ -224,7 +228,7 @@ impl Ended {
         }
     }
 
-    /// In words, to follow "ended".
+    /// The reason in words, to follow "ended".
     pub fn describe(self) -> &'static str {
         match self {
             Self::Epochs => "after the last epoch",

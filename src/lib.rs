@@ -114,7 +114,7 @@ pub use schedule::Schedule;
 pub use train::Trainer;
 pub use training::Training;
 
-/// The code of a page runs.
+/// The examples of the page on the library, which are run as tests.
 #[cfg(all(doctest, feature = "run"))]
 #[doc = include_str!("../docs/library.md")]
 struct Library;

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 
-/// Most parameters of a model: kernels count vec4s in 32 bits.
+/// The most parameters of a model: kernels count vec4s in 32 bits.
 const MOST_PARAMETERS: usize = 1 << 30;
-/// Most layers: random numbers are keyed by the layer in ten bits.
+/// The most layers of a model: random numbers are keyed by the layer in ten bits.
 const MOST_LAYERS: usize = 1000;
 
 /// A multi-layer perceptron: linear layers, and after each but the last what makes it a hidden one.
@@ -16,25 +16,25 @@ const MOST_LAYERS: usize = 1000;
 /// `z` of the last layer are the logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mlp {
-    /// Width of every layer, from the input to the output: `[784, 512, 256, 10]` has three linear layers.
+    /// The width of every layer, from the input to the output: `[784, 512, 256, 10]` has three linear layers.
     pub widths: Vec<usize>,
-    /// Applied after every layer but the last.
+    /// The activation after every layer but the last. Default ReLU.
     pub activation: Activation,
-    /// Applied before the activation. Default none.
+    /// The normalisation before each activation. Default none.
     pub norm: Norm,
-    /// Adds to the output of every hidden layer its input, where both are of one width (He et al., 2015). Default
-    /// false.
+    /// Whether the output of every hidden layer has its input added, where both are of one width (He et al., 2015).
+    /// Default false.
     pub residual: bool,
     /// The probability with which training sets an output of a hidden layer to 0; the others are divided by
     /// `1 − dropout` (Srivastava et al., 2014). In `[0, 1)`, default 0.
     pub dropout: f64,
 }
 
-/// How a hidden layer's `z` are normalised; `n = γ x̂ + β`, with γ = 1 and β = 0 at first.
+/// The normalisation of a hidden layer's `z`: `n = γ x̂ + β`, with γ = 1 and β = 0 at first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Norm {
-    /// Not at all.
+    /// No normalisation.
     #[default]
     None,
     /// Batch normalisation (Ioffe and Szegedy, 2015): `x̂ = (z − mean) / √(variance + 1e-5)`, of each output over the
@@ -46,10 +46,10 @@ pub enum Norm {
     Layer,
 }
 
-/// Added to a variance before its root is taken.
+/// The number added to a variance before its root is taken.
 pub(crate) const NORM_EPS: f64 = 1e-5;
 
-/// How much of the running statistics one step of batch normalisation replaces.
+/// The share of the running statistics that one step of batch normalisation replaces.
 pub(crate) const NORM_MOMENTUM: f64 = 0.1;
 
 impl Mlp {
@@ -66,7 +66,7 @@ impl Mlp {
         Self { widths, activation: Activation::default(), norm: Norm::None, residual: false, dropout: 0.0 }
     }
 
-    /// With hidden layers of these widths, in place of those it had. Default none.
+    /// Sets the widths of the hidden layers, in place of those it had. Default: no hidden layer.
     #[must_use]
     pub fn hidden(mut self, widths: impl Into<Vec<usize>>) -> Self {
         let (inputs, outputs) = (self.inputs(), self.outputs());
@@ -74,25 +74,25 @@ impl Mlp {
         self
     }
 
-    /// With this activation after every layer but the last. Default ReLU.
+    /// Sets the activation after every layer but the last. Default ReLU.
     #[must_use]
     pub fn activation(self, activation: Activation) -> Self {
         Self { activation, ..self }
     }
 
-    /// With this normalisation before each activation. Default none.
+    /// Sets the normalisation before each activation. Default none.
     #[must_use]
     pub fn norm(self, norm: Norm) -> Self {
         Self { norm, ..self }
     }
 
-    /// With residual connections.
+    /// Turns residual connections on. Default: off.
     #[must_use]
     pub fn residual(self) -> Self {
         Self { residual: true, ..self }
     }
 
-    /// With this probability of dropping an output of a hidden layer. Default 0.
+    /// Sets the probability of dropping an output of a hidden layer, in `[0, 1)`. Default 0.
     #[must_use]
     pub fn dropout(self, dropout: f64) -> Self {
         Self { dropout, ..self }
@@ -101,7 +101,7 @@ impl Mlp {
     /// Refuses a width of zero, and more than 2³⁰ parameters.
     ///
     /// # Errors
-    /// As said.
+    /// [`Error::Config`] names `model.hidden`.
     pub(crate) fn check_size(&self) -> Result<()> {
         let widths = &self.widths;
         if let Some(i) = widths.iter().position(|&w| w == 0) {
@@ -119,11 +119,11 @@ impl Mlp {
         Ok(())
     }
 
-    /// Refuses widths of zero or of too many parameters, a dropout outside `[0, 1)`, what asks for hidden layers that are not there, and more layers than random
-    /// numbers are keyed for.
+    /// Refuses widths of zero or of too many parameters, a dropout outside `[0, 1)`, settings that ask for hidden
+    /// layers where there are none, residual connections without neighbours of one width, and more than 1000 layers.
     ///
     /// # Errors
-    /// As said.
+    /// [`Error::Config`] names the first setting that is refused.
     pub fn check(&self) -> Result<()> {
         self.check_size()?;
         if !(0.0..1.0).contains(&self.dropout) {
@@ -145,17 +145,17 @@ impl Mlp {
         Ok(())
     }
 
-    /// Number of features of a sample.
+    /// The number of features of a sample.
     pub fn inputs(&self) -> usize {
         self.widths[0]
     }
 
-    /// Number of logits, or of regression targets.
+    /// The number of logits, or of regression targets.
     pub fn outputs(&self) -> usize {
         self.widths[self.widths.len() - 1]
     }
 
-    /// Number of linear layers.
+    /// The number of linear layers.
     pub fn layers(&self) -> usize {
         self.widths.len() - 1
     }
@@ -175,7 +175,7 @@ impl Mlp {
         if self.is_hidden(l) { self.norm } else { Norm::None }
     }
 
-    /// Whether the output of layer `l` has its input added.
+    /// Whether layer `l`, counted from 0, has its input added to its output.
     pub(crate) fn is_residual(&self, l: usize) -> bool {
         self.residual && self.is_hidden(l) && self.widths[l] == self.widths[l + 1]
     }
@@ -185,14 +185,14 @@ impl Mlp {
         l > 1 && self.is_residual(l - 1)
     }
 
-    /// Number of trained values, as PyTorch counts them.
+    /// The number of trained values, as PyTorch counts them: weights, biases, and γ and β of the normalisations.
     pub fn parameters(&self) -> usize {
         let norms = if self.norm == Norm::None { 0 } else { 2 * self.widths[1..self.layers()].iter().sum::<usize>() };
         norms + self.widths.windows(2).map(|w| w[1] * (w[0] + 1)).sum::<usize>()
     }
 
-    /// Floating-point operations of one step over `batch` samples: two a weight for the forward product, two for the
-    /// weight gradient, and two for the input gradient of every layer but the first.
+    /// The floating-point operations of one step over `batch` samples: two a weight and sample for the forward product,
+    /// two for the weight gradient, and two for the input gradient of every layer but the first.
     pub fn step_flops(&self, batch: usize) -> f64 {
         let weights = |l: usize| (self.widths[l] * self.widths[l + 1]) as f64;
         let all: f64 = (0..self.layers()).map(weights).sum();
@@ -200,17 +200,17 @@ impl Mlp {
     }
 }
 
-/// How the first weights are drawn.
+/// The rule by which the first weights are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
-    /// `torch.nn.Linear`'s default: weights and biases uniform in `±1/√inputs`.
+    /// The default of `torch.nn.Linear`: weights and biases uniform in `±1/√inputs`.
     #[default]
     Pytorch,
-    /// Weights normal with deviation `gain/√inputs`, biases 0 (He et al., 2015). The gain is 1 for identity and after
+    /// Normal weights with deviation `gain/√inputs`, biases 0 (He et al., 2015). The gain is 1 for identity and after
     /// the last layer, 5/3 for tanh, √2 otherwise.
     Kaiming,
-    /// Weights uniform in `±gain √(6 / (inputs + outputs))`, biases 0 (Glorot and Bengio, 2010). The gain is 1.
+    /// Uniform weights in `±gain √(6 / (inputs + outputs))`, biases 0 (Glorot and Bengio, 2010). The gain is 1.
     Xavier,
 }
 

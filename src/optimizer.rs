@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::schedule::Rate;
 
-/// How a gradient becomes an update of the parameters `w`.
+/// The rule by which a gradient becomes an update of the parameters `w`. The default is AdamW.
 ///
 /// All follow `torch.optim` to the digit, in the order of operations too. `t` is the number of the update, from 1, and
 /// `g` the gradient after clipping.
@@ -15,57 +15,57 @@ pub enum Optimizer {
     /// Stochastic gradient descent: `g ← g + weight_decay·w`, `v ← momentum·v + (1−dampening)·g` (`v ← g` at `t = 1` or
     /// without momentum), `w ← w − lr·v`, or `w ← w − lr·(g + momentum·v)` with Nesterov's momentum (Sutskever et al., 2013).
     Sgd {
-        /// Learning rate. Default 0.001.
+        /// The learning rate, positive. Default 0.001.
         #[serde(default = "lr_milli")]
         lr: f64,
-        /// Default 0.
+        /// The momentum: the share of the last `v` that is kept. At least 0, default 0.
         #[serde(default)]
         momentum: f64,
-        /// Default 0.
+        /// The dampening: the share of the gradient that is withheld from `v`. Default 0.
         #[serde(default)]
         dampening: f64,
-        /// L2 penalty. Default 0.
+        /// The L2 penalty, whose gradient `weight_decay·w` is added to `g`. At least 0, default 0.
         #[serde(default)]
         weight_decay: f64,
-        /// Default false. Needs a momentum and no dampening.
+        /// Whether the momentum is Nesterov's, which needs a momentum and no dampening. Default false.
         #[serde(default)]
         nesterov: bool,
     },
     /// Adam (Kingma and Ba, 2014): `g ← g + weight_decay·w`, `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`,
     /// `w ← w − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + eps)`.
     Adam {
-        /// Learning rate. Default 0.001.
+        /// The learning rate, positive. Default 0.001.
         #[serde(default = "lr_milli")]
         lr: f64,
-        /// `[β₁, β₂]`. Default `[0.9, 0.999]`.
+        /// The shares `[β₁, β₂]` of the old `m` and `v` that are kept, each in `[0, 1)`. Default `[0.9, 0.999]`.
         #[serde(default = "default_betas")]
         betas: [f64; 2],
-        /// Default 1e-8.
+        /// The number added to the divisor, at least 1.2e-38. Default 1e-8.
         #[serde(default = "eps")]
         eps: f64,
-        /// L2 penalty. Default 0.
+        /// The L2 penalty, whose gradient `weight_decay·w` is added to `g`. At least 0, default 0.
         #[serde(default)]
         weight_decay: f64,
-        /// Divide by the largest `v` so far (Reddi et al., 2018). Default false.
+        /// Whether the largest `v` so far takes the place of `v` in the divisor (Reddi et al., 2018). Default false.
         #[serde(default)]
         amsgrad: bool,
     },
     /// Adam with decoupled weight decay (Loshchilov and Hutter, 2017): first `w ← w − lr·weight_decay·w`, then
     /// [`Adam`](Self::Adam) without a penalty.
     Adamw {
-        /// Learning rate. Default 0.001.
+        /// The learning rate, positive. Default 0.001.
         #[serde(default = "lr_milli")]
         lr: f64,
-        /// `[β₁, β₂]`. Default `[0.9, 0.999]`.
+        /// The shares `[β₁, β₂]` of the old `m` and `v` that are kept, each in `[0, 1)`. Default `[0.9, 0.999]`.
         #[serde(default = "default_betas")]
         betas: [f64; 2],
-        /// Default 1e-8.
+        /// The number added to the divisor, at least 1.2e-38. Default 1e-8.
         #[serde(default = "eps")]
         eps: f64,
-        /// Default 0.01.
+        /// The decoupled weight decay, relative to the learning rate. At least 0, default 0.01.
         #[serde(default = "decoupled_decay")]
         weight_decay: f64,
-        /// Divide by the largest `v` so far (Reddi et al., 2018). Default false.
+        /// Whether the largest `v` so far takes the place of `v` in the divisor (Reddi et al., 2018). Default false.
         #[serde(default)]
         amsgrad: bool,
     },
@@ -73,28 +73,28 @@ pub enum Optimizer {
     /// `m ← αm + (1−α)g`, `d = √(v − m²) + eps`. Then `w ← w − lr·g/d`, or with momentum `b ← momentum·b + g/d`,
     /// `w ← w − lr·b`.
     Rmsprop {
-        /// Learning rate. Default 0.01.
+        /// The learning rate, positive. Default 0.01.
         #[serde(default = "lr_centi")]
         lr: f64,
-        /// Default 0.99.
+        /// The share α of the old `v` that is kept, at least 0. Default 0.99.
         #[serde(default = "alpha")]
         alpha: f64,
-        /// Default 1e-8.
+        /// The number added to the divisor, at least 1.2e-38. Default 1e-8.
         #[serde(default = "eps")]
         eps: f64,
-        /// L2 penalty. Default 0.
+        /// The L2 penalty, whose gradient `weight_decay·w` is added to `g`. At least 0, default 0.
         #[serde(default)]
         weight_decay: f64,
-        /// Default 0: no momentum.
+        /// The momentum: the share of the last `b` that is kept. At least 0, default 0: no momentum.
         #[serde(default)]
         momentum: f64,
-        /// Default false.
+        /// Whether the deviation `√(v − m²)` divides instead of the root mean square `√v`. Default false.
         #[serde(default)]
         centered: bool,
     },
 }
 
-/// What an optimizer's weight decay acts on.
+/// The parameters that an optimizer's weight decay acts on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
@@ -125,29 +125,29 @@ fn alpha() -> f64 {
 }
 
 impl Default for Optimizer {
-    /// AdamW with PyTorch's constants.
+    /// The default optimizer: AdamW with PyTorch's constants.
     fn default() -> Self {
         Self::adamw(lr_milli())
     }
 }
 
-/// Which kernel carries an optimizer out, and what is fixed in it.
+/// The kernel that carries an optimizer out, and the flag that is fixed in it.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// [`Optimizer::Sgd`].
+    /// The kernel of [`Optimizer::Sgd`].
     Sgd {
-        /// Nesterov's momentum.
+        /// Whether the momentum is Nesterov's.
         nesterov: bool,
     },
-    /// [`Optimizer::Adam`] and [`Optimizer::Adamw`], whose decay arrives as a coefficient.
+    /// The kernel of [`Optimizer::Adam`] and [`Optimizer::Adamw`], whose decay arrives as a coefficient.
     Adam {
-        /// Divide by the largest second moment.
+        /// Whether the largest second moment divides.
         amsgrad: bool,
     },
-    /// [`Optimizer::Rmsprop`].
+    /// The kernel of [`Optimizer::Rmsprop`].
     Rmsprop {
-        /// Divide by the deviation instead of the root mean square.
+        /// Whether the deviation divides instead of the root mean square.
         centered: bool,
     },
 }
@@ -155,23 +155,23 @@ pub enum Rule {
 /// The numbers an optimizer's kernel reads for one step and replica; each kernel's header names those it uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Coefficients {
-    /// Multiplies the direction: `lr`, or Adam's `lr / (1 − β₁ᵗ)`.
+    /// The factor of the direction: `lr`, or Adam's `lr / (1 − β₁ᵗ)`.
     pub step_size: f64,
-    /// Momentum of SGD and RMSprop, β₁ of Adam.
+    /// The momentum of SGD and RMSprop, or β₁ of Adam.
     pub momentum: f64,
-    /// Multiplies the gradient on its way into the first state vector: SGD's `1 − dampening`, Adam's `1 − β₁`.
+    /// The factor of the gradient on its way into the first state vector: SGD's `1 − dampening`, Adam's `1 − β₁`.
     pub gain: f64,
-    /// β₂ of Adam, α of RMSprop.
+    /// The share of the old mean square that is kept: β₂ of Adam, α of RMSprop.
     pub decay: f64,
-    /// `1 − decay`, which would lose digits if it were computed in f32.
+    /// The share of the new square, `1 − decay`, which would lose digits if it were computed in f32.
     pub fresh: f64,
-    /// Divides `√v`: Adam's `√(1 − β₂ᵗ)`, else 1.
+    /// The divisor of `√v`: Adam's `√(1 − β₂ᵗ)`, else 1.
     pub correction: f64,
-    /// Added to the divisor.
+    /// The number added to the divisor of the direction.
     pub eps: f64,
-    /// L2 penalty: added to the gradient times the weight.
+    /// The L2 penalty: the factor of the weight that is added to the gradient; 0 for AdamW.
     pub weight_decay: f64,
-    /// Multiplies the weight before the update: AdamW's `1 − lr·weight_decay`, else 1.
+    /// The factor of the weight before the update: AdamW's `1 − lr·weight_decay`, else 1.
     pub shrink: f64,
 }
 
@@ -185,27 +185,27 @@ pub struct Coefficients {
 /// assert_eq!(Optimizer::adamw(1e-3), Optimizer::default());
 /// ```
 impl Optimizer {
-    /// [`Sgd`](Self::Sgd) at this learning rate, plain.
+    /// Stochastic gradient descent, [`Sgd`](Self::Sgd), at this learning rate, without momentum.
     pub fn sgd(lr: f64) -> Self {
         Self::Sgd { lr, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false }
     }
 
-    /// [`Adam`](Self::Adam) at this learning rate.
+    /// Adam, [`Adam`](Self::Adam), at this learning rate.
     pub fn adam(lr: f64) -> Self {
         Self::Adam { lr, betas: default_betas(), eps: eps(), weight_decay: 0.0, amsgrad: false }
     }
 
-    /// [`Adamw`](Self::Adamw) at this learning rate.
+    /// AdamW, [`Adamw`](Self::Adamw), at this learning rate.
     pub fn adamw(lr: f64) -> Self {
         Self::Adamw { lr, betas: default_betas(), eps: eps(), weight_decay: decoupled_decay(), amsgrad: false }
     }
 
-    /// [`Rmsprop`](Self::Rmsprop) at this learning rate.
+    /// RMSprop, [`Rmsprop`](Self::Rmsprop), at this learning rate.
     pub fn rmsprop(lr: f64) -> Self {
         Self::Rmsprop { lr, alpha: alpha(), eps: eps(), weight_decay: 0.0, momentum: 0.0, centered: false }
     }
 
-    /// With this momentum; of Adam and AdamW, this β₁.
+    /// Sets the momentum of SGD and RMSprop, default 0; of Adam and AdamW it sets β₁, default 0.9.
     #[must_use]
     pub fn momentum(mut self, value: f64) -> Self {
         match &mut self {
@@ -215,7 +215,7 @@ impl Optimizer {
         self
     }
 
-    /// With this weight decay.
+    /// Sets the weight decay. Default 0, of AdamW 0.01.
     #[must_use]
     pub fn weight_decay(mut self, value: f64) -> Self {
         match &mut self {
@@ -227,7 +227,7 @@ impl Optimizer {
         self
     }
 
-    /// With Nesterov's momentum, of SGD.
+    /// Turns Nesterov's momentum on, of SGD alone. Default: off.
     #[must_use]
     pub fn nesterov(mut self) -> Self {
         if let Self::Sgd { nesterov, .. } = &mut self {
@@ -238,7 +238,7 @@ impl Optimizer {
         self
     }
 
-    /// With this dampening, of SGD.
+    /// Sets the dampening, of SGD alone. Default 0.
     #[must_use]
     pub fn dampening(mut self, value: f64) -> Self {
         if let Self::Sgd { dampening, .. } = &mut self {
@@ -249,7 +249,7 @@ impl Optimizer {
         self
     }
 
-    /// With these `[β₁, β₂]`, of Adam and AdamW.
+    /// Sets `[β₁, β₂]`, of Adam and AdamW alone. Default `[0.9, 0.999]`.
     #[must_use]
     pub fn betas(mut self, value: [f64; 2]) -> Self {
         if let Self::Adam { betas, .. } | Self::Adamw { betas, .. } = &mut self {
@@ -260,7 +260,7 @@ impl Optimizer {
         self
     }
 
-    /// With this number added to the divisor, of all but SGD.
+    /// Sets the number added to the divisor, of all but SGD. Default 1e-8.
     #[must_use]
     pub fn eps(mut self, value: f64) -> Self {
         if let Self::Adam { eps, .. } | Self::Adamw { eps, .. } | Self::Rmsprop { eps, .. } = &mut self {
@@ -271,7 +271,7 @@ impl Optimizer {
         self
     }
 
-    /// Divides by the largest second moment, of Adam and AdamW.
+    /// Turns division by the largest second moment on, of Adam and AdamW alone. Default: off.
     #[must_use]
     pub fn amsgrad(mut self) -> Self {
         if let Self::Adam { amsgrad, .. } | Self::Adamw { amsgrad, .. } = &mut self {
@@ -282,7 +282,7 @@ impl Optimizer {
         self
     }
 
-    /// With this share of the old mean square, of RMSprop.
+    /// Sets α, the share of the old mean square that is kept, of RMSprop alone. Default 0.99.
     #[must_use]
     pub fn alpha(mut self, value: f64) -> Self {
         if let Self::Rmsprop { alpha, .. } = &mut self {
@@ -293,7 +293,7 @@ impl Optimizer {
         self
     }
 
-    /// Divides by the deviation, of RMSprop.
+    /// Turns division by the deviation on, of RMSprop alone. Default: off.
     #[must_use]
     pub fn centered(mut self) -> Self {
         if let Self::Rmsprop { centered, .. } = &mut self {
@@ -324,7 +324,7 @@ impl Optimizer {
         }
     }
 
-    /// The same at another learning rate.
+    /// The same optimizer at another learning rate.
     #[must_use]
     pub fn with_lr(mut self, rate: f64) -> Self {
         match &mut self {
@@ -335,7 +335,7 @@ impl Optimizer {
         self
     }
 
-    /// The kernel that carries it out.
+    /// The kernel that carries this optimizer out.
     #[doc(hidden)]
     pub fn rule(&self) -> Rule {
         match *self {
@@ -345,7 +345,7 @@ impl Optimizer {
         }
     }
 
-    /// Number of state vectors, each as long as the parameter vector: SGD `v`; Adam `m`, `v` and with amsgrad its
+    /// The number of state vectors, each as long as the parameter vector: SGD `v`; Adam `m`, `v` and with amsgrad its
     /// maximum; RMSprop `v`, `b` and when centered `m`.
     pub fn state_vectors(&self) -> usize {
         match self.rule() {
@@ -354,7 +354,7 @@ impl Optimizer {
         }
     }
 
-    /// The coefficients of update `t` (counted from 1) at `rate`.
+    /// The coefficients of update `t` (counted from 1) at the learning rate and momentum `rate`.
     pub fn coefficients(&self, t: u64, rate: Rate) -> Coefficients {
         let Rate { lr, momentum } = rate;
         let plain = Coefficients { step_size: lr, momentum, correction: 1.0, shrink: 1.0, ..Coefficients::default() };
@@ -386,7 +386,7 @@ impl Optimizer {
     /// Refuses constants outside the range in which the formulas make sense.
     ///
     /// # Errors
-    /// The first constant out of range.
+    /// [`Error::Config`] names the first constant out of range.
     pub fn check(&self) -> Result<()> {
         let refuse = |key: &str, found: String| Err(Error::config(format!("optimizer.{key}"), found));
         let at_least_zero = |key: &str, value: f64| match value {

@@ -12,27 +12,28 @@ use crate::progress::Progress;
 use crate::schedule::{Memory, Mode, Rate, Schedule, Unit};
 use crate::stop::Stop;
 
-/// What a run does with an engine, beside what the engine was built for.
+/// The plan of a run: what the loop does with an engine, beside what the engine was built for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Passes over the training part.
+    /// The number of epochs, passes over the training part. At least 1, default 10.
     pub epochs: u64,
-    /// Leaves out an epoch's last batch if it is short; otherwise it is trained.
+    /// Whether an epoch's last batch is left out if it is short; otherwise it is trained. Default false.
     pub drop_last: bool,
-    /// The order of the samples.
+    /// The order in which an epoch takes the samples. Default: shuffled.
     pub order: Order,
-    /// How the rate moves from the optimizer's.
+    /// The schedule by which the learning rate moves from the optimizer's. Default: constant.
     pub schedule: Schedule,
-    /// What the schedule counts; a rate that counts epochs stays the same within one.
+    /// The unit that the schedule counts; a rate that counts epochs stays the same within one. Default: steps.
     pub schedule_unit: Unit,
-    /// What ends the run earlier.
+    /// The rules that end the run earlier. Default: none.
     pub stop: Stop,
-    /// Evaluates on the validation and test parts after every so many epochs, and after the last.
+    /// The number of epochs from one evaluation on the validation and test parts to the next; the last epoch is
+    /// evaluated too. At least 1, default 1.
     pub eval_every: u64,
 }
 
 impl Default for Plan {
-    /// Ten epochs, shuffled, at a constant rate, evaluated after each.
+    /// The default plan: ten epochs, shuffled, at a constant rate, evaluated after each.
     fn default() -> Self {
         Self {
             epochs: 10,
@@ -47,10 +48,10 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// Refuses a plan that does not fit `setup`; returns when its averages sample.
+    /// Refuses a plan that does not fit `setup`; returns the sampler of its averages.
     ///
     /// # Errors
-    /// The first setting that does not fit.
+    /// [`Error::Config`] names the first setting that does not fit.
     pub fn check(&self, setup: &Setup) -> Result<Sampler> {
         if self.epochs == 0 || self.eval_every == 0 {
             let key = if self.epochs == 0 { "train.epochs" } else { "train.eval_every" };
@@ -108,18 +109,18 @@ impl Plan {
         Ok(())
     }
 
-    /// Steps of one epoch.
+    /// The number of steps of one epoch.
     pub fn steps_per_epoch(&self, setup: &Setup) -> u64 {
         let (n, batch) = (setup.dataset.train.len(), setup.batch);
         (if self.drop_last { n / batch } else { n.div_ceil(batch) }) as u64
     }
 
-    /// Steps of the whole run.
+    /// The number of steps of the whole run.
     pub fn total_steps(&self, setup: &Setup) -> u64 {
         self.epochs * self.steps_per_epoch(setup)
     }
 
-    /// The rate of `step`, counted from 0.
+    /// The learning rate and momentum of `step`, counted from 0, for a replica whose plateau has this memory.
     pub fn rate(&self, setup: &Setup, step: u64, memory: &Memory) -> Rate {
         let all = self.count(setup, self.total_steps(setup));
         self.schedule.at(self.count(setup, step), all, setup.optimizer.rate(), memory)
@@ -151,7 +152,7 @@ impl Plan {
         progress.memories.iter().all(|memory| self.rate(setup, step, memory).lr < lowest)
     }
 
-    /// What the schedule counts up to `step`.
+    /// The steps or epochs that the schedule counts up to `step`.
     fn count(&self, setup: &Setup, step: u64) -> u64 {
         match self.schedule_unit {
             Unit::Step => step,

@@ -8,39 +8,40 @@ use crate::event::{Ended, Epoch};
 use crate::schedule::Memory;
 use crate::stop::Watch;
 
-/// How far a run has come, but for what the engine holds; a checkpoint has both.
+/// The progress of a run, but for what the engine holds; a checkpoint has both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Epochs that are over.
+    /// The number of epochs that are over.
     pub epoch: u64,
-    /// Seconds that their steps took.
+    /// The seconds that the steps took, without evaluation.
     pub seconds: f64,
-    /// The highest learning rate so far.
+    /// The highest learning rate so far, over all replicas.
     pub peak_lr: f64,
-    /// What a plateau remembers, one a replica.
+    /// The memory of a plateau, one a replica.
     pub memories: Vec<Memory>,
-    /// Why the run ended, if it did and not merely for want of epochs or time.
+    /// The reason for which the run ended, if it did and not merely for want of epochs or time, on request or by
+    /// divergence.
     pub ended: Option<Ended>,
-    /// What the metric of [`Stop`](crate::stop::Stop) has been.
+    /// The history of the metric of [`Stop`](crate::stop::Stop).
     pub watch: Watch,
 }
 
 /// An epoch that is not over.
 pub(crate) struct Underway {
-    /// All its steps.
+    /// The steps of the epoch, all of them.
     pub steps: Vec<Step>,
-    /// How many of them the engine has.
+    /// The number of steps that the engine has taken.
     pub handed: usize,
-    /// Of the metrics that have arrived, one a replica.
+    /// The sums over samples of loss and accuracy, of the metrics that have arrived, one a replica.
     pub sums: Vec<Evaluation>,
-    /// Seconds that its steps took.
+    /// The seconds that its steps took.
     pub seconds: f64,
     /// Whether an observer has asked for the end.
     pub is_asked: bool,
 }
 
 impl Underway {
-    /// What its steps tell of the epoch, which is the `epoch`th of the run.
+    /// The report of the steps taken, for the epoch with the number `epoch`, counted from 0.
     pub fn report(&self, epoch: u64) -> Epoch {
         let taken = &self.steps[..self.handed];
         let samples = taken.iter().map(|step| step.rows as f64).sum::<f64>();
@@ -78,7 +79,7 @@ impl LastGood {
         Ok(())
     }
 
-    /// The losses of `step` are finite.
+    /// Makes the candidate the good copy if it was taken before `step`, whose losses are finite, or earlier.
     pub fn finite(&mut self, step: u64) {
         if self.candidate.is_some_and(|(_, taken)| taken <= step) {
             self.good = self.candidate.take();

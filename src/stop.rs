@@ -7,55 +7,57 @@ use crate::error::{Error, Result};
 use crate::event::{Ended, Epoch};
 use crate::schedule::Mode;
 
-/// What ends a run before its last epoch; nothing by default. The metric is the mean over the replicas, which end
-/// together.
+/// The rules that end a run before its last epoch, none by default, and that keep its best weights. The metric is the
+/// mean over the replicas, which end together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stop {
-    /// What is watched. Default `validation_loss`.
+    /// The metric that is watched. Default `validation_loss`.
     pub metric: Metric,
-    /// Ends the run after so many evaluations in a row without improvement (Prechelt, 1998). Default: never.
+    /// The number of evaluations in a row without improvement (of epochs, where the metric is one of training) after
+    /// which the run ends (Prechelt, 1998). At least 1; default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// What counts as improvement: more than this. Default 0.
+    /// The threshold of improvement: a metric counts as better only by more than this. At least 0, default 0.
     pub min_delta: f64,
-    /// Ends the run once the metric is at least as good as this. Default: never.
+    /// The value of the metric that ends the run once it is reached or bettered. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
-    /// Ends the run when the learning rate of the next step has fallen below this, as that of a plateau will; a warm-up
-    /// that comes from below does not count. Default: never.
+    /// The learning rate that ends the run when that of the next step has fallen below it, as that of a plateau will; a
+    /// warm-up that comes from below does not count. At least 0; default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_lr: Option<f64>,
-    /// Ends the run after so many seconds, in the middle of an epoch too. Default: never.
+    /// The seconds of training, evaluations left out, after which the run ends, in the middle of an epoch too. At least
+    /// 0; default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// Keeps the weights of the best evaluation beside the last. Default false.
+    /// Whether the weights of the best evaluation are kept beside the last. Default false.
     pub keep_best: bool,
-    /// Ends the run with the weights of the best evaluation. Default false.
+    /// Whether the run ends with the weights of the best evaluation, which are kept for it. Default false.
     pub restore_best: bool,
 }
 
-/// A number that an epoch ends with.
+/// A metric that an epoch ends with, by which the best epoch is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// Mean over the epoch's steps, each measured before its update.
+    /// The loss of training: the mean over the epoch's samples, each measured before its step's update.
     TrainLoss,
-    /// Likewise.
+    /// The accuracy of training: the mean over the epoch's samples, each measured before its step's update.
     TrainAccuracy,
-    /// Of the held-out part.
+    /// The loss on the validation part, held out of the training part.
     #[default]
     ValidationLoss,
-    /// Of the held-out part.
+    /// The accuracy on the validation part, held out of the training part.
     ValidationAccuracy,
-    /// Of the data set's own test part, which then is no test any more.
+    /// The loss on the data set's own test part, which then is no test any more.
     TestLoss,
-    /// Likewise.
+    /// The accuracy on the data set's own test part, which then is no test any more.
     TestAccuracy,
 }
 
 impl Metric {
-    /// Whether less or more is better.
+    /// The direction of the metric: less of a loss is better, and more of an accuracy.
     fn mode(self) -> Mode {
         if self.is_accuracy() { Mode::Max } else { Mode::Min }
     }
@@ -64,7 +66,7 @@ impl Metric {
         matches!(self, Self::TrainAccuracy | Self::ValidationAccuracy | Self::TestAccuracy)
     }
 
-    /// Its mean over the replicas, where the epoch has it.
+    /// The mean of the metric over the replicas, where the epoch has it.
     fn of(self, epoch: &Epoch) -> Option<f64> {
         let evaluations = match self {
             Self::TrainLoss | Self::TrainAccuracy => Some(&epoch.train),
@@ -76,17 +78,17 @@ impl Metric {
     }
 }
 
-/// What the metric has been; a checkpoint holds it.
+/// The history of the metric; a checkpoint holds it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
-    /// Its best value, and the epoch of it.
+    /// The best value of the metric and its epoch, counted from 0, once there is one.
     pub best: Option<(f64, u64)>,
-    /// Evaluations since.
+    /// The number of evaluations since the best one.
     pub since: u64,
 }
 
 impl Stop {
-    /// Whether the best weights are kept.
+    /// Whether the best weights are kept, to be saved or to be restored.
     pub fn keeps_best(&self) -> bool {
         self.keep_best || self.restore_best
     }
@@ -94,7 +96,7 @@ impl Stop {
     /// Refuses a metric that the data does not have, and constants out of range.
     ///
     /// # Errors
-    /// The first setting that does not fit.
+    /// [`Error::Config`] names the first setting that does not fit.
     pub fn check(&self, setup: &Setup) -> Result<()> {
         let uses = [
             ("patience", self.patience.is_some()),

@@ -30,10 +30,10 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A run that starts from the weights that the engine holds.
+    /// A trainer for a run that starts from the weights that the engine holds.
     ///
     /// # Errors
-    /// A plan that does not fit the engine's setup.
+    /// A plan that does not fit the engine's setup, or too little memory for the best weights.
     pub fn new(mut engine: Box<dyn Engine>, plan: Plan) -> Result<Self> {
         let setup = engine.setup();
         let sampler = plan.check(setup)?;
@@ -63,23 +63,23 @@ impl Trainer {
         Ok(())
     }
 
-    /// How far the run has come.
+    /// The progress of the run, as a checkpoint keeps it.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// What the run does.
+    /// The plan of the run.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Why the run ended, once it has.
+    /// The reason for which the run ended, once it has.
     pub fn ended(&self) -> Option<Ended> {
         self.ended
     }
 
-    /// What can be evaluated beside the weights after `steps` steps: its name, and the slots whose predictions are
-    /// averaged.
+    /// The means of the weights that can be evaluated after `steps` steps: the name of each, and the slots whose
+    /// predictions are averaged.
     pub fn means(&self, steps: u64) -> Vec<(&'static str, Vec<Slot>)> {
         let sampled = self.sampler.sampled(steps);
         let mut means = Vec::new();
@@ -91,7 +91,7 @@ impl Trainer {
         means
     }
 
-    /// Draws first weights for every replica.
+    /// Draws the first weights of every replica by the rule `init`, with the seed of the setup.
     ///
     /// # Errors
     /// The device is lost.
@@ -99,17 +99,17 @@ impl Trainer {
         engine::initialize(self.engine.as_mut(), init)
     }
 
-    /// Steps of one epoch.
+    /// The number of steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         self.plan.steps_per_epoch(self.engine.setup())
     }
 
-    /// Steps of the whole run.
+    /// The number of steps of the whole run.
     pub fn total_steps(&self) -> u64 {
         self.plan.total_steps(self.engine.setup())
     }
 
-    /// Steps taken so far.
+    /// The number of steps taken so far.
     pub fn steps_taken(&self) -> u64 {
         let within = self.underway.as_ref().map_or(self.cut, |underway| underway.handed as u64);
         self.progress.epoch * self.steps_per_epoch() + within
@@ -128,15 +128,15 @@ impl Trainer {
     /// Trains to the end of the run.
     ///
     /// # Errors
-    /// What [`epoch`](Self::epoch) meets.
+    /// The errors of [`epoch`](Self::epoch).
     pub fn run(&mut self) -> Result<()> {
         self.run_with(&mut ())
     }
 
-    /// The same, watched.
+    /// Trains to the end of the run, watched by `observer`.
     ///
     /// # Errors
-    /// What [`epoch_with`](Self::epoch_with) meets.
+    /// The errors of [`epoch_with`](Self::epoch_with).
     pub fn run_with(&mut self, observer: &mut dyn Observer) -> Result<()> {
         while self.epoch_with(observer)?.is_some() {}
         Ok(())
@@ -150,10 +150,10 @@ impl Trainer {
         self.epoch_with(&mut ())
     }
 
-    /// The same, watched.
+    /// Trains to the end of an epoch as [`epoch`](Self::epoch) does, watched by `observer`.
     ///
     /// # Errors
-    /// As [`epoch`](Self::epoch), and the observer's own.
+    /// The errors of [`epoch`](Self::epoch), and those of the observer.
     pub fn epoch_with(&mut self, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
         if self.is_over() { Ok(None) } else { self.take(usize::MAX, observer) }
     }
@@ -161,7 +161,7 @@ impl Trainer {
     /// Takes one step, and evaluates if it is the last of its epoch; returns whether there was one to take.
     ///
     /// # Errors
-    /// What [`epoch`](Self::epoch) meets.
+    /// The errors of [`epoch`](Self::epoch).
     pub fn step(&mut self) -> Result<bool> {
         Ok(self.advance(1)? == 1)
     }
@@ -169,15 +169,15 @@ impl Trainer {
     /// Takes `n` steps, or as many as are left, and returns how many; the epochs that end on the way are evaluated.
     ///
     /// # Errors
-    /// What [`epoch`](Self::epoch) meets.
+    /// The errors of [`epoch`](Self::epoch).
     pub fn advance(&mut self, n: u64) -> Result<u64> {
         self.advance_with(n, &mut ())
     }
 
-    /// The same, watched.
+    /// Takes `n` steps as [`advance`](Self::advance) does, watched by `observer`.
     ///
     /// # Errors
-    /// What [`epoch_with`](Self::epoch_with) meets.
+    /// The errors of [`epoch_with`](Self::epoch_with).
     pub fn advance_with(&mut self, n: u64, observer: &mut dyn Observer) -> Result<u64> {
         let before = self.steps_taken();
         loop {

@@ -19,18 +19,19 @@ use crate::train::Trainer;
 /// setting stands once; what a method does not set is a field of [`setup`](Self::setup) or [`plan`](Self::plan).
 #[derive(Clone, Debug)]
 pub struct Training {
-    /// What the engine is built for.
+    /// The setup that the engine is built for.
     pub setup: Setup,
-    /// What the loop does with it.
+    /// The plan of the run: what the loop does with the engine.
     pub plan: Plan,
-    /// How the first weights are drawn. Default PyTorch's.
+    /// The rule by which the first weights are drawn. Default: PyTorch's.
     pub init: Init,
-    /// Where it computes. Default: a hardware GPU if there is one, else the CPU engine.
+    /// The device that computes. Default: a hardware GPU if there is one, else the CPU engine.
     pub device: Device,
 }
 
 impl Training {
-    /// One network trained by AdamW for ten epochs in batches of 128, with the loss that fits the targets.
+    /// A training of one network by AdamW for ten epochs in batches of 128 (or as many samples as there are), with the
+    /// loss that fits the targets.
     pub fn new(model: Mlp, dataset: impl Into<Arc<Dataset>>) -> Self {
         Self {
             setup: Setup::new(model, dataset.into()),
@@ -40,101 +41,101 @@ impl Training {
         }
     }
 
-    /// With this loss. Default: cross-entropy for labels, the squared error for other targets.
+    /// Sets the loss. Default: cross-entropy for labels, the mean squared error for other targets.
     #[must_use]
     pub fn loss(mut self, loss: Loss) -> Self {
         self.setup.loss = loss;
         self
     }
 
-    /// With this optimizer. Default AdamW.
+    /// Sets the optimizer. Default: AdamW.
     #[must_use]
     pub fn optimizer(mut self, optimizer: Optimizer) -> Self {
         self.setup.optimizer = optimizer;
         self
     }
 
-    /// With this schedule of the learning rate. Default constant.
+    /// Sets the schedule of the learning rate. Default: constant.
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.plan.schedule = schedule;
         self
     }
 
-    /// With so many samples a step. Default 128, or as many as there are.
+    /// Sets the number of samples a step. Default: 128, or as many as there are.
     #[must_use]
     pub fn batch(mut self, samples: usize) -> Self {
         self.setup.batch = samples;
         self
     }
 
-    /// With so many passes over the training part. Default 10.
+    /// Sets the number of epochs, passes over the training part. Default: 10.
     #[must_use]
     pub fn epochs(mut self, epochs: u64) -> Self {
         self.plan.epochs = epochs;
         self
     }
 
-    /// With these averages of the weights. Default none.
+    /// Sets the averages of the weights that are kept. Default: none.
     #[must_use]
     pub fn average(mut self, average: Average) -> Self {
         self.setup.average = average;
         self
     }
 
-    /// With samples changed at random. Default unchanged.
+    /// Sets the random changes of the training samples. Default: none.
     #[must_use]
     pub fn augment(mut self, augment: Augment) -> Self {
         self.setup.augment = augment;
         self
     }
 
-    /// With gradients scaled down to this norm. Default as they are.
+    /// Sets the norm of the whole gradient to which larger ones are scaled down; positive. Default: none.
     #[must_use]
     pub fn clip_norm(mut self, norm: f64) -> Self {
         self.setup.clip_norm = Some(norm);
         self
     }
 
-    /// With what ends it early, and which weights it keeps. Default: after the last epoch, with the last.
+    /// Sets the rules that end the run early and keep its best weights. Default: none; it ends after the last epoch.
     #[must_use]
     pub fn stop(mut self, stop: Stop) -> Self {
         self.plan.stop = stop;
         self
     }
 
-    /// With first weights, orders, dropout and augmentation drawn by this seed. Default 0.
+    /// Sets the seed of first weights, orders, dropout and augmentation. Default: 0.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.setup.seed = seed;
         self
     }
 
-    /// With so many networks side by side; network r has seed + r. Default 1.
+    /// Sets the number of networks trained side by side; network r has seed + r. Default: 1.
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.setup.replicas = replicas;
         self
     }
 
-    /// In this precision. Default f32.
+    /// Sets the precision of the engine. Default: f32.
     #[must_use]
     pub fn precision(mut self, precision: Precision) -> Self {
         self.setup.precision = precision;
         self
     }
 
-    /// On this device.
+    /// Sets the device that computes. Default: a hardware GPU if there is one, else the CPU engine.
     #[must_use]
     pub fn device(mut self, device: Device) -> Self {
         self.device = device;
         self
     }
 
-    /// Opens the engine, draws the first weights, and is ready for the first step.
+    /// The trainer of this training: its engine opened, its first weights drawn, ready for the first step.
     ///
     /// # Errors
-    /// Settings that do not go together; no such device, or one with too little memory.
+    /// Settings that do not go together; a device that is not there, or one with too little memory.
     pub fn trainer(self) -> Result<Trainer> {
         let (engine, _) = self.device.open(self.setup, crate::gpu::Options::default())?;
         let mut trainer = Trainer::new(engine, self.plan)?;

@@ -6,32 +6,34 @@ use statrs::distribution::{Beta, ContinuousCDF};
 use super::Dataset;
 use crate::error::{Error, Result};
 
-/// What happens to a training sample before the network sees it, in this order; nothing by default.
+/// The random changes of a training sample before the network sees it, in this order; none by default.
 ///
 /// All is drawn anew for each sample in each step, as a function of (seed, replica, step, position in the order) alone;
 /// both engines draw the same.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
-    /// Crops an image of its own size out of itself in a border of so many black pixels (raw value 0). Default 0.
+    /// The width in pixels of the black border (raw value 0) out of which an image is cropped to its own size, at
+    /// random. At most the longer side of the image, default 0.
     pub pad: usize,
-    /// Mirrors half of the images, left for right. Default false.
+    /// Whether half of the images are mirrored, left for right. Default false.
     pub flip: bool,
-    /// Sets a square of so many pixels a side to 0 after normalisation, its centre anywhere in the image (DeVries and
-    /// Taylor, 2017). Default 0.
+    /// The side in pixels of a square that is set to 0 after normalisation, its centre anywhere in the image (DeVries
+    /// and Taylor, 2017). At most the longer side of the image, default 0.
     pub cutout: usize,
-    /// Mixes each sample with another of the step (of the same [`MAX_PASS`](crate::engine::MAX_PASS), if the step has
-    /// more): `x = λ xᵢ + (1 − λ) xⱼ`, targets alike, λ from Beta(mixup, mixup) (Zhang et al., 2017). λ comes from the
-    /// quantile function at 257 points, linear between. Default 0: no mixing.
+    /// The parameter of the shares λ, from Beta(mixup, mixup), by which each sample is mixed with another of the step
+    /// (of the same [`MAX_PASS`](crate::engine::MAX_PASS), if the step has more): `x = λ xᵢ + (1 − λ) xⱼ`, targets
+    /// alike (Zhang et al., 2017). λ comes from the quantile function at 257 points, linear between. In `[0, 1000]`,
+    /// default 0: no mixing.
     pub mixup: f64,
-    /// Deviation of Gaussian noise that is added to every normalised feature. Default 0.
+    /// The deviation of Gaussian noise that is added to every normalised feature. At least 0, default 0.
     pub noise: f64,
 }
 
-/// From here on shares are all but equal.
+/// The largest parameter of mixup; from here on its shares are all but equal.
 const MOST_MIXUP: f64 = 1000.0;
 
-/// Points of the quantile function that mixup's shares come from.
+/// The number of points of the quantile function that mixup's shares come from.
 pub(crate) const QUANTILES: usize = 257;
 
 impl Augment {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 const PIXELS: usize = 3 * 32 * 32;
 
-/// The two data sets.
+/// The two data sets, CIFAR-10 and CIFAR-100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Cifar10,
@@ -16,7 +16,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Label bytes of a record; the last one counts.
+    /// The number of label bytes of a record; the last one counts.
     fn label_bytes(self) -> usize {
         match self {
             Self::Cifar10 => 1,
@@ -31,7 +31,7 @@ impl Kind {
         }
     }
 
-    /// Most records of an official file.
+    /// The most records of an official file.
     fn most_records(self) -> usize {
         match self {
             Self::Cifar10 => 10_000,
@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// Training files: CIFAR-10's are `data_batch_1.bin` up to the last that is there.
+    /// The training files: CIFAR-10's are `data_batch_1.bin` up to the last that is there.
     fn train_files(self, dir: &Path) -> Vec<PathBuf> {
         match self {
             Self::Cifar10 => {

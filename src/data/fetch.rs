@@ -13,15 +13,15 @@ use crate::error::{Error, Result};
 pub struct Archive {
     /// The name by which [`Archive::named`] finds it.
     pub name: &'static str,
-    /// The folder that the files lie in, over HTTPS.
+    /// The address of the folder that the files lie in, over HTTPS.
     pub url: &'static str,
-    /// Names and checksums. A `.tar.gz` is unpacked, other files are left as they are.
+    /// The names of the files and their MD5 checksums. A `.tar.gz` is unpacked, other files are left as they are.
     pub files: &'static [(&'static str, &'static str)],
-    /// The folder that unpacking makes, or nothing.
+    /// The folder that unpacking makes, or the empty text where nothing is unpacked.
     pub unpacks_to: &'static str,
 }
 
-/// Every archive.
+/// All archives that can be downloaded.
 pub const ARCHIVES: [Archive; 4] = [
     Archive {
         name: "cifar10",
@@ -63,14 +63,14 @@ impl Archive {
     /// The archive of that name.
     ///
     /// # Errors
-    /// No such archive.
+    /// [`Error::Config`] where there is no such archive.
     pub fn named(name: &str) -> Result<Self> {
         let names: Vec<&str> = ARCHIVES.iter().map(|a| a.name).collect();
         let found = ARCHIVES.iter().find(|a| a.name == name).copied();
         found.ok_or_else(|| Error::config("data fetch", format!("expected {}, found {name:?}", names.join(", "))))
     }
 
-    /// Where the data set lies after [`fetch`](Self::fetch) into `dir`.
+    /// The folder in which the data set lies after [`fetch`](Self::fetch) into `dir`.
     pub fn data_dir(&self, dir: &Path) -> PathBuf {
         if self.unpacks_to.is_empty() { dir.into() } else { dir.join(self.unpacks_to) }
     }

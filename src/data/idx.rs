@@ -20,7 +20,7 @@ pub(super) fn mnist_files(dir: &Path) -> Result<[PathBuf; 4]> {
     Ok([find("train-images-idx3")?, find("train-labels-idx1")?, find("t10k-images-idx3")?, find("t10k-labels-idx1")?])
 }
 
-/// Images and labels of the training part, then optionally of the test part.
+/// The data set of images and labels of the training part, then optionally of the test part.
 pub(super) fn idx(files: &[PathBuf], name: &str, classes: Option<usize>) -> Result<Dataset> {
     let dataset = Dataset::of_pairs(files, name, "images", pair)?;
     match classes {
@@ -45,7 +45,7 @@ fn pair(images: &Path, labels: &Path) -> Result<Shaped> {
     Ok((Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) }, shape))
 }
 
-/// Dimensions and bytes of one file.
+/// The dimensions and bytes of one file.
 fn read(path: &Path) -> Result<(Vec<usize>, Vec<u8>)> {
     let mut bytes = std::fs::read(path).map_err(Error::io(path))?;
     if bytes.starts_with(&[0x1f, 0x8b]) {

@@ -24,38 +24,38 @@ pub use order::Order;
 pub use samples::{Features, Samples, Targets};
 pub use source::Source;
 
-/// Most classes that labels may name; more is taken for a mistake.
+/// The most classes that labels may name; more is taken for a mistake.
 const MOST_CLASSES: usize = 65_536;
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Gradients come from it.
+    /// The training part, from which gradients come.
     Train,
-    /// Held out of the training part.
+    /// The validation part, held out of the training part.
     Validation,
-    /// Came as the data set's own test part.
+    /// The test part that came with the data set.
     Test,
 }
 
-/// Features, targets and their split; it knows nothing of devices and batches.
+/// A data set: features, targets and their split; it knows nothing of devices and batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
-    /// Where it came from.
+    /// The name of the data set, which says where it came from and stands in errors.
     pub name: String,
-    /// Channels, height, width; a table of D columns has D channels of 1×1.
+    /// The shape of a sample: channels, height, width. A table of D columns has D channels of 1×1.
     pub shape: [usize; 3],
-    /// Number of classes, or of regression targets.
+    /// The number of classes, or of regression targets.
     pub outputs: usize,
-    /// Names of the classes, where the data set has them.
+    /// The names of the classes, where the data set has them.
     pub classes: Vec<String>,
-    /// Gradients come from these.
+    /// The training samples, from which gradients come.
     pub train: Samples,
-    /// Held out of `train` by [`hold_out`](Self::hold_out).
+    /// The validation samples, held out of `train` by [`hold_out`](Self::hold_out).
     pub validation: Option<Samples>,
-    /// The data set's own test part.
+    /// The samples of the data set's own test part.
     pub test: Option<Samples>,
-    /// Set by [`normalize`](Self::normalize); at first it changes nothing.
+    /// The scaling of the features, set by [`normalize`](Self::normalize); at first it changes nothing.
     pub normalization: Normalization,
 }
 
@@ -102,7 +102,8 @@ impl Dataset {
         Ok(Self { name, shape, outputs, classes: Vec::new(), train, validation: None, test, normalization })
     }
 
-    /// Features and targets of the training part, then optionally of the test part, as `read` finds them in two files.
+    /// A data set of two or four files: features and targets of the training part, then optionally of the test part, as
+    /// `read` finds them in two files.
     fn of_pairs(files: &[PathBuf], name: &str, noun: &str, read: fn(&Path, &Path) -> Result<Shaped>) -> Result<Self> {
         let (train, shape) = read(&files[0], &files[1])?;
         let test = match files {
@@ -118,10 +119,10 @@ impl Dataset {
         Self::new(name, shape, train, test)
     }
 
-    /// Declares the number of classes, where the labels at hand do not show them all.
+    /// Sets the number of classes, from 1 to 65,536, where the labels at hand do not show them all.
     ///
     /// # Errors
-    /// Regression targets, or a label that is out of range.
+    /// A number out of range, regression targets, or a label that is out of range.
     pub fn with_classes(mut self, classes: usize) -> Result<Self> {
         if !(1..=MOST_CLASSES).contains(&classes) {
             return Err(Error::config("data.classes", format!("expected 1 to {MOST_CLASSES}, found {classes}")));
@@ -139,7 +140,7 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Values of one sample.
+    /// The number of values of one sample.
     pub fn width(&self) -> usize {
         self.shape.iter().product()
     }
@@ -158,12 +159,12 @@ impl Dataset {
         }
     }
 
-    /// It has no such part.
+    /// The error that the data set has no such part.
     pub(crate) fn missing(&self, part: Part) -> Error {
         Error::data(&self.name, format!("expected a {part:?} part to evaluate, found none").to_lowercase())
     }
 
-    /// Moves a random `fraction` of the training part, drawn with `seed`, to the validation part.
+    /// Moves a random `fraction` of the training part, drawn with `seed`, to the validation part; 0 moves nothing.
     ///
     /// # Errors
     /// A fraction outside `[0, 1)`, or one that leaves a part empty.

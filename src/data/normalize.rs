@@ -6,11 +6,11 @@ use super::{Dataset, Features};
 use crate::error::{Error, Result};
 use crate::number::{Real, wide};
 
-/// How features are scaled before the network sees them.
+/// The rule by which features are scaled before the network sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalize {
-    /// Mean 0 and deviation 1 over every channel of the training part; a constant channel is only centered.
+    /// A mean of 0 and a deviation of 1 over every channel of the training part; a constant channel is only centered.
     #[default]
     Channel,
     /// Pixels in `[0, 1]`: a u8 divided by 255, other values as they are.
@@ -19,24 +19,24 @@ pub enum Normalize {
     None,
 }
 
-/// `x = raw · scale + shift`, one pair a channel.
+/// The scaling of features: `x = raw · scale + shift`, one pair a channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalization {
-    /// Factor of each channel.
+    /// The factor of each channel.
     pub scale: Vec<f64>,
-    /// Summand of each channel.
+    /// The summand of each channel.
     pub shift: Vec<f64>,
 }
 
 impl Normalization {
-    /// Changes nothing.
+    /// The scaling that changes nothing.
     pub(super) fn none(channels: usize) -> Self {
         Self { scale: vec![1.0; channels], shift: vec![0.0; channels] }
     }
 }
 
 impl Dataset {
-    /// Scales the features, by statistics of the training part alone.
+    /// Sets the scaling of the features, from statistics of the training part alone. Default: none.
     #[must_use]
     pub fn normalize(mut self, how: Normalize) -> Self {
         let channels = self.shape[0];
@@ -58,12 +58,12 @@ impl Dataset {
         self
     }
 
-    /// What a raw value is multiplied with to be shown: 1/255 for pixels, else 1.
+    /// The factor of a raw value where it is shown: 1/255 for pixels, else 1.
     pub fn unit(&self) -> f64 {
         if matches!(self.train.features, Features::U8(_)) { 1.0 / 255.0 } else { 1.0 }
     }
 
-    /// Mean and (population) deviation of the raw values of every channel of the training part.
+    /// The mean and (population) deviation of the raw values of every channel of the training part.
     pub fn channel_statistics(&self) -> Vec<(f64, f64)> {
         let [channels, height, width] = self.shape;
         let (pixels, row) = (height * width, self.width());
@@ -87,7 +87,7 @@ impl Dataset {
     /// Refuses normalised features above `largest`.
     ///
     /// # Errors
-    /// The first feature that is.
+    /// [`Error::Data`] with the first feature above it.
     pub(crate) fn check_normalized(&self, largest: f64) -> Result<()> {
         let mut x = vec![0.0f64; self.width()];
         for samples in [Some(&self.train), self.validation.as_ref(), self.test.as_ref()].into_iter().flatten() {

@@ -8,7 +8,7 @@ use npyz::{Deserialize, NpyFile, Order, TypeChar};
 use super::{Dataset, Features, MOST_CLASSES, Samples, Shaped, Targets};
 use crate::error::{Error, Result};
 
-/// Features and targets of the training part, then optionally of the test part.
+/// The data set of features and targets of the training part, then optionally of the test part.
 pub(super) fn npy(files: &[PathBuf], name: &str) -> Result<Dataset> {
     Dataset::of_pairs(files, name, "samples", pair)
 }
@@ -100,7 +100,7 @@ fn check_finite(path: &Path, values: impl Iterator<Item = f64>, dims: &[usize], 
 struct Array<'a> {
     path: &'a Path,
     dims: Vec<usize>,
-    /// Type and bytes an element.
+    /// The type of an element, and its bytes.
     kind: (TypeChar, u64),
     type_name: String,
     file: NpyFile<Cursor<Vec<u8>>>,

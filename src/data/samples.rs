@@ -4,19 +4,19 @@ use half::f16;
 
 use crate::error::{Error, Result};
 
-/// The values of all samples, sample after sample, as they lie in the file.
+/// The features of all samples, sample after sample, as they lie in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Features {
-    /// Pixels.
+    /// Values of one byte, 0 to 255: pixels.
     U8(Vec<u8>),
-    /// Single precision.
+    /// Values in single precision.
     F32(Vec<f32>),
-    /// Double precision; a single-precision engine rounds it.
+    /// Values in double precision; a single-precision engine rounds them.
     F64(Vec<f64>),
 }
 
 impl Features {
-    /// Number of values.
+    /// The number of values of all samples.
     pub fn len(&self) -> usize {
         match self {
             Self::U8(v) => v.len(),
@@ -30,7 +30,7 @@ impl Features {
         self.len() == 0
     }
 
-    /// Type of the values.
+    /// The type of the values: `u8`, `f32` or `f64`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::U8(_) => "u8",
@@ -39,7 +39,7 @@ impl Features {
         }
     }
 
-    /// Value `i`, not normalised.
+    /// The value at place `i`, not normalised.
     pub fn get(&self, i: usize) -> f64 {
         match self {
             Self::U8(v) => f64::from(v[i]),
@@ -48,7 +48,7 @@ impl Features {
         }
     }
 
-    /// Keeps the rows of `width` values that `rows` names.
+    /// The features of the samples that `rows` names, of `width` values each.
     fn select(&self, rows: &[u32], width: usize) -> Self {
         fn pick<T: Copy>(values: &[T], rows: &[u32], width: usize) -> Vec<T> {
             rows.iter().flat_map(|&row| &values[row as usize * width..][..width]).copied().collect()
@@ -85,22 +85,22 @@ impl From<Vec<f16>> for Features {
     }
 }
 
-/// What the network is to say of each sample.
+/// The targets: what the network is to say of each sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
-    /// A class a sample, counted from 0.
+    /// The class of each sample, counted from 0.
     Labels(Vec<u32>),
-    /// `width` values a sample.
+    /// The regression targets of each sample, `width` values a sample.
     Values {
-        /// Values a sample.
+        /// The number of values a sample.
         width: usize,
-        /// Sample after sample.
+        /// The values, sample after sample: `(len, width)`.
         values: Vec<f64>,
     },
 }
 
 impl Targets {
-    /// Number of samples.
+    /// The number of samples.
     pub fn len(&self) -> usize {
         match self {
             Self::Labels(labels) => labels.len(),
@@ -113,7 +113,7 @@ impl Targets {
         self.len() == 0
     }
 
-    /// Labels or values.
+    /// The kind of the targets, as errors name it: `label` or `regression`.
     fn kind(&self) -> &'static str {
         match self {
             Self::Labels(_) => "label",
@@ -121,7 +121,7 @@ impl Targets {
         }
     }
 
-    /// `outputs` values a sample, a label being one-hot.
+    /// The targets as `outputs` values a sample, a label being one-hot.
     pub(crate) fn to_values(&self, outputs: usize) -> Vec<f64> {
         match self {
             Self::Labels(labels) => {
@@ -165,24 +165,25 @@ impl Targets {
 /// The samples of one part.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Samples {
-    /// `len × width` values.
+    /// The features, `len × width` values.
     pub features: Features,
-    /// `len` targets.
+    /// The targets of the `len` samples.
     pub targets: Targets,
 }
 
 impl Samples {
-    /// Samples of so many features each, and the class of each, counted from 0.
+    /// Samples with the class of each, counted from 0; `features` has the values of one sample after the other.
     pub fn labelled(features: impl Into<Features>, labels: impl IntoIterator<Item = u32>) -> Self {
         Self { features: features.into(), targets: Targets::Labels(labels.into_iter().collect()) }
     }
 
-    /// Samples, and `width` numbers to be predicted of each.
+    /// Samples with `width` numbers to be predicted of each; `features` and `values` have those of one sample after the
+    /// other.
     pub fn valued(features: impl Into<Features>, values: Vec<f64>, width: usize) -> Self {
         Self { features: features.into(), targets: Targets::Values { width, values } }
     }
 
-    /// Number of samples.
+    /// The number of samples.
     pub fn len(&self) -> usize {
         self.targets.len()
     }
@@ -192,12 +193,12 @@ impl Samples {
         self.len() == 0
     }
 
-    /// Keeps the samples that `rows` names.
+    /// The samples that `rows` names.
     pub(super) fn select(&self, rows: &[u32], width: usize) -> Self {
         Self { features: self.features.select(rows, width), targets: self.targets.select(rows) }
     }
 
-    /// How many samples each class has.
+    /// The number of samples of each of the `classes` classes; 0 for regression targets.
     pub fn histogram(&self, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
         if let Targets::Labels(labels) = &self.targets {

@@ -11,7 +11,7 @@ use super::npy::npy;
 use super::synthetic::synthetic;
 use crate::error::{Error, Result};
 
-/// Where a data set comes from.
+/// The source of a data set, as a user names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Source {
     /// `synthetic`: 12,000 built-in images of 32×32×3 in ten classes, drawn from a seed.
@@ -23,9 +23,9 @@ pub enum Source {
     Cifar100(PathBuf),
     /// `mnist:DIR` or `fashion-mnist:DIR`: the four IDX files, plain or gzipped, with ten classes.
     Mnist {
-        /// `mnist` or `fashion-mnist`.
+        /// The name of the set: `mnist` or `fashion-mnist`.
         name: &'static str,
-        /// The folder.
+        /// The folder of the files.
         dir: PathBuf,
     },
     /// `idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS]`: IDX files of any size.

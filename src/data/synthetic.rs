@@ -11,21 +11,21 @@ const CHANNELS: usize = 3;
 const CLASSES: usize = 10;
 const TRAIN: usize = 10_000;
 const TEST: usize = 2_000;
-/// A template is drawn on a grid of this side and interpolated, so that it is smooth.
+/// The side of the grid on which a template is drawn, to be interpolated, so that it is smooth.
 const GRID: usize = 4;
 
-/// Amplitudes in grey levels, chosen so that after ten epochs a linear model is right about half of the time and one
-/// hidden layer about nine times of ten.
+/// The amplitudes in grey levels, chosen so that after ten epochs a linear model is right about half of the time and
+/// one hidden layer about nine times of ten.
 const SHADE: f64 = 8.0;
 const PATTERN: f64 = 13.0;
 const CLUTTER: f64 = 30.0;
 const NOISE: f64 = 20.0;
 
-/// 12,000 images of 32×32×3 in ten classes.
+/// The built-in set: 12,000 images of 32×32×3 in ten classes.
 ///
 /// Each class has a shade and a pattern, both smooth. An image is its class's shade plus its pattern with a random
-/// sign, in clutter that is as smooth, and noise. The sign makes the mean of the pattern zero: a linear model sees the faint shade alone, a hidden
-/// layer can take the pattern's magnitude.
+/// sign, in clutter that is as smooth, and noise. The sign makes the mean of the pattern zero: a linear model sees the
+/// faint shade alone, a hidden layer can take the pattern's magnitude.
 pub(super) fn synthetic(seed: u64) -> Result<Dataset> {
     let templates: Vec<[Vec<f64>; 2]> = (0..CLASSES as u64)
         .map(|class| [0, 1].map(|kind| template(&mut Stream::new(seed, Purpose::Template, 2 * class + kind))))

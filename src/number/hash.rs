@@ -3,20 +3,20 @@
 //! A number is a hash of what it is for: the replica's seed, the step, the sample's position in the epoch's order, and
 //! a tag of purpose and column. Nothing is kept between draws, so that no order of work and no resuming changes them.
 
-/// What a hash is for; dropout after layer l has the purpose `DROPOUT + l`.
+/// The purpose of a hash; dropout after layer l has the purpose `DROPOUT + l`.
 pub(crate) const NOISE: u32 = 0;
 pub(crate) const CROP: u32 = 1;
 pub(crate) const CUTOUT: u32 = 2;
 pub(crate) const MIXUP: u32 = 3;
 pub(crate) const DROPOUT: u32 = 4;
 
-/// Purposes begin at this bit of a tag; below it is the column.
+/// The bit of a tag at which purposes begin; below it is the column.
 pub(crate) const PURPOSE_BIT: u32 = 22;
 
-/// What is the same for all random numbers of one replica in one step.
+/// The part of a hash's key that all random numbers of one replica in one step share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key {
-    /// The replica's.
+    /// The seed of the replica.
     pub seed: u32,
     /// The step, counted from 0; it wraps around.
     pub step: u32,
@@ -42,12 +42,12 @@ fn hash(key: [u32; 4]) -> [u32; 4] {
     stir(v.map(|v| v ^ v >> 16))
 }
 
-/// Uniform in `[0, 1)`, a multiple of 2⁻²⁴, which f32 holds exactly.
+/// A number uniform in `[0, 1)`, a multiple of 2⁻²⁴, which f32 holds exactly.
 pub(crate) fn uniform(hash: u32) -> f64 {
     f64::from(hash >> 8) / f64::from(1u32 << 24)
 }
 
-/// Uniform in `0..n`, n being at most 65,535: `⌊hash · n / 2³²⌋`, in 32 bits.
+/// A number uniform in `0..n`, n being at most 65,535: `⌊hash · n / 2³²⌋`, in 32 bits.
 pub(crate) fn below(hash: u32, n: u32) -> u32 {
     ((hash >> 16) * n + (((hash & 0xffff) * n) >> 16)) >> 16
 }

@@ -5,7 +5,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use pulp::Simd;
 
-/// `f32` or `f64`.
+/// A precision of the CPU engine: `f32` or `f64`.
 pub trait Real:
     Copy
     + Debug
@@ -23,42 +23,42 @@ pub trait Real:
     + MulAssign
     + 'static
 {
-    /// `f32` or `f64`.
+    /// The name of the type: `f32` or `f64`.
     const NAME: &'static str;
     /// The largest finite value.
     const LARGEST: f64;
     /// The value `x`, exactly; faster than over `f64`.
     fn of_u8(x: u8) -> Self;
-    /// The nearest value to `x`.
+    /// The value nearest to `x`.
     fn of(x: f64) -> Self;
-    /// The value, exactly.
+    /// The same value in double precision, exactly.
     fn to_f64(self) -> f64;
-    /// Square root.
+    /// The square root of the value.
     fn sqrt(self) -> Self;
-    /// Exponential function.
+    /// The exponential function of the value.
     fn exp(self) -> Self;
-    /// Natural logarithm.
+    /// The natural logarithm of the value.
     fn ln(self) -> Self;
-    /// Hyperbolic tangent.
+    /// The hyperbolic tangent of the value.
     fn tanh(self) -> Self;
-    /// Error function.
+    /// The error function of the value.
     fn erf(self) -> Self;
-    /// The larger of two; the other one if one is NaN.
+    /// The larger of two values; the other one if one is NaN.
     fn max(self, other: Self) -> Self;
-    /// `self · b + c`, rounded once.
+    /// The value `self · b + c`, rounded once.
     fn fma(self, b: Self, c: Self) -> Self;
 
-    /// As many values as a register holds.
+    /// A vector of as many values as a register holds.
     type Vector<S: Simd>: Copy;
-    /// Values of a vector.
+    /// The number of values of a vector.
     fn lanes<S: Simd>() -> usize;
-    /// The same value in all lanes.
+    /// A vector with the same value in all lanes.
     fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
-    /// The first values of `from`, 0 where there are no more.
+    /// A vector of the first values of `from`, 0 where there are no more.
     fn load<S: Simd>(simd: S, from: &[Self]) -> Self::Vector<S>;
-    /// The first lanes, as many as `to` takes.
+    /// Stores the first lanes of `x`, as many as `to` takes.
     fn store<S: Simd>(simd: S, to: &mut [Self], x: Self::Vector<S>);
-    /// `a b + c`, rounded once.
+    /// The vector `a b + c`, each lane rounded once.
     fn mul_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
     /// The sum of the lanes.
     fn sum<S: Simd>(simd: S, x: Self::Vector<S>) -> Self;

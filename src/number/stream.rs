@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
-/// What a stream of random numbers is for. Streams of different purposes are independent.
+/// The purpose of a stream of random numbers. Streams of different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum Purpose {
@@ -34,12 +34,12 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(key))
     }
 
-    /// Uniform in `[0, 1)`, a multiple of 2⁻⁵³.
+    /// A number uniform in `[0, 1)`, a multiple of 2⁻⁵³.
     pub fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// Uniform in `0..n`; the bias of the multiplication is below `n` / 2⁶⁴.
+    /// A number uniform in `0..n`; the bias of the multiplication is below `n` / 2⁶⁴.
     pub fn below(&mut self, n: u64) -> u64 {
         ((u128::from(self.0.next_u64()) * u128::from(n)) >> 64) as u64
     }
@@ -50,7 +50,7 @@ impl Stream {
         radius * libm::cos(2.0 * std::f64::consts::PI * self.uniform())
     }
 
-    /// Fisher and Yates: a uniformly drawn permutation of `items`.
+    /// Puts `items` into a uniformly drawn order (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);

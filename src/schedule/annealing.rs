@@ -13,7 +13,7 @@ impl Anneal {
     }
 }
 
-/// How much of the current period is over; periods last `t_0`, `t_0 · t_mult`, `t_0 · t_mult²`, ... steps.
+/// The fraction of the current period that is over; periods last `t_0`, `t_0 · t_mult`, `t_0 · t_mult²`, ... steps.
 pub(super) fn restart_progress(step: u64, t_0: u64, t_mult: u64) -> f64 {
     if t_mult == 1 {
         return (step % t_0) as f64 / t_0 as f64;

@@ -10,48 +10,48 @@ use super::*;
 /// assert!((lr(0) - 0.1).abs() < 1e-12 && (lr(5) - 1.0).abs() < 1e-12 && (lr(15) - 0.5).abs() < 1e-12);
 /// ```
 impl Schedule {
-    /// [`Constant`](Self::Constant).
+    /// The constant schedule, [`Constant`](Self::Constant).
     pub fn constant() -> Self {
         Self::Constant {}
     }
 
-    /// [`Step`](Self::Step): a tenth after every so many steps.
+    /// The decay to a tenth after every so many steps, [`Step`](Self::Step).
     pub fn step(step_size: u64) -> Self {
         Self::Step { step_size, gamma: tenth() }
     }
 
-    /// [`Multistep`](Self::Multistep): a tenth from each of these steps on.
+    /// The decay to a tenth from each of these steps on, [`Multistep`](Self::Multistep).
     pub fn multistep(milestones: impl IntoIterator<Item = u64>) -> Self {
         Self::Multistep { milestones: milestones.into_iter().collect(), gamma: tenth() }
     }
 
-    /// [`Exponential`](Self::Exponential).
+    /// The decay by `gamma` in every step, [`Exponential`](Self::Exponential).
     pub fn exponential(gamma: f64) -> Self {
         Self::Exponential { gamma }
     }
 
-    /// [`Linear`](Self::Linear): a warm-up from `start_factor` of the rate to all of it.
+    /// The warm-up in `total_iters` steps from `start_factor` of the rate to all of it, [`Linear`](Self::Linear).
     pub fn linear(start_factor: f64, total_iters: u64) -> Self {
         Self::Linear { start_factor, end_factor: one(), total_iters }
     }
 
-    /// [`Polynomial`](Self::Polynomial), linear unless its power is set.
+    /// The straight way to 0 in `total_iters` steps, [`Polynomial`](Self::Polynomial) with the power 1.
     pub fn polynomial(total_iters: u64) -> Self {
         Self::Polynomial { total_iters, power: one() }
     }
 
-    /// [`Cosine`](Self::Cosine) over the whole run, to 0.
+    /// The cosine over the whole run, to 0, [`Cosine`](Self::Cosine).
     pub fn cosine() -> Self {
         Self::Cosine { t_max: None, eta_min: 0.0 }
     }
 
-    /// [`CosineWarmRestarts`](Self::CosineWarmRestarts) after every `t_0` steps.
+    /// The cosine begun anew after every `t_0` steps, to 0, [`CosineWarmRestarts`](Self::CosineWarmRestarts).
     pub fn cosine_warm_restarts(t_0: u64) -> Self {
         Self::CosineWarmRestarts { t_0, t_mult: one_step(), eta_min: 0.0 }
     }
 
-    /// [`Cyclic`](Self::Cyclic) between the optimizer's rate and `max_lr`, triangular, with the momentum cycled in the
-    /// opposite sense.
+    /// The triangle between the optimizer's rate and `max_lr`, [`Cyclic`](Self::Cyclic), with the momentum cycled in
+    /// the opposite sense.
     pub fn cyclic(max_lr: f64, step_size_up: u64) -> Self {
         Self::Cyclic {
             base_lr: None,
@@ -66,7 +66,7 @@ impl Schedule {
         }
     }
 
-    /// [`OneCycle`](Self::OneCycle) over the whole run, with the optimizer's rate as the highest.
+    /// One cycle over the whole run, [`OneCycle`](Self::OneCycle), with the optimizer's rate as the highest.
     pub fn one_cycle() -> Self {
         Self::OneCycle {
             max_lr: None,
@@ -82,17 +82,17 @@ impl Schedule {
         }
     }
 
-    /// [`Swalr`](Self::Swalr).
+    /// The annealing to `swa_lr` in 10 steps, [`Swalr`](Self::Swalr).
     pub fn swalr(swa_lr: f64) -> Self {
         Self::Swalr { swa_lr, anneal_epochs: ten(), anneal_strategy: Anneal::default() }
     }
 
-    /// [`SwaCyclic`](Self::SwaCyclic).
+    /// The fall from `alpha_1` to `alpha_2` in each cycle of `cycle` steps, [`SwaCyclic`](Self::SwaCyclic).
     pub fn swa_cyclic(alpha_1: f64, alpha_2: f64, cycle: u64) -> Self {
         Self::SwaCyclic { alpha_1, alpha_2, cycle }
     }
 
-    /// [`Plateau`](Self::Plateau) of a loss.
+    /// The reduction to a tenth on a plateau of the loss, [`Plateau`](Self::Plateau).
     pub fn plateau() -> Self {
         Self::Plateau {
             mode: Mode::default(),
@@ -106,7 +106,8 @@ impl Schedule {
         }
     }
 
-    /// [`Sequential`](Self::Sequential): each schedule with the step at which it begins, the first of them with 0.
+    /// The sequence of these schedules, [`Sequential`](Self::Sequential): each with the step at which it begins, the
+    /// first of them with 0.
     pub fn sequential(parts: impl IntoIterator<Item = (u64, Self)>) -> Self {
         let (milestones, parts): (Vec<u64>, Vec<Self>) = parts.into_iter().unzip();
         Self::Sequential { milestones: milestones.into_iter().skip(1).collect(), parts }

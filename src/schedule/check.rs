@@ -49,7 +49,7 @@ impl Schedule {
     /// Refuses constants outside the range in which the formulas make sense, for a run of `steps` steps.
     ///
     /// # Errors
-    /// The first constant out of range.
+    /// [`Error::Config`] names the first constant out of range.
     pub fn check(&self, steps: u64) -> Result<()> {
         match self {
             Self::Constant {} => Ok(()),

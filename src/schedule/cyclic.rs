@@ -3,7 +3,7 @@
 use super::{CycleMode, Rate, Schedule};
 
 impl Schedule {
-    /// [`Schedule::Cyclic`].
+    /// The rate of [`Schedule::Cyclic`] at `step`.
     pub(super) fn cyclic_rate(&self, step: u64, base: Rate) -> Rate {
         let &Self::Cyclic {
             base_lr,
@@ -33,7 +33,7 @@ impl Schedule {
         Rate { lr: low + (max_lr - low) * shrunk, momentum }
     }
 
-    /// [`Schedule::OneCycle`].
+    /// The rate of [`Schedule::OneCycle`] at `step`, in a run of `steps` steps.
     pub(super) fn one_cycle_rate(&self, step: u64, steps: u64, base: Rate) -> Rate {
         let &Self::OneCycle {
             max_lr,

@@ -13,237 +13,239 @@ use serde::{Deserialize, Serialize};
 
 pub use plateau::{Memory, Mode, ThresholdMode};
 
-/// What a schedule or an average counts.
+/// The unit in which a schedule or an average counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Updates.
+    /// Steps: updates of the weights.
     #[default]
     Step,
-    /// Passes over the training part.
+    /// Epochs: passes over the training part.
     Epoch,
 }
 
-/// What a schedule gives for one step.
+/// The learning rate and momentum that a schedule gives for one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rate {
-    /// Learning rate.
+    /// The learning rate.
     pub lr: f64,
-    /// Momentum; β₁ for Adam and AdamW.
+    /// The momentum; β₁ for Adam and AdamW.
     pub momentum: f64,
 }
 
-/// The shape of the way from one value to another.
+/// The shape of the way from one value a to another, b, at the fraction p of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Anneal {
-    /// `a + (b − a) (1 − cos πp) / 2`.
+    /// Half a cosine, `a + (b − a) (1 − cos πp) / 2`.
     #[default]
     Cos,
-    /// `a + (b − a) p`.
+    /// A straight line, `a + (b − a) p`.
     Linear,
 }
 
-/// How the height of a cycle shrinks, c being the number of the cycle from 0 and t the step.
+/// The rule by which the height of a cycle shrinks, c being the number of the cycle from 0 and t the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CycleMode {
-    /// Not at all.
+    /// A height that stays the same.
     #[default]
     Triangular,
-    /// By `2⁻ᶜ`.
+    /// A height that is halved in each cycle: the factor `2⁻ᶜ`.
     Triangular2,
-    /// By `gammaᵗ`.
+    /// A height that shrinks in every step: the factor `gammaᵗ`.
     ExpRange,
 }
 
-/// How the learning rate moves; `lr` is the optimizer's, and t the step, from 0.
+/// The way of the learning rate over a run, constant by default; `lr` is the optimizer's, and t the step, from 0. Where
+/// a run counts in epochs ([`Unit`]), t and every number of steps are epochs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    /// `lr`.
+    /// The optimizer's rate, `lr`.
     Constant {},
-    /// `lr · gamma^⌊t / step_size⌋`.
+    /// A decay after every so many steps: `lr · gamma^⌊t / step_size⌋`.
     Step {
-        /// Steps between two decays.
+        /// The number of steps between two decays, at least 1.
         step_size: u64,
-        /// Default 0.1.
+        /// The factor of one decay, positive. Default 0.1.
         #[serde(default = "tenth")]
         gamma: f64,
     },
-    /// `lr · gamma^(number of milestones ≤ t)`.
+    /// A decay at each milestone: `lr · gamma^(number of milestones ≤ t)`.
     Multistep {
-        /// Increasing.
+        /// The steps from which on the rate is decayed once more; increasing.
         milestones: Vec<u64>,
-        /// Default 0.1.
+        /// The factor of one decay, positive. Default 0.1.
         #[serde(default = "tenth")]
         gamma: f64,
     },
-    /// `lr · gammaᵗ`.
+    /// A decay in every step: `lr · gammaᵗ`.
     Exponential {
-        /// Factor of one step.
+        /// The factor of one step, positive.
         gamma: f64,
     },
-    /// `lr · (start_factor + (end_factor − start_factor) · min(t / total_iters, 1))`: a warm-up.
+    /// A warm-up: `lr · (start_factor + (end_factor − start_factor) · min(t / total_iters, 1))`.
     Linear {
-        /// Default 1/3.
+        /// The factor of the rate at first, positive. Default 1/3.
         #[serde(default = "third")]
         start_factor: f64,
-        /// Default 1.
+        /// The factor of the rate at the end, at least 0. Default 1.
         #[serde(default = "one")]
         end_factor: f64,
-        /// Default 5.
+        /// The number of steps until the end, at least 1. Default 5.
         #[serde(default = "five")]
         total_iters: u64,
     },
-    /// `lr · (1 − min(t / total_iters, 1))^power`.
+    /// A power of the steps left: `lr · (1 − min(t / total_iters, 1))^power`.
     Polynomial {
-        /// Default 5.
+        /// The number of steps until the rate is 0, at least 1. Default 5.
         #[serde(default = "five")]
         total_iters: u64,
-        /// Default 1.
+        /// The exponent, positive. Default 1.
         #[serde(default = "one")]
         power: f64,
     },
-    /// `eta_min + (lr − eta_min) (1 + cos(π t / t_max)) / 2`, and `eta_min` from `t_max` on, where PyTorch's climbs
-    /// again (Loshchilov and Hutter, 2016, without restarts).
+    /// Half a cosine: `eta_min + (lr − eta_min) (1 + cos(π t / t_max)) / 2`, and `eta_min` from `t_max` on, where
+    /// PyTorch's climbs again (Loshchilov and Hutter, 2016, without restarts).
     Cosine {
-        /// Steps until the minimum. Default: all steps of the run, or of the part of a sequence.
+        /// The number of steps until the minimum, at least 1. Default: all steps of the run, or of the part of a
+        /// sequence.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         t_max: Option<u64>,
-        /// Default 0.
+        /// The lowest rate, at least 0. Default 0.
         #[serde(default)]
         eta_min: f64,
     },
     /// The cosine, begun anew: period i has `t_0 · t_multⁱ` steps (SGDR; Loshchilov and Hutter, 2016).
     CosineWarmRestarts {
-        /// Steps of the first period.
+        /// The number of steps of the first period, at least 1.
         t_0: u64,
-        /// Default 1.
+        /// The factor from the length of one period to that of the next, at least 1. Default 1.
         #[serde(default = "one_step")]
         t_mult: u64,
-        /// Default 0.
+        /// The lowest rate, to which each period falls, at least 0. Default 0.
         #[serde(default)]
         eta_min: f64,
     },
-    /// Up from `base_lr` to `max_lr` and down again, momentum in the opposite sense (Smith, 2015).
+    /// A triangle, up from `base_lr` to `max_lr` and down again, momentum in the opposite sense (Smith, 2015).
     Cyclic {
-        /// Default: the optimizer's rate.
+        /// The lowest rate, at least 0. Default: the optimizer's rate.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base_lr: Option<f64>,
-        /// Highest rate.
+        /// The highest rate, positive.
         max_lr: f64,
-        /// Default 2000.
+        /// The number of steps on the way up, at least 1. Default 2000.
         #[serde(default = "two_thousand")]
         step_size_up: u64,
-        /// Default: `step_size_up`.
+        /// The number of steps on the way down, at least 1. Default: `step_size_up`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step_size_down: Option<u64>,
-        /// Default triangular.
+        /// The rule by which the height of the cycles shrinks. Default triangular.
         #[serde(default)]
         mode: CycleMode,
-        /// Of `exp_range`. Default 1.
+        /// The factor of one step in the mode `exp_range`, in `[0, 1]`. Default 1.
         #[serde(default = "one")]
         gamma: f64,
-        /// Default true; an optimizer without momentum should turn it off.
+        /// Whether the momentum moves too. Default true; an optimizer without momentum should turn it off.
         #[serde(default = "yes")]
         cycle_momentum: bool,
-        /// Default 0.8.
+        /// The lowest momentum, at the highest rate, in `[0, 1]`. Default 0.8.
         #[serde(default = "lowest_momentum")]
         base_momentum: f64,
-        /// Default 0.9.
+        /// The highest momentum, at the lowest rate, in `[0, 1]`. Default 0.9.
         #[serde(default = "highest_momentum")]
         max_momentum: f64,
     },
-    /// Up from `max_lr / div_factor` to `max_lr`, then down to `max_lr / div_factor / final_div_factor`; momentum in
-    /// the opposite sense (Smith and Topin, 2017). With three phases the way down passes the first rate at twice
-    /// `pct_start`.
+    /// One cycle, up from `max_lr / div_factor` to `max_lr`, then down to `max_lr / div_factor / final_div_factor`;
+    /// momentum in the opposite sense (Smith and Topin, 2017). With three phases the way down passes the first rate at
+    /// twice `pct_start`.
     OneCycle {
-        /// Default: the optimizer's rate.
+        /// The highest rate, positive. Default: the optimizer's rate.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_lr: Option<f64>,
-        /// Default: all steps of the run, or of the part of a sequence.
+        /// The number of steps of the cycle. Default: all steps of the run, or of the part of a sequence.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total_steps: Option<u64>,
-        /// Fraction of the steps on the way up. Default 0.3.
+        /// The fraction of the steps on the way up, in `[0, 1]` and with a step for each phase. Default 0.3.
         #[serde(default = "three_tenths")]
         pct_start: f64,
-        /// Default cos.
+        /// The shape of the ways up and down. Default cos.
         #[serde(default)]
         anneal_strategy: Anneal,
-        /// Default true.
+        /// Whether the momentum moves too. Default true.
         #[serde(default = "yes")]
         cycle_momentum: bool,
-        /// Default 0.85.
+        /// The momentum at the highest rate, in `[0, 1]`. Default 0.85.
         #[serde(default = "one_cycle_lowest_momentum")]
         base_momentum: f64,
-        /// Default 0.95.
+        /// The momentum at the first and the last rate, in `[0, 1]`. Default 0.95.
         #[serde(default = "one_cycle_highest_momentum")]
         max_momentum: f64,
-        /// Default 25.
+        /// The quotient of the highest rate and the first, positive. Default 25.
         #[serde(default = "twenty_five")]
         div_factor: f64,
-        /// Default 10,000.
+        /// The quotient of the first rate and the last, positive. Default 10,000.
         #[serde(default = "ten_thousand")]
         final_div_factor: f64,
-        /// Default false.
+        /// Whether the way down has two phases, to the first rate and then to the last. Default false.
         #[serde(default)]
         three_phase: bool,
     },
-    /// From `lr` to `swa_lr` in `anneal_epochs` steps, then constant: the rate while weights are averaged.
+    /// An annealing from `lr` to `swa_lr` in `anneal_epochs` steps, then constant: the rate while weights are averaged.
     Swalr {
-        /// The last rate.
+        /// The last rate, positive.
         swa_lr: f64,
-        /// Default 10.
+        /// The number of steps until the last rate. Default 10.
         #[serde(default = "ten")]
         anneal_epochs: u64,
-        /// Default cos.
+        /// The shape of the way. Default cos.
         #[serde(default)]
         anneal_strategy: Anneal,
     },
-    /// In each cycle of c steps linearly from `alpha_1` to `alpha_2`: `(1 − p) alpha_1 + p alpha_2` with
+    /// A fall in each cycle of c steps, linear from `alpha_1` to `alpha_2`: `(1 − p) alpha_1 + p alpha_2` with
     /// `p = (t mod c + 1) / c` (Izmailov et al., 2018, equation 1).
     SwaCyclic {
-        /// Highest rate.
+        /// The rate from which each cycle falls, positive; its first step is already below.
         alpha_1: f64,
-        /// Lowest rate, that of the step after which weights are averaged.
+        /// The lowest rate, that of the step after which weights are averaged; positive.
         alpha_2: f64,
-        /// Steps of a cycle.
+        /// The number c of steps of a cycle, at least 1.
         cycle: u64,
     },
-    /// Reduces the rate by `factor` when the metric has not improved for more than `patience` evaluations; it has
-    /// state, a [`Memory`] for each replica.
+    /// A reduction of the rate by `factor` when the metric has not improved for more than `patience` evaluations; it
+    /// has state, a [`Memory`] for each replica.
     Plateau {
-        /// Whether less is better. Default min.
+        /// The metric that is watched, and whether less or more of it is better. Default min: the loss.
         #[serde(default)]
         mode: Mode,
-        /// Default 0.1.
+        /// The factor of one reduction, in `[0, 1)`. Default 0.1.
         #[serde(default = "tenth")]
         factor: f64,
-        /// Default 10: the eleventh evaluation without improvement reduces.
+        /// The number of evaluations without improvement that are borne. Default 10: the eleventh reduces.
         #[serde(default = "ten")]
         patience: u64,
-        /// What counts as improvement. Default 0.0001.
+        /// The improvement up to which a better metric does not count, at least 0. Default 0.0001.
         #[serde(default = "threshold")]
         threshold: f64,
-        /// Default rel.
+        /// The value that the threshold is relative to. Default rel: the best so far.
         #[serde(default)]
         threshold_mode: ThresholdMode,
-        /// Evaluations after a reduction that do not count. Default 0.
+        /// The number of evaluations after a reduction that do not count. Default 0.
         #[serde(default)]
         cooldown: u64,
-        /// Default 0.
+        /// The rate below which none is reduced, at least 0. Default 0.
         #[serde(default)]
         min_lr: f64,
-        /// A smaller reduction than this is left out. Default 1e-8.
+        /// The difference of rates up to which a reduction is left out, at least 0. Default 1e-8.
         #[serde(default = "smallest_reduction")]
         eps: f64,
     },
-    /// One schedule after the other, each of which counts its steps from 0.
+    /// A sequence: one schedule after the other, each of which counts its steps from 0.
     Sequential {
         /// The step at which each schedule but the first begins; increasing.
         milestones: Vec<u64>,
-        /// One more than there are milestones.
+        /// The schedules, one more than there are milestones; none may be a sequence.
         parts: Vec<Schedule>,
     },
 }
@@ -307,8 +309,8 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The rate of `step`, counted from 0, in a run of `steps` steps whose optimizer has the rate `base`. Only a plateau
-    /// reads `memory`.
+    /// The learning rate and momentum of `step`, counted from 0, in a run of `steps` steps whose optimizer has the rate
+    /// `base`. Only a plateau reads `memory`.
     ///
     /// ```
     /// use thalweg::schedule::{Memory, Rate, Schedule};
@@ -361,12 +363,12 @@ impl Schedule {
         }
     }
 
-    /// Whether a plateau is a part of it, so that it depends on more than the step.
+    /// Whether a plateau is a part of the schedule, so that it depends on more than the step.
     pub fn has_memory(&self) -> bool {
         self.watches(Mode::Min) || self.watches(Mode::Max)
     }
 
-    /// Whether a plateau of this mode is a part of it.
+    /// Whether a plateau of this mode is a part of the schedule.
     pub fn watches(&self, wanted: Mode) -> bool {
         match self {
             Self::Plateau { mode, .. } => *mode == wanted,

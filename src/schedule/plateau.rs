@@ -4,25 +4,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{Rate, Schedule};
 
-/// Whether less or more of the metric is better.
+/// The metric of a plateau, and whether less or more of it is better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// A loss.
+    /// The loss, of which less is better.
     #[default]
     Min,
-    /// An accuracy.
+    /// The accuracy, of which more is better.
     Max,
 }
 
-/// What a threshold is relative to.
+/// The value that a threshold is relative to; the upper sign is that of a loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThresholdMode {
-    /// To the best value: better than `best · (1 ∓ threshold)`.
+    /// The best value: better is better than `best · (1 ∓ threshold)`.
     #[default]
     Rel,
-    /// To nothing: better than `best ∓ threshold`.
+    /// No value: better is better than `best ∓ threshold`.
     Abs,
 }
 
@@ -38,7 +38,7 @@ impl Mode {
     }
 }
 
-/// What a plateau remembers between evaluations; a checkpoint holds it.
+/// The memory of a plateau between evaluations, one for each replica; a checkpoint holds it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// The reduced rate, once there is one.
