@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::average::{Clock, Sampler};
 use crate::data::Order;
-use crate::engine::Setup;
+use crate::engine::{Setup, Step};
 use crate::error::{Error, Result};
 use crate::event::Epoch;
 use crate::model::Norm;
@@ -124,6 +124,18 @@ impl Plan {
     pub fn rate(&self, setup: &Setup, step: u64, memory: &Memory) -> Rate {
         let all = self.count(setup, self.total_steps(setup));
         self.schedule.at(self.count(setup, step), all, setup.optimizer.rate(), memory)
+    }
+
+    /// The steps of the epoch that comes next.
+    pub(crate) fn steps(&self, setup: &Setup, progress: &Progress, sampler: &Sampler) -> Vec<Step> {
+        let per_epoch = self.steps_per_epoch(setup);
+        let step = |i: u64| {
+            let (index, first) = (progress.epoch * per_epoch + i, i as usize * setup.batch);
+            let rows = setup.batch.min(setup.dataset.train.len() - first);
+            let rates = progress.memories.iter().map(|memory| self.rate(setup, index, memory)).collect();
+            Step { index, first, rows, rates, take: sampler.take(index) }
+        };
+        (0..per_epoch).map(step).collect()
     }
 
     /// The orders in which the replicas take the samples in an epoch.

@@ -41,8 +41,8 @@ impl Trainer {
         if plan.stop.keeps_best() && !engine.has(Slot::Best) {
             engine.allocate(Slot::Best)?;
         }
-        let (ended, last_good, underway, cut) = (None, LastGood::default(), None, 0);
-        let (has_started, is_asked) = (false, false);
+        let (last_good, has_started, is_asked) = (LastGood::default(), false, false);
+        let (ended, underway, cut) = (None, None, 0);
         Ok(Self { engine, plan, sampler, progress, ended, last_good, underway, has_started, is_asked, cut })
     }
 
@@ -81,14 +81,7 @@ impl Trainer {
     /// The means of the weights that can be evaluated after `steps` steps: the name of each, and the slots whose
     /// predictions are averaged.
     pub fn means(&self, steps: u64) -> Vec<(&'static str, Vec<Slot>)> {
-        let sampled = self.sampler.sampled(steps);
-        let mut means = Vec::new();
-        means.extend(sampled.swa.then(|| ("swa", vec![Slot::Swa])));
-        means.extend(sampled.ema.then(|| ("ema", vec![Slot::Ema])));
-        means.extend(
-            (sampled.snapshots > 0).then(|| ("snapshots", (0..sampled.snapshots).map(Slot::Snapshot).collect())),
-        );
-        means
+        Slot::means(self.sampler.sampled(steps))
     }
 
     /// Draws the first weights of every replica by the rule `init`, with the seed of the setup.
@@ -261,7 +254,7 @@ impl Trainer {
         if let Some(underway) = self.underway.take() {
             return Ok(Underway { is_asked, ..underway });
         }
-        let steps = (0..self.steps_per_epoch()).map(|i| self.nth_step(i)).collect();
+        let steps = self.plan.steps(self.engine.setup(), &self.progress, &self.sampler);
         let sums = vec![Evaluation::default(); self.replicas()];
         Ok(Underway { steps, handed: 0, sums, seconds: 0.0, is_asked })
     }
@@ -392,16 +385,6 @@ impl Trainer {
 
     fn replicas(&self) -> usize {
         self.engine.setup().replicas
-    }
-
-    /// Step `i` of the current epoch.
-    fn nth_step(&self, i: u64) -> Step {
-        let setup = self.engine.setup();
-        let index = self.progress.epoch * self.steps_per_epoch() + i;
-        let first = i as usize * setup.batch;
-        let rows = setup.batch.min(setup.dataset.train.len() - first);
-        let rates = self.progress.memories.iter().map(|memory| self.plan.rate(setup, index, memory)).collect();
-        Step { index, first, rows, rates, take: self.sampler.take(index) }
     }
 
     /// Tells a loss that is not finite to the observer, where that is why the run ends; returns the error.

@@ -248,10 +248,13 @@ fn a_gradient_may_be_looked_at() {
 fn vectors_follow_plain_loops() {
     let setup = Setup { model: Mlp::new(20, 3).hidden([70, 90]), ..plain() };
     for (mut engine, eps) in engines(&setup) {
-        let len = engine.layout().len;
+        let layout = engine.layout().clone();
+        let len = layout.len;
+        // What lies between rows is 0.
+        let padded = |flat: Vec<f64>| layout.pack(&layout.unpack(&flat)).unwrap();
         let vector = |salt: usize| -> Vec<Vec<f64>> {
             let value = |i: usize| f64::from(((i * 2_654_435_761 + salt * 977) % 1999) as f32 / 1000.0 - 1.0);
-            (0..REPLICAS).map(|r| (0..len).map(|i| value(i + r * len)).collect()).collect()
+            (0..REPLICAS).map(|r| padded((0..len).map(|i| value(i + r * len)).collect())).collect()
         };
         let (x, y) = (vector(1), vector(2));
         let (a, b) = (Slot::Scratch(0), Slot::Scratch(7));
@@ -382,4 +385,122 @@ fn an_engine_may_evaluate_alone() {
             assert!(error.contains("evaluation alone"), "{error}");
         }
     }
+}
+
+/// Any slots make an ensemble, whether or not the setup keeps snapshots.
+#[test]
+fn an_ensemble_needs_no_snapshots() {
+    let means: Vec<[f64; 2]> = engines(&plain())
+        .into_iter()
+        .map(|(mut engine, _)| {
+            begin(engine.as_mut());
+            engine.copy(Slot::Live, Slot::Copy(0)).unwrap();
+            engine.run(&steps(&plain(), 5)).unwrap();
+            engine.wait().unwrap();
+            let inputs = &dataset(Features::U8).test.as_ref().unwrap().features.clone();
+            engine.predict(inputs, &[Slot::Live]).unwrap();
+            let loss = engine.evaluate(Part::Test, &[Slot::Copy(0), Slot::Live]).unwrap()[0].loss;
+            let logits = engine.predict(inputs, &[Slot::Copy(0), Slot::Live]).unwrap()[0].clone();
+            assert_ne!(loss, engine.evaluate(Part::Test, &[Slot::Live]).unwrap()[0].loss);
+            [loss, logits[0]]
+        })
+        .collect();
+    for other in &means[1..] {
+        // Five steps and two passes of sums of up to twenty terms in f32.
+        assert_close("ensemble", other, &means[0], Tolerance { abs: 1e-5, rel: 0.0 });
+    }
+}
+
+/// A copy that was never written is full of zeros, and takes part in arithmetic as any other vector.
+#[test]
+fn copies_begin_as_zeros() {
+    for (mut engine, _) in engines(&plain()) {
+        begin(engine.as_mut());
+        let live = engine.norm(Slot::Live).unwrap();
+        assert_eq!(engine.dot(Slot::Live, Slot::Copy(0)).unwrap(), [0.0; REPLICAS]);
+        engine.axpy(&[1.0; REPLICAS], Slot::Live, Slot::Copy(1)).unwrap();
+        assert_eq!(engine.norm(Slot::Copy(1)).unwrap(), live);
+        assert!(!engine.has(Slot::State(usize::MAX)));
+    }
+    let alone = Setup { evaluation_only: true, ..plain() };
+    assert!(engines(&alone).iter().all(|(engine, _)| !engine.has(Slot::Copy(0))));
+}
+
+/// Only what the layout names can be put into a vector: what lies between the rows stays 0, as kernels rely on.
+#[test]
+fn padding_stays_zero() {
+    let setup = rich(Norm::Batch);
+    for (mut engine, _) in engines(&setup) {
+        let layout = engine.layout().clone();
+        let named: usize = layout.names().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        engine.upload(Slot::Live, 1, &vec![1.0; layout.len]).unwrap();
+        assert_eq!(engine.dot(Slot::Live, Slot::Live).unwrap(), [0.0, named as f64]);
+        let ones = engine.download(Slot::Live, 1).unwrap();
+        assert!(layout.unpack(&ones).iter().all(|tensor| tensor.values.iter().all(|&value| value == 1.0)));
+    }
+}
+
+/// The norm is that of what is trained; it is taken where the gradient is clipped, not where it is made.
+#[test]
+fn an_update_clips_what_is_trained() {
+    let setup = Setup { clip_norm: Some(0.5), average: Average::default(), ..rich(Norm::Batch) };
+    let mut moved = Vec::new();
+    for (mut engine, _) in engines(&setup) {
+        begin(engine.as_mut());
+        let step = steps(&setup, 5).remove(0);
+        let metrics = engine.gradient(&step, Gradient::Drawn).unwrap();
+        assert!(metrics.iter().all(|m| m.grad_norm.is_none()));
+        let ones = vec![1.0; engine.layout().len];
+        (0..REPLICAS).for_each(|r| engine.upload(Slot::Gradient, r, &ones).unwrap());
+        engine.update(&step).unwrap();
+        moved.push(engine.download(Slot::State(0), 0).unwrap());
+    }
+    for other in &moved[1..] {
+        // Equal parts of a length of 0.5, and weights below 1 times the decay.
+        assert_close("velocity", other, &moved[0], Tolerance { abs: 1e-6, rel: 0.0 });
+    }
+}
+
+/// An update takes the gradient that a caller gives, although the last step's own overflowed and was left out.
+#[test]
+fn a_given_gradient_is_taken_after_an_overflow() {
+    let setup = Setup { clip_norm: Some(1.0), ..plain() };
+    let Some(mut engine) = mixed(&setup) else { return };
+    begin(engine.as_mut());
+    let steps = steps(&setup, 2);
+    let scale = thalweg::engine::LossScale { next: 16_777_216.0, steps: 0 };
+    engine.set_loss_scales(&[scale; REPLICAS]).unwrap();
+    let before = everything(engine.as_mut());
+    engine.run(&steps[..1]).unwrap();
+    engine.wait().unwrap();
+    assert_eq!(everything(engine.as_mut()), before, "the step overflows");
+    engine.gradient(&steps[1], Gradient::Drawn).unwrap();
+    engine.update(&steps[1]).unwrap();
+    let after = everything(engine.as_mut());
+    assert!((0..REPLICAS).all(|r| after[r] != before[r]), "a gradient that was looked at");
+
+    engine.set_loss_scales(&[scale; REPLICAS]).unwrap();
+    engine.run(&steps[..1]).unwrap();
+    engine.wait().unwrap();
+    let given = vec![0.01; engine.layout().len];
+    engine.upload(Slot::Gradient, 0, &given).unwrap();
+    engine.update(&steps[1]).unwrap();
+    let last = everything(engine.as_mut());
+    assert!(last[0] != after[0] && last[1] == after[1], "a gradient that was given to one replica");
+}
+
+/// Vectors that are allocated count in the memory budget.
+#[test]
+fn allocations_keep_within_the_budget() {
+    let Some(gpu) = common::gpu() else { return };
+    let engine = GpuEngine::new(gpu, plain(), Options::default()).unwrap();
+    let taken: u64 = thalweg::engine::Diagnose::memory(&engine).iter().map(|a| a.bytes).sum();
+    let vector = (engine.layout().len * REPLICAS * 4) as u64;
+    let memory = Some(taken + vector);
+    let mut engine = GpuEngine::new(common::gpu().unwrap(), plain(), Options { memory, ..Options::default() }).unwrap();
+    engine.allocate(Slot::Scratch(0)).unwrap();
+    let refused = engine.allocate(Slot::Scratch(1)).unwrap_err();
+    assert!(matches!(refused, Error::DeviceMemory { .. }), "{refused}");
+    engine.free(Slot::Scratch(0)).unwrap();
+    engine.allocate(Slot::Scratch(1)).unwrap();
 }

@@ -304,3 +304,97 @@ fn a_recorded_run_repeats_its_bits() {
     std::fs::write(dir.path().join("bad.toml"), read("first").replace(form, "unheard of")).unwrap();
     assert!(fails(dir.path(), 2, &["train", "bad.toml"]).contains("forms.products: expected a form as"));
 }
+
+/// Whoever ends the run after an epoch that was not evaluated gets it evaluated, and its weights are the best there are.
+#[test]
+fn a_run_that_ends_before_its_first_evaluation_has_best_weights() {
+    on_each_engine(&setup(), |engine, _| {
+        let stop = Stop { metric: thalweg::stop::Metric::TestLoss, restore_best: true, ..Stop::default() };
+        let mut trainer = Trainer::new(engine, Plan { epochs: 5, eval_every: 2, stop, ..Plan::default() }).unwrap();
+        trainer.init(Init::Pytorch).unwrap();
+        let mut stop = StopAt(|event| matches!(event, Event::Epoch(_)), Vec::new());
+        let epoch = trainer.epoch_with(&mut stop).unwrap().unwrap();
+        assert_eq!((trainer.ended(), epoch.is_best), (Some(Ended::Asked), true));
+        let own = trainer.engine().evaluate(thalweg::data::Part::Test, &[Slot::Live]).unwrap();
+        assert_eq!(epoch.test, Some(own));
+        assert!(trainer.engine().norm(Slot::Live).unwrap()[0] > 0.0);
+    });
+}
+
+/// The steps of an epoch that was cut short count as those of a whole one.
+#[test]
+fn steps_are_counted_to_the_end_of_a_run_that_is_cut() {
+    on_each_engine(&averaged(), |engine, _| {
+        let mut trainer = trainer(engine);
+        assert_eq!(trainer.advance(3).unwrap(), 3);
+        trainer.stop_soon();
+        assert!(trainer.step().unwrap());
+        assert_eq!((trainer.steps_taken(), trainer.ended()), (4, Some(Ended::Asked)));
+        assert!(!trainer.step().unwrap());
+    });
+    on_each_engine(&averaged(), |engine, _| {
+        let mut trainer = trainer(engine);
+        let mut stop = StopAt(|event| matches!(event, Event::Step(step) if step.step == 4), Vec::new());
+        assert_eq!(trainer.advance_with(STEPS, &mut stop).unwrap(), stop.1.len() as u64);
+        assert_eq!(trainer.steps_taken(), stop.1.len() as u64);
+    });
+}
+
+/// After an error the run is over; from a checkpoint it goes on as if nothing had been, even where the device had taken steps
+/// that nobody heard of.
+#[test]
+fn a_trainer_goes_on_after_an_error() {
+    let large = Setup { batch: 1, ..averaged() };
+    on_each_engine(&large, |engine, _| {
+        let slots = engine.slots();
+        let mut trainer = trainer(engine);
+        trainer.epoch().unwrap();
+        let progress = trainer.progress().clone();
+        let held: Vec<Vec<f64>> = slots.iter().map(|&slot| trainer.engine().download(slot, 0).unwrap()).collect();
+        let mut whole = Vec::new();
+        let mut told = |event: &Event| {
+            if let Event::Step(step) = event {
+                whole.push((step.step, step.replicas[0].loss));
+            }
+            Ok(Control::Continue)
+        };
+        trainer.epoch_with(&mut told).unwrap();
+
+        let restore = |trainer: &mut Trainer| {
+            slots.iter().zip(&held).for_each(|(&slot, held)| trainer.engine().upload(slot, 0, held).unwrap());
+            trainer.resume(progress.clone()).unwrap();
+        };
+        restore(&mut trainer);
+        let mut fails = |event: &Event| match event {
+            Event::Step(step) if step.step == N as u64 + 3 => Err(thalweg::Error::Device("full".into())),
+            _ => Ok(Control::Continue),
+        };
+        assert!(trainer.epoch_with(&mut fails).is_err());
+        assert_eq!(trainer.ended(), Some(Ended::Failed));
+        assert!(trainer.epoch().unwrap().is_none());
+
+        restore(&mut trainer);
+        let mut again = Vec::new();
+        let mut told = |event: &Event| {
+            if let Event::Step(step) = event {
+                again.push((step.step, step.replicas[0].loss));
+            }
+            Ok(Control::Continue)
+        };
+        trainer.epoch_with(&mut told).unwrap();
+        assert_eq!(again, whole);
+    });
+}
+
+/// What a caller runs on the engine between two steps is not taken for the run's.
+#[test]
+fn a_caller_may_run_steps_in_between() {
+    on_each_engine(&averaged(), |engine, _| {
+        let mut trainer = trainer(engine);
+        trainer.step().unwrap();
+        let rates = vec![thalweg::schedule::Rate { lr: 0.1, momentum: 0.9 }];
+        let own = thalweg::engine::Step { index: 1000, first: 0, rows: 16, rates, ..Default::default() };
+        trainer.engine().run(&[own]).unwrap();
+        assert!(trainer.step().unwrap());
+    });
+}

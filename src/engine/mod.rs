@@ -60,7 +60,7 @@ pub trait Engine: Diagnose + Send {
     /// A vector that was not allocated.
     fn free(&mut self, slot: Slot) -> Result<()>;
 
-    /// Replaces one replica's vector by `values`.
+    /// Replaces one replica's vector by `values`; what lies between the rows of the tensors becomes 0.
     ///
     /// # Errors
     /// No such slot or replica, or another number of values than the layout has.

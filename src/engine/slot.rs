@@ -1,5 +1,6 @@
 //! The vectors that an engine holds.
 
+use crate::average::Sampled;
 use crate::error::Error;
 
 /// A vector as long as the parameters that an engine holds, one for each replica.
@@ -50,6 +51,16 @@ impl Slot {
     /// Whether the slot is one that callers allocate and free.
     pub fn is_allocated(self) -> bool {
         matches!(self, Self::Best | Self::Scratch(_))
+    }
+
+    /// What can be evaluated beside the weights: the name of each mean, and the slots whose predictions are averaged.
+    pub(crate) fn means(sampled: Sampled) -> Vec<(&'static str, Vec<Self>)> {
+        let mut means = Vec::new();
+        means.extend(sampled.swa.then(|| ("swa", vec![Self::Swa])));
+        means.extend(sampled.ema.then(|| ("ema", vec![Self::Ema])));
+        let snapshots: Vec<Self> = (0..sampled.snapshots).map(Self::Snapshot).collect();
+        means.extend((sampled.snapshots > 0).then_some(("snapshots", snapshots)));
+        means
     }
 
     /// The error that there is no such slot, since nobody asked for it.

@@ -96,9 +96,8 @@ impl GpuEngine {
         let buffers = Buffers::new(&gpu, &setup, &layout, &mut taken)?;
         buffers.fill(&gpu, &setup);
         // The best weights of a run, which it allocates later, find room beside the records.
-        let for_records = (budget - planned).saturating_sub(buffers.params.size());
-        let (parts, stream) = upload(&gpu, &setup, for_records, options.record_buffer, &mut taken)?;
-
+        let room = (budget - planned).saturating_sub(buffers.params.size());
+        let (parts, stream) = upload(&gpu, &setup, room, options.record_buffer, &mut taken)?;
         let pipelines = Pipelines::new(&gpu);
         let tuner = Tuner::new(&options.forms, &gpu.description.to_string(), options.measure)?;
         let builder = Builder::new(&gpu, &setup, &layout, &buffers, &pipelines, tuner);
@@ -114,8 +113,7 @@ impl GpuEngine {
             *program = part.as_ref().map(|part| builder.eval_program(&part.feed(&setup, streamed))).transpose()?;
         }
         let to_half = setup.is_mixed().then(|| [&buffers.params, &buffers.eval_params].map(|w| builder.to_half(w)));
-        let group = builder.step();
-        let forms = builder.into_forms();
+        let (group, forms) = (builder.step(), builder.into_forms());
         gpu.check()?;
         let seeds = (0..setup.replicas).map(|r| setup.device_seed(r)).collect();
         Ok(Checked::new(Self {
