@@ -194,8 +194,7 @@ impl Trainer {
         self.ended.is_some()
     }
 
-    /// Takes at most `most` steps of the epoch under way, or of the next; returns the epoch if it is over then. An error
-    /// ends the run.
+    /// Takes at most `most` steps of one epoch, and returns the epoch if it is over then. An error ends the run.
     fn take(&mut self, most: usize, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
         // What a caller has run in between is not the run's.
         self.engine.wait()?;

@@ -107,7 +107,8 @@ pub trait Engine: Diagnose + Send {
         Ok(self.dot(x, x)?.into_iter().map(f64::sqrt).collect())
     }
 
-    /// Sets the order in which the next steps take the training samples, one permutation a replica.
+    /// Sets the order in which the next steps take the training samples, one list a replica: a permutation, or
+    /// samples drawn with replacement.
     ///
     /// # Errors
     /// Another number of orders than of replicas, or of samples, or a sample that is not there.
