@@ -79,7 +79,7 @@ impl GpuEngine {
     /// An engine whose weights are all 0.
     ///
     /// # Errors
-    /// A setup whose loss, model and data set do not go together; [`Error::DeviceMemory`].
+    /// A setup whose loss, model and data set do not go together; [`Error::DeviceMemory`](crate::Error::DeviceMemory).
     #[allow(clippy::new_ret_no_self, reason = "nobody gets an engine that is not checked")]
     pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Checked<Self>> {
         setup.check(f64::from(f32::MAX))?;
