@@ -11,7 +11,8 @@ pub const MOST_SNAPSHOTS: usize = 100;
 /// The averages and copies that are kept beside the weights, and when they take them up; none by default. Any go
 /// together.
 ///
-/// A mean takes up the weights after an update by `mean ← mean + k (w − mean)`; k is a function of the step alone.
+/// A mean takes up the weights after an update, of which lookahead is the last part, by `mean ← mean + k (w − mean)`; k
+/// is a function of the step alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Average {

@@ -4,7 +4,7 @@ mod common;
 
 use common::small::{N, WIDTHS, on_each_engine, setup};
 use common::{Tolerance, assert_close};
-use thalweg::average::{Average, Clock, Lookahead, Sampling, Snapshots};
+use thalweg::average::{Average, Clock, Ema, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Features, Part, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
@@ -114,4 +114,41 @@ fn lookahead_leads_the_weights() {
         assert_close("weights", &engine.download(Slot::Live, 0).unwrap(), &slow, tolerance);
         assert_close("slow weights", &engine.download(Slot::Slow, 0).unwrap(), &slow, tolerance);
     });
+}
+
+/// Lookahead is the last part of an update: a step at which it moves the weights leaves those to every average.
+#[test]
+fn averages_take_the_weights_that_lookahead_leaves() {
+    let lookahead = Some(Lookahead { every: 3, alpha: 0.4 });
+    let third = |value| serde_json::from_value(value).unwrap();
+    let average = Average {
+        swa: Some(third(serde_json::json!({ "start": 2, "every": 100 }))),
+        ema: Some(Ema { decay: 0.0, start: 0, every: 1, bias_correction: false, warm_up: false }),
+        snapshots: Some(Snapshots { max: 1, when: third(serde_json::json!({ "after_updates": [2] })) }),
+        lookahead,
+    };
+    let clock = Clock { steps: 6, per_epoch: 6, lr: None };
+    for clip_norm in [None, Some(1.0)] {
+        let with = Setup { average: average.clone(), clip_norm, ..setup() };
+        on_each_engine(&with, |mut engine, _| {
+            let sampler = average.sampler(&clock).unwrap();
+            thalweg::engine::initialize(engine.as_mut(), Init::Pytorch).unwrap();
+            engine.copy(Slot::Live, Slot::Slow).unwrap();
+            engine.set_order(&[(0..N as u32).collect()]).unwrap();
+            let rates = vec![Rate { lr: 0.3, momentum: 0.9 }];
+            let step = |i: u64| Step {
+                index: i,
+                first: 16 * i as usize,
+                rows: 16,
+                rates: rates.clone(),
+                take: sampler.take(i),
+            };
+            engine.run(&[step(0), step(1), step(2)]).unwrap();
+            engine.wait().unwrap();
+            let live = engine.download(Slot::Live, 0).unwrap();
+            for slot in [Slot::Slow, Slot::Swa, Slot::Ema, Slot::Snapshot(0)] {
+                assert_eq!(engine.download(slot, 0).unwrap(), live, "{slot:?}");
+            }
+        });
+    }
 }

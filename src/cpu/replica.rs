@@ -258,24 +258,18 @@ impl<T: Real> Replica<T> {
         Ok(())
     }
 
+    /// What follows the update: lookahead, which is the last part of it, then the averages of the weights that it leaves.
     fn average(&mut self, shared: &Shared<T>, step: &Step) {
         let (take, trained) = (step.take, shared.layout.trained);
+        let w = &mut self.weights.params;
+        if let Some((_, slow)) = self.kept.iter_mut().find(|(slot, _)| *slot == Slot::Slow && take.lookahead > 0.0) {
+            super::lookahead(T::of(take.lookahead), &mut w[..trained], &mut slow[..trained]);
+        }
         for (slot, vector) in &mut self.kept {
             match *slot {
-                Slot::Swa if take.swa > 0.0 => {
-                    super::average(T::of(take.swa), &self.weights.params[..trained], &mut vector[..trained]);
-                }
-                Slot::Ema if take.ema > 0.0 => {
-                    super::average(T::of(take.ema), &self.weights.params[..trained], &mut vector[..trained]);
-                }
-                Slot::Slow if take.lookahead > 0.0 => {
-                    super::lookahead(
-                        T::of(take.lookahead),
-                        &mut self.weights.params[..trained],
-                        &mut vector[..trained],
-                    );
-                }
-                Slot::Snapshot(i) if take.snapshot == Some(i) => vector.copy_from_slice(&self.weights.params),
+                Slot::Swa if take.swa > 0.0 => super::average(T::of(take.swa), &w[..trained], &mut vector[..trained]),
+                Slot::Ema if take.ema > 0.0 => super::average(T::of(take.ema), &w[..trained], &mut vector[..trained]),
+                Slot::Snapshot(i) if take.snapshot == Some(i) => vector.copy_from_slice(w),
                 _ => {}
             }
         }

@@ -227,6 +227,11 @@ impl Setup {
         slots
     }
 
+    /// Whether the EMA takes new weights where the update makes them: not if lookahead moves them afterwards.
+    pub(crate) fn updates_ema(&self) -> bool {
+        self.average.ema.is_some() && self.average.lookahead.is_none()
+    }
+
     /// The end of the parameters that the weight decay acts on.
     pub(crate) fn decayed(&self, layout: &Layout) -> usize {
         match self.decay {

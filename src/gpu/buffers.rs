@@ -28,16 +28,17 @@ pub(super) struct Buffers {
     pub eval_params: Buffer,
     /// The copies to come back to, those of [`Slot::Copy`].
     pub copies: Vec<Buffer>,
-    /// The vectors of SWA, slow weights and snapshots that are asked for, and vectors that were allocated.
+    /// The vectors of averages, slow weights and snapshots that are asked for, and vectors that were allocated.
     pub kept: Vec<(Slot, Buffer)>,
     /// The working copy of the weights in halves, which the products read under mixed precision: (R, P).
     pub working: Buffer,
     /// The gradient: (R, P).
     pub grads: Buffer,
-    /// The optimizer's state vectors, and the EMA behind them: (vectors, R, P).
+    /// The optimizer's state vectors, and behind them the EMA where the update takes it up: (vectors, R, P).
     pub state: Buffer,
     /// The number of vectors of `state` before the EMA.
     state_vectors: usize,
+    has_ema_in_state: bool,
     /// The scaling of the loss and the gradients: (R).
     pub scaling: Buffer,
     /// The buffers that stand where a kernel's bindings are not used: one that is read, and one that is written.
@@ -96,7 +97,7 @@ impl Buffers {
         let layers = setup.model.layers();
         let is_planned = |name: &str| plan.iter().any(|a| a.name == name);
         let mut kept = Vec::new();
-        for slot in setup.kept().into_iter().filter(|slot| *slot != Slot::Ema) {
+        for slot in in_own_buffer(setup) {
             kept.push((slot, allocate(&slot.name())?));
         }
         // One a layer, where the layer needs it.
@@ -108,8 +109,7 @@ impl Buffers {
         let norm =
             |(xhat, inverse): (Option<Buffer>, Option<Buffer>)| Some(NormBuffers { xhat: xhat?, inverse: inverse? });
         let norms = xhat.into_iter().zip(inverse).map(norm).collect();
-        let trains = !setup.evaluation_only;
-        let if_trained = |n: usize| if trains { n } else { 0 };
+        let if_trained = |n: usize| if setup.evaluation_only { 0 } else { n };
         let mut each = |name: &str, range: std::ops::Range<usize>| -> Result<Vec<Buffer>> {
             range.map(|i| allocate(&format!("{name} {i}"))).collect()
         };
@@ -140,6 +140,7 @@ impl Buffers {
             parts: allocate("parts")?,
             alpha: allocate("alpha")?,
             state_vectors: if_trained(setup.optimizer.state_vectors()),
+            has_ema_in_state: setup.updates_ema(),
             split: allocate("split")?,
             passes: allocate("passes")?,
             coefficients: allocate("coefficients")?,
@@ -174,7 +175,7 @@ impl Buffers {
             Slot::Gradient => Some((&self.grads, 0)).filter(|(grads, _)| grads.size() == vectors),
             Slot::Copy(i) => self.copies.get(i).map(|copy| (copy, 0)),
             Slot::State(i) if i < self.state_vectors => of_state(i),
-            Slot::Ema => of_state(self.state_vectors),
+            Slot::Ema if self.has_ema_in_state => of_state(self.state_vectors),
             _ => self.kept.iter().find(|(s, _)| *s == slot).map(|(_, b)| (b, 0)),
         };
         found.ok_or_else(|| slot.missing())
@@ -193,9 +194,9 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("eval params".into(), vector);
     add("grads".into(), if_trained(vector));
     add("working".into(), if setup.is_mixed() { vector / 2 } else { UNUSED_BYTES });
-    setup.kept().into_iter().filter(|slot| *slot != Slot::Ema).for_each(|slot| add(slot.name(), vector));
+    in_own_buffer(setup).for_each(|slot| add(slot.name(), vector));
     (0..if trains { Slot::COPIES } else { 0 }).for_each(|i| add(format!("copy {i}"), vector));
-    let vectors = usize::from(trains) * setup.optimizer.state_vectors() + usize::from(setup.average.ema.is_some());
+    let vectors = usize::from(trains) * setup.optimizer.state_vectors() + usize::from(setup.updates_ema());
     add("state".into(), (vectors as u64 * vector).max(UNUSED_BYTES));
     plan_layers(setup, &mut add);
     let if_asked = |is_asked: bool, bytes: u64| if is_asked { bytes } else { UNUSED_BYTES };
@@ -219,6 +220,12 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("passes".into(), PASSES as u64 * PASS_BYTES);
     add("coefficients".into(), (RING_ROWS * size_of::<kernels::Coefficients>()) as u64 * replicas);
     plan
+}
+
+/// The averages that lie in buffers of their own.
+fn in_own_buffer(setup: &Setup) -> impl Iterator<Item = Slot> {
+    let updates_ema = setup.updates_ema();
+    setup.kept().into_iter().filter(move |slot| !(updates_ema && *slot == Slot::Ema))
 }
 
 /// Plans the buffers that each layer needs for the samples of a step.

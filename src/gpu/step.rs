@@ -8,7 +8,7 @@
 //! | dz\[l\] | (R, room, outputs) | the gradient of layer l's z; the last lies in the place of the logits |
 //! | da\[l\] | (R, room, inputs) | the gradient of a\[l\], where a residual connection needs it |
 //! | w, grads | (R, P) | weights and their gradient; under mixed precision products read `working`, w in halves |
-//! | state | (vectors, R, P) | the optimizer's, and the EMA behind it |
+//! | state | (vectors, R, P) | the optimizer's, and behind it the EMA where there is no lookahead |
 //! | scaling | (R) | the loss scale, and what clipping multiplies the gradient with |
 //! | metrics | (RING_ROWS, R) | loss, right answers, gradient norm and loss scale of each step of a submission |
 //!
@@ -38,10 +38,12 @@ pub(super) struct StepProgram {
     /// The dispatches of the backward pass with the update in it, for the only pass of a step, where nobody asks for
     /// the gradient itself.
     pub fused: Option<Vec<Op>>,
-    /// The dispatch with which SWA takes the weights; empty without SWA.
-    swa: Vec<Op>,
     /// The dispatch of lookahead; empty without lookahead.
     lookahead: Vec<Op>,
+    /// The dispatch with which SWA takes the weights; empty without SWA.
+    swa: Vec<Op>,
+    /// The dispatch with which the EMA takes the weights; empty where the update does that, which it does without lookahead.
+    ema: Vec<Op>,
     /// The dispatches of a forward pass without loss, for new statistics of batch normalisation.
     statistics: Vec<Op>,
 }
@@ -82,10 +84,12 @@ impl Builder<'_> {
             backward: self.backward(false)?,
             update: self.clip_and_update(),
             fused: self.is_fused().then(|| self.fused()).transpose()?,
-            // w -> swa: (R, P)
-            swa: slot(Slot::Swa).map(|mean| self.average(&b.params, mean)).collect(),
             // w, slow -> w, slow: (R, P)
             lookahead: slot(Slot::Slow).map(|slow| self.lookahead(&b.params, slow)).collect(),
+            // w -> swa: (R, P)
+            swa: slot(Slot::Swa).map(|mean| self.average(&b.params, mean, false)).collect(),
+            // w -> ema: (R, P)
+            ema: slot(Slot::Ema).map(|mean| self.average(&b.params, mean, true)).collect(),
             statistics: if has_statistics { self.forward(&b.eval_params, &statistics)? } else { Vec::new() },
         })
     }
@@ -226,14 +230,12 @@ impl StepProgram {
         encode(&self.update, compute, &self.group, pass_at, 0);
     }
 
-    /// Encodes what SWA and lookahead take after the update; the EMA is part of it. Returns whether the weights are
-    /// others now.
+    /// Encodes what follows the update: lookahead, which is the last part of it, then the averages of the weights that it
+    /// leaves. Returns whether the weights are others now.
     pub fn averages(&self, take: &Take, compute: &mut ComputePass, pass_at: u32) -> bool {
-        if take.swa > 0.0 {
-            encode(&self.swa, compute, &self.group, pass_at, 0);
-        }
-        if take.lookahead > 0.0 {
-            encode(&self.lookahead, compute, &self.group, pass_at, 0);
+        let parts = [(take.lookahead, &self.lookahead), (take.swa, &self.swa), (take.ema, &self.ema)];
+        for (_, ops) in parts.into_iter().filter(|(k, _)| *k > 0.0) {
+            encode(ops, compute, &self.group, pass_at, 0);
         }
         take.lookahead > 0.0
     }

@@ -43,7 +43,7 @@ impl Builder<'_> {
 
     /// The constants of what follows new weights: where in state the EMA lies, and whether there is a working copy.
     pub(super) fn keep(&self) -> [(&'static str, f64); 2] {
-        let ema = if self.setup.average.ema.is_some() { self.setup.optimizer.state_vectors() } else { 0 };
+        let ema = if self.setup.updates_ema() { self.setup.optimizer.state_vectors() } else { 0 };
         [("EMA", ema as f64), ("MIXED", f64::from(self.setup.is_mixed()))]
     }
 
@@ -52,9 +52,12 @@ impl Builder<'_> {
         self.over(&kernels::to_half, 0..self.layout.trained, &[params, &self.buffers.working])
     }
 
-    /// The mean of SWA: params, mean -> mean: (R, P)
-    pub fn average(&self, params: &Buffer, mean: &Buffer) -> Op {
-        self.over(&kernels::average, 0..self.layout.trained, &[params, mean])
+    /// The mean of SWA or of the EMA: params, mean -> mean: (R, P)
+    pub fn average(&self, params: &Buffer, mean: &Buffer, is_ema: bool) -> Op {
+        let constants = [("LANES", LANES.into()), ("IS_EMA", f64::from(is_ema))];
+        let trained = 0..self.layout.trained;
+        let args = self.vector_args(trained.clone());
+        self.op(&kernels::average, &constants, &args, &[params, mean], self.vector_grid(trained))
     }
 
     /// The step of lookahead: params, slow -> params, slow: (R, P)
