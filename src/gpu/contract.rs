@@ -65,7 +65,7 @@ impl GpuEngine {
     /// Makes the dispatches of forward pass and loss without dropout and augmentation, when they are asked for first.
     fn make_plain(&mut self) -> Result<()> {
         if let (true, Some(part)) = (self.plain.is_empty(), self.part(Part::Train)) {
-            let feed = part.feed(&self.setup, self.stream.as_ref().unwrap_or(&self.buffers.unused[0]));
+            let feed = part.feed(&self.setup, self.streamed());
             let feed = Feed { is_drawn: false, ..feed.of_training(&self.buffers.order, part) };
             self.plain = self.builder()?.forward_and_loss(&self.buffers.params, &feed)?;
         }
@@ -74,6 +74,7 @@ impl GpuEngine {
 
     /// Evaluates the weights in `eval_params`, one member of an ensemble of `members`.
     fn evaluate_member(&self, part: Part, samples: usize, member: usize, members: usize) -> Result<()> {
+        let program = self.eval[part as usize].as_ref().ok_or_else(|| self.setup.dataset.missing(part))?;
         let (room, replicas) = (self.setup.room(), self.setup.replicas as u32);
         let (member, members) = (member as u32, members as u32);
         let pass = |first: usize| Pass {
@@ -94,10 +95,7 @@ impl GpuEngine {
             let mut encoder = self.encoder();
             {
                 let mut compute = encoder.begin_compute_pass(&Default::default());
-                let program = self.eval[part as usize].as_ref();
-                for (program, (i, pass)) in
-                    program.into_iter().flat_map(|p| passes.iter().enumerate().map(move |x| (p, x)))
-                {
+                for (i, pass) in passes.iter().enumerate() {
                     let at = (i as u64 * PASS_BYTES) as u32;
                     program.predict(&mut compute, at, pass.rows, members);
                     if member + 1 >= members {

@@ -177,6 +177,11 @@ impl GpuEngine {
         self.train.as_ref().ok_or_else(|| self.setup.dataset.missing(Part::Train))
     }
 
+    /// The buffer of streamed records, or one that stands in its place.
+    pub(super) fn streamed(&self) -> &Buffer {
+        self.stream.as_ref().unwrap_or(&self.buffers.unused[0])
+    }
+
     pub(super) fn is_streamed(&self) -> bool {
         self.stream.is_some()
     }

@@ -92,9 +92,8 @@ impl GpuEngine {
         self.predictors.clear();
         self.taken.retain(|allocation| allocation.name != INPUTS);
         let builder = self.builder()?;
-        let streamed = self.stream.as_ref().unwrap_or(&self.buffers.unused[0]);
         let ensembles = [Part::Train, Part::Validation, Part::Test]
-            .map(|part| self.part(part).map(|data| builder.ensembles(&data.feed(&self.setup, streamed))));
+            .map(|part| self.part(part).map(|data| builder.ensembles(&data.feed(&self.setup, self.streamed()))));
         for (program, ensemble) in self.eval.iter_mut().zip(ensembles) {
             program.iter_mut().zip(ensemble).for_each(|(program, ops)| program.ensemble = ops);
         }

@@ -1,5 +1,7 @@
 //! What changes whole vectors: clipping and the optimizer, averages, and the operations that callers ask for.
 
+use std::ops::Range;
+
 use wgpu::Buffer;
 
 use super::builder::Builder;
@@ -35,10 +37,9 @@ impl Builder<'_> {
     pub fn update(&self, first: usize) -> Op {
         let b = self.buffers;
         let kernels::Update { kernel, flag, .. } = kernels::update(self.setup.optimizer.rule());
-        let constants = [&[flag, ("LANES", LANES.into())][..], &self.keep()].concat();
+        let constants = [&[flag][..], &self.keep()].concat();
         let buffers = [&b.scaling, &b.grads, &b.params, &b.state, &b.working];
-        let trained = first..self.layout.trained;
-        self.op(&kernel, &constants, &self.vector_args(trained.clone()), &buffers, self.vector_grid(trained))
+        self.over(&kernel, &constants, first..self.layout.trained, &buffers)
     }
 
     /// The constants of what follows new weights: where in state the EMA lies, and whether there is a working copy.
@@ -49,30 +50,28 @@ impl Builder<'_> {
 
     /// The working copy of the weights in halves: params -> working: (R, P)
     pub fn to_half(&self, params: &Buffer) -> Op {
-        self.over(&kernels::to_half, 0..self.layout.trained, &[params, &self.buffers.working])
+        self.over(&kernels::to_half, &[], 0..self.layout.trained, &[params, &self.buffers.working])
     }
 
     /// The mean of SWA or of the EMA: params, mean -> mean: (R, P)
     pub fn average(&self, params: &Buffer, mean: &Buffer, is_ema: bool) -> Op {
-        let constants = [("LANES", LANES.into()), ("IS_EMA", f64::from(is_ema))];
-        let trained = 0..self.layout.trained;
-        let args = self.vector_args(trained.clone());
-        self.op(&kernels::average, &constants, &args, &[params, mean], self.vector_grid(trained))
+        let is_ema = [("IS_EMA", f64::from(is_ema))];
+        self.over(&kernels::average, &is_ema, 0..self.layout.trained, &[params, mean])
     }
 
     /// The step of lookahead: params, slow -> params, slow: (R, P)
     pub fn lookahead(&self, params: &Buffer, slow: &Buffer) -> Op {
-        self.over(&kernels::lookahead, 0..self.layout.trained, &[params, slow])
+        self.over(&kernels::lookahead, &[], 0..self.layout.trained, &[params, slow])
     }
 
     /// The sum with a multiple of another vector: alpha, x, y -> y: (R, P)
     pub fn axpy(&self, x: &Buffer, y: &Buffer) -> Op {
-        self.over(&kernels::axpy, 0..self.layout.len, &[&self.buffers.alpha, x, y])
+        self.over(&kernels::axpy, &[], 0..self.layout.len, &[&self.buffers.alpha, x, y])
     }
 
     /// The multiple of a vector: alpha, x -> x: (R, P)
     pub fn scale(&self, x: &Buffer) -> Op {
-        self.over(&kernels::scale, 0..self.layout.len, &[&self.buffers.alpha, x])
+        self.over(&kernels::scale, &[], 0..self.layout.len, &[&self.buffers.alpha, x])
     }
 
     /// The parts of an inner product: x, y -> parts: (R, PARTS)
@@ -82,13 +81,13 @@ impl Builder<'_> {
         self.op(&kernels::dot, &[], &args, &[x, y, &self.buffers.parts], grid)
     }
 
-    /// The dispatch of a kernel over a range of each vector.
-    fn over(&self, kernel: &Kernel, range: std::ops::Range<usize>, buffers: &[&Buffer]) -> Op {
-        let args = self.vector_args(range.clone());
-        self.op(kernel, &[("LANES", LANES.into())], &args, buffers, self.vector_grid(range))
+    /// The dispatch of a kernel, with constants of its own, over a range of each vector.
+    fn over(&self, kernel: &Kernel, own: &[(&'static str, f64)], range: Range<usize>, buffers: &[&Buffer]) -> Op {
+        let constants = [own, &[("LANES", LANES.into())]].concat();
+        self.op(kernel, &constants, &self.vector_args(range.clone()), buffers, self.vector_grid(range))
     }
 
-    fn vector_args(&self, range: std::ops::Range<usize>) -> kernels::UpdateArgs {
+    fn vector_args(&self, range: Range<usize>) -> kernels::UpdateArgs {
         kernels::UpdateArgs {
             first: range.start as u32 / 4,
             params: self.layout.len as u32 / 4,
