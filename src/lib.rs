@@ -100,6 +100,7 @@ pub mod report;
 #[cfg(feature = "run")]
 pub mod run;
 pub mod schedule;
+pub mod score;
 pub mod stop;
 pub mod train;
 pub mod training;

@@ -32,7 +32,7 @@ fn images() -> Arc<Dataset> {
     let first = |samples: &Samples, n: usize| {
         let (Features::U8(pixels), Targets::Labels(labels)) = (&samples.features, &samples.targets) else { panic!() };
         let features = Features::U8(pixels[..n * 3072].to_vec());
-        Samples { features, targets: Targets::Labels(labels[..n].to_vec()) }
+        Samples::labelled(features, labels[..n].to_vec())
     };
     data.train = first(&data.train, 370);
     data.test = data.test.map(|test| first(&test, 50));
@@ -240,8 +240,7 @@ fn a_batch_of_several_passes_is_one_gradient() {
     let Some(gpu) = common::gpu() else { return };
     let n = 5000;
     let x: Vec<f32> = (0..n * 7).map(|i| ((i * 37 % 101) as f32 - 50.0) / 30.0).collect();
-    let targets = Targets::Labels((0..n as u32).map(|i| i * 7 % 3).collect());
-    let train_part = Samples { features: Features::F32(x), targets };
+    let train_part = Samples::labelled(x, (0..n as u32).map(|i| i * 7 % 3));
     let dataset = Arc::new(Dataset::new("rows", [7, 1, 1], train_part, None).unwrap());
     let model = Mlp::new(7, 3).hidden([9]).activation(Activation::Tanh);
     let setup = Setup { model, batch: n, clip_norm: None, label_smoothing: 0.0, dataset, ..setup(1, n) };

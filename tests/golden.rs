@@ -166,7 +166,8 @@ fn load_case(case: &Value) -> Case {
         ),
     };
     let features = Features::F64(f64s(&file, "x"));
-    let dataset = Dataset::new("golden", [widths[0], 1, 1], Samples { features, targets }, None).unwrap();
+    let dataset =
+        Dataset::new("golden", [widths[0], 1, 1], Samples { features, targets, weights: None }, None).unwrap();
     let tensors = file
         .tensors()
         .into_iter()

@@ -13,7 +13,7 @@ use thalweg::activation::Activation;
 use thalweg::gpu::adapter::Gpu;
 use thalweg::internals::forms::{Form, Variant};
 use thalweg::internals::kernels::{self, LANES, Product, ROWS, Stored};
-use thalweg::internals::verify::{self, Shape};
+use thalweg::internals::verify::{self, Mixing, Shape};
 use thalweg::verify::Check;
 
 #[track_caller]
@@ -239,15 +239,16 @@ fn forms_for_few_samples_take_fewer() {
 #[test]
 fn softmax_cross_entropy() {
     over_shapes(|gpu, shape| {
-        for (smoothing, has_mixup) in [(0.0, false), (0.1, false), (0.1, true)] {
-            pass(verify::softmax_cross_entropy(gpu, shape, smoothing, has_mixup).unwrap());
+        pass(verify::softmax_cross_entropy(gpu, shape, 0.0, Mixing::None).unwrap());
+        for mixing in Mixing::ALL {
+            pass(verify::softmax_cross_entropy(gpu, shape, 0.1, mixing).unwrap());
         }
     });
 }
 
 #[test]
 fn mse() {
-    over_shapes(|gpu, shape| pass([false, true].map(|f| verify::mse(gpu, shape, f).unwrap()).concat()));
+    over_shapes(|gpu, shape| pass(Mixing::ALL.map(|mixing| verify::mse(gpu, shape, mixing).unwrap()).concat()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 use common::small::{N, setup};
 use thalweg::activation::Activation;
 use thalweg::cpu::CpuEngine;
-use thalweg::data::{Augment, Dataset, Features, Samples, Targets};
+use thalweg::data::{Augment, Dataset, Samples};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::internals::cpu::{self, Dropout, Finish, Training};
 use thalweg::model::{Init, Mlp, Norm};
@@ -53,8 +53,7 @@ fn what_is_random_has_its_distribution() {
     assert!(y == slope && y.iter().all(|&y| y == 0.0 || y == 1.0 / 0.7));
 
     // An image of one line of three pixels, 1 2 3, with a border of one.
-    let train =
-        Samples { features: Features::F32(vec![1.0, 2.0, 3.0, 1.0, 2.0, 3.0]), targets: Targets::Labels(vec![0, 1]) };
+    let train = Samples::labelled(vec![1.0f32, 2.0, 3.0, 1.0, 2.0, 3.0], [0, 1]);
     let data = Dataset::new("line", [1, 1, 3], train, None).unwrap();
     let (order, training) = (vec![0; n], Training::default());
     let gather = |augment: &Augment, quantiles: &[f64]| {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use thalweg::data::{Dataset, Features, Normalize, Order, Samples, Targets};
+use thalweg::data::{Dataset, Normalize, Order, Samples};
 use thalweg::engine::{Checked, Engine, Setup, Slot, Step};
 use thalweg::gpu::GpuEngine;
 use thalweg::gpu::adapter::Gpu;
@@ -16,9 +16,8 @@ pub const RATE: Rate = Rate { lr: 1e-3, momentum: 0.9 };
 
 /// inputs-hidden-10 for steps of `batch` samples.
 pub fn setup(inputs: usize, hidden: &[usize], batch: usize) -> Setup {
-    let pixels = (0..SAMPLES * inputs).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
-    let labels = (0..SAMPLES as u32).map(|i| i % 10).collect();
-    let train = Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) };
+    let pixels: Vec<u8> = (0..SAMPLES * inputs).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
+    let train = Samples::labelled(pixels, (0..SAMPLES as u32).map(|i| i % 10));
     let dataset = Dataset::new("noise", [1, 1, inputs], train, None).unwrap().normalize(Normalize::Channel);
     let model = Mlp::new(inputs, 10).hidden(hidden);
     let optimizer = Optimizer::sgd(RATE.lr).momentum(RATE.momentum);

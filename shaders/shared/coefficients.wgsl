@@ -14,6 +14,7 @@ struct Coefficients {
     ema: f32,
     lookahead: f32,
     statistics: f32, // how much of the batch the running statistics take up
+    total: f32,      // what the samples of the step count
     seed: u32,       // with the step, the key of all random numbers
     step: u32,
 }

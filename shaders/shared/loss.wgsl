@@ -11,6 +11,7 @@ struct Args {
     room: u32,         // rows of one replica
     on: f32,           // q of the label: 1 − ε + ε/C
     off: f32,          // q of the others: ε/C
+    samples: u32,      // samples of the data set
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
@@ -22,6 +23,7 @@ struct Args {
 
 override LANES: u32 = 64u;
 override MIXUP: bool = false;
+override WEIGHTED: bool = false;
 alias Partial = vec2<f32>;
 
 @compute @workgroup_size(LANES)
@@ -39,4 +41,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         metrics[at] = vec4(before + sums, 0.0, loss_scale);
         scaling[r].loss = loss_scale;
     }
+}
+
+// What the sum of a step's losses is divided by: its samples, or with WEIGHTED what they count.
+fn total(r: u32) -> f32 {
+    if WEIGHTED {
+        return coefficients[ring_at(r)].total;
+    }
+    return f32(pass_.batch);
 }

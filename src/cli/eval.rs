@@ -1,18 +1,18 @@
 //! `thalweg eval`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use thalweg::Dataset;
-use thalweg::data::{Part, Samples};
-use thalweg::device::Device;
-use thalweg::engine::{Engine, Precision, Setup, Slot};
-use thalweg::export::safetensors;
-use thalweg::run::{self, Config, weight_file};
-use toml::Value;
+use thalweg::data::Samples;
+use thalweg::run::{self, Trained, Which};
+use thalweg::score::{ClassScores, Scores, ValueScores};
 
-use super::{EVALUATION_HEADER, evaluation_row, measuring, say, table};
+use super::{EVALUATION_HEADER, PARTS, evaluation_row, measuring, part, say, table};
+
+/// The most classes whose confusions fit on a terminal.
+const MOST_COLUMNS: usize = 12;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -21,31 +21,60 @@ pub struct Args {
     /// Evaluate on another data set of the same shape
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
+    /// The part whose figures are told class by class: train, validation or test [default: the last that is there]
+    #[arg(long)]
+    part: Option<String>,
+    /// The weights of those figures: last, swa, ema, best or snapshots
+    #[arg(long, default_value = "last")]
+    weights: String,
     /// auto, cpu, gpu, or an adapter's number or name [default: the run's]
     #[arg(long)]
     device: Option<String>,
-    /// Print JSON: loss and accuracy of each part, mean, deviation and each replica's
+    /// Print JSON: loss and accuracy of each part, mean, deviation and each replica's; of --part and --weights confusion
+    /// (rows true, columns predicted), per_class and calibration_error, or rmse, mae and r2
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (config, dataset) = configuration(args)?;
-    let setup = Setup { evaluation_only: true, ..config.setup(dataset)? };
-    let is_classification = setup.dataset.is_classification();
-    let (mut engine, reason) = config.engine(setup, measuring)?;
-    let kept = load(engine.as_mut(), &args.run, &config)?;
+    let mut trained = Trained::open(&args.run, args.data.as_deref(), args.device.as_deref(), measuring)?;
+    let which = trained.which(&args.weights)?;
+    let part = match &args.part {
+        Some(name) => part(name)?,
+        None => trained.last_part(),
+    };
+    let (rows, mut object) = evaluate(&mut trained)?;
+    let scores = trained.score(part, &which)?;
+    let scored = json!({ "part": format!("{part:?}").to_lowercase(), "weights": which.name });
+    if args.json {
+        object["scored"] = scored;
+        if let (Value::Object(all), Value::Object(scores)) = (&mut object, serde_json::to_value(&scores)?) {
+            all.extend(scores);
+        }
+        say!("{object:#}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("device  {}: {}\n\n{}", trained.device(), trained.reason, table(&rows));
+    say!("\n{} part, {} weights", scored["part"].as_str().unwrap_or_default(), which.name);
+    match &scores {
+        Scores::Classes(scores) => say_classes(scores, &trained.setup().dataset),
+        Scores::Values(scores) => say_values(scores),
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
+/// Loss and accuracy of every part under all weights: a table, and a JSON object.
+fn evaluate(trained: &mut Trained) -> anyhow::Result<(Vec<Vec<String>>, Value)> {
+    let is_classification = trained.setup().dataset.is_classification();
     let mut header = EVALUATION_HEADER.map(String::from).to_vec();
     header.insert(1, "samples".into());
-    let mut rows = vec![header];
-    let mut object = json!({});
-    let parts = [(Part::Train, "train"), (Part::Validation, "validation"), (Part::Test, "test")];
-    let means = means(kept);
-    for ((mean, slots), (part, part_name)) in means.iter().flat_map(|mean| parts.map(|part| (mean, part))) {
-        let Some(samples) = engine.setup().dataset.part(part).map(Samples::len) else { continue };
-        let evaluations = engine.evaluate(part, slots)?;
-        let name = if mean.is_empty() { part_name.to_string() } else { format!("{mean}_{part_name}") };
+    let (mut rows, mut object) = (vec![header], json!({}));
+    let all: Vec<Which> = trained.weights().to_vec();
+    for (which, (part_name, part)) in all.iter().flat_map(|which| PARTS.map(|part| (which, part))) {
+        let Some(samples) = trained.setup().dataset.part(part).map(Samples::len) else { continue };
+        let evaluations = trained.evaluate(part, which)?;
+        let is_last = which.name == "last";
+        let name = if is_last { part_name.to_string() } else { format!("{}_{part_name}", which.name) };
         for (key, value) in run::statistics(&name, &evaluations, is_classification) {
             object[key] = value;
         }
@@ -53,73 +82,42 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         row.insert(1, samples.to_string());
         rows.push(row);
     }
-    if args.json {
-        say!("{object:#}");
-    } else {
-        say!("device  {}: {reason}\n\n{}", engine.describe(), table(&rows));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok((rows, object))
 }
 
-/// The run's configuration under the flags, and the data to evaluate on.
-fn configuration(args: &Args) -> anyhow::Result<(Config, Dataset)> {
-    let file = run::read_config(&args.run)?;
-    let flags = [("data.source", &args.data), ("train.device", &args.device)];
-    let flags =
-        flags.iter().filter_map(|(key, v)| Some((key.to_string(), Value::String(v.as_ref()?.clone())))).collect();
-    let mut config = Config::resolve(file, flags, Vec::new())?;
-    if args.data.is_some() {
-        config.data.validation = 0.0;
+/// Precision, recall and F1 of each class, and which classes are taken for which.
+fn say_classes(scores: &ClassScores, dataset: &Dataset) {
+    let mut rows = vec![["class", "precision", "recall", "f1", "samples"].map(String::from).to_vec()];
+    for (c, score) in scores.per_class.iter().enumerate() {
+        let figures = [score.precision, score.recall, score.f1].map(|figure| format!("{figure:.4}"));
+        let name = dataset.classes.get(c).map_or(c.to_string(), |name| format!("{c} {name}"));
+        rows.push([vec![name], figures.to_vec(), vec![score.support.to_string()]].concat());
     }
-    let mut dataset = config.dataset()?;
-    // The weights belong to the numbers that they were trained with.
-    dataset.normalization = run::normalization(&args.run)?;
-    anyhow::ensure!(
-        dataset.normalization.scale.len() == dataset.shape[0],
-        "{}: expected {} channels, as the run has, found {}",
-        dataset.name,
-        dataset.normalization.scale.len(),
-        dataset.shape[0]
-    );
-    config.train.batch =
-        config.train.batch.filter(|_| config.train.batch_of(dataset.train.len()) <= dataset.train.len());
-    // The weights of a run in mixed precision are f32, and without a GPU they are evaluated as such.
-    if config.train.precision == Precision::Mixed
-        && config.train.device.parse::<Device>()?.find(Precision::Mixed)?.0.is_none()
-    {
-        config.train.precision = Precision::F32;
+    say!("\n{}", table(&rows));
+    if let Some(accuracy) = scores.top5_accuracy {
+        say!("\namong the five likeliest  {accuracy:.4}");
     }
-    Ok((config, dataset))
+    if let Some(error) = scores.calibration_error {
+        say!("\nexpected calibration error  {error:.4}");
+    }
+    if scores.confusion.len() <= MOST_COLUMNS {
+        let classes = scores.confusion.iter().enumerate();
+        let header =
+            [vec!["true \\ said".into()], (0..scores.confusion.len()).map(|c| c.to_string()).collect()].concat();
+        let row = |(c, row): (usize, &Vec<u64>)| {
+            [vec![c.to_string()], row.iter().map(u64::to_string).collect::<Vec<_>>()].concat()
+        };
+        let rows: Vec<Vec<String>> = std::iter::once(header).chain(classes.map(row)).collect();
+        say!("\n{}", table(&rows));
+    }
 }
 
-/// Hands the engine what the run left, and returns those slots: all whose files are there.
-fn load(engine: &mut dyn Engine, run: &Path, config: &Config) -> anyhow::Result<Vec<Slot>> {
-    let replicas = config.train.replicas;
-    let mut kept = [engine.setup().slots(), vec![Slot::Best]].concat();
-    kept.retain(|&slot| (0..replicas).all(|r| weight_file(run, slot, r, replicas).exists()));
-    if kept.contains(&Slot::Best) {
-        engine.allocate(Slot::Best)?;
-    }
-    for &slot in &kept {
-        for r in 0..replicas {
-            let path = weight_file(run, slot, r, replicas);
-            let weights = safetensors::read(&path, engine.layout(), config.train.precision)?;
-            engine.upload(slot, r, &weights)?;
-        }
-    }
-    anyhow::ensure!(kept.contains(&Slot::Live), "{}: expected weights, found none", run.display());
-    Ok(kept)
-}
-
-/// The means of predictions to evaluate, by name: each slot by itself, the last weights without a name, and all snapshots
-/// together.
-fn means(slots: Vec<Slot>) -> Vec<(String, Vec<Slot>)> {
-    let (snapshots, single): (Vec<Slot>, Vec<Slot>) =
-        slots.into_iter().partition(|slot| matches!(slot, Slot::Snapshot(_)));
-    let name = |slot: Slot| if slot == Slot::Live { String::new() } else { slot.name() };
-    let mut means: Vec<(String, Vec<Slot>)> = single.into_iter().map(|slot| (name(slot), vec![slot])).collect();
-    if !snapshots.is_empty() {
-        means.push(("snapshots".into(), snapshots));
-    }
-    means
+/// The errors in the units of the targets.
+fn say_values(scores: &ValueScores) {
+    let row = |name: String, s: &ValueScores| {
+        [vec![name], [s.rmse, s.mae, s.r2].map(|figure| format!("{figure:.5}")).to_vec()].concat()
+    };
+    let mut rows = vec![["target", "RMSE", "MAE", "R²"].map(String::from).to_vec(), row("mean".into(), scores)];
+    rows.extend(scores.per_target.iter().enumerate().map(|(j, scores)| row(j.to_string(), scores)));
+    say!("\n{}", table(&rows));
 }

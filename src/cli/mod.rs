@@ -6,6 +6,7 @@ mod descend;
 mod devices;
 mod eval;
 mod lr_find;
+mod predict;
 mod progress;
 mod schedule;
 mod settings;
@@ -16,8 +17,10 @@ mod verify;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use textplots::{Chart, Plot, Shape};
+use thalweg::data::Part;
 use thalweg::engine::Evaluation;
 use thalweg::{Error, run};
 
@@ -35,6 +38,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Evaluate the weights of a run
     Eval(eval::Args),
+    /// Write what a run's network says of samples
+    Predict(predict::Args),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
     Verify(verify::Args),
     /// Find a learning rate by trying many, without keeping what they did
@@ -77,6 +82,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Bench(args) => bench::run(&args),
@@ -117,6 +123,15 @@ macro_rules! say {
     }};
 }
 use say;
+
+/// The parts of a data set, by the names that a user gives them.
+const PARTS: [(&str, Part); 3] = [("train", Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
+
+/// The part of this name.
+fn part(name: &str) -> anyhow::Result<Part> {
+    let known = PARTS.iter().find(|(known, _)| *known == name).map(|(_, part)| *part);
+    known.with_context(|| format!("--part: expected train, validation or test, found {name:?}"))
+}
 
 /// What [`evaluation_row`] shows.
 const EVALUATION_HEADER: [&str; 5] = ["part", "loss", "", "accuracy", ""];

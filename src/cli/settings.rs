@@ -26,6 +26,12 @@ pub struct Settings {
     /// Number of classes [default: the largest label + 1]
     #[arg(long, help_heading = "Data")]
     classes: Option<i64>,
+    /// Weight of each training sample in the loss: a .npy file of floats [default: all count alike]
+    #[arg(long, help_heading = "Data", value_name = "FILE.npy")]
+    sample_weights: Option<String>,
+    /// Scale regression targets to mean 0 and deviation 1; predictions are in their own units
+    #[arg(long, help_heading = "Data")]
+    standardize_targets: bool,
     /// Crop training images at random out of a black border of so many pixels [default: 0]
     #[arg(long, help_heading = "Augmentation", value_name = "PIXELS")]
     pad: Option<i64>,
@@ -56,6 +62,9 @@ pub struct Settings {
     /// cross_entropy (default for labels) or mse (default for other targets)
     #[arg(long, help_heading = "Model")]
     loss: Option<String>,
+    /// Weight of each class in the loss of training: balanced (n / (classes · count)) or a list [default: all alike]
+    #[arg(long, help_heading = "Model", value_name = "balanced|W,W,...")]
+    class_weights: Option<String>,
     /// none (default), batch or layer: normalisation before each activation
     #[arg(long, help_heading = "Model")]
     norm: Option<String>,
@@ -211,6 +220,7 @@ impl Settings {
             ("schedule.name", &self.schedule),
             ("data.source", &self.data),
             ("data.normalize", &self.normalize),
+            ("data.weights", &self.sample_weights),
             ("model.activation", &self.activation),
             ("model.init", &self.init),
             ("model.init_from", &self.init_from),
@@ -269,6 +279,7 @@ impl Settings {
     fn switches(&self) -> Vec<(&'static str, Value)> {
         let switches = [
             ("augment.flip", self.flip),
+            ("data.standardize_targets", self.standardize_targets),
             ("model.residual", self.residual),
             ("optimizer.nesterov", self.nesterov),
             ("optimizer.amsgrad", self.amsgrad),
@@ -288,6 +299,15 @@ impl Settings {
             let numbers =
                 numbers.with_context(|| format!("--betas: expected two numbers as 0.9,0.999, found {betas:?}"))?;
             lists.push(("optimizer.betas", Value::Array(numbers)));
+        }
+        if let Some(weights) = &self.class_weights {
+            let value = match weights.as_str() {
+                "balanced" => Value::String(weights.clone()),
+                _ => Value::Array(list(weights, Value::Float).with_context(|| {
+                    format!("--class-weights: expected balanced, or numbers as 1,2.5,1, found {weights:?}")
+                })?),
+            };
+            lists.push(("model.class_weights", value));
         }
         if let Some(hidden) = &self.hidden {
             let widths = if hidden == "none" { Some(Vec::new()) } else { list(hidden, Value::Integer) };

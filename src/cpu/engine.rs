@@ -2,16 +2,16 @@
 
 use rayon::prelude::*;
 
-use super::Real;
 use super::crew::Crew;
 use super::panels;
 use super::product;
 use super::replica::Replica;
 use super::shared::Shared;
+use super::{Real, Weighting};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
-    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, Precision, Setup, Slot, Step,
-    StepMetrics, Timed,
+    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision, Setup,
+    Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::loss::Loss;
@@ -25,6 +25,8 @@ pub struct CpuEngine<T> {
     replicas: Vec<Replica<T>>,
     /// The target values of the three parts, `(samples, outputs)`; empty under cross-entropy.
     targets: [Vec<T>; 3],
+    /// How much training samples count, and the weights of samples and of classes in the engine's precision.
+    loss_weights: Option<(LossWeights, [Vec<T>; 2])>,
     /// The quantile function of mixup's shares.
     quantiles: Vec<T>,
 }
@@ -51,8 +53,13 @@ impl<T: Real> CpuEngine<T> {
             }
             _ => Vec::new(),
         });
+        let cast = |values: &[f64]| values.iter().map(|&value| T::of(value)).collect();
+        let loss_weights = LossWeights::of(&setup).map(|weights| {
+            let casts = [cast(&weights.samples), cast(&weights.classes)];
+            (weights, casts)
+        });
         let quantiles = setup.augment.quantiles().into_iter().map(T::of).collect();
-        Ok(Checked::new(Self { setup, layout, replicas, targets, quantiles }))
+        Ok(Checked::new(Self { setup, layout, replicas, targets, loss_weights, quantiles }))
     }
 
     /// Applies `f`, with passes of at most so many rows, to every replica, side by side where there are several.
@@ -67,6 +74,8 @@ impl<T: Real> CpuEngine<T> {
             setup: &self.setup,
             layout: &self.layout,
             targets: &self.targets[part as usize],
+            loss_weights: self.loss_weights.as_ref().map(|(weights, _)| weights),
+            weighting: self.loss_weights.as_ref().map(|(_, [samples, classes])| Weighting { samples, classes }),
             quantiles: &self.quantiles,
             crew: Crew::alone(),
         };

@@ -28,6 +28,14 @@ pub(super) struct Workspace<T> {
     row_correct: Vec<bool>,
 }
 
+/// The mean that a step's loss is.
+pub(super) struct Averaged {
+    /// Whether samples are mixed with one another.
+    pub is_mixed: bool,
+    /// What the sum over the step's samples is divided by: their weight, or their number where all count alike.
+    pub total: f64,
+}
+
 impl<T: Real> Workspace<T> {
     /// A workspace of zeros for passes of as many rows as the setup has room for.
     ///
@@ -124,28 +132,30 @@ impl<T: Real> Workspace<T> {
         }
     }
 
-    /// Adds the losses and the right answers of a pass over these samples to `sums`, and leaves the gradient of the mean over
-    /// `batch` of them in the last layer's dz.
+    /// Adds the losses and the right answers of a pass over these samples to `sums`. Of a pass of `training` it leaves the
+    /// gradient of the mean loss in the last layer's dz.
     pub fn loss(
         &mut self,
         shared: &Shared<T>,
         samples: &Samples,
         order: &[u32],
-        is_mixed: bool,
-        batch: usize,
+        training: Option<&Averaged>,
         sums: &mut (f64, u64),
     ) {
         let setup = shared.setup;
         let (outputs, smoothing) = (setup.model.outputs(), setup.label_smoothing);
         let (rows, last) = (order.len() * stride(outputs), self.dz.len() - 1);
         let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
-        let mix = is_mixed.then_some(&self.mix[..]);
+        let mix = training.is_some_and(|t| t.is_mixed).then_some(&self.mix[..]);
+        let (weighting, total) = training.map_or((None, 1.0), |t| (shared.weighting, t.total));
         let (loss, correct) = (&mut self.row_loss[..order.len()], &mut self.row_correct[..order.len()]);
         match (setup.loss, &samples.targets) {
             (Loss::CrossEntropy, Targets::Labels(labels)) => {
-                super::softmax_cross_entropy(outputs, smoothing, batch, order, mix, labels, z, dz, loss, correct);
+                super::softmax_cross_entropy(
+                    outputs, smoothing, total, order, mix, labels, weighting, z, dz, loss, correct,
+                );
             }
-            _ => super::mse(outputs, batch, order, mix, shared.targets, z, dz, loss, correct),
+            _ => super::mse(outputs, total, order, mix, shared.targets, weighting, z, dz, loss, correct),
         }
         super::metrics(loss, correct, sums);
     }

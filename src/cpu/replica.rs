@@ -1,11 +1,11 @@
 //! One replica: its weights, its slots and its work space, and its step from top to bottom.
 
-use super::passes::Workspace;
+use super::passes::{Averaged, Workspace};
 use super::shared::{Shared, zeros};
 use super::weights::Weights;
 use super::{Constants, Real, Training};
 use crate::data::{Features, Samples};
-use crate::engine::{Aim, Evaluation, Layout, Setup, Slot, Step, StepMetrics, stride};
+use crate::engine::{Aim, Evaluation, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::number::hash::Key;
@@ -152,18 +152,19 @@ impl<T: Real> Replica<T> {
         fused: Option<(Rule, &Constants<T>)>,
     ) -> (f64, u64) {
         let samples = &shared.setup.dataset.train;
-        let is_mixed = aim.is_drawn() && !shared.quantiles.is_empty();
-        let mut sums = (0.0, 0);
         let order = std::mem::take(&mut self.order);
+        let total = LossWeights::total(shared.loss_weights, &order[step.first..step.first + step.rows]);
+        let averaged = Averaged { is_mixed: aim.is_drawn() && !shared.quantiles.is_empty(), total };
+        let mut sums = (0.0, 0);
         for (i, pass) in step.passes(shared.setup.most_in_pass()).enumerate() {
             let training = self.training(step, pass.start, aim);
             let order = &order[pass];
             self.work.forward(shared, &mut self.weights.params, &samples.features, order, Some(&training));
-            self.work.loss(shared, samples, order, is_mixed, step.rows, &mut sums);
+            self.work.loss(shared, samples, order, Some(&averaged), &mut sums);
             self.work.backward(shared, &mut self.weights, order.len(), i > 0, fused);
         }
         self.order = order;
-        (sums.0 / step.rows as f64, sums.1)
+        (sums.0 / total, sums.1)
     }
 
     fn training(&self, step: &Step, first: usize, aim: Aim) -> Training {
@@ -178,7 +179,7 @@ impl<T: Real> Replica<T> {
     pub fn evaluate(&mut self, shared: &Shared<T>, samples: &Samples, slots: &[Slot]) -> Result<Evaluation> {
         let mut sums = (0.0, 0);
         self.predictions(shared, &samples.features, samples.len(), slots, |work, order| {
-            work.loss(shared, samples, order, false, 1, &mut sums);
+            work.loss(shared, samples, order, None, &mut sums);
         })?;
         let n = samples.len() as f64;
         Ok(Evaluation { loss: sums.0 / n, accuracy: sums.1 as f64 / n })

@@ -1,8 +1,8 @@
 //! What all replicas have in common.
 
-use super::Real;
 use super::crew::Crew;
-use crate::engine::{Layout, Setup};
+use super::{Real, Weighting};
+use crate::engine::{Layout, LossWeights, Setup};
 use crate::error::{Error, Result};
 
 /// The shared data of all replicas, which every one reads and none writes.
@@ -11,6 +11,10 @@ pub(super) struct Shared<'a, T> {
     pub layout: &'a Layout,
     /// The targets under the squared error, values or one-hot labels: `(samples, outputs)`; else empty.
     pub targets: &'a [T],
+    /// How much the training samples count; none where all count alike.
+    pub loss_weights: Option<&'a LossWeights>,
+    /// The same in the engine's precision.
+    pub weighting: Option<Weighting<'a, T>>,
     /// The quantile function of mixup's shares; empty without mixup.
     pub quantiles: &'a [T],
     /// All threads, or one if several replicas train side by side.

@@ -86,6 +86,26 @@ impl Dropout {
     }
 }
 
+/// The weighting of a loss: how much each sample of the training part and each class counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Weighting<'a, T> {
+    /// The weight of each sample.
+    pub samples: &'a [T],
+    /// The weight of each class; the squared error has it in the samples' weights.
+    pub classes: &'a [T],
+}
+
+impl<T: Real> Weighting<'_, T> {
+    /// How much a row's own target counts, how much that of the sample it is mixed with, and both together, which is 1
+    /// without a `weighting`; `share` is its own.
+    pub fn shares(weighting: Option<Self>, sample: u32, partner: u32, share: T) -> [T; 3] {
+        let rest = T::of(1.0) - share;
+        let Some(weighting) = weighting else { return [share, rest, T::of(1.0)] };
+        let [own, rest] = [(sample, share), (partner, rest)].map(|(i, share)| share * weighting.samples[i as usize]);
+        [own, rest, own + rest]
+    }
+}
+
 /// The [`Coefficients`] of an update, in the engine's precision.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs, reason = "the fields are those of Coefficients")]

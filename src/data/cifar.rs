@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, Features, Samples, Targets};
+use super::{Dataset, Samples};
 use crate::error::{Error, Result};
 
 const PIXELS: usize = 3 * 32 * 32;
@@ -99,5 +99,5 @@ fn read(kind: Kind, files: &[PathBuf]) -> Result<Samples> {
             pixels.extend_from_slice(image);
         }
     }
-    Ok(Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) })
+    Ok(Samples::labelled(pixels, labels))
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, Features, Samples, Shaped, Targets};
+use super::{Dataset, Samples, Shaped};
 use crate::error::{Error, Result};
 
 /// The type code of unsigned bytes.
@@ -41,8 +41,8 @@ fn pair(images: &Path, labels: &Path) -> Result<Shaped> {
     if label_dims != [dims[0]] {
         return Err(Error::data(labels, format!("expected {} labels, one an image, found {label_dims:?}", dims[0])));
     }
-    let labels = label_bytes.into_iter().map(u32::from).collect();
-    Ok((Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) }, shape))
+    let labels = label_bytes.into_iter().map(u32::from);
+    Ok((Samples::labelled(pixels, labels), shape))
 }
 
 /// The dimensions and bytes of one file.

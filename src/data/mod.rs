@@ -10,6 +10,7 @@ mod npy;
 mod order;
 mod samples;
 mod source;
+mod standardize;
 mod synthetic;
 
 use std::path::{Path, PathBuf};
@@ -20,9 +21,11 @@ use crate::number::{Purpose, Stream};
 pub use augment::Augment;
 pub(crate) use augment::QUANTILES;
 pub use normalize::{Normalization, Normalize};
+pub use npy::read_numbers;
 pub use order::Order;
 pub use samples::{Features, Samples, Targets};
 pub use source::Source;
+pub use standardize::TargetScaling;
 
 /// The most classes that labels may name; more is taken for a mistake.
 const MOST_CLASSES: usize = 65_536;
@@ -57,6 +60,8 @@ pub struct Dataset {
     pub test: Option<Samples>,
     /// The scaling of the features, set by [`normalize`](Self::normalize); at first it changes nothing.
     pub normalization: Normalization,
+    /// The scaling of regression targets, set by [`standardize_targets`](Self::standardize_targets). Default: none.
+    pub target_scaling: Option<TargetScaling>,
 }
 
 /// Samples, and channels, height and width of each.
@@ -66,9 +71,8 @@ impl Dataset {
     /// A data set of your own: `shape` is channels, height and width of a sample.
     ///
     /// ```
-    /// use thalweg::data::{Dataset, Features, Samples, Targets};
-    /// let corners = Features::F32(vec![0., 0., 0., 1., 1., 0., 1., 1.]);
-    /// let train = Samples { features: corners, targets: Targets::Labels(vec![0, 1, 1, 0]) };
+    /// use thalweg::data::{Dataset, Samples};
+    /// let train = Samples::labelled(vec![0f32, 0., 0., 1., 1., 0., 1., 1.], [0, 1, 1, 0]);
     /// let xor = Dataset::new("xor", [2, 1, 1], train, None).unwrap();
     /// assert_eq!((xor.train.len(), xor.outputs), (4, 2));
     /// ```
@@ -96,10 +100,21 @@ impl Dataset {
             }
             samples.check_kind(&name, part, &train)?;
             samples.check_finite(&name, part, width)?;
+            samples.check_weights(&name, part)?;
             samples.targets.check_range(&name, part, outputs)?;
         }
         let normalization = Normalization::none(shape[0]);
-        Ok(Self { name, shape, outputs, classes: Vec::new(), train, validation: None, test, normalization })
+        Ok(Self {
+            name,
+            shape,
+            outputs,
+            classes: Vec::new(),
+            train,
+            validation: None,
+            test,
+            normalization,
+            target_scaling: None,
+        })
     }
 
     /// A data set of two or four files: features and targets of the training part, then optionally of the test part, as
@@ -137,6 +152,16 @@ impl Dataset {
             }
         }
         self.outputs = classes;
+        Ok(self)
+    }
+
+    /// Sets the weight of each training sample in the loss of training.
+    ///
+    /// # Errors
+    /// Another number of weights than of training samples, one below 0, or none above.
+    pub fn weighted(mut self, weights: Vec<f64>) -> Result<Self> {
+        self.train = self.train.weighted(weights);
+        self.train.check_weights(&self.name, "train")?;
         Ok(self)
     }
 
@@ -210,7 +235,7 @@ mod tests {
 
     fn table(values: Vec<f32>, labels: Vec<u32>) -> Result<Dataset> {
         let width = values.len() / labels.len().max(1);
-        let train = Samples { features: Features::F32(values), targets: Targets::Labels(labels) };
+        let train = Samples::labelled(values, labels);
         Dataset::new("table", [width, 1, 1], train, None)
     }
 

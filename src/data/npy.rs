@@ -28,7 +28,7 @@ fn pair(x: &Path, y: &Path) -> Result<Shaped> {
             format!("expected {} rows, as in {}, found shape {target_dims:?}", dims[0], x.display()),
         ));
     }
-    Ok((Samples { features, targets }, shape))
+    Ok((Samples { features, targets, weights: None }, shape))
 }
 
 fn features(path: &Path) -> Result<(Vec<usize>, Features)> {
@@ -82,6 +82,17 @@ fn targets(path: &Path) -> Result<(Vec<usize>, Targets)> {
         ));
     }
     Ok((dims, Targets::Labels(labels.into_iter().map(|label| label as u32).collect())))
+}
+
+/// The numbers of a one-dimensional array of floats.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub fn read_numbers(path: &Path) -> Result<Vec<f64>> {
+    match targets(path)? {
+        (dims, Targets::Values { width: 1, values }) if dims.len() == 1 => Ok(values),
+        (dims, _) => Err(Error::data(path, format!("expected floats in one dimension, found shape {dims:?}"))),
+    }
 }
 
 /// Refuses NaN and infinity, with their place.

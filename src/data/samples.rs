@@ -169,18 +169,27 @@ pub struct Samples {
     pub features: Features,
     /// The targets of the `len` samples.
     pub targets: Targets,
+    /// The weight of each sample in the loss of training, at least 0 and some above; none where all count alike.
+    /// Evaluations count all samples alike.
+    pub weights: Option<Vec<f64>>,
 }
 
 impl Samples {
     /// Samples with the class of each, counted from 0; `features` has the values of one sample after the other.
     pub fn labelled(features: impl Into<Features>, labels: impl IntoIterator<Item = u32>) -> Self {
-        Self { features: features.into(), targets: Targets::Labels(labels.into_iter().collect()) }
+        Self { features: features.into(), targets: Targets::Labels(labels.into_iter().collect()), weights: None }
     }
 
     /// Samples with `width` numbers to be predicted of each; `features` and `values` have those of one sample after the
     /// other.
     pub fn valued(features: impl Into<Features>, values: Vec<f64>, width: usize) -> Self {
-        Self { features: features.into(), targets: Targets::Values { width, values } }
+        Self { features: features.into(), targets: Targets::Values { width, values }, weights: None }
+    }
+
+    /// The same samples, each with its weight in the loss of training.
+    #[must_use]
+    pub fn weighted(self, weights: impl IntoIterator<Item = f64>) -> Self {
+        Self { weights: Some(weights.into_iter().collect()), ..self }
     }
 
     /// The number of samples.
@@ -195,7 +204,8 @@ impl Samples {
 
     /// The samples that `rows` names.
     pub(super) fn select(&self, rows: &[u32], width: usize) -> Self {
-        Self { features: self.features.select(rows, width), targets: self.targets.select(rows) }
+        let weights = self.weights.as_ref().map(|weights| rows.iter().map(|&row| weights[row as usize]).collect());
+        Self { features: self.features.select(rows, width), targets: self.targets.select(rows), weights }
     }
 
     /// The number of samples of each of the `classes` classes; 0 for regression targets.
@@ -224,6 +234,21 @@ impl Samples {
             }
         }
         Ok(())
+    }
+
+    /// Refuses weights of another number than the samples, below 0, or none of which is above.
+    pub(super) fn check_weights(&self, name: &str, part: &str) -> Result<()> {
+        let Some(weights) = &self.weights else { return Ok(()) };
+        let found = if weights.len() != self.len() {
+            format!("expected {} weights, one a sample, found {}", self.len(), weights.len())
+        } else if let Some(row) = weights.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
+            format!("expected weights of at least 0, found {} of sample {row}", weights[row])
+        } else if weights.iter().all(|&w| w == 0.0) {
+            "expected some weights above 0, found none".into()
+        } else {
+            return Ok(());
+        };
+        Err(Error::data(name, format!("{part}: {found}")))
     }
 
     pub(super) fn check_finite(&self, name: &str, part: &str, width: usize) -> Result<()> {

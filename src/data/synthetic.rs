@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Dataset, Features, Samples, Targets};
+use super::{Dataset, Samples};
 use crate::error::Result;
 use crate::number::{Purpose, Stream};
 
@@ -31,12 +31,12 @@ pub(super) fn synthetic(seed: u64) -> Result<Dataset> {
         .map(|class| [0, 1].map(|kind| template(&mut Stream::new(seed, Purpose::Template, 2 * class + kind))))
         .collect();
     let draw = |first: usize, n: usize| {
-        let pixels = (first..first + n)
+        let pixels: Vec<u8> = (first..first + n)
             .into_par_iter()
             .flat_map_iter(|sample| image(&templates[sample % CLASSES], seed, sample as u64))
             .collect();
-        let labels = (first..first + n).map(|sample| (sample % CLASSES) as u32).collect();
-        Samples { features: Features::U8(pixels), targets: Targets::Labels(labels) }
+        let labels = (first..first + n).map(|sample| (sample % CLASSES) as u32);
+        Samples::labelled(pixels, labels)
     };
     Dataset::new("synthetic", [CHANNELS, SIDE, SIDE], draw(0, TRAIN), Some(draw(TRAIN, TEST)))
 }

@@ -225,7 +225,11 @@ impl<E: Engine> Engine for Checked<E> {
             let found = format!("expected samples of {width} features, found {found} values");
             return Err(Error::config("inputs", found));
         }
-        self.engine.predict(inputs, slots)
+        let mut outputs = self.engine.predict(inputs, slots)?;
+        if let Some(scaling) = &self.setup().dataset.target_scaling {
+            outputs.iter_mut().for_each(|of_replica| scaling.restore(of_replica));
+        }
+        Ok(outputs)
     }
 
     fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()> {

@@ -4,6 +4,7 @@ mod checked;
 mod diagnose;
 mod forms;
 mod layout;
+mod loss_weights;
 mod metrics;
 mod setup;
 mod slot;
@@ -18,6 +19,7 @@ pub use diagnose::{Allocation, Diagnose, Limits, Timed};
 pub use forms::{Choice, Forms};
 pub(crate) use layout::stride;
 pub use layout::{Layer, Layout, Tensor};
+pub(crate) use loss_weights::LossWeights;
 pub use metrics::{Evaluation, LossScale, StepMetrics};
 pub(crate) use setup::MOST_PARTS;
 pub use setup::{MAX_PASS, Precision, Setup};
@@ -162,7 +164,7 @@ pub trait Engine: Diagnose + Send {
     /// No such part or slot.
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>>;
 
-    /// The logits (regression: the outputs) for samples that are in no data set, `(rows, outputs)` for each replica, of the
+    /// The logits (regression: the outputs, in the units of the targets) for samples that are in no data set, `(rows, outputs)` for each replica, of the
     /// weights in one slot or of the ensemble of several. `inputs` holds raw values, sample after sample, which are
     /// normalised as the data set's are; they may have any of the types of [`Features`]. [`softmax`](crate::loss::softmax)
     /// makes probabilities of logits; those of an ensemble are the logarithms of its mean probabilities.

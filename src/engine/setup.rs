@@ -23,6 +23,10 @@ pub struct Setup {
     pub loss: Loss,
     /// The label smoothing ε of the cross-entropy, in `[0, 1)`. Default 0.
     pub label_smoothing: f64,
+    /// The weight of each class in the loss of training, at least 0 and some above: the loss is the mean over a step's samples,
+    /// each with the weight of its class (times its own, [`Samples::weights`](crate::data::Samples::weights)). Evaluations
+    /// count all samples alike. Default: empty, and all classes count alike.
+    pub class_weights: Vec<f64>,
     /// The augmentation: how training samples are changed at random. Default: not at all.
     pub augment: Augment,
     /// The optimizer: how a gradient becomes an update. Default AdamW.
@@ -88,6 +92,7 @@ impl Setup {
             model,
             loss: if dataset.is_classification() { Loss::CrossEntropy } else { Loss::Mse },
             label_smoothing: 0.0,
+            class_weights: Vec::new(),
             augment: Augment::default(),
             optimizer: Optimizer::default(),
             decay: Decay::default(),
@@ -156,7 +161,26 @@ impl Setup {
                 format!("expected 0, since the loss is mse, found {found}"),
             ));
         }
-        Ok(())
+        self.check_class_weights()
+    }
+
+    fn check_class_weights(&self) -> Result<()> {
+        let (data, weights) = (&self.dataset, &self.class_weights);
+        let bad = |found: String| Err(Error::config("model.class_weights", found));
+        if weights.is_empty() {
+            return Ok(());
+        }
+        if !data.is_classification() {
+            return bad("expected none, since the targets are no labels, found some".into());
+        }
+        if weights.len() != data.outputs {
+            return bad(format!("expected {}, one a class, found {}", data.outputs, weights.len()));
+        }
+        match weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
+            Some(found) => bad(format!("expected numbers of at least 0, found {found}")),
+            None if weights.iter().all(|&w| w == 0.0) => bad("expected some above 0, found none".into()),
+            None => Ok(()),
+        }
     }
 
     fn check_batch(&self) -> Result<()> {
@@ -167,7 +191,7 @@ impl Setup {
                 format!("expected 1 to {samples} samples, as many as the training part has, found {}", self.batch),
             ));
         }
-        if self.model.norm == Norm::Batch && !(2..=MOST_ROWS).contains(&self.batch) {
+        if !self.evaluation_only && self.model.norm == Norm::Batch && !(2..=MOST_ROWS).contains(&self.batch) {
             let found = format!(
                 "expected 2 to {MOST_ROWS} samples under batch normalisation (model.norm), found {}",
                 self.batch
@@ -198,6 +222,11 @@ impl Setup {
         // copy is read twice and written once.
         let (value, parameter) = if self.is_mixed() { (2, 3 * 2 + 4 * (2 + state)) } else { (4, 4 * (4 + state)) };
         self.replicas as f64 * (rows * activations * value + parameter * self.model.parameters()) as f64
+    }
+
+    /// Whether some training samples count more than others in the loss.
+    pub(crate) fn is_weighted(&self) -> bool {
+        self.dataset.train.weights.is_some() || !self.class_weights.is_empty()
     }
 
     /// Whether the engine's precision is the mixed one.

@@ -1,3 +1,4 @@
 //! Files in other programs' formats.
 
+pub mod columns;
 pub mod safetensors;

@@ -182,7 +182,7 @@ impl Engine for GpuEngine {
             self.gpu.queue.write_buffer(&self.buffers.order, offset, bytes);
             offset += bytes.len() as u64;
         }
-        if self.is_streamed() {
+        if self.is_streamed() || self.setup.is_weighted() {
             self.orders = orders.to_vec();
         }
         Ok(())

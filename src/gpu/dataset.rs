@@ -5,7 +5,7 @@ use wgpu::{Buffer, BufferUsages};
 use super::adapter::Gpu;
 use super::buffers::allocate;
 use crate::data::{Dataset, Features, Part, Samples, Targets};
-use crate::engine::{Allocation, Setup};
+use crate::engine::{Allocation, LossWeights, Setup};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 
@@ -113,7 +113,13 @@ pub(super) fn upload(
     for (part, records) in all.into_iter().zip(records.drain(..)) {
         let Some(samples) = dataset.part(part) else { continue };
         let name = format!("{part:?}").to_lowercase();
-        let words = target_words(setup, &samples.targets);
+        let mut words = target_words(setup, &samples.targets);
+        // The loss of training reads the weights behind the targets.
+        if part == Part::Train
+            && let Some(weights) = LossWeights::of(setup)
+        {
+            words.extend(weights.samples.iter().chain(&weights.classes).map(|&weight| (weight as f32).to_bits()));
+        }
         let order: Vec<u32> = (0..samples.len() as u32).collect();
         let targets = take(&format!("{name} targets"), words.len() as u64 * 4)?;
         let in_file = take(&format!("{name} order"), order.len() as u64 * 4)?;

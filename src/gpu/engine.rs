@@ -13,7 +13,7 @@ use super::readback::{Pending, read_words};
 use super::step::{EvalProgram, Predictor, StepProgram};
 use super::tune::{Measuring, Tuner};
 use crate::data::Part;
-use crate::engine::{Allocation, Checked, Forms, Layout, Setup, Slot, StepMetrics};
+use crate::engine::{Allocation, Checked, Forms, Layout, LossWeights, Setup, Slot, StepMetrics};
 use crate::error::Result;
 
 /// The options of the engine: how it uses its device.
@@ -54,7 +54,9 @@ pub struct GpuEngine {
     /// The dispatches that put the live weights, and those that are evaluated, into the working copy that the products
     /// read; only under mixed precision.
     to_half: Option<[Op; 2]>,
-    /// The orders of the epoch, where records are streamed.
+    /// How much the training samples count in the loss; none where all count alike.
+    pub(super) loss_weights: Option<LossWeights>,
+    /// The orders of the epoch, where records are streamed or some samples count more than others.
     pub(super) orders: Vec<Vec<u32>>,
     /// The seed of the random numbers of each replica.
     pub(super) seeds: Vec<u32>,
@@ -115,8 +117,9 @@ impl GpuEngine {
         let to_half = setup.is_mixed().then(|| [&buffers.params, &buffers.eval_params].map(|w| builder.to_half(w)));
         let (group, forms) = (builder.step(), builder.into_forms());
         gpu.check()?;
-        let seeds = (0..setup.replicas).map(|r| setup.device_seed(r)).collect();
         Ok(Checked::new(Self {
+            loss_weights: LossWeights::of(&setup),
+            seeds: (0..setup.replicas).map(|r| setup.device_seed(r)).collect(),
             setup,
             layout,
             buffers,
@@ -130,7 +133,6 @@ impl GpuEngine {
             predictors: Vec::new(),
             to_half,
             orders: Vec::new(),
-            seeds,
             pending: VecDeque::new(),
             early: Vec::new(),
             spare: Vec::new(),

@@ -11,8 +11,8 @@ pub(super) type Mapped = OneshotReceiver<std::result::Result<(), wgpu::BufferAsy
 
 /// A submission whose metrics have not been read.
 pub(super) struct Pending {
-    /// The index and the number of samples of each of its steps.
-    pub steps: Vec<(u64, usize)>,
+    /// The index of each of its steps, and what the losses of each replica are divided by.
+    pub steps: Vec<(u64, Vec<f64>)>,
     /// The buffer that the metrics are copied into.
     pub metrics: Buffer,
     /// The channel that tells when that buffer can be read.

@@ -73,6 +73,7 @@ impl Builder<'_> {
             room: self.setup.room() as u32,
             on: (1.0 - self.setup.label_smoothing + off) as f32,
             off: off as f32,
+            samples: feed.samples as u32,
         };
         let kernel = match self.setup.loss {
             Loss::CrossEntropy => &kernels::softmax_cross_entropy,
@@ -81,7 +82,11 @@ impl Builder<'_> {
         let buffers = [feed.order, feed.targets, &b.mix, &b.scaling, logits, metrics];
         let rows = if feed.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
         let lanes = kernels::loss_lanes(self.gpu, rows);
-        let constants = [("LANES", lanes.into()), ("MIXUP", f64::from(self.has_mixup(feed)))];
+        let constants = [
+            ("LANES", lanes.into()),
+            ("MIXUP", f64::from(self.has_mixup(feed))),
+            ("WEIGHTED", f64::from(feed.is_training() && self.setup.is_weighted())),
+        ];
         self.op(kernel, &constants, &args, &buffers, self.grid(Extent::Fixed(1), Extent::Fixed(1)))
     }
 

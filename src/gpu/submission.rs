@@ -9,7 +9,7 @@ use super::kernels::{Coefficients, PASS_BYTES, Pass};
 use super::readback::{self, Pending};
 use super::step::StepProgram;
 use crate::data::Part;
-use crate::engine::{Aim, Gradient, Slot, Step, StepMetrics};
+use crate::engine::{Aim, Gradient, LossWeights, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
 
 impl GpuEngine {
@@ -137,12 +137,13 @@ impl GpuEngine {
         let mut all: Vec<Coefficients> = Vec::with_capacity(steps.len() * self.setup.replicas);
         for (n, step) in steps.iter().enumerate() {
             let aim = if let Aim::Statistics(first) = aim { Aim::Statistics(first + n) } else { aim };
-            for (&seed, &rate) in self.seeds.iter().zip(&step.rates) {
+            for ((&seed, &rate), total) in self.seeds.iter().zip(&step.rates).zip(self.totals(step)) {
                 all.push(Coefficients {
                     swa: step.take.swa as f32,
                     ema: step.take.ema as f32,
                     lookahead: step.take.lookahead as f32,
                     statistics: aim.statistics() as f32,
+                    total: total as f32,
                     seed,
                     step: step.index as u32,
                     ..optimizer.coefficients(step.index + 1, rate).into()
@@ -152,9 +153,19 @@ impl GpuEngine {
         self.gpu.queue.write_buffer(&self.buffers.coefficients, 0, bytemuck::cast_slice(&all));
     }
 
+    /// What the losses of a step are divided by, one a replica.
+    fn totals(&self, step: &Step) -> Vec<f64> {
+        let weights = self.loss_weights.as_ref();
+        let total = |order: &Vec<u32>| LossWeights::total(weights, &order[step.first..step.first + step.rows]);
+        match weights {
+            Some(_) => self.orders.iter().map(total).collect(),
+            None => vec![step.rows as f64; self.setup.replicas],
+        }
+    }
+
     /// Copies the metrics of `steps` into a buffer that the host can read once the device is done.
     pub(super) fn read_metrics_later(&mut self, steps: &[Step]) -> Result<()> {
-        let steps = steps.iter().map(|step| (step.index, step.rows)).collect();
+        let steps = steps.iter().map(|step| (step.index, self.totals(step))).collect();
         let metrics = match self.spare.pop() {
             Some(buffer) => buffer,
             None => readback::readable(&self.gpu, self.buffers.metrics.size()),
@@ -185,14 +196,14 @@ impl GpuEngine {
         {
             let view = pending.metrics.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
             let rows: &[[f32; 4]] = bytemuck::cast_slice(&view);
-            for (ring_row, &(step, samples)) in pending.steps.iter().enumerate() {
+            for (ring_row, (step, totals)) in pending.steps.iter().enumerate() {
                 for (replica, row) in rows[ring_row * replicas..][..replicas].iter().enumerate() {
                     // That of gradients that overflowed is NaN.
                     let norm = self.setup.clip_norm.map(|_| f64::from(row[2])).filter(|n| !(is_mixed && n.is_nan()));
                     metrics.push(StepMetrics {
-                        step,
+                        step: *step,
                         replica,
-                        loss: f64::from(row[0]) / samples as f64,
+                        loss: f64::from(row[0]) / totals[replica],
                         correct: row[1] as u64,
                         grad_norm: norm,
                         loss_scale: is_mixed.then(|| f64::from(row[3])),

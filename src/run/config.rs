@@ -11,7 +11,7 @@ use crate::activation::Activation;
 use crate::average::Average;
 use crate::data::{Augment, Normalize, Order};
 use crate::engine::{Forms, Precision};
-use crate::loss::Loss;
+use crate::loss::{ClassWeights, Loss};
 use crate::model::{Init, Norm};
 use crate::optimizer::{Decay, Optimizer};
 use crate::schedule::{Schedule, Unit};
@@ -52,6 +52,12 @@ pub struct DataConfig {
     pub normalize: Normalize,
     /// The fraction of the training part that is held out. Default 0.
     pub validation: f64,
+    /// The `.npy` file with the weight of each training sample (of those held out too) in the loss of training. Default: all
+    /// count alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Whether regression targets are scaled to a mean of 0 and a deviation of 1. Default false.
+    pub standardize_targets: bool,
     /// The number of classes, where the labels at hand do not show them all. Default: the largest label + 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
@@ -61,7 +67,15 @@ pub struct DataConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { source: "synthetic".into(), normalize: Normalize::default(), validation: 0.0, classes: None, seed: 0 }
+        Self {
+            source: "synthetic".into(),
+            normalize: Normalize::default(),
+            validation: 0.0,
+            weights: None,
+            standardize_targets: false,
+            classes: None,
+            seed: 0,
+        }
     }
 }
 
@@ -83,6 +97,9 @@ pub struct ModelConfig {
     pub loss: Option<Loss>,
     /// The label smoothing ε of the cross-entropy, in `[0, 1)`. Default 0.
     pub label_smoothing: f64,
+    /// The weights of the classes in the loss of training: a list, or `balanced`. Default: all count alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
     /// The normalisation before each activation. Default `none`.
     pub norm: Norm,
     /// Whether hidden layers have residual connections, where both widths are one. Default false.
@@ -100,6 +117,7 @@ impl Default for ModelConfig {
             init_from: None,
             loss: None,
             label_smoothing: 0.0,
+            class_weights: None,
             norm: Norm::default(),
             residual: false,
             dropout: 0.0,

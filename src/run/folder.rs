@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::checkpoint;
 use super::config::Config;
-use crate::data::{Dataset, Normalization};
+use crate::data::{Dataset, Normalization, TargetScaling};
 use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
 use crate::export::safetensors;
@@ -115,7 +115,11 @@ pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()
     let write = || -> Result<()> {
         write_config(dir, config)?;
         let Normalization { scale, shift } = &dataset.normalization;
-        let text = json!({ "scale": scale, "shift": shift }).to_string() + "\n";
+        let mut object = json!({ "scale": scale, "shift": shift });
+        if let Some(scaling) = &dataset.target_scaling {
+            object["targets"] = json!(scaling);
+        }
+        let text = object.to_string() + "\n";
         write_whole(&dir.join(NORMALIZATION), text.into_bytes())?;
         [METRICS, EPOCHS].iter().try_for_each(|name| {
             let path = dir.join(name);
@@ -205,16 +209,18 @@ pub fn weight_file(dir: &Path, slot: Slot, r: usize, replicas: usize) -> PathBuf
     dir.join(format!("weights{slot}{replica}.safetensors"))
 }
 
-/// The normalisation that the run in `dir` was trained with.
+/// The scaling of features, and of targets where they are standardised, that the run in `dir` was trained with.
 ///
 /// # Errors
 /// The file is missing or holds something else.
-pub fn normalization(dir: &Path) -> Result<Normalization> {
+pub(super) fn scaling(dir: &Path) -> Result<(Normalization, Option<TargetScaling>)> {
     let path = dir.join(NORMALIZATION);
     let bytes = fs::read(&path).map_err(Error::io(&path))?;
     let bad = || Error::data(&path, "expected {scale, shift}, each with a number for every channel");
     let object: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let targets = object.get("targets").map(|targets| serde_json::from_value(targets.clone())).transpose();
+    let targets = targets.map_err(|error| Error::data(&path, format!("targets: {error}")))?;
     let numbers = |key: &str| -> Option<Vec<f64>> { object.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
     let (scale, shift) = (numbers("scale").ok_or_else(bad)?, numbers("shift").ok_or_else(bad)?);
-    if scale.len() == shift.len() { Ok(Normalization { scale, shift }) } else { Err(bad()) }
+    if scale.len() == shift.len() { Ok((Normalization { scale, shift }, targets)) } else { Err(bad()) }
 }

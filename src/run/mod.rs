@@ -3,7 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `config.toml` | every setting of the run, resolved, and the forms of the matrix products, with which it repeats its bits |
-//! | `normalization.json` | `scale` and `shift` of each channel: the network sees `raw · scale + shift` |
+//! | `normalization.json` | `scale` and `shift` of each channel: the network sees `raw · scale + shift`; where they are standardised, `targets` with their `mean` and `deviation` |
 //! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy` |
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
 //! | `summary.json` | the last evaluation, mean, deviation and each replica's; what ended the run |
@@ -19,13 +19,14 @@ mod log;
 mod resolve;
 mod summary;
 mod train;
+mod trained;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use toml::Table;
 
-use crate::data::{Dataset, Source};
+use crate::data::{Dataset, Source, read_numbers};
 use crate::device::Device;
 use crate::engine::{Engine, Setup};
 use crate::error::{Error, Result};
@@ -36,24 +37,55 @@ use crate::plan::Plan;
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
 pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig};
-pub use folder::{Place, normalization, read_config, weight_file};
+pub use folder::{Place, read_config, weight_file};
 pub use log::Log;
 pub use resolve::{Setting, setting};
 pub use summary::{Outcome, Pace, deviation, mean, statistics};
 pub use train::{Finished, Prepared, train};
+pub use trained::{Trained, Which};
 
 impl Config {
-    /// Loads, splits and normalises the data set.
+    /// Loads and splits the data set, and scales features and targets by its own statistics.
     ///
     /// # Errors
-    /// What [`Source::load`] and [`Dataset::hold_out`] refuse.
+    /// What [`Source::load`], [`Dataset::hold_out`] and [`Dataset::standardize_targets`] refuse.
     pub fn dataset(&self) -> Result<Dataset> {
+        let dataset = self.raw_dataset()?.normalize(self.data.normalize);
+        if self.data.standardize_targets { dataset.standardize_targets() } else { Ok(dataset) }
+    }
+
+    /// Loads and splits the data set, and scales features and targets as the run in `dir` did, to whose numbers its weights
+    /// belong.
+    ///
+    /// # Errors
+    /// What [`dataset`](Self::dataset) refuses; data of another shape than the run's.
+    pub fn dataset_as(&self, dir: &Path) -> Result<Dataset> {
+        let mut dataset = self.raw_dataset()?;
+        let (normalization, targets) = folder::scaling(dir)?;
+        if normalization.scale.len() != dataset.shape[0] {
+            let (wanted, found) = (normalization.scale.len(), dataset.shape[0]);
+            return Err(Error::data(
+                &dataset.name,
+                format!("expected {wanted} channels, as the run has, found {found}"),
+            ));
+        }
+        dataset.normalization = normalization;
+        match targets {
+            Some(targets) => dataset.scale_targets(targets),
+            None => Ok(dataset),
+        }
+    }
+
+    fn raw_dataset(&self) -> Result<Dataset> {
         let data = &self.data;
         let mut dataset = data.source.parse::<Source>()?.load(data.seed)?;
         if let Some(classes) = data.classes {
             dataset = dataset.with_classes(classes)?;
         }
-        Ok(dataset.hold_out(data.validation, data.seed)?.normalize(data.normalize))
+        if let Some(weights) = &data.weights {
+            dataset = dataset.weighted(read_numbers(weights)?)?;
+        }
+        dataset.hold_out(data.validation, data.seed)
     }
 
     /// The setup that the engine is built for.
@@ -66,8 +98,11 @@ impl Config {
         let model = Mlp { norm: *norm, residual: *residual, dropout: *dropout, ..model };
         model.check()?;
         let batch = self.train.batch_of(dataset.train.len());
+        let counts = dataset.train.histogram(dataset.outputs);
+        let class_weights = self.model.class_weights.as_ref().map(|weights| weights.of(&counts));
         let setup = Setup::new(model, Arc::new(dataset));
         Ok(Setup {
+            class_weights: class_weights.unwrap_or_default(),
             loss: self.model.loss.unwrap_or(setup.loss),
             label_smoothing: self.model.label_smoothing,
             augment: self.augment.clone(),

@@ -85,10 +85,10 @@ impl Prepared {
         }
         place.check()?;
         config.optimizer.check()?;
-        let mut dataset = config.dataset()?;
-        if let Place::Resume(dir) = &place {
-            dataset.normalization = folder::normalization(dir)?;
-        }
+        let dataset = match &place {
+            Place::Resume(dir) => config.dataset_as(dir)?,
+            _ => config.dataset()?,
+        };
         // What the data decided is part of the resolved configuration.
         config.data.classes = dataset.is_classification().then_some(dataset.outputs);
         let setup = config.setup(dataset)?;

@@ -65,10 +65,28 @@ pub fn networks(subject: &dyn Subject) -> Result<Vec<Check>> {
         let model = Mlp { widths, norm, residual, dropout, ..setup.model.clone() };
         checks.extend(subject.check(&name.to_lowercase(), &Setup { model, ..setup })?);
     }
-    for (name, loss, targets) in [("mixup", Loss::CrossEntropy, labels()), ("mixup mse", Loss::Mse, values)] {
+    for (name, loss, targets) in [("mixup", Loss::CrossEntropy, labels()), ("mixup mse", Loss::Mse, values.clone())] {
         let setup = setup(Activation::Tanh, loss, targets)?;
         let augment = Augment { mixup: 0.5, ..Augment::default() };
         checks.extend(subject.check(name, &Setup { augment, ..setup })?);
+    }
+    checks.extend(weighted(subject, values)?);
+    Ok(checks)
+}
+
+/// The checks of weights of samples and classes, mixed with one another or not.
+fn weighted(subject: &dyn Subject, values: Targets) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    let all = [(Loss::CrossEntropy, labels()), (Loss::Mse, labels()), (Loss::Mse, values)];
+    for ((loss, targets), mixup) in all.into_iter().flat_map(|case| [(case.clone(), 0.0), (case, 0.5)]) {
+        let class_weights = if let Targets::Labels(_) = targets { vec![0.5, 3.0, 1.0, 0.0, 2.0] } else { Vec::new() };
+        let name = format!("weights {loss:?} mixup {mixup} classes {}", class_weights.len()).to_lowercase();
+        let setup = setup(Activation::Tanh, loss, targets)?;
+        let mut dataset = (*setup.dataset).clone();
+        dataset.train = dataset.train.weighted((0..SAMPLES).map(|i| (i % 4) as f64));
+        let augment = Augment { mixup, ..Augment::default() };
+        let setup = Setup { augment, class_weights, dataset: Arc::new(dataset), ..setup };
+        checks.extend(subject.check(&name, &setup)?);
     }
     Ok(checks)
 }
@@ -80,7 +98,7 @@ fn labels() -> Targets {
 
 fn setup(activation: Activation, loss: Loss, targets: Targets) -> Result<Setup> {
     let features = uniform(33, SAMPLES * WIDTHS[0], 1.0).into_iter().map(|x| x as f32).collect();
-    let train = Samples { features: Features::F32(features), targets };
+    let train = Samples { features: Features::F32(features), targets, weights: None };
     let model = Mlp::new(WIDTHS[0], WIDTHS[3]).hidden([WIDTHS[1], WIDTHS[2]]).activation(activation);
     let dataset = Dataset::new("verify", [WIDTHS[0], 1, 1], train, None)?;
     let label_smoothing = if loss == Loss::CrossEntropy { 0.1 } else { 0.0 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thalweg::activation::Activation;
 use thalweg::cpu::CpuEngine;
-use thalweg::data::{Dataset, Features, Samples, Targets};
+use thalweg::data::{Dataset, Samples};
 use thalweg::engine::{Engine, Setup};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::Mlp;
@@ -18,8 +18,8 @@ pub fn dataset() -> Dataset {
     let part = |n: usize, salt: usize| {
         let x: Vec<f32> = (0..n * WIDTHS[0]).map(|i| ((i * 37 + salt) % 101) as f32 / 50.0 - 1.0).collect();
         let largest = |row: &[f32]| (0..3u32).max_by(|&i, &j| row[i as usize].total_cmp(&row[j as usize])).unwrap();
-        let labels = x.chunks(WIDTHS[0]).map(largest).collect();
-        Samples { features: Features::F32(x), targets: Targets::Labels(labels) }
+        let labels: Vec<u32> = x.chunks(WIDTHS[0]).map(largest).collect();
+        Samples::labelled(x, labels)
     };
     Dataset::new("rows", [WIDTHS[0], 1, 1], part(N, 0), Some(part(50, 7))).unwrap()
 }

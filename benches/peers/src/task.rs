@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use thalweg::data::{Dataset, Features, Normalize, Samples, Targets};
+use thalweg::data::{Dataset, Normalize, Samples};
 use thalweg::engine::{Layout, Setup, Tensor};
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
@@ -79,7 +79,7 @@ impl Task {
         let width = network.inputs;
         let pixels: Vec<u8> = (0..SAMPLES * width).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
         let labels: Vec<u32> = (0..SAMPLES as u32).map(|i| i % CLASSES as u32).collect();
-        let train = Samples { features: Features::U8(pixels.clone()), targets: Targets::Labels(labels.clone()) };
+        let train = Samples::labelled(pixels.clone(), labels.clone());
         let dataset = Dataset::new("noise", [1, 1, width], train, None)
             .context("the made-up data set")?
             .normalize(Normalize::Channel);

@@ -58,6 +58,7 @@ arguments! {
     /// The arguments of `softmax_cross_entropy` and of `mse`.
     LossArgs {
         outputs: u32, columns: u32, z_stride: u32, order_stride: u32, room: u32, on: f32, off: f32,
+        samples: u32,
     }
     /// The arguments of `loss_scale`.
     LossScaleArgs { columns: u32, dz_stride: u32 }
@@ -78,10 +79,11 @@ arguments! {
     /// is a largest norm, and the rest in mixed precision.
     Scaling { factor: f32, clip: f32, loss: f32, next: f32, steps: u32, progress: u32 }
     /// The coefficients of one step and replica: [`crate::optimizer::Coefficients`] in f32, how much of the weights the
-    /// averages take up, how much of the batch the running statistics do, and the key of the random numbers.
+    /// averages take up, how much of the batch the running statistics do, what its samples count, and the key of the random numbers.
     Coefficients {
         step_size: f32, momentum: f32, gain: f32, decay: f32, fresh: f32, correction: f32, eps: f32,
-        weight_decay: f32, shrink: f32, swa: f32, ema: f32, lookahead: f32, statistics: f32, seed: u32, step: u32,
+        weight_decay: f32, shrink: f32, swa: f32, ema: f32, lookahead: f32, statistics: f32, total: f32, seed: u32,
+        step: u32,
     }
 }
 

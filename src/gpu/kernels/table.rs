@@ -148,10 +148,10 @@ kernels! {
     layer_norm_dx(LayerNormDxArgs) [reduce pass] {
         bindings: &[A, R, R, R, W], memories: ANY, form: None, unchecked: false, cost: cost::norm,
     }
-    softmax_cross_entropy(LossArgs) [loss is_output reduce scaling pass] {
+    softmax_cross_entropy(LossArgs) [loss is_output reduce scaling coefficients pass] {
         bindings: &[A, R, R, R, W, W, W], memories: ANY, form: None, unchecked: false, cost: cost::loss,
     }
-    mse(LossArgs) [loss reduce scaling pass] {
+    mse(LossArgs) [loss reduce scaling coefficients pass] {
         bindings: &[A, R, R, R, W, W, W], memories: ANY, form: None, unchecked: false, cost: cost::loss,
     }
     ensemble(EnsembleArgs) [is_output pass] {

@@ -10,8 +10,25 @@ use crate::gpu::adapter::Gpu;
 use crate::gpu::kernels::{
     self, EnsembleArgs, Kernel, LANES, LOSS_SCALE_ROWS, LossArgs, LossScaleArgs, Pass, Scaling, Stored, loss_lanes,
 };
+use crate::gpu::single::Dispatch;
 use crate::number::{Purpose, Stream};
 use crate::verify::{Check, EPS, uniform};
+
+/// What is done to the samples of a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mixing {
+    /// Nothing.
+    None,
+    /// Each is mixed with another.
+    Mixup,
+    /// Each is mixed with another, and samples and classes have weights.
+    Weighted,
+}
+
+impl Mixing {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Mixup, Self::Weighted];
+}
 
 /// Does what the two losses have in common: runs `kernel` and returns what it left in z's place, in the metrics and in
 /// the scaling.
@@ -26,14 +43,18 @@ fn loss(gpu: &Gpu, shape: Shape, kernel: &Kernel, smoothing: f64, case: &LossCas
         room: shape.room() as u32,
         on: (1.0 - smoothing + off) as f32,
         off: off as f32,
+        samples: case.samples as u32,
     };
     // The step's first pass takes the scale that the step before has left; the others go on with it.
     let is_first = case.mix.is_empty();
+    let total = kernels::Coefficients { total: case.total() as f32, ..Default::default() };
+    let is_weighted = !case.weights.is_empty();
+    let targets = [&case.targets[..], &words(&case.weights), &words(&case.class_weights)].concat();
     let (loss, next) = if is_first { (77.0, case.scale) } else { (case.scale, 77.0) };
     let scaling = vec![Scaling { loss: loss as f32, next: next as f32, ..Scaling::new(1.0) }; shape.replicas];
     let buffers = [
         case.order.clone(),
-        case.targets.clone(),
+        targets,
         case.mix_words(shape),
         bytemuck::cast_slice(&scaling).to_vec(),
         shape.words(&case.z),
@@ -41,9 +62,12 @@ fn loss(gpu: &Gpu, shape: Shape, kernel: &Kernel, smoothing: f64, case: &LossCas
     ];
     let accumulate = u32::from(!is_first);
     let pass = Pass { first: 2, ring_row: 1, batch: case.batch as u32, accumulate, ..shape.pass() };
-    let constants = [("LANES", loss_lanes(gpu, shape.rows).into()), ("MIXUP", f64::from(!is_first))];
+    let (lanes, mixup) = (loss_lanes(gpu, shape.rows).into(), f64::from(!is_first));
+    let constants = [("LANES", lanes), ("MIXUP", mixup), ("WEIGHTED", f64::from(is_weighted))];
     let kernel = shape.kernel(kernel);
-    let got = dispatch(&kernel, &constants, bytes_of(&args), pass, [1, 1, shape.replicas as u32]).run(gpu, &buffers)?;
+    let kernel = dispatch(&kernel, &constants, bytes_of(&args), pass, [1, 1, shape.replicas as u32]);
+    let coefficients = vec![total; 2 * shape.replicas];
+    let got = Dispatch { coefficients: &coefficients, ..kernel }.run(gpu, &buffers)?;
     let scaling: &[Scaling] = bytemuck::cast_slice(&got[3]);
     let scales = scaling.iter().map(|s| f64::from(s.loss)).collect();
     Ok(Got { dz: shape.floats(&got[4]), metrics: floats(&got[5]), scales })
@@ -63,6 +87,9 @@ struct LossCase {
     z: Vec<f64>,
     /// The other sample and the own share of each replica's rows, with its spare ones; empty without mixup.
     mix: Vec<(u32, f64)>,
+    /// The weights of samples and of classes; empty where all count alike.
+    weights: Vec<f64>,
+    class_weights: Vec<f64>,
     /// The two rows of the metrics before the loss.
     before: Vec<f64>,
     /// The loss scale.
@@ -70,7 +97,8 @@ struct LossCase {
 }
 
 impl LossCase {
-    fn new(shape: Shape, has_mixup: bool, targets: impl FnOnce(&mut Stream, usize) -> Vec<u32>) -> Self {
+    fn new(shape: Shape, mixing: Mixing, targets: impl FnOnce(&mut Stream, usize) -> Vec<u32>) -> Self {
+        let has_mixup = mixing != Mixing::None;
         let samples = shape.rows + 5;
         let mut stream = Stream::new(11, Purpose::Verify, 0);
         let order = (0..shape.replicas * samples).map(|_| stream.below(samples as u64) as u32).collect();
@@ -80,7 +108,27 @@ impl LossCase {
         let mix = if has_mixup { (0..shape.replicas * shape.room()).map(|_| draw()).collect() } else { Vec::new() };
         let before = uniform(15, 2 * shape.replicas * 4, 1.0);
         let scale = if shape.stored == Stored::F32 { 1.0 } else { 1024.0 };
-        Self { samples, batch: shape.rows + 9, order, targets, z, mix, before, scale }
+        // In [0, 2], so that a row counts up to 4 times.
+        let weights = |seed: u64, n: usize| match mixing {
+            Mixing::Weighted => uniform(seed, n, 1.0).into_iter().map(|w| 1.0 + w).collect(),
+            _ => Vec::new(),
+        };
+        let (weights, class_weights) = (weights(16, samples), weights(17, shape.outputs));
+        Self { samples, batch: shape.rows + 9, order, targets, z, mix, weights, class_weights, before, scale }
+    }
+
+    /// What the step's samples count; any number will do.
+    fn total(&self) -> f64 {
+        if self.weights.is_empty() { self.batch as f64 } else { 0.75 * self.batch as f64 }
+    }
+
+    fn weighting(&self) -> Option<cpu::Weighting<'_, f64>> {
+        (!self.weights.is_empty()).then_some(cpu::Weighting { samples: &self.weights, classes: &self.class_weights })
+    }
+
+    /// How much a row's loss and gradient may be larger than without weights.
+    fn most(&self) -> f64 {
+        if self.weights.is_empty() { 1.0 } else { 4.0 }
     }
 
     fn mix_words(&self, shape: Shape) -> Vec<u32> {
@@ -110,7 +158,7 @@ fn loss_checks(
     [dz_tolerance, loss_tolerance]: [f64; 2],
     mut twin: impl FnMut(usize, &mut [f64], &mut [f64], &mut [bool]),
 ) -> [Check; 2] {
-    let (width, scale) = (stride(shape.outputs), case.scale);
+    let (width, scale, most) = (stride(shape.outputs), case.scale, case.most());
     let (mut want_dz, mut want) = (case.z.clone(), case.before.clone());
     for r in 0..shape.replicas {
         let dz = &mut want_dz[r * shape.room() * width..][..shape.rows * width];
@@ -132,11 +180,11 @@ fn loss_checks(
     let rows = shape.rows as f64;
     [
         Check::new(shape.name(name, " dz"), &got.dz, &want_dz, |x| {
-            scale * dz_tolerance + 4.0 * EPS * x.abs() + shape.storing(x)
+            scale * most * dz_tolerance + 4.0 * EPS * x.abs() + shape.storing(x)
         }),
         // A sum of so many losses is rounded as often.
         Check::new(shape.name(name, " metrics"), &metrics, &want, |x| {
-            rows * loss_tolerance + (4.0 + rows.sqrt()) * EPS * x.abs()
+            rows * most * loss_tolerance + (4.0 + rows.sqrt()) * EPS * x.abs()
         }),
     ]
 }
@@ -146,16 +194,29 @@ fn loss_checks(
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn softmax_cross_entropy(gpu: &Gpu, shape: Shape, smoothing: f64, has_mixup: bool) -> Result<[Check; 2]> {
+pub fn softmax_cross_entropy(gpu: &Gpu, shape: Shape, smoothing: f64, mixing: Mixing) -> Result<[Check; 2]> {
     let labels = |stream: &mut Stream, n| (0..n).map(|_| stream.below(shape.outputs as u64) as u32).collect();
-    let case = LossCase::new(shape, has_mixup, labels);
+    let case = LossCase::new(shape, mixing, labels);
     let got = loss(gpu, shape, &kernels::softmax_cross_entropy, smoothing, &case)?;
-    let tolerances = [2.0 * 20.0 * EPS / case.batch as f64, EPS * (20.0 + 4.0 + 8.0) + 4.8e-7];
+    let tolerances = [2.0 * 20.0 * EPS / case.total(), EPS * (20.0 + 4.0 + 8.0) + 4.8e-7];
     Ok(loss_checks(shape, "softmax_cross_entropy", &case, got, tolerances, |r, dz, loss, correct| {
         let z = shape.rows_of(&case.z, r, shape.outputs);
         let order = case.order_of(shape, r);
         let (mix, labels) = (case.mix_of(shape, r), &case.targets);
-        cpu::softmax_cross_entropy(shape.outputs, smoothing, case.batch, order, mix, labels, z, dz, loss, correct);
+        let (total, weighting) = (case.total(), case.weighting());
+        cpu::softmax_cross_entropy(
+            shape.outputs,
+            smoothing,
+            total,
+            order,
+            mix,
+            labels,
+            weighting,
+            z,
+            dz,
+            loss,
+            correct,
+        );
     }))
 }
 
@@ -163,15 +224,15 @@ pub fn softmax_cross_entropy(gpu: &Gpu, shape: Shape, smoothing: f64, has_mixup:
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn mse(gpu: &Gpu, shape: Shape, has_mixup: bool) -> Result<[Check; 2]> {
+pub fn mse(gpu: &Gpu, shape: Shape, mixing: Mixing) -> Result<[Check; 2]> {
     let targets = uniform(13, (shape.rows + 5) * shape.outputs, 1.0);
-    let case = LossCase::new(shape, has_mixup, |_, _| words(&targets));
+    let case = LossCase::new(shape, mixing, |_, _| words(&targets));
     let got = loss(gpu, shape, &kernels::mse, 0.0, &case)?;
-    let tolerances = [8.0 * EPS / case.batch as f64, 25.0 * product_tolerance(shape.outputs)];
+    let tolerances = [8.0 * EPS / case.total(), 25.0 * product_tolerance(shape.outputs)];
     Ok(loss_checks(shape, "mse", &case, got, tolerances, |r, dz, loss, correct| {
         let z = shape.rows_of(&case.z, r, shape.outputs);
         let (order, mix) = (case.order_of(shape, r), case.mix_of(shape, r));
-        cpu::mse(shape.outputs, case.batch, order, mix, &targets, z, dz, loss, correct);
+        cpu::mse(shape.outputs, case.total(), order, mix, &targets, case.weighting(), z, dz, loss, correct);
     }))
 }
 

@@ -15,7 +15,7 @@ mod updates;
 
 pub use layers::{activate, all_forms, linear, linear_dx, plain_forms};
 pub use linear_dw::{linear_dw, optimizers};
-pub use losses::{ensemble, loss_scale, mse, softmax_cross_entropy};
+pub use losses::{Mixing, ensemble, loss_scale, mse, softmax_cross_entropy};
 pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
 pub use samples::{augmentations, gather, gather_augmented};
 pub use updates::{adam, average, axpy, axpy_in_f32, dot, grad_norm, lookahead, rmsprop, scale, sgd, to_half};
@@ -99,10 +99,12 @@ fn of_rows(gpu: &Gpu, stored: Stored) -> Result<Vec<Check>> {
             checks.extend(every_form(gpu, shape)?);
         }
         checks.extend(norms::all(gpu, shape)?);
-        for has_mixup in [false, true] {
-            checks.extend(softmax_cross_entropy(gpu, shape, 0.1, has_mixup)?);
-            checks.extend(mse(gpu, shape, has_mixup)?);
-            checks.extend(ensemble(gpu, shape, has_mixup)?);
+        for mixing in Mixing::ALL {
+            checks.extend(softmax_cross_entropy(gpu, shape, 0.1, mixing)?);
+            checks.extend(mse(gpu, shape, mixing)?);
+        }
+        for softmax in [false, true] {
+            checks.extend(ensemble(gpu, shape, softmax)?);
         }
         checks.extend(loss_scale(gpu, shape)?);
     }

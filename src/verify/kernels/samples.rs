@@ -6,7 +6,7 @@ use bytemuck::bytes_of;
 
 use super::{Shape, dispatch, words};
 use crate::cpu::{self, Training};
-use crate::data::{Augment, Dataset, Features, Normalize, Samples, Targets};
+use crate::data::{Augment, Dataset, Features, Normalize, Samples};
 use crate::engine::stride;
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
@@ -60,7 +60,7 @@ impl Batch {
         let mut stream = Stream::new(seed, Purpose::Verify, 0);
         let features = features(&mut stream, SAMPLES * shape.inputs, bytes);
         let order = (0..shape.replicas * SAMPLES).map(|_| stream.below(SAMPLES as u64) as u32).collect();
-        let train = Samples { features, targets: Targets::Labels(vec![0; SAMPLES]) };
+        let train = Samples::labelled(features, vec![0; SAMPLES]);
         let data = Dataset::new("verify", image, train, None)?.normalize(Normalize::Channel);
         Ok(Self { shape, data, order, first, quantiles: augment.quantiles(), augment })
     }

@@ -1,0 +1,186 @@
+//! The weights that a run left, on an engine that evaluates and predicts.
+
+use std::path::Path;
+
+use toml::Value;
+
+use super::folder::{read_config, weight_file};
+use super::{Config, Setting};
+use crate::data::{Part, Samples, Targets};
+use crate::device::Device;
+use crate::engine::{Engine, Evaluation, Precision, Setup, Slot};
+use crate::error::{Error, Result};
+use crate::export::safetensors;
+use crate::gpu::Measuring;
+use crate::score::Scores;
+
+/// A run that was trained: everything that its folder holds of weights, on an engine.
+pub struct Trained {
+    /// The configuration of the run, with what was asked for instead.
+    pub config: Config,
+    /// The reason why the engine is where it is, in words.
+    pub reason: String,
+    engine: Box<dyn Engine>,
+    weights: Vec<Which>,
+}
+
+/// A set of weights that a run left, or the ensemble of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Which {
+    /// The name: `last`, `swa`, `ema`, `best`, or `snapshots` for the ensemble of them all.
+    pub name: String,
+    /// The slots whose predictions are averaged.
+    pub slots: Vec<Slot>,
+}
+
+impl Trained {
+    /// Opens the run in `dir`: its own data, or what `data` names instead, scaled as the run's; its own device, or another.
+    /// `measuring` is told of each matrix product whose forms are measured.
+    ///
+    /// # Errors
+    /// A folder without a run or without weights, data of another shape, no such device.
+    pub fn open(dir: &Path, data: Option<&str>, device: Option<&str>, measuring: Measuring) -> Result<Self> {
+        let mut config = Self::configuration(dir, data, device)?;
+        let dataset = config.dataset_as(dir)?;
+        // Losses are summed up batch by batch, and so repeat their bits.
+        let samples = dataset.train.len();
+        config.train.batch = config.train.batch.filter(|_| config.train.batch_of(samples) <= samples);
+        let setup = Setup { evaluation_only: true, ..config.setup(dataset)? };
+        let (mut engine, reason) = config.engine(setup, measuring)?;
+        let weights = ensembles(load(engine.as_mut(), dir, &config)?);
+        Ok(Self { config, reason, engine, weights })
+    }
+
+    fn configuration(dir: &Path, data: Option<&str>, device: Option<&str>) -> Result<Config> {
+        let settings = [("data.source", data), ("train.device", device)];
+        let setting = |(key, text): (&str, Option<&str>)| Some((key.to_string(), Value::String(text?.into())));
+        let settings: Vec<Setting> = settings.into_iter().filter_map(setting).collect();
+        let mut config = Config::resolve(read_config(dir)?, settings, Vec::new())?;
+        if data.is_some() {
+            config.data.validation = 0.0;
+        }
+        // What only training asks for.
+        config.data.weights = None;
+        // The weights of a run in mixed precision are f32, and without a GPU they are evaluated as such.
+        let device: Device = config.train.device.parse()?;
+        if config.train.precision == Precision::Mixed && device.find(Precision::Mixed)?.0.is_none() {
+            config.train.precision = Precision::F32;
+        }
+        Ok(config)
+    }
+
+    /// The setup of the engine, with its data set.
+    pub fn setup(&self) -> &Setup {
+        self.engine.setup()
+    }
+
+    /// The name of the device.
+    pub fn device(&self) -> String {
+        self.engine.describe()
+    }
+
+    /// The weights that the run left, the last ones first.
+    pub fn weights(&self) -> &[Which] {
+        &self.weights
+    }
+
+    /// The weights of this name.
+    ///
+    /// # Errors
+    /// The run left none of this name; the text names those that it left.
+    pub fn which(&self, name: &str) -> Result<Which> {
+        self.weights.iter().find(|which| which.name == name).cloned().ok_or_else(|| {
+            let names: Vec<&str> = self.weights.iter().map(|which| which.name.as_str()).collect();
+            let found = format!("expected one of {}, which the run has, found {name:?}", names.join(", "));
+            Error::config("--weights", found)
+        })
+    }
+
+    /// The part that figures are given of unless another is asked for: test, else validation, else train.
+    pub fn last_part(&self) -> Part {
+        let dataset = &self.setup().dataset;
+        [Part::Test, Part::Validation].into_iter().find(|&part| dataset.part(part).is_some()).unwrap_or(Part::Train)
+    }
+
+    /// The samples of a part.
+    ///
+    /// # Errors
+    /// The data set has no such part.
+    pub fn samples(&self, part: Part) -> Result<&Samples> {
+        let dataset = &self.setup().dataset;
+        dataset.part(part).ok_or_else(|| dataset.missing(part))
+    }
+
+    /// Loss and accuracy over a part, one a replica; every sample counts alike.
+    ///
+    /// # Errors
+    /// No such part; the device is lost.
+    pub fn evaluate(&mut self, part: Part, which: &Which) -> Result<Vec<Evaluation>> {
+        self.engine.evaluate(part, &which.slots)
+    }
+
+    /// The scores over a part, the answers of all replicas together; every sample counts alike.
+    ///
+    /// # Errors
+    /// No such part; the device is lost.
+    pub fn score(&mut self, part: Part, which: &Which) -> Result<Scores> {
+        let targets = self.targets(part)?;
+        let outputs = self.predict_part(part, which)?;
+        Ok(Scores::of(&targets, &outputs, self.setup().loss))
+    }
+
+    /// The targets of a part, those of a regression in their own units.
+    ///
+    /// # Errors
+    /// No such part.
+    pub fn targets(&self, part: Part) -> Result<Targets> {
+        let mut targets = self.samples(part)?.targets.clone();
+        if let Some(scaling) = &self.setup().dataset.target_scaling {
+            scaling.restore_targets(&mut targets);
+        }
+        Ok(targets)
+    }
+
+    /// What the network says of the samples of a part, as [`Engine::predict`] does.
+    ///
+    /// # Errors
+    /// No such part; the device is lost.
+    pub fn predict_part(&mut self, part: Part, which: &Which) -> Result<Vec<Vec<f64>>> {
+        let dataset = self.setup().dataset.clone();
+        let samples = dataset.part(part).ok_or_else(|| dataset.missing(part))?;
+        self.engine.predict(&samples.features, &which.slots)
+    }
+}
+
+/// Hands the engine what the run left, and returns those slots: all whose files are there.
+fn load(engine: &mut dyn Engine, dir: &Path, config: &Config) -> Result<Vec<Slot>> {
+    let replicas = config.train.replicas;
+    let mut kept = [engine.setup().slots(), vec![Slot::Best]].concat();
+    kept.retain(|&slot| (0..replicas).all(|r| weight_file(dir, slot, r, replicas).exists()));
+    if !kept.contains(&Slot::Live) {
+        return Err(Error::data(dir, "expected the weights of a run, found none"));
+    }
+    if kept.contains(&Slot::Best) {
+        engine.allocate(Slot::Best)?;
+    }
+    for &slot in &kept {
+        for r in 0..replicas {
+            let path = weight_file(dir, slot, r, replicas);
+            let weights = safetensors::read(&path, engine.layout(), config.train.precision)?;
+            engine.upload(slot, r, &weights)?;
+        }
+    }
+    Ok(kept)
+}
+
+/// Each slot by itself, and all snapshots together.
+fn ensembles(slots: Vec<Slot>) -> Vec<Which> {
+    let (snapshots, single): (Vec<Slot>, Vec<Slot>) =
+        slots.into_iter().partition(|slot| matches!(slot, Slot::Snapshot(_)));
+    let name = |slot: Slot| if slot == Slot::Live { "last".into() } else { slot.name() };
+    let mut all: Vec<Which> = single.into_iter().map(|slot| Which { name: name(slot), slots: vec![slot] }).collect();
+    if !snapshots.is_empty() {
+        all.push(Which { name: "snapshots".into(), slots: snapshots });
+    }
+    all
+}

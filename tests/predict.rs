@@ -1,0 +1,196 @@
+//! `thalweg predict` and `thalweg eval`: what a trained run says of samples, and how good it is.
+
+mod common;
+
+use std::path::Path;
+
+use common::program::{fails, json, npy, ok, table, words};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Trains on the small table with averages.
+fn trained() -> (TempDir, String) {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let averages = "average={swa={start=20,every=5},ema={decay=0.9},snapshots={max=2,when={start=20,every=20}}}";
+    let mut args = words("train --device cpu --quiet --epochs 10 --batch 8 --optimizer sgd --lr 0.5 --run r");
+    args.extend(["--data", &data, "--set", averages]);
+    ok(dir.path(), &args);
+    (dir, data)
+}
+
+fn evaluation(dir: &TempDir, more: &[&str]) -> Value {
+    serde_json::from_str(&ok(dir.path(), &[&["eval", "r", "--device", "cpu", "--json"], more].concat())).unwrap()
+}
+
+/// A CSV file's rows, as numbers; an empty cell is NaN.
+fn csv(path: &Path) -> (String, Vec<Vec<f64>>) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines = text.lines().map(String::from);
+    let header = lines.next().unwrap();
+    let number = |cell: &str| if cell.is_empty() { f64::NAN } else { cell.parse().unwrap() };
+    (header, lines.map(|line| line.split(',').map(number).collect()).collect())
+}
+
+#[test]
+fn predictions_agree_with_the_evaluation_in_every_format_and_of_all_weights() {
+    let (dir, _) = trained();
+    let mut seen = Vec::new();
+    for weights in ["last", "swa", "ema", "snapshots"] {
+        for extension in ["csv", "jsonl", "npy"] {
+            let out = format!("p.{extension}");
+            let args = ["predict", "r", "--part", "test", "--device", "cpu", "--weights", weights, "--out", &out];
+            let said = ok(dir.path(), &args);
+            assert_eq!(said, format!("60 predictions of the {weights} weights for the test part in {out}\n"));
+        }
+        let (header, rows) = csv(&dir.path().join("p.csv"));
+        assert_eq!(header, "index,label,prediction,p0,p1");
+        let of_eval = evaluation(&dir, &["--weights", weights]);
+        assert_eq!(of_eval["scored"], serde_json::json!({ "part": "test", "weights": weights }));
+        let name = if weights == "last" { "test_accuracy".into() } else { format!("{weights}_test_accuracy") };
+        let right = rows.iter().filter(|row| row[1] == row[2]).count();
+        assert_eq!(right as f64 / 60.0, (of_eval[name]["mean"].as_f64().unwrap() * 1e6).round() / 1e6);
+        let cell = |t: f64, p: f64| rows.iter().filter(|row| row[1] == t && row[2] == p).count();
+        let confusion = serde_json::json!([[cell(0., 0.), cell(0., 1.)], [cell(1., 0.), cell(1., 1.)]]);
+        assert_eq!(of_eval["confusion"], confusion);
+        for (i, row) in rows.iter().enumerate() {
+            assert_eq!(row[0], i as f64);
+            assert!((row[3] + row[4] - 1.0).abs() < 1e-6 && (row[4] > row[3]) == (row[2] == 1.0), "{row:?}");
+        }
+        let text = std::fs::read_to_string(dir.path().join("p.jsonl")).unwrap();
+        for (line, row) in text.lines().zip(&rows) {
+            let object: Value = serde_json::from_str(line).unwrap();
+            let keys = ["index", "label", "prediction", "p0", "p1"];
+            assert_eq!(keys.map(|key| object[key].as_f64().unwrap()).to_vec(), *row);
+        }
+        let bytes = std::fs::read(dir.path().join("p.npy")).unwrap();
+        let last = f64::from_le_bytes(bytes[bytes.len() - 8..].try_into().unwrap());
+        assert_eq!(last, rows[59][4]);
+        seen.push(rows);
+    }
+    assert!(seen[1..].iter().all(|rows| *rows != seen[0]), "other weights say other things");
+}
+
+#[test]
+fn evaluation_tells_class_by_class() {
+    let (dir, data) = trained();
+    let of_test = evaluation(&dir, &[]);
+    assert_eq!(of_test["per_class"].as_array().unwrap().len(), 2);
+    let support: u64 = of_test["per_class"].as_array().unwrap().iter().map(|c| c["support"].as_u64().unwrap()).sum();
+    assert_eq!(support, 60);
+    assert!(of_test["calibration_error"].as_f64().unwrap() < 0.5 && of_test.get("top5_accuracy").is_none());
+    let of_train = evaluation(&dir, &["--part", "train"]);
+    // The test part is the training part once more.
+    assert_eq!(of_train["confusion"], of_test["confusion"]);
+    let text = ok(dir.path(), &words("eval r --device cpu"));
+    for wanted in ["precision", "expected calibration error", "true \\ said", "test part, last weights"] {
+        assert!(text.contains(wanted), "{wanted} in {text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80 || line.starts_with("device")), "{text}");
+    let error = fails(dir.path(), 2, &words("eval r --weights best"));
+    assert_eq!(error, "error: --weights: expected one of last, swa, ema, snapshots, which the run has, found \"best\"");
+    let error = fails(dir.path(), 2, &words("predict r --part tset --out p.csv"));
+    assert_eq!(error, "error: --part: expected train, validation or test, found \"tset\"");
+    let error = fails(dir.path(), 2, &words("predict r --part validation --out p.csv"));
+    assert_eq!(error, format!("error: {}: expected a validation part to evaluate, found none", data));
+    let error = fails(dir.path(), 2, &words("predict r --out p.txt"));
+    assert_eq!(error, "error: --out: expected a file named .csv, .jsonl or .npy, found p.txt");
+    assert!(!dir.path().join("p.csv").exists() && !dir.path().join("p.txt").exists());
+}
+
+/// Prices around 3e5 with a spread of 1e5, which a linear model explains.
+fn prices(dir: &Path) {
+    let x: Vec<f32> = (0..200 * 2).map(|i| ((i * 29 % 31) as f32 - 15.0) / 10.0).collect();
+    let price = |row: &[f32]| 3e5 + 5e4 * f64::from(row[0]) - 2e4 * f64::from(row[1]);
+    let y: Vec<f64> = x.chunks(2).map(price).collect();
+    npy(&dir.join("x.npy"), &[200, 2], x);
+    npy(&dir.join("y.npy"), &[200], y);
+}
+
+#[test]
+fn standardised_targets_are_learned_and_come_back_in_their_units() {
+    let dir = TempDir::new().unwrap();
+    prices(dir.path());
+    let flags =
+        "train --data npy:x.npy,y.npy --validation 0.2 --device cpu --quiet --hidden none --optimizer sgd --lr 0.1";
+    let train = format!("{flags} --epochs 30 --batch 16 --standardize-targets --run r");
+    ok(dir.path(), &words(&train));
+    let summary = json(dir.path().join("r/summary.json"));
+    assert!(summary["validation_loss"]["mean"].as_f64().unwrap() < 1e-6, "{summary}");
+    let scaling = &json(dir.path().join("r/normalization.json"))["targets"];
+    assert!((scaling["mean"][0].as_f64().unwrap() - 3e5).abs() < 3e4, "{scaling}");
+
+    let scores = evaluation(&dir, &[]);
+    assert!(scores["rmse"].as_f64().unwrap() < 100.0 && scores["r2"].as_f64().unwrap() > 0.9999, "{scores}");
+    assert!(scores["mae"].as_f64().unwrap() > 0.0 && scores.get("confusion").is_none());
+    // The run's own scaling, whatever the statistics of new data.
+    let data = ["--data", "npy:x.npy,y.npy", "--part", "train"];
+    ok(dir.path(), &[&words("predict r --device cpu --out p.csv")[..], &data].concat());
+    let (header, rows) = csv(&dir.path().join("p.csv"));
+    assert_eq!((header.as_str(), rows.len()), ("index,target,prediction", 200));
+    assert!(rows.iter().all(|row| (row[1] - row[2]).abs() < 300.0 && row[1] > 1e5), "{rows:?}");
+
+    ok(dir.path(), &[&words("train --resume r --quiet --epochs 31")[..]].concat());
+    let again = evaluation(&dir, &[]);
+    assert!(again["rmse"].as_f64().unwrap() < 100.0, "{again}");
+    table(&dir);
+    let error = fails(dir.path(), 2, &words("train --data npy:x.npy,y.npy --device cpu --standardize-targets"));
+    assert_eq!(error, "error: data.standardize_targets: expected regression targets, found labels");
+}
+
+#[test]
+fn several_targets_have_a_column_each() {
+    let dir = TempDir::new().unwrap();
+    prices(dir.path());
+    let y: Vec<f64> = (0..400).map(|i| (i % 7) as f64).collect();
+    npy(&dir.path().join("y.npy"), &[200, 2], y);
+    let train =
+        "train --data npy:x.npy,y.npy --device cpu --quiet --epochs 1 --replicas 2 --standardize-targets --run r";
+    ok(dir.path(), &words(train));
+    ok(dir.path(), &words("predict r --device cpu --out p.csv"));
+    assert_eq!(csv(&dir.path().join("p.csv")).0, "index,target0,target1,prediction0,prediction1");
+    let scores = evaluation(&dir, &[]);
+    assert_eq!(scores["per_target"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn weights_come_from_flags() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    npy(&dir.path().join("y.npy"), &[60], (0..60).map(|i| i64::from(i % 5 == 0)).collect());
+    npy(&dir.path().join("w.npy"), &[60], (0..60).map(|i| f64::from(i % 3)).collect());
+    let run = |name: &str, more: &str| {
+        let args = words("train --device cpu --quiet --epochs 3 --batch 8 --validation 0.2");
+        let more = words(more);
+        ok(dir.path(), &[&args[..], &["--data", &data, "--run", name], &more].concat());
+        std::fs::read(dir.path().join(name).join("weights.safetensors")).unwrap()
+    };
+    let plain = run("plain", "");
+    let all = [
+        run("classes", "--class-weights 1,4"),
+        run("balanced", "--class-weights balanced"),
+        run("samples", "--sample-weights w.npy"),
+        run("mse", "--class-weights 1,4 --loss mse"),
+        run("both", "--class-weights 1,4 --sample-weights w.npy"),
+    ];
+    for (i, weights) in all.iter().enumerate() {
+        assert!(*weights != plain && !all[..i].contains(weights), "{i}");
+    }
+    assert_eq!(run("ones", "--class-weights 1,1 --loss mse"), run("none", "--loss mse"));
+    let config = std::fs::read_to_string(dir.path().join("both/config.toml")).unwrap();
+    assert!(config.contains("class_weights = [1.0, 4.0]") && config.contains("weights = \""), "{config}");
+    // A run is resumed with its weights, and evaluated without.
+    std::fs::copy(dir.path().join("w.npy"), dir.path().join("kept.npy")).unwrap();
+    std::fs::remove_file(dir.path().join("w.npy")).unwrap();
+    ok(dir.path(), &words("eval both --device cpu"));
+    let error = fails(dir.path(), 2, &words("train --resume both --epochs 4"));
+    assert!(error.contains("w.npy"), "{error}");
+    for (flag, wanted) in [
+        ("--class-weights 1,2,3", "model.class_weights: expected 2, one a class, found 3"),
+        ("--class-weights 1,two", "--class-weights: expected balanced, or numbers as 1,2.5,1, found \"1,two\""),
+        ("--sample-weights y.npy", "expected floats in one dimension"),
+    ] {
+        let error = fails(dir.path(), 2, &[&words("train --device cpu --data")[..], &[&data], &words(flag)].concat());
+        assert!(error.contains(wanted), "{error}");
+    }
+}
