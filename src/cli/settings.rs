@@ -44,7 +44,7 @@ pub struct Settings {
     /// Widths of the hidden layers, or none for a linear model [default: 256,128]
     #[arg(long, help_heading = "Model", value_name = "W,W,...")]
     hidden: Option<String>,
-    /// identity, relu (default), gelu, gelu_tanh, silu or tanh
+    /// identity, relu (default), gelu, gelu_tanh, silu, tanh, leaky_relu, elu or sigmoid
     #[arg(long, help_heading = "Model")]
     activation: Option<String>,
     /// pytorch (default), kaiming or xavier
