@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod bench;
+mod compare;
 mod data;
 mod descend;
 mod devices;
@@ -35,6 +36,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Evaluate the weights of a run
     Eval(eval::Args),
+    /// Show what differs between runs: in their configurations and in what came of them
+    Compare(compare::Args),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
     Verify(verify::Args),
     /// Find a learning rate by trying many, without keeping what they did
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Bench(args) => bench::run(&args),
