@@ -18,7 +18,7 @@ fn a_run_leaves_its_files() {
     );
     let args = words(&args);
     let text = ok(dir.path(), &[&args[..], &["--run", "one"]].concat());
-    assert!(text.contains("CPU engine") && text.contains("epoch 3/3") && text.contains("test"), "{text}");
+    assert!(text.contains("CPU engine") && text.contains(" 3/3 ") && text.contains("test"), "{text}");
 
     let run = dir.path().join("one");
     let steps = lines(run.join("metrics.jsonl"));

@@ -64,3 +64,109 @@ fn runs_are_compared() {
     assert!(none.contains("nowhere: expected the folder of a run"), "{none}");
     assert!(fails(dir.path(), 2, &["compare", "a"]).contains("<RUN>"));
 }
+
+/// The heading stands over the numbers, whatever is evaluated.
+#[test]
+fn epochs_are_a_table() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    npy_targets(&dir);
+    let averages = "average={swa={start=1,every=1},ema={decay=0.9},snapshots={max=2,when={start=1,every=2}}}";
+    let train = |args: &str, more: &[&str]| {
+        let line = format!("train --hidden 8 --batch 10 --epochs 3 --device cpu {args}");
+        let text = ok(dir.path(), &[&words(&line)[..], more].concat());
+        let lines: Vec<String> = text.lines().skip_while(|line| !line.contains(" train ")).map(String::from).collect();
+        fits(&lines[..lines.iter().position(String::is_empty).unwrap()].join("\n"));
+        lines
+    };
+    let place = |line: &str, word: &str| line.find(word).unwrap_or_else(|| panic!("no {word} in {line:?}"));
+
+    let lines = train(&format!("--data {data} --eval-every 2"), &[]);
+    assert!(lines[1].starts_with("epoch  lr") && lines[1].matches("loss").count() == 2, "{lines:#?}");
+    assert!(lines[2].starts_with("  1/3  1.000e-3") && lines[4].starts_with("  3/3  "), "{lines:#?}");
+    // The second epoch alone has a test part.
+    assert_eq!(lines[2].split_whitespace().count() + 2, lines[3].split_whitespace().count());
+    let test = place(&lines[0], "test");
+    assert!(lines[2][test..].trim_start().len() < lines[3][test..].trim_start().len(), "{lines:#?}");
+    assert_eq!(lines[3][test..test + 13].split(' ').filter(|cell| cell.len() == 6).count(), 2, "{lines:#?}");
+
+    // With all averages there is more than a line holds, and what has no column has a name.
+    let lines = train(&format!("--data {data} --validation 0.3"), &["--set", averages]);
+    assert!(place(&lines[0], "validation") < place(&lines[0], "test"), "{lines:#?}");
+    assert!(place(&lines[0], "test") < place(&lines[0], "swa"), "{lines:#?}");
+    assert!(lines[3].starts_with("       ema ") && lines[3].contains(", snapshots "), "{lines:#?}");
+
+    // A regression has no accuracy.
+    let lines = train("--data npy:x.npy,t.npy,x.npy,t.npy", &[]);
+    assert!(lines[1].contains("loss") && !lines[1].contains("acc"), "{lines:#?}");
+}
+
+/// Targets of a regression, `t.npy`.
+fn npy_targets(dir: &TempDir) {
+    common::program::npy(&dir.path().join("t.npy"), &[60], (0..60).map(|i| f64::from(i) * 50.0).collect());
+}
+
+#[test]
+fn devices_fit() {
+    let text = ok(std::path::Path::new("."), &["devices"]);
+    fits(&text);
+    assert!(text.contains("--device auto takes"), "{text}");
+    if common::gpu().is_some() {
+        assert!(text.starts_with("0  ") && text.contains("subgroups") && text.contains("MiB a binding"), "{text}");
+    }
+}
+
+#[test]
+fn short_help_is_of_the_command_alone() {
+    let here = std::path::Path::new(".");
+    for (command, own) in [
+        ("lr-find", "--from"),
+        ("schedule", "--list"),
+        ("bench batch", "--lr-rule"),
+        ("bench step", "--profile"),
+        ("bench population", "--counts"),
+    ] {
+        let help = |flag: &str| ok(here, &[&words(command)[..], &[flag]].concat());
+        let (short, long) = (help("-h"), help("--help"));
+        assert!(short.lines().count() < 40 && short.contains(own), "{command}: {short}");
+        assert!(!short.contains("--dropout") && short.contains("--help adds"), "{command}: {short}");
+        assert!(long.contains("--dropout") && long.contains(own) && !long.contains("--help adds"), "{command}");
+    }
+    assert!(ok(here, &["schedule", "-h"]).contains("--schedule"));
+    assert!(ok(here, &["train", "-h"]).contains("--dropout"));
+}
+
+/// Each schedule, and each argument that its configuration takes.
+#[test]
+fn schedules_are_listed() {
+    let text = ok(std::path::Path::new("."), &["schedule", "--list"]);
+    fits(&text);
+    let known = |name: &str, key: &str| {
+        let set = format!("schedule={{name=\"{name}\",{key}=[]}}");
+        fails(std::path::Path::new("."), 2, &["schedule", "--steps", "2", "--set", &set])
+    };
+    let listed = |refused: &str, after: &str| -> Vec<String> {
+        let list = refused.split_once(after).unwrap_or_else(|| panic!("{refused}")).1;
+        list.split([';', '"'])
+            .next()
+            .unwrap()
+            .trim_end_matches(", found ")
+            .split(", ")
+            .map(|key| key.trim().replace('`', ""))
+            .collect()
+    };
+    let names = listed(
+        &fails(std::path::Path::new("."), 2, &["schedule", "--steps", "2", "--schedule", "none"]),
+        "expected one of ",
+    );
+    assert_eq!(names.len(), 14);
+    for name in &names {
+        assert!(text.contains(&format!("\n{name}\n")), "{name} is not listed:\n{text}");
+        let refused = known(name, "no_such_key");
+        for key in if refused.contains("expected none") { Vec::new() } else { listed(&refused, "expected one of ") } {
+            let section = text.split_once(&format!("\n{name}\n")).unwrap().1.split("\n\n").next().unwrap();
+            assert!(section.contains(&format!("\n    {key} ")), "{name} lacks {key}:\n{section}");
+        }
+    }
+    assert!(text.contains("lr · gamma^⌊t / step_size⌋") && text.contains("Default 1/3."), "{text}");
+}

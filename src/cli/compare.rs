@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 use thalweg::run::{self, Config};
 
-use super::{percent, say, table, thousands};
+use super::{WIDTH, percent, say, table, thousands};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -31,8 +31,6 @@ struct Run {
 /// A key, and each run's value.
 type Row = Vec<String>;
 
-/// The most columns of characters that a table takes where it can be cut.
-const WIDTH: usize = 80;
 /// What stands where a run lacks a key.
 const MISSING: &str = "-";
 /// So many runs are columns; more are rows.

@@ -5,10 +5,12 @@ mod compare;
 mod data;
 mod descend;
 mod devices;
+mod epochs;
 mod eval;
 mod lr_find;
 mod progress;
 mod schedule;
+mod schedules;
 mod settings;
 mod shader;
 mod train;
@@ -17,7 +19,7 @@ mod verify;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use textplots::{Chart, Plot, Shape};
 use thalweg::engine::Evaluation;
 use thalweg::{Error, run};
@@ -70,9 +72,28 @@ fn measuring(product: &str) {
     }
 }
 
+/// The command line. `-h` leaves the flags of training, which have a heading, to `train`, and shows of other commands what is
+/// their own; `--help` shows all.
+fn brief(cli: clap::Command) -> clap::Command {
+    const HINT: &str = "--help adds the flags of training: data, model, optimizer and so on.";
+    let own = |command: clap::Command| {
+        command.after_help(HINT).after_long_help("").mut_args(|arg| {
+            let is_of_training = arg.get_help_heading().is_some();
+            arg.hide_short_help(is_of_training)
+        })
+    };
+    let shown = |command: clap::Command, name| command.mut_arg(name, |arg| arg.hide_short_help(false));
+    cli.mut_subcommand("lr-find", own)
+        .mut_subcommand("schedule", |command| ["schedule", "lr", "momentum"].into_iter().fold(own(command), shown))
+        .mut_subcommand("bench", |command| {
+            ["step", "batch", "population"].into_iter().fold(command, |bench, name| bench.mut_subcommand(name, own))
+        })
+}
+
 /// Runs the command and prints an error as one line.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = brief(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return complain(&one_line(&error.to_string()), BAD_INPUT),
         Err(help) => help.exit(),
@@ -158,6 +179,27 @@ fn table(rows: &[Vec<String>]) -> String {
         cells.join("  ").trim_end().to_string()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The most columns of characters that a line takes where it can be broken.
+const WIDTH: usize = 80;
+
+/// The label and the words after it, in lines of at most [`WIDTH`] that are broken between words and begin below the first.
+fn wrap(label: &str, text: &str) -> String {
+    let indent = label.trim_start_matches('\n').chars().count();
+    let (mut lines, mut width) = (label.to_string(), indent);
+    for (i, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if i > 0 && width + 1 + length > WIDTH {
+            lines += &format!("\n{}{word}", " ".repeat(indent));
+            width = indent + length;
+        } else {
+            let space = if i > 0 { " " } else { "" };
+            lines += &format!("{space}{word}");
+            width += space.len() + length;
+        }
+    }
+    lines
 }
 
 /// A curve for the terminal, over the numbers of `range`.
