@@ -170,3 +170,35 @@ fn schedules_are_listed() {
     }
     assert!(text.contains("lr · gamma^⌊t / step_size⌋") && text.contains("Default 1/3."), "{text}");
 }
+
+/// What a batch size is measured with, whatever the model allows.
+#[test]
+fn batch_sizes_have_rates_and_fit_the_model() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let args = format!("bench batch --data {data} --device cpu --hidden 8 --norm batch --batch 16 --lr 0.01");
+    let text = ok(dir.path(), &words(&args));
+    fits(&text);
+    let rows = |text: &str| -> Vec<(usize, String)> {
+        let heading: Vec<&str> = text.lines().find(|line| line.contains("samples/s")).unwrap().split("  ").collect();
+        assert!(heading.iter().any(|cell| cell.trim() == "lr"), "{text}");
+        let row = |line: &str| {
+            Some((line.split_whitespace().next()?.parse().ok()?, line.split_whitespace().nth(7)?.to_string()))
+        };
+        text.lines().filter_map(row).collect()
+    };
+    // A batch of one has no variance; rates go with the root of the size.
+    let want = [(2, 0.01 / 8f64.sqrt()), (4, 0.005), (8, 0.01 / 2f64.sqrt()), (16, 0.01), (32, 0.01 * 2f64.sqrt())];
+    assert_eq!(rows(&text), want.map(|(batch, lr)| (batch, format!("{lr:.2e}"))), "{text}");
+
+    // Of 60 samples a batch of 59 leaves one, which no run can take.
+    let refused = fails(dir.path(), 2, &[&words(&args)[..], &["--to", "0.9", "--batches", "2,59"]].concat());
+    assert!(refused.contains("found a step of 1"), "{refused}");
+    let all =
+        [&words(&args)[..], &["--lr-rule", "linear", "--batches", "32,4", "--to", "0.1", "--epochs", "1"]].concat();
+    fits(&ok(dir.path(), &all));
+    let found: Value = serde_json::from_str(&ok(dir.path(), &[&all[..], &["--json"]].concat())).unwrap();
+    let rates: Vec<f64> = found["batches"].as_array().unwrap().iter().map(|b| b["lr"].as_f64().unwrap()).collect();
+    assert_eq!(rates, [0.02, 0.0025]);
+    assert!(found["limits"]["cache"].as_f64().unwrap() >= 0.0);
+}

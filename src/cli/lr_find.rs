@@ -9,7 +9,7 @@ use thalweg::engine::initialize;
 use thalweg::engine::{Setup, Slot};
 use thalweg::explore::{Range, RatePoint, lr_find};
 use thalweg::export::safetensors;
-use thalweg::report::{Curve, Scale, curves};
+use thalweg::report::{Curve, Panels, Scale, curves};
 
 use super::settings::Settings;
 use super::{chart, measuring, say};
@@ -56,7 +56,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     if let Some(path) = &args.svg {
         let all = [curve("smoothed loss", |p| p.smoothed), curve("loss", |p| p.loss)];
-        curves(path, "loss by learning rate", "learning rate", Scale::Log, &all)?;
+        let title = "loss by learning rate";
+        let panels =
+            Panels { title, by: "learning rate", scale: Scale::Log, curves: all.into(), highest: None, mark: None };
+        curves(path, &panels)?;
     }
     if args.json {
         say!("{:#}", json!(test));

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod batch;
 mod bench;
 mod compare;
 mod data;
@@ -13,6 +14,7 @@ mod schedule;
 mod schedules;
 mod settings;
 mod shader;
+mod speeds;
 mod train;
 mod verify;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
-use thalweg::report::{Curve, Scale, curves};
+use thalweg::report::{Curve, Panels, Scale, curves};
 use thalweg::schedule::{Memory, Rate, Unit};
 
 use super::settings::Settings;
@@ -68,7 +68,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         let name =
             serde_json::to_value(&config.schedule.schedule)?["name"].as_str().unwrap_or_default().replace('_', " ");
-        curves(path, &name, unit, Scale::Linear, &all)?;
+        let panels = Panels { title: &name, by: unit, scale: Scale::Linear, curves: all, highest: None, mark: None };
+        curves(path, &panels)?;
     }
     if args.json {
         let line = |(step, rate): (usize, &Rate)| json!({ "step": step, "lr": rate.lr, "momentum": rate.momentum });
