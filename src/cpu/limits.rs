@@ -58,13 +58,28 @@ fn in_place(bytes: usize) -> f64 {
     let passes = (8 * VALUES / bytes).clamp(2, 64);
     let rates = rayon::broadcast(|core| {
         let mut values = vec![1f32; bytes / size_of::<f32>() / core.num_threads()];
-        let mut pass = || values.iter_mut().for_each(|value| *value += 1.0);
-        let seconds = best(|| (0..passes).for_each(|_| pass()));
+        let seconds = best(|| (0..passes).for_each(|_| Arch::new().dispatch(Increment(&mut values))));
         let rate = 8.0 * (passes * values.len()) as f64 / seconds;
         black_box(&values);
         rate
     });
     rates.iter().sum()
+}
+
+/// Adds 1 to every value but what is left behind whole vectors, as the compiler may not do by vectors.
+struct Increment<'a>(&'a mut [f32]);
+
+impl WithSimd for Increment<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let one = f32::splat(simd, 1.0);
+        for values in self.0.chunks_exact_mut(f32::lanes::<S>()) {
+            let sum = <f32 as Real>::mul_add(simd, Real::load(simd, values), one, one);
+            f32::store(simd, values, sum);
+        }
+    }
 }
 
 /// Chains of `s = s x + 1`, which come to rest near 2; their number of multiply-adds is returned.
