@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::number::Real;
 
-/// The function applied to every hidden layer's output z; each maps 0 to 0, so that padding stays 0.
+/// The function applied to every hidden layer's output z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -22,11 +22,27 @@ pub enum Activation {
     Silu,
     /// The hyperbolic tangent `tanh(z)`.
     Tanh,
+    /// The leaky rectified linear unit, `z` above 0 and `0.01 z` elsewhere, with derivative 0.01 at 0 (Maas et al., 2013).
+    LeakyRelu,
+    /// The exponential linear unit, `z` above 0 and `eᶻ − 1` elsewhere (Clevert et al., 2015, with α = 1).
+    Elu,
+    /// The logistic sigmoid `σ(z) = 1/(1 + e⁻ᶻ)`.
+    Sigmoid,
 }
 
 impl Activation {
     /// Every activation, in the order of the codes by which the shaders know them.
-    pub const ALL: [Self; 6] = [Self::Identity, Self::Relu, Self::Gelu, Self::GeluTanh, Self::Silu, Self::Tanh];
+    pub const ALL: [Self; 9] = [
+        Self::Identity,
+        Self::Relu,
+        Self::Gelu,
+        Self::GeluTanh,
+        Self::Silu,
+        Self::Tanh,
+        Self::LeakyRelu,
+        Self::Elu,
+        Self::Sigmoid,
+    ];
 
     /// The value of the activation at `z` and its derivative there, `(a(z), a'(z))`.
     #[inline(always)]
@@ -55,24 +71,37 @@ impl Activation {
                 let t = z.tanh();
                 (t, one - t * t)
             }
+            Self::LeakyRelu | Self::Elu if z > zero => (z, one),
+            Self::LeakyRelu => (z * T::of(LEAK), T::of(LEAK)),
+            Self::Elu => (z.exp_m1(), z.exp()),
+            Self::Sigmoid => {
+                let s = one / (one + (-z).exp());
+                (s, s * (one - s))
+            }
         }
     }
 
     /// Whether the slope jumps at 0, where rounding may move `z` to the other side.
     pub(crate) fn has_kink(self) -> bool {
         match self {
-            Self::Relu => true,
-            Self::Identity | Self::Gelu | Self::GeluTanh | Self::Silu | Self::Tanh => false,
+            Self::Relu | Self::LeakyRelu => true,
+            Self::Identity | Self::Gelu | Self::GeluTanh | Self::Silu | Self::Tanh | Self::Elu | Self::Sigmoid => false,
         }
+    }
+
+    /// Whether 0 becomes 0, as the padding of a row has to stay; where it does not, the padding is cleared.
+    pub(crate) fn keeps_zero(self) -> bool {
+        self != Self::Sigmoid
     }
 
     /// The factor of the Kaiming initialisation: `torch.nn.init.calculate_gain`, with that of ReLU for its smooth
     /// relatives.
     pub(crate) fn gain(self) -> f64 {
         match self {
-            Self::Identity => 1.0,
+            Self::Identity | Self::Sigmoid => 1.0,
             Self::Tanh => 5.0 / 3.0,
-            Self::Relu | Self::Gelu | Self::GeluTanh | Self::Silu => std::f64::consts::SQRT_2,
+            Self::Relu | Self::Gelu | Self::GeluTanh | Self::Silu | Self::Elu => std::f64::consts::SQRT_2,
+            Self::LeakyRelu => (2.0 / (1.0 + LEAK * LEAK)).sqrt(),
         }
     }
 
@@ -88,6 +117,8 @@ const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
 const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
 /// The factor of z³ there.
 const GELU_CUBE: f64 = 0.044_715;
+/// The slope of [`Activation::LeakyRelu`] below 0.
+const LEAK: f64 = 0.01;
 
 #[cfg(test)]
 mod tests {
@@ -110,7 +141,7 @@ mod tests {
     fn slopes_are_the_central_differences_of_the_values() {
         let h = 1e-5;
         for activation in Activation::ALL {
-            assert_eq!(activation.value_and_slope(0.0f64).0, 0.0);
+            assert_eq!(activation.value_and_slope(0.0f64).0 == 0.0, activation.keeps_zero());
             for i in -40..=40 {
                 let z = f64::from(i) * 0.2 + 0.05;
                 let value = |z: f64| activation.value_and_slope(z).0;
@@ -131,6 +162,29 @@ mod tests {
             let h = 1e-6;
             assert_eq!((slope(h) - slope(-h)).abs() > 2.0 * h, activation.has_kink(), "{activation:?}");
         }
+    }
+
+    /// Those of `torch.nn.functional`, with their defaults, and of `torch.nn.init.calculate_gain`.
+    #[test]
+    fn values_and_gains_are_those_of_pytorch() {
+        for (activation, z, value, slope, gain) in [
+            (Activation::LeakyRelu, -2.0f64, -0.02, 0.01, 1.414_142_856_997_835_4),
+            (Activation::LeakyRelu, 0.0, 0.0, 0.01, 1.414_142_856_997_835_4),
+            (Activation::Elu, -1.0, -0.632_120_558_828_557_7, 0.367_879_441_171_442_3, 2f64.sqrt()),
+            (Activation::Elu, -1e-9, -9.999_999_995e-10, 0.999_999_999, 2f64.sqrt()),
+            (Activation::Elu, 0.0, 0.0, 1.0, 2f64.sqrt()),
+            (Activation::Sigmoid, 0.0, 0.5, 0.25, 1.0),
+            (Activation::Sigmoid, -1.0, 0.268_941_421_369_995_1, 0.196_611_933_241_481_85, 1.0),
+        ] {
+            let got = activation.value_and_slope(z);
+            for (got, want) in [(got.0, value), (got.1, slope), (activation.gain(), gain)] {
+                assert!(
+                    (got - want).abs() <= 4.0 * f64::EPSILON * want.abs(),
+                    "{activation:?}({z}): {got}, not {want}"
+                );
+            }
+        }
+        assert!(Activation::ALL.iter().all(|activation| activation.value_and_slope(f32::NAN).0.is_nan()));
     }
 
     #[test]

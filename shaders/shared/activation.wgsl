@@ -1,6 +1,6 @@
 // Activations, and their slopes.
 
-override ACTIVATION: u32 = 0u; // identity, relu, gelu, gelu_tanh, silu, tanh
+override ACTIVATION: u32 = 0u; // identity, relu, gelu, gelu_tanh, silu, tanh, leaky_relu, elu, sigmoid
 
 struct Activated {
     value: vec4<f32>,
@@ -9,9 +9,8 @@ struct Activated {
 
 fn activate(z: vec4<f32>) -> Activated {
     switch ACTIVATION {
-        case 1u: { // max(z, 0); NaN stays NaN, told by its bits, since drivers may take it for a number in comparisons
-            let nan = (bitcast<vec4<u32>>(z) & vec4(0x7fffffffu)) > vec4(0x7f800000u);
-            return Activated(select(max(z, vec4(0.0)), z, nan), select(vec4(0.0), vec4(1.0), z > vec4(0.0)));
+        case 1u: { // max(z, 0)
+            return Activated(select(max(z, vec4(0.0)), z, is_nan(z)), select(vec4(0.0), vec4(1.0), z > vec4(0.0)));
         }
         case 2u: { // z Φ(z)
             let below = 0.5 * (1.0 + erf(z * 0.70710678118654752));
@@ -31,10 +30,33 @@ fn activate(z: vec4<f32>) -> Activated {
             let t = tanh_(z);
             return Activated(t, 1.0 - t * t);
         }
+        case 6u: { // z above 0, 0.01 z elsewhere
+            let leak = select(vec4(0.01), vec4(1.0), z > vec4(0.0));
+            return Activated(z * leak, leak);
+        }
+        case 7u: { // z above 0, e^z - 1 elsewhere
+            let below = min(z, vec4(0.0));
+            return Activated(select(exp_minus_1(below), z, (z > vec4(0.0)) | is_nan(z)), exp(below));
+        }
+        case 8u: { // σ(z), as above
+            let s = 1.0 / (1.0 + exp(min(-z, vec4(80.0))));
+            return Activated(select(s, z, is_nan(z)), s * (1.0 - s));
+        }
         default: {
             return Activated(z, vec4(1.0));
         }
     }
+}
+
+// By their bits, since drivers may take NaN for a number in comparisons.
+fn is_nan(z: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(z) & vec4(0x7fffffffu)) > vec4(0x7f800000u);
+}
+
+// e^z - 1 of z up to 0. Near 0 the difference has no digits left; seven terms of the series are off by 2e-8 of it at -1/4.
+fn exp_minus_1(z: vec4<f32>) -> vec4<f32> {
+    let series = z * (1.0 + z / 2.0 * (1.0 + z / 3.0 * (1.0 + z / 4.0 * (1.0 + z / 5.0 * (1.0 + z / 6.0)))));
+    return select(exp(z) - 1.0, series, z > vec4(-0.25));
 }
 
 // Drivers may compute tanh by exponentials that overflow; from 9 on it is 1 in f32.

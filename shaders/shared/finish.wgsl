@@ -5,10 +5,15 @@
 override RESIDUAL: bool = false;
 override DROPOUT: bool = false;
 override SLOPE: bool = true;
+override CLEARED: bool = false; // the padding of a row, which the activation does not leave at 0
 
 // Stores four outputs of a row.
 fn finish(r: u32, row: u32, output: u32, z: vec4<f32>) {
     var result = activate(z);
+    if CLEARED {
+        let is_there = 4u * output + vec4(0u, 1u, 2u, 3u) < vec4(args.width);
+        result.value = select(vec4<f32>(), result.value, is_there);
+    }
     if DROPOUT {
         let factor = dropout(r, row, output);
         result.value *= factor;

@@ -11,6 +11,7 @@ struct Args {
     purpose: u32,       // of dropout's random numbers
     dropped: u32,       // an output whose hash is below it is dropped
     kept: f32,          // multiplies the others
+    width: u32,         // outputs, without the padding of the last vec4
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use thalweg::gpu::adapter;
+use thalweg::gpu::adapter::{self, Description};
 
-use super::{say, table};
+use super::{say, wrap};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,34 +34,35 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if adapters.is_empty() {
         say!("No adapter. Install a Vulkan driver (software: mesa-vulkan-drivers on Debian and Ubuntu).");
     } else {
-        let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-        let header =
-            ["", "name", "kind", "backend", "driver", "subgroup", "binding", "buffer", "workgroup", "features"];
-        let mut rows = vec![header.map(String::from).to_vec()];
-        rows.extend(adapters.iter().map(|a| {
-            vec![
-                a.index.to_string(),
-                a.name.clone(),
-                if a.hardware { "GPU" } else { "software" }.to_string(),
-                a.backend.clone(),
-                a.driver.clone(),
-                if a.subgroup[0] == a.subgroup[1] {
-                    a.subgroup[0].to_string()
-                } else {
-                    format!("{} to {}", a.subgroup[0], a.subgroup[1])
-                },
-                mib(a.binding_bytes),
-                mib(a.buffer_bytes),
-                format!("{} KiB", a.workgroup_bytes >> 10),
-                a.features.join(", "),
-            ]
-        }));
-        say!("{}", table(&rows));
+        adapters.iter().for_each(|adapter| say!("{}", describe(adapter)));
     }
     let chosen = adapters.iter().find(|a| a.hardware).map_or("the CPU engine", |a| a.name.as_str());
-    say!(
-        "\n--device auto takes {chosen}; --device cpu is the CPU engine, with {} threads.",
-        rayon::current_num_threads()
-    );
+    let threads = rayon::current_num_threads();
+    let words = format!("--device auto takes {chosen}; --device cpu is the CPU engine, with {threads} threads.");
+    say!("{}", wrap("\n", &words));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The adapter's name behind its number, and below it what it is and has.
+fn describe(adapter: &Description) -> String {
+    let Description { index, name, backend, driver, subgroup: [least, most], .. } = adapter;
+    let kind = if adapter.hardware { "GPU" } else { "software" };
+    let subgroups = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    let mib = |bytes: u64| bytes >> 20;
+    let lines = [
+        ("driver", format!("{driver} ({kind}, {backend})")),
+        ("subgroups", format!("of {subgroups} invocations")),
+        (
+            "memory",
+            format!(
+                "{} MiB a binding, {} MiB a buffer, {} KiB a workgroup",
+                mib(adapter.binding_bytes),
+                mib(adapter.buffer_bytes),
+                adapter.workgroup_bytes >> 10
+            ),
+        ),
+        ("features", adapter.features.join(", ")),
+    ];
+    let below = lines.iter().map(|(label, text)| wrap(&format!("\n   {label:<9}  "), text));
+    wrap(&format!("{index:<3}"), name) + &below.collect::<String>()
 }

@@ -1,18 +1,21 @@
 //! `thalweg lr-find`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 use thalweg::average::Average;
 use thalweg::engine::initialize;
 use thalweg::engine::{Setup, Slot};
-use thalweg::explore::{Range, RatePoint, lr_find};
+use thalweg::explore::{Range, RatePoint, RateTest, lr_find};
 use thalweg::export::safetensors;
-use thalweg::report::{Curve, Scale, curves};
+use thalweg::report::{Curve, Panels, Scale, curves};
 
 use super::settings::Settings;
-use super::{chart, measuring, say};
+use super::{chart, measuring, say, wrap};
+
+/// The most times the first loss that a picture shows, so that what diverges does not flatten the rest.
+const HIGHEST: f64 = 1.25;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -27,7 +30,7 @@ pub struct Args {
     /// Updates; with --replicas, of each rate
     #[arg(long, default_value_t = 100)]
     steps: usize,
-    /// Print {points, diverged_at, steepest, valley}
+    /// Print {points, diverged_at, steepest, valley, lowest, suggested}
     #[arg(long)]
     json: bool,
     /// Draw the losses into this file
@@ -50,31 +53,63 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let test = lr_find(engine, Range { from: args.from, to: args.to, steps: args.steps, order: config.train.order })?;
 
-    let curve = |name: &str, value: fn(&RatePoint) -> f64| Curve {
-        name: name.into(),
-        points: test.points.iter().map(|p| (p.lr, value(p))).collect(),
-    };
+    let highest = test.points.first().map(|p| HIGHEST * p.smoothed);
     if let Some(path) = &args.svg {
-        let all = [curve("smoothed loss", |p| p.smoothed), curve("loss", |p| p.loss)];
-        curves(path, "loss by learning rate", "learning rate", Scale::Log, &all)?;
+        draw(path, &test, highest)?;
     }
     if args.json {
         say!("{:#}", json!(test));
         return Ok(ExitCode::SUCCESS);
     }
-    say!("device  {}: {reason}", engine.describe());
-    if test.points.len() > 1 {
-        let points: Vec<(f32, f32)> = test.points.iter().map(|p| (p.lr.log10() as f32, p.smoothed as f32)).collect();
-        let chart = chart(&points, points[0].0..=points[points.len() - 1].0);
+    let (replicas, device) = (engine.setup().replicas, engine.describe());
+    say!("{}", wrap("device  ", &format!("{device}: {reason}")));
+    if let (Some(highest), [first, .., last]) = (highest, &test.points[..]) {
+        let place = |p: &RatePoint| (p.lr.log10() as f32, p.smoothed.min(highest) as f32);
+        let points: Vec<(f32, f32)> = test.points.iter().map(place).collect();
+        let chart = chart(&points, place(first).0..=place(last).0);
         say!("\nsmoothed loss by the learning rate's power of ten\n{chart}");
     }
     let show = |lr: Option<f64>| lr.map_or("none".into(), |lr| format!("{lr:.2e}"));
-    say!("steepest     {}", show(test.steepest));
-    say!("valley       {}", show(test.valley));
-    say!("diverged at  {}", show(test.diverged_at));
-    match test.valley {
-        Some(lr) => say!("\nTry --lr {lr:.1e}."),
-        None => say!("\nThe loss never fell; try other --from and --to, or more --steps."),
+    if replicas > 1 {
+        say!("lowest at    {}", show(test.lowest));
+    } else {
+        say!("steepest     {}", show(test.steepest));
+        say!("valley       {}", show(test.valley));
     }
+    say!("diverged at  {}", show(test.diverged_at));
+    say!("{}", wrap("\n", &advice(&test, replicas, args.steps)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The rate to take and why, or what to try for want of one.
+fn advice(test: &RateTest, replicas: usize, steps: usize) -> String {
+    match test.suggested {
+        Some(lr) if replicas > 1 => {
+            format!("Try --lr {lr:.1e}: half the rate at which {steps} steps leave the lowest loss.")
+        }
+        Some(lr) => format!("Try --lr {lr:.1e}."),
+        None if replicas > 1 => {
+            "The loss is lowest at an end of the range, or never fell; try other --from and --to, or more --steps."
+                .into()
+        }
+        None => "The loss never fell; try other --from and --to, or more --steps.".into(),
+    }
+}
+
+/// The losses up to `highest`, and where the suggestion lies.
+fn draw(path: &Path, test: &RateTest, highest: Option<f64>) -> thalweg::Result<()> {
+    let curve = |name: &str, value: fn(&RatePoint) -> f64| Curve {
+        name: name.into(),
+        points: test.points.iter().map(|p| (p.lr, value(p))).collect(),
+    };
+    let words = test.suggested.map(|lr| format!("suggested: {lr:.1e}"));
+    let panels = Panels {
+        title: "loss by learning rate",
+        by: "learning rate",
+        scale: Scale::Log,
+        curves: vec![curve("smoothed loss", |p| p.smoothed), curve("loss", |p| p.loss)],
+        highest,
+        mark: test.suggested.zip(words.as_deref()),
+    };
+    curves(path, &panels)
 }

@@ -1,16 +1,21 @@
 //! The command line: one file a subcommand.
 
+mod batch;
 mod bench;
+mod compare;
 mod data;
 mod descend;
 mod devices;
+mod epochs;
 mod eval;
 mod lr_find;
 mod predict;
 mod progress;
 mod schedule;
+mod schedules;
 mod settings;
 mod shader;
+mod speeds;
 mod train;
 mod verify;
 
@@ -18,7 +23,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use textplots::{Chart, Plot, Shape};
 use thalweg::data::Part;
 use thalweg::engine::Evaluation;
@@ -40,6 +45,8 @@ enum Command {
     Eval(eval::Args),
     /// Write what a run's network says of samples
     Predict(predict::Args),
+    /// Show what differs between runs: in their configurations and in what came of them
+    Compare(compare::Args),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
     Verify(verify::Args),
     /// Find a learning rate by trying many, without keeping what they did
@@ -72,9 +79,28 @@ fn measuring(product: &str) {
     }
 }
 
+/// The command line. `-h` leaves the flags of training, which have a heading, to `train`, and shows of other commands what is
+/// their own; `--help` shows all.
+fn brief(cli: clap::Command) -> clap::Command {
+    const HINT: &str = "--help adds the flags of training: data, model, optimizer and so on.";
+    let own = |command: clap::Command| {
+        command.after_help(HINT).after_long_help("").mut_args(|arg| {
+            let is_of_training = arg.get_help_heading().is_some();
+            arg.hide_short_help(is_of_training)
+        })
+    };
+    let shown = |command: clap::Command, name| command.mut_arg(name, |arg| arg.hide_short_help(false));
+    cli.mut_subcommand("lr-find", own)
+        .mut_subcommand("schedule", |command| ["schedule", "lr", "momentum"].into_iter().fold(own(command), shown))
+        .mut_subcommand("bench", |command| {
+            ["step", "batch", "population"].into_iter().fold(command, |bench, name| bench.mut_subcommand(name, own))
+        })
+}
+
 /// Runs the command and prints an error as one line.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = brief(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return complain(&one_line(&error.to_string()), BAD_INPUT),
         Err(help) => help.exit(),
@@ -83,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Bench(args) => bench::run(&args),
@@ -169,6 +196,27 @@ fn table(rows: &[Vec<String>]) -> String {
         cells.join("  ").trim_end().to_string()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The most columns of characters that a line takes where it can be broken.
+const WIDTH: usize = 80;
+
+/// The label and the words after it, in lines of at most [`WIDTH`] that are broken between words and begin below the first.
+fn wrap(label: &str, text: &str) -> String {
+    let indent = label.trim_start_matches('\n').chars().count();
+    let (mut lines, mut width) = (label.to_string(), indent);
+    for (i, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if i > 0 && width + 1 + length > WIDTH {
+            lines += &format!("\n{}{word}", " ".repeat(indent));
+            width = indent + length;
+        } else {
+            let space = if i > 0 { " " } else { "" };
+            lines += &format!("{space}{word}");
+            width += space.len() + length;
+        }
+    }
+    lines
 }
 
 /// A curve for the terminal, over the numbers of `range`.

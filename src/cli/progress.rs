@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use thalweg::engine::Evaluation;
 use thalweg::event::{Control, Epoch, Event, Observer, Started, StepReport};
-use thalweg::run::{self, Pace};
+use thalweg::run::Pace;
 
-use super::{say, speed, thousands};
+use super::epochs::EpochTable;
+use super::{say, thousands};
 
 /// Ten times a second is often enough for the eye.
 const REFRESH: Duration = Duration::from_millis(100);
@@ -15,8 +16,9 @@ const REFRESH: Duration = Duration::from_millis(100);
 pub struct Progress {
     bar: ProgressBar,
     pace: Pace,
-    epochs: u64,
     is_classification: bool,
+    table: EpochTable,
+    is_headed: bool,
     /// When the epoch began, samples since, and when the bar was last drawn.
     began: Instant,
     rows: usize,
@@ -26,7 +28,16 @@ pub struct Progress {
 impl Progress {
     pub fn new(pace: Pace) -> Self {
         let (bar, now) = (ProgressBar::hidden(), Instant::now());
-        Self { bar, pace, epochs: 0, is_classification: true, began: now, rows: 0, drawn: now }
+        Self {
+            bar,
+            pace,
+            is_classification: true,
+            table: EpochTable::default(),
+            is_headed: false,
+            began: now,
+            rows: 0,
+            drawn: now,
+        }
     }
 
     pub fn clear(&self) {
@@ -36,8 +47,8 @@ impl Progress {
     fn start(&mut self, started: &Started) {
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps  {msg}  {eta} left");
         self.bar = ProgressBar::new(started.steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        self.epochs = started.epochs;
         self.is_classification = started.setup.dataset.is_classification();
+        self.table = EpochTable::new(started, self.pace);
         self.restart();
     }
 
@@ -60,26 +71,15 @@ impl Progress {
         self.bar.set_message(format!("loss {loss:.4}{accuracy}  {per_second} samples/s"));
     }
 
-    fn line(&self, epoch: &Epoch) -> String {
-        let part = |name: &str, evaluations: Option<&Vec<Evaluation>>| {
-            let Some(evaluations) = evaluations else { return String::new() };
-            let of = |f: fn(&Evaluation) -> f64| run::mean(&evaluations.iter().map(f).collect::<Vec<_>>());
-            let accuracy = if self.is_classification { format!(" {:.4}", of(|e| e.accuracy)) } else { String::new() };
-            format!("  {name} {:.4}{accuracy}", of(|e| e.loss))
-        };
-        let means = epoch.means.iter().map(|m| part(m.name, m.test.as_ref().or(m.validation.as_ref())));
-        format!(
-            "epoch {:>width$}/{}  lr {:<9.3e}{}{}{}{}  {}",
-            epoch.epoch + 1,
-            self.epochs,
-            epoch.lr,
-            part("train", Some(&epoch.train)),
-            part("validation", epoch.validation.as_ref()),
-            part("test", epoch.test.as_ref()),
-            means.collect::<String>(),
-            speed(self.pace, epoch.samples_per_second),
-            width = self.epochs.to_string().len(),
-        )
+    /// The line of an epoch, under the heading where it is the first.
+    fn line(&mut self, epoch: &Epoch) -> String {
+        let heading = if std::mem::replace(&mut self.is_headed, true) { String::new() } else { self.table.heading() };
+        let means = epoch.means.iter().map(|m| (m.name, m.test.as_ref().or(m.validation.as_ref())));
+        let own =
+            [("train", Some(&epoch.train)), ("validation", epoch.validation.as_ref()), ("test", epoch.test.as_ref())];
+        let parts: Vec<(&str, &[Evaluation])> =
+            own.into_iter().chain(means).filter_map(|(name, evaluations)| Some((name, &evaluations?[..]))).collect();
+        heading + &self.table.line(epoch, &parts, self.pace)
     }
 }
 
@@ -89,7 +89,8 @@ impl Observer for Progress {
             Event::Started(started) => self.start(started),
             Event::Step(step) => self.step(step),
             Event::Epoch(epoch) => {
-                self.bar.suspend(|| say!("{}", self.line(epoch)));
+                let line = self.line(epoch);
+                self.bar.suspend(|| say!("{line}"));
                 self.restart();
             }
             _ => {}

@@ -5,19 +5,22 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
-use thalweg::report::{Curve, Scale, curves};
+use thalweg::report::{Curve, Panels, Scale, curves};
 use thalweg::schedule::{Memory, Rate, Unit};
 
 use super::settings::Settings;
-use super::{chart, say};
+use super::{chart, say, schedules};
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     settings: Settings,
     /// Steps (or epochs, as schedule.unit says) to show
+    #[arg(long, required_unless_present = "list")]
+    steps: Option<u64>,
+    /// List every schedule: its formula, and its arguments with their defaults
     #[arg(long)]
-    steps: u64,
+    list: bool,
     /// Print an array of {step, lr, momentum}
     #[arg(long)]
     json: bool,
@@ -33,24 +36,24 @@ pub struct Args {
 const MOST_STEPS: u64 = 10_000_000;
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let Some(steps) = args.steps.filter(|_| !args.list) else {
+        say!("{}", schedules::list().trim_end());
+        return Ok(ExitCode::SUCCESS);
+    };
     let config = args.settings.resolve()?;
     let unit = if config.schedule.unit == Unit::Epoch { "epoch" } else { "step" };
     config.optimizer.check()?;
-    config.schedule.schedule.check(args.steps)?;
-    anyhow::ensure!(
-        (1..=MOST_STEPS).contains(&args.steps),
-        "--steps: expected 1 to {MOST_STEPS}, found {}",
-        args.steps
-    );
+    config.schedule.schedule.check(steps)?;
+    anyhow::ensure!((1..=MOST_STEPS).contains(&steps), "--steps: expected 1 to {MOST_STEPS}, found {}", steps);
     let metrics = args.metrics.as_deref().map(read_numbers).transpose()?;
 
     let base = config.optimizer.rate();
     let mut memory = Memory::default();
     let mut rates = Vec::new();
-    for step in 0..args.steps {
-        rates.push(config.schedule.schedule.at(step, args.steps, base, &memory));
+    for step in 0..steps {
+        rates.push(config.schedule.schedule.at(step, steps, base, &memory));
         if let Some(&metric) = metrics.as_ref().and_then(|m| m.get(step as usize)) {
-            config.schedule.schedule.observe(step, args.steps, base, |_| metric, &mut memory);
+            config.schedule.schedule.observe(step, steps, base, |_| metric, &mut memory);
         }
     }
 
@@ -65,7 +68,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         let name =
             serde_json::to_value(&config.schedule.schedule)?["name"].as_str().unwrap_or_default().replace('_', " ");
-        curves(path, &name, unit, Scale::Linear, &all)?;
+        let panels = Panels { title: &name, by: unit, scale: Scale::Linear, curves: all, highest: None, mark: None };
+        curves(path, &panels)?;
     }
     if args.json {
         let line = |(step, rate): (usize, &Rate)| json!({ "step": step, "lr": rate.lr, "momentum": rate.momentum });
@@ -79,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let exponent = if highest > 0.0 { highest.log10().floor() } else { 0.0 };
         let scaled = |lr: f64| (lr / 10f64.powf(exponent)) as f32;
         let points: Vec<(f32, f32)> = rates.iter().enumerate().map(|(i, r)| (i as f32, scaled(r.lr))).collect();
-        let chart = chart(&points, 0.0..=(args.steps - 1).max(1) as f32);
+        let chart = chart(&points, 0.0..=(steps - 1).max(1) as f32);
         say!("\nlearning rate by {unit}, in 1e{exponent}\n{chart}");
     }
     Ok(ExitCode::SUCCESS)

@@ -50,7 +50,7 @@ pub struct Settings {
     /// Widths of the hidden layers, or none for a linear model [default: 256,128]
     #[arg(long, help_heading = "Model", value_name = "W,W,...")]
     hidden: Option<String>,
-    /// identity, relu (default), gelu, gelu_tanh, silu or tanh
+    /// identity, relu (default), gelu, gelu_tanh, silu, tanh, leaky_relu, elu or sigmoid
     #[arg(long, help_heading = "Model")]
     activation: Option<String>,
     /// pytorch (default), kaiming or xavier
@@ -114,7 +114,8 @@ pub struct Settings {
     #[arg(long, help_heading = "Optimizer")]
     decay: Option<String>,
     /// constant (default), cosine, or another, whose arguments --set schedule.KEY=VALUE gives: step, multistep,
-    /// exponential, linear, polynomial, cosine_warm_restarts, cyclic, one_cycle, swalr, swa_cyclic, plateau, sequential
+    /// exponential, linear, polynomial, cosine_warm_restarts, cyclic, one_cycle, swalr, swa_cyclic, plateau, sequential;
+    /// `thalweg schedule --list` tells all arguments
     #[arg(long, help_heading = "Schedule")]
     schedule: Option<String>,
     /// Samples of a step, or full for the whole training part [default: 128, or all if fewer]
@@ -183,7 +184,7 @@ pub struct Settings {
     #[arg(long, help_heading = "Stopping")]
     restore_best: bool,
     /// Set any key of the configuration to a TOML value; overrides file and flags. Averages are set so:
-    /// 'average={swa={start=4000,every=100},ema={decay=0.999},snapshots={max=5},lookahead={every=5}}'
+    /// 'average={swa={start=4000, every=100}, ema={decay=0.999}, snapshots={max=5}, lookahead={every=5}}'
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     set: Vec<String>,
 }

@@ -9,7 +9,7 @@ use thalweg::run::{Config, Finished, Pace, Place, Prepared, read_config};
 
 use super::progress::Progress;
 use super::settings::Settings;
-use super::{EVALUATION_HEADER, evaluation_row, measuring, say, speed, table, thousands};
+use super::{EVALUATION_HEADER, evaluation_row, measuring, say, speed, table, thousands, wrap};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -81,9 +81,10 @@ fn describe(engine: &dyn Engine, reason: &str, epochs: u64) {
         samples.map(|samples| format!("{} {name}", thousands(samples.len() as u64)))
     };
     let counts: Vec<String> = parts.iter().filter_map(count).collect();
-    say!("device  {}: {reason}", engine.describe());
-    say!("data    {}: {}", data.name, counts.join(", "));
-    say!("model   {}, {} parameters", widths.join("-"), thousands(setup.model.parameters() as u64));
+    say!("{}", wrap("device  ", &format!("{}: {reason}", engine.describe())));
+    say!("{}", wrap("data    ", &format!("{}: {}", data.name, counts.join(", "))));
+    let parameters = thousands(setup.model.parameters() as u64);
+    say!("{}", wrap("model   ", &format!("{}, {parameters} parameters", widths.join("-"))));
     say!("run     batch {}, {epochs} epochs, {} replica(s)\n", setup.batch, setup.replicas);
 }
 

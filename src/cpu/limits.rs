@@ -6,7 +6,7 @@ use std::time::Instant;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::engine::Limits;
+use crate::engine::{Limits, cached};
 use crate::number::Real;
 
 /// The number of multiply-adds that do not wait for one another: at least as many as any core has under way, and as
@@ -16,6 +16,8 @@ const CHAINS: usize = 12;
 const LENGTH: usize = 1 << 21;
 /// The number of values that are copied: far more than caches hold.
 const VALUES: usize = 1 << 25;
+/// The bytes of the smallest working set in which caches are looked for.
+const LEAST_BYTES: usize = 1 << 20;
 /// The number of times that each is measured; the best counts.
 const ROUNDS: usize = 5;
 
@@ -24,7 +26,8 @@ pub fn describe<T: Real>() -> String {
     format!("CPU engine ({}, {} threads)", T::NAME, rayon::current_num_threads())
 }
 
-/// Measures the limits of the processor: multiply-adds in registers, and a copy, on all cores. There are no dispatches.
+/// Measures the limits of the processor: multiply-adds in registers, a copy, and values changed in place, on all cores.
+/// There are no dispatches.
 pub fn measure_limits<T: Real>() -> Limits {
     let mut multiply_adds = 0;
     let peak =
@@ -33,13 +36,49 @@ pub fn measure_limits<T: Real>() -> Limits {
     let chunk = VALUES / (4 * rayon::current_num_threads());
     let copy =
         best(|| to.par_chunks_mut(chunk).zip(from.par_chunks(chunk)).for_each(|(to, from)| to.copy_from_slice(from)));
+    let copied = 8.0 * VALUES as f64 / copy;
+    drop((from, to));
+    // In place nothing is read only to be overwritten, as a copy may have to.
+    let sizes = (0..).map(|i| LEAST_BYTES << i).take_while(|&bytes| bytes <= 4 * VALUES);
+    let rates: Vec<(f64, f64)> = sizes.map(|bytes| (bytes as f64, in_place(bytes))).collect();
+    let bandwidth = rates.last().map_or(copied, |&(_, rate)| rate.max(copied));
     Limits {
         flops: 2.0 * multiply_adds as f64 / peak,
         flops_f16: None,
         flops_cooperative: None,
-        bandwidth: 8.0 * VALUES as f64 / copy,
+        bandwidth,
+        cache: cached(&rates, bandwidth),
         dispatch: 0.0,
         submission: 0.0,
+    }
+}
+
+/// The bytes a second, read and written, of values that are changed in place, so many bytes on all cores together.
+fn in_place(bytes: usize) -> f64 {
+    let passes = (8 * VALUES / bytes).clamp(2, 64);
+    let rates = rayon::broadcast(|core| {
+        let mut values = vec![1f32; bytes / size_of::<f32>() / core.num_threads()];
+        let seconds = best(|| (0..passes).for_each(|_| Arch::new().dispatch(Increment(&mut values))));
+        let rate = 8.0 * (passes * values.len()) as f64 / seconds;
+        black_box(&values);
+        rate
+    });
+    rates.iter().sum()
+}
+
+/// Adds 1 to every value but what is left behind whole vectors, as the compiler may not do by vectors.
+struct Increment<'a>(&'a mut [f32]);
+
+impl WithSimd for Increment<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let one = f32::splat(simd, 1.0);
+        for values in self.0.chunks_exact_mut(f32::lanes::<S>()) {
+            let sum = <f32 as Real>::mul_add(simd, Real::load(simd, values), one, one);
+            f32::store(simd, values, sum);
+        }
     }
 }
 

@@ -19,5 +19,5 @@ pub fn linear<T: Real>(layer: &Layer, finish: &Finish, params: &[T], a: &[T], y:
             }
         }
     }
-    activate(finish, outputs, a, y, slope);
+    activate(finish, layer.outputs, a, y, slope);
 }

@@ -128,7 +128,7 @@ impl<T: Real> Workspace<T> {
                 }
                 _ => super::layer_norm(layer, params, xhat, y, inverse),
             }
-            super::activate(&finish, width, a, y, slope);
+            super::activate(&finish, layer.outputs, a, y, slope);
         }
     }
 

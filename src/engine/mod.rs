@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::model::Init;
 
 pub use checked::Checked;
+pub(crate) use diagnose::cached;
 pub use diagnose::{Allocation, Diagnose, Limits, Timed};
 pub use forms::{Choice, Forms};
 pub(crate) use layout::stride;

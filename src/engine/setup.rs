@@ -211,17 +211,16 @@ impl Setup {
         self.most_in_pass().max(MIN_ROOM)
     }
 
-    /// The bytes that a step of `rows` samples reads and writes at least, all replicas together: its samples, the
-    /// activations of every layer forward and backward, and the parameters, read twice and with the optimizer's state
-    /// read and written once more.
+    /// The bytes that a step of `rows` samples reads and writes at least, each value once and all replicas together: the
+    /// activations of every layer, which go forward and come backward, and the parameters with the optimizer's state. The
+    /// passes of a large step have one memory, which is counted once.
     pub fn step_bytes(&self, rows: usize) -> f64 {
-        let widths = &self.model.widths;
-        let activations: usize = widths[1..].iter().map(|w| 4 * w).sum::<usize>() + 2 * widths[0];
-        let state = 2 * self.optimizer.state_vectors();
-        // Bytes of an activation, and of all that is read and written of a parameter: in mixed precision the working
-        // copy is read twice and written once.
-        let (value, parameter) = if self.is_mixed() { (2, 3 * 2 + 4 * (2 + state)) } else { (4, 4 * (4 + state)) };
-        self.replicas as f64 * (rows * activations * value + parameter * self.model.parameters()) as f64
+        let activations: usize = self.model.widths.iter().sum();
+        let vectors = 1 + self.optimizer.state_vectors();
+        // Bytes of an activation and of a parameter: in mixed precision there is a working copy of halves.
+        let (value, parameter) = if self.is_mixed() { (2, 2 + 4 * vectors) } else { (4, 4 * vectors) };
+        let rows = rows.min(self.most_in_pass());
+        2.0 * self.replicas as f64 * (rows * activations * value + parameter * self.model.parameters()) as f64
     }
 
     /// Whether some training samples count more than others in the loss.

@@ -207,7 +207,8 @@ pub struct Recommendation {
 const ENOUGH: f64 = 0.9;
 
 /// The batch size to take: that which reached the target soonest; else the smallest that comes within a tenth of the
-/// highest throughput, but none beyond the gradient noise scale, if that is known.
+/// highest throughput, but none beyond the gradient noise scale, if that is known. The speeds may have any order; `reached`
+/// has theirs.
 pub fn recommend(speeds: &[Speed], reached: &[Option<Reached>], noise_scale: Option<f64>) -> Option<Recommendation> {
     let soonest = speeds
         .iter()
@@ -219,12 +220,17 @@ pub fn recommend(speeds: &[Speed], reached: &[Option<Reached>], noise_scale: Opt
         return Some(Recommendation { batch, reason });
     }
     let most = speeds.iter().map(|s| s.samples_per_second).fold(0.0, f64::max);
-    let enough = speeds.iter().find(|s| s.samples_per_second >= ENOUGH * most)?;
+    let enough = speeds.iter().filter(|s| s.samples_per_second >= ENOUGH * most).min_by_key(|s| s.batch)?;
     let share = 100.0 * enough.samples_per_second / most;
-    let within = |scale: f64| speeds.iter().rev().find(|s| s.batch as f64 <= scale).unwrap_or(&speeds[0]);
-    Some(match noise_scale {
-        Some(scale) if within(scale).batch < enough.batch => Recommendation {
-            batch: within(scale).batch,
+    // The largest batch within the noise scale; the smallest of all if none is.
+    let within = |scale: f64| {
+        let batches = speeds.iter().map(|s| s.batch);
+        batches.clone().filter(|&batch| batch as f64 <= scale).max().or(batches.min())
+    };
+    let limited = noise_scale.and_then(|scale| Some((scale, within(scale)?)));
+    Some(match limited {
+        Some((scale, batch)) if batch < enough.batch => Recommendation {
+            batch,
             reason: format!(
                 "the gradient noise scale is {scale:.0}: a larger step is quicker by the sample, but its gradient is hardly better"
             ),
@@ -268,6 +274,10 @@ mod tests {
         let after = |seconds| Some(Reached { epochs: 1, samples: 1, seconds });
         assert_eq!(batch(&[None, after(3.0), after(5.0), None], Some(20.0)), 8);
         assert!(recommend(&[], &[], None).is_none());
+        // In whatever order they were measured.
+        let speeds = [speed(512, 100.0), speed(1, 10.0), speed(64, 95.0), speed(8, 60.0)];
+        let batch = |noise| recommend(&speeds, &[], noise).unwrap().batch;
+        assert_eq!([None, Some(1000.0), Some(20.0), Some(0.5)].map(batch), [64, 64, 8, 1]);
     }
 
     #[test]

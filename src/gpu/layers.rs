@@ -51,17 +51,19 @@ impl Builder<'_> {
             purpose: hash::DROPOUT + l as u32,
             dropped: Dropout::threshold(dropout),
             kept: Dropout::kept(dropout) as f32,
+            width: layer.outputs as u32,
         }
     }
 
     /// The constants of what becomes of a layer's `z`.
-    pub(super) fn finish(&self, l: usize, feed: &Feed) -> [(&'static str, f64); 4] {
+    pub(super) fn finish(&self, l: usize, feed: &Feed) -> [(&'static str, f64); 5] {
         let model = &self.setup.model;
         [
             ("ACTIVATION", f64::from(model.activation_after(l).code())),
             ("RESIDUAL", f64::from(model.is_residual(l))),
             ("DROPOUT", f64::from(self.dropout(l, feed) > 0.0)),
             ("SLOPE", f64::from(feed.is_kept)),
+            ("CLEARED", f64::from(!model.activation_after(l).keeps_zero())),
         ]
     }
 

@@ -8,7 +8,7 @@ use wgpu::{Buffer, BufferUsages, ComputePipeline, Features};
 use super::adapter::Gpu;
 use super::kernels::{SIDE, for_naga, with_side};
 use super::readback::read_words;
-use crate::engine::Limits;
+use crate::engine::{Limits, cached};
 use crate::error::{Error, Result};
 
 /// A shader that measures.
@@ -45,6 +45,8 @@ const ROUND_FLOPS: f64 = 8.0 * 4.0 * 2.0;
 const SUMS: u64 = 8;
 /// The bytes of each of the two buffers of a copy: far more than caches hold.
 const COPY_BYTES: u64 = 64 << 20;
+/// The bytes of each buffer of the smallest copy, in which caches are looked for.
+const LEAST_BYTES: u64 = 1 << 19;
 /// The number of dispatches that wait for each other.
 const CHAIN: u32 = 500;
 /// A measurement lasts at least so many seconds, so that the clock and the submission do not count.
@@ -142,11 +144,18 @@ pub fn measure_limits(gpu: &Gpu) -> Result<Limits> {
         let products = f64::from(groups) * f64::from(subgroups) * f64::from(rounds) * SUMS as f64;
         Some(products * 2.0 * f64::from(side).powi(3) / seconds)
     };
-    let (from, to) = (buffer(COPY_BYTES)?, buffer(COPY_BYTES)?);
-    let vec4s = from.size() / 16;
-    // Two rows of workgroups, since one dimension may not hold them all.
-    let rows = 64;
-    let copy = Ready::new(gpu, COPY, &[], &[&to, &from]).best([(vec4s / LANES / rows) as u32, rows as u32])?;
+    // Bytes, read and written together, and how many of them pass a second.
+    let copy = |bytes: u64| -> Result<(f64, f64)> {
+        let (from, to) = (buffer(bytes)?, buffer(bytes)?);
+        // Two rows of workgroups, since one dimension may not hold them all.
+        let rows = 64;
+        let groups = [(from.size() / 16 / LANES / rows) as u32, rows as u32];
+        let both = 2.0 * from.size() as f64;
+        Ok((both, both / Ready::new(gpu, COPY, &[], &[&to, &from]).best(groups)?))
+    };
+    let sizes = (0..).map(|i| LEAST_BYTES << i).take_while(|&bytes| bytes <= COPY_BYTES);
+    let rates = sizes.map(copy).collect::<Result<Vec<_>>>()?;
+    let bandwidth = rates.last().map_or(0.0, |&(_, rate)| rate);
     let one = gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
         label: Some("probe"),
         contents: &[0; 16],
@@ -164,7 +173,8 @@ pub fn measure_limits(gpu: &Gpu) -> Result<Limits> {
         flops: flops(MULTIPLY_ADD)?,
         flops_f16: if has_f16 { Some(flops(MULTIPLY_ADD_F16)?) } else { None },
         flops_cooperative: gpu.cooperative.and_then(cooperative),
-        bandwidth: 2.0 * from.size() as f64 / copy,
+        bandwidth,
+        cache: cached(&rates, bandwidth),
         dispatch: (chain - submission).max(0.0) / f64::from(CHAIN - 1),
         submission,
     })

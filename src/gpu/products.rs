@@ -57,7 +57,8 @@ impl Builder<'_> {
     pub fn linear(&self, l: usize, feed: &Feed, w: &Buffer, a: &Buffer, y: &Buffer, slope: &Buffer) -> Result<Op> {
         let layer = &self.layout.layers[l];
         let (inputs, outputs, params_stride) = self.dims(layer);
-        let kernels::ActivateArgs { a_stride, y_stride, purpose, dropped, kept, .. } = self.activate_args(l, feed);
+        let kernels::ActivateArgs { a_stride, y_stride, purpose, dropped, kept, width, .. } =
+            self.activate_args(l, feed);
         let (weight, bias) = (layer.weight as u32 / 4, layer.bias as u32 / 4);
         let args = kernels::LinearArgs {
             inputs,
@@ -70,10 +71,11 @@ impl Builder<'_> {
             purpose,
             dropped,
             kept,
+            width,
         };
         let finish = match self.buffers.norms[l] {
             // `activate` finishes, slope and all.
-            Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0), ("SLOPE", 0.0)],
+            Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0), ("SLOPE", 0.0), ("CLEARED", 0.0)],
             None => self.finish(l, feed),
         };
         let task = Task {

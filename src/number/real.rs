@@ -37,6 +37,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// The exponential function of the value.
     fn exp(self) -> Self;
+    /// The exponential of the value less 1, exact near 0.
+    fn exp_m1(self) -> Self;
     /// The natural logarithm of the value.
     fn ln(self) -> Self;
     /// The hyperbolic tangent of the value.
@@ -89,6 +91,10 @@ macro_rules! real {
             #[inline(always)]
             fn exp(self) -> Self {
                 $t::exp(self)
+            }
+            #[inline(always)]
+            fn exp_m1(self) -> Self {
+                $t::exp_m1(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::prelude::*;
 
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 pub struct Curve {
     /// The name of what the vertical axis shows.
     pub name: String,
-    /// The points `(x, y)` of the curve.
+    /// The points `(x, y)` of the curve, each marked where they are few.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -24,64 +25,169 @@ pub enum Scale {
     Log,
 }
 
+/// A picture of curves, each in a panel of its own, one below the other.
+#[derive(Clone, Debug)]
+pub struct Panels<'a> {
+    /// The title over the first panel.
+    pub title: &'a str,
+    /// The name of the horizontal axis.
+    pub by: &'a str,
+    /// The scale of the horizontal axis.
+    pub scale: Scale,
+    /// The curves, a panel each.
+    pub curves: Vec<Curve>,
+    /// The highest value that is shown; what is higher is cut off. None for all.
+    pub highest: Option<f64>,
+    /// The place on the horizontal axis that a line marks in every panel, with the word beside it. None for no line.
+    pub mark: Option<(f64, &'a str)>,
+}
+
 /// The width of a picture, and height of each of its panels, in pixels.
 const SIZE: (u32, u32) = (800, 300);
 /// The colours of the curves, distinct also to those who do not see red and green apart (Okabe and Ito, 2008).
 const COLORS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
+/// The most points that are marked each.
+const FEW: usize = 32;
+/// The most ticks of a horizontal axis.
+const TICKS: usize = 14;
 
-/// Draws each curve in a panel of its own, one below the other; `by` names the horizontal axis.
+/// Draws the picture into a file.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn curves(path: &Path, title: &str, by: &str, scale: Scale, curves: &[Curve]) -> Result<()> {
+pub fn curves(path: &Path, panels: &Panels) -> Result<()> {
     let mut svg = String::new();
-    draw(&mut svg, title, by, scale, curves).map_err(|error| Error::data(path, error.to_string()))?;
+    draw(&mut svg, panels).map_err(|error| Error::data(path, error.to_string()))?;
     std::fs::write(path, svg).map_err(Error::io(path))
 }
 
-fn draw(
-    svg: &mut String,
-    title: &str,
-    by: &str,
-    scale: Scale,
-    curves: &[Curve],
-) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let root = SVGBackend::with_string(svg, (SIZE.0, SIZE.1 * curves.len() as u32)).into_drawing_area();
+fn draw(svg: &mut String, panels: &Panels) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let count = panels.curves.len();
+    let root = SVGBackend::with_string(svg, (SIZE.0, SIZE.1 * count as u32)).into_drawing_area();
     root.fill(&WHITE)?;
-    let place = |x: f64| if scale == Scale::Log { x.log10() } else { x };
-    for (i, (area, curve)) in root.split_evenly((curves.len(), 1)).iter().zip(curves).enumerate() {
-        let range = |values: &dyn Fn(&(f64, f64)) -> f64| {
-            let values = curve.points.iter().map(values);
-            let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
-            let margin = if high > low { 0.05 * (high - low) } else { 0.05 * high.abs().max(1e-12) };
-            (low, high, margin)
-        };
-        let (x_low, x_high, _) = range(&|p| place(p.0));
-        let (low, high, margin) = range(&|p| p.1);
+    let place = |x: f64| if panels.scale == Scale::Log { x.log10() } else { x };
+    for (i, (area, curve)) in root.split_evenly((count, 1)).iter().zip(&panels.curves).enumerate() {
+        let lines = below(&curve.points, panels.highest);
+        let shown: Vec<(f64, f64)> = lines.concat();
+        let xs: Vec<f64> = curve.points.iter().map(|p| p.0).collect();
+        let (x_low, x_high) = range(xs.iter().map(|&x| place(x)));
+        let (low, high) = range(shown.iter().map(|p| p.1));
+        let margin = if high > low { 0.05 * (high - low) } else { 0.05 * high.abs().max(1e-12) };
+        let (bottom, top) = (low - margin, high + margin);
+        let ticks = ticks(panels.scale, &xs).into_iter().map(place).collect();
         let mut chart = ChartBuilder::on(area)
-            .caption(if i == 0 { title } else { "" }, ("sans-serif", 16))
+            .caption(if i == 0 { panels.title } else { "" }, ("sans-serif", 16))
             .margin(10)
+            .margin_right(25)
             .x_label_area_size(35)
             .y_label_area_size(75)
             .build_cartesian_2d(
-                x_low..if x_high > x_low { x_high } else { x_low + 1.0 },
-                low - margin..high + margin,
+                Axis { low: x_low, high: if x_high > x_low { x_high } else { x_low + 1.0 }, ticks },
+                bottom..top,
             )?;
         chart
             .configure_mesh()
             .light_line_style(WHITE)
-            .x_desc(by)
+            .x_desc(panels.by)
             .y_desc(&curve.name)
-            .x_label_formatter(&|x| {
-                if scale == Scale::Log { format!("{:.0e}", 10f64.powf(*x)) } else { format!("{x:.0}") }
-            })
+            .x_label_formatter(&|x| if panels.scale == Scale::Log { power(10f64.powf(*x)) } else { power(*x) })
             .y_label_formatter(&|y| if y.abs() < 1e-12 { "0".into() } else { short(*y) })
             .draw()?;
         let color = COLORS[i % COLORS.len()];
-        chart.draw_series(LineSeries::new(curve.points.iter().map(|&(x, y)| (place(x), y)), color.stroke_width(2)))?;
+        for line in &lines {
+            chart.draw_series(LineSeries::new(line.iter().map(|&(x, y)| (place(x), y)), color.stroke_width(2)))?;
+        }
+        let marked = curve.points.iter().filter(|(_, y)| curve.points.len() <= FEW && (bottom..=top).contains(y));
+        chart.draw_series(marked.map(|&(x, y)| Circle::new((place(x), y), 3, color.filled())))?;
+        if let Some((x, word)) = panels.mark {
+            let (x, style) = (place(x), BLACK.stroke_width(1));
+            chart.draw_series([PathElement::new(vec![(x, bottom), (x, top)], style)])?;
+            chart.draw_series([Text::new(word.to_string(), (x, top), ("sans-serif", 13))])?;
+        }
     }
     root.present()?;
     Ok(())
+}
+
+/// A horizontal axis with given ticks.
+struct Axis {
+    low: f64,
+    high: f64,
+    ticks: Vec<f64>,
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, x: &f64, (left, right): (i32, i32)) -> i32 {
+        left + ((x - self.low) / (self.high - self.low) * f64::from(right - left)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.low..self.high
+    }
+}
+
+/// The least and the greatest of the numbers; 0 and 0 of none.
+fn range(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let (low, high) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
+    if low <= high { (low, high) } else { (0.0, 0.0) }
+}
+
+/// The parts of a curve where it is finite and not above `highest`, each up to the place where it goes higher.
+fn below(points: &[(f64, f64)], highest: Option<f64>) -> Vec<Vec<(f64, f64)>> {
+    let most = highest.unwrap_or(f64::MAX);
+    let mut lines: Vec<Vec<(f64, f64)>> = vec![Vec::new()];
+    for (i, &(x, y)) in points.iter().enumerate() {
+        let crossing = i
+            .checked_sub(1)
+            .map(|i| points[i])
+            .filter(|(_, before)| (*before <= most) != (y <= most) && before.is_finite() && y.is_finite());
+        let crossing = crossing.map(|(px, py)| (px + (x - px) * (most - py) / (y - py), most));
+        let line = lines.last_mut().map_or(0, |line| line.len());
+        if y <= most && y.is_finite() {
+            lines.last_mut().into_iter().for_each(|line| line.extend(crossing.into_iter().chain([(x, y)])));
+        } else if line > 0 {
+            lines.last_mut().into_iter().for_each(|line| line.extend(crossing));
+            lines.push(Vec::new());
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines
+}
+
+/// The ticks of an axis: the places of the points themselves where they are few whole numbers, else 1, 2 and 5 times powers
+/// of ten.
+fn ticks(scale: Scale, xs: &[f64]) -> Vec<f64> {
+    if xs.len() <= TICKS && xs.iter().all(|x| x.fract() == 0.0) {
+        return xs.to_vec();
+    }
+    let (low, high) = range(xs.iter().copied());
+    if scale == Scale::Linear {
+        let steps = (0..).flat_map(|k| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(k)));
+        let step = steps.into_iter().find(|step| (high - low) / step < TICKS as f64).unwrap_or(1.0);
+        let first = (low / step).ceil() as i64;
+        return (first..).map(|i| i as f64 * step).take_while(|x| *x <= high).collect();
+    }
+    let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
+    // A rate of 1e-6 made by a power is not quite 1e-6.
+    let is_inside = |x: &f64| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(x);
+    let of = |factors: &[f64]| -> Vec<f64> {
+        let all = (first..=last).flat_map(|k| factors.iter().map(move |m| m * 10f64.powi(k)));
+        all.filter(is_inside).collect()
+    };
+    let fine = of(&[1.0, 2.0, 5.0]);
+    if fine.len() <= TICKS { fine } else { of(&[1.0]) }
+}
+
+/// A place of a tick: a whole number, or a power of ten and its factor.
+fn power(x: f64) -> String {
+    if x == 0.0 || (0.99..1e6).contains(&x) { format!("{x:.0}") } else { format!("{x:.0e}") }
 }
 
 /// A number of about four digits.
@@ -93,12 +199,65 @@ fn short(y: f64) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_picture_has_a_line_for_every_curve() {
-        let curve = |name: &str, y: f64| Curve { name: name.into(), points: vec![(0.0, y), (1.0, y / 2.0), (2.0, y)] };
+    fn picture(scale: Scale, curves: Vec<Curve>, highest: Option<f64>, mark: Option<(f64, &str)>) -> String {
         let mut svg = String::new();
-        draw(&mut svg, "two", "step", Scale::Linear, &[curve("lr", 0.1), curve("constant", 0.0)]).unwrap();
+        draw(&mut svg, &Panels { title: "two", by: "step", scale, curves, highest, mark }).unwrap();
+        svg
+    }
+
+    /// Where the texts of a picture stand, and what they say.
+    fn texts(svg: &str) -> Vec<(f64, String)> {
+        let number = |text: &str| text.split_once('"').and_then(|(x, _)| x.parse().ok());
+        let text = |tag: &str| Some((number(tag.split_once("x=\"")?.1)?, tag.split_once(">\n")?.1.trim().to_string()));
+        svg.split("<text ").skip(1).filter_map(|tag| text(tag.split("</text>").next()?)).collect()
+    }
+
+    #[test]
+    fn a_picture_has_a_line_and_marks_for_every_curve() {
+        let curve = |name: &str, y: f64| Curve { name: name.into(), points: vec![(0.0, y), (1.0, y / 2.0), (2.0, y)] };
+        let svg = picture(Scale::Linear, vec![curve("lr", 0.1), curve("constant", 0.0)], None, None);
         assert_eq!(svg.matches("stroke-width=\"2\"").count(), 2, "{svg}");
+        assert_eq!(svg.matches("<circle").count(), 6, "{svg}");
         assert!(svg.contains("step") && svg.contains("constant") && svg.ends_with("</svg>\n"));
+    }
+
+    /// A batch size stands under its marker, and nothing else does.
+    #[test]
+    fn ticks_are_where_they_say() {
+        let batches: Vec<f64> = (0..14).map(|i| f64::from(1 << i)).collect();
+        let points = batches.iter().map(|&x| (x, 1e4 + x)).collect();
+        let svg = picture(Scale::Log, vec![Curve { name: "speed".into(), points }], None, None);
+        let circles: Vec<f64> =
+            svg.split("<circle cx=\"").skip(1).map(|rest| rest.split('"').next().unwrap().parse().unwrap()).collect();
+        let texts = texts(&svg);
+        for (x, batch) in circles.iter().zip(&batches) {
+            let named = texts.iter().find(|(_, text)| *text == batch.to_string()).unwrap();
+            assert!((named.0 - x).abs() <= 1.0, "{batch}: {named:?}, marker at {x}");
+        }
+        assert_eq!(ticks(Scale::Log, &[3e-6, 0.5e-3, 4.0]), [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]);
+        let rates: Vec<f64> = (0..100).map(|i| 1e-3 * 1.05f64.powi(i)).collect();
+        assert_eq!(
+            ticks(Scale::Log, &rates).iter().map(|&x| power(x)).collect::<Vec<_>>()[..4],
+            ["1e-3", "2e-3", "5e-3", "1e-2"]
+        );
+        let steps: Vec<f64> = (0..60).map(f64::from).collect();
+        assert_eq!(
+            ticks(Scale::Linear, &steps),
+            [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0]
+        );
+    }
+
+    #[test]
+    fn what_is_too_high_is_cut_off_and_the_rest_is_drawn() {
+        let points = [(0.0, 1.0), (1.0, 3.0), (2.0, f64::NAN), (3.0, 1.0), (4.0, f64::INFINITY)];
+        assert_eq!(below(&points, Some(2.0)), [vec![(0.0, 1.0), (0.5, 2.0)], vec![(3.0, 1.0)]]);
+        assert_eq!(below(&[(0.0, 3.0), (1.0, 1.0)], Some(2.0)), [[(0.5, 2.0), (1.0, 1.0)]]);
+        let curve = Curve { name: "loss".into(), points: vec![(1e-3, 2.0), (1e-2, 1.0), (1e-1, 1e6)] };
+        let svg = picture(Scale::Log, vec![curve], Some(2.5), Some((1e-2, "suggested")));
+        let texts = texts(&svg);
+        assert!(
+            texts.iter().any(|(_, text)| text == "suggested") && texts.iter().all(|(_, text)| !text.contains("e5")),
+            "{texts:?}"
+        );
     }
 }

@@ -5,4 +5,4 @@ mod curve;
 mod isoline;
 
 pub use contour::{Contour, WIDEST, contour};
-pub use curve::{Curve, Scale, curves};
+pub use curve::{Curve, Panels, Scale, curves};

@@ -150,6 +150,19 @@ pub fn read_config(dir: &Path) -> Result<toml::Table> {
     super::read_table(&dir.join(CONFIG))
 }
 
+/// The summary of the run in `dir`; none if the run is unfinished.
+///
+/// # Errors
+/// The file cannot be read, or holds something else than an object.
+pub fn read_summary(dir: &Path) -> Result<Option<serde_json::Map<String, Value>>> {
+    let path = dir.join(SUMMARY);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| Error::data(&path, format!("expected an object: {error}")))
+}
+
 /// Opens a file of lines to be gone on with; of those that are there, it keeps the first whose `key` is below `end`.
 ///
 /// # Errors

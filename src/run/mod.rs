@@ -37,7 +37,7 @@ use crate::plan::Plan;
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
 pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig};
-pub use folder::{Place, read_config, weight_file};
+pub use folder::{Place, read_config, read_summary, weight_file};
 pub use log::Log;
 pub use resolve::{Setting, setting};
 pub use summary::{Outcome, Pace, deviation, mean, statistics};

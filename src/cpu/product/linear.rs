@@ -53,7 +53,7 @@ pub(in crate::cpu) fn linear<T: Real>(
         for y in y.chunks_exact_mut(outputs) {
             wide(|| y.iter_mut().zip(bias).for_each(|(y, &bias)| *y += bias));
         }
-        activate(&Finish { dropout, ..*finish }, outputs, a, y, slope);
+        activate(&Finish { dropout, ..*finish }, layer.outputs, a, y, slope);
     });
 }
 

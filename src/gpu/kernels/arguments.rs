@@ -28,10 +28,10 @@ arguments! {
     /// The arguments of `linear`.
     LinearArgs {
         inputs: u32, outputs: u32, weight: u32, bias: u32, params_stride: u32, a_stride: u32, y_stride: u32,
-        purpose: u32, dropped: u32, kept: f32,
+        purpose: u32, dropped: u32, kept: f32, width: u32,
     }
     /// The arguments of `activate`.
-    ActivateArgs { outputs: u32, a_stride: u32, y_stride: u32, purpose: u32, dropped: u32, kept: f32 }
+    ActivateArgs { outputs: u32, a_stride: u32, y_stride: u32, purpose: u32, dropped: u32, kept: f32, width: u32 }
     /// The arguments of `batch_norm`.
     BatchNormArgs {
         outputs: u32, params_stride: u32, gamma: u32, beta: u32, statistics: u32, z_stride: u32,

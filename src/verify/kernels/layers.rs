@@ -104,11 +104,12 @@ fn coefficients(shape: Shape) -> Vec<Coefficients> {
     (0..shape.replicas as u32).map(|seed| Coefficients { seed, step: STEP, ..Coefficients::default() }).collect()
 }
 
-fn constants(activation: Activation, residual: bool, dropout: f64) -> [(&'static str, f64); 3] {
+fn constants(activation: Activation, residual: bool, dropout: f64) -> [(&'static str, f64); 4] {
     [
         ("ACTIVATION", f64::from(activation.code())),
         ("RESIDUAL", f64::from(residual)),
         ("DROPOUT", f64::from(dropout > 0.0)),
+        ("CLEARED", f64::from(!activation.keeps_zero())),
     ]
 }
 
@@ -140,6 +141,7 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
         purpose: hash::DROPOUT + LAYER,
         dropped: Dropout::threshold(dropout),
         kept: Dropout::kept(dropout) as f32,
+        width: shape.outputs as u32,
     };
     let residual = inputs == outputs;
     let finish_constants = constants(activation, residual, dropout);
@@ -200,6 +202,7 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
         purpose: hash::DROPOUT + LAYER,
         dropped: Dropout::threshold(dropout),
         kept: Dropout::kept(dropout) as f32,
+        width: shape.outputs as u32,
     };
     let constants = [&constants(activation, true, dropout)[..], &[("LANES", f64::from(LANES))]].concat();
     let grid = [args.outputs.div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
@@ -213,7 +216,7 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
     for r in 0..shape.replicas {
         let rows = r * shape.room() * outputs..(r * shape.room() + shape.rows) * outputs;
         let finish = finish(activation, true, dropout, r);
-        cpu::activate(&finish, outputs, &a[rows.clone()], &mut want_y[rows.clone()], &mut want_slope[rows]);
+        cpu::activate(&finish, shape.outputs, &a[rows.clone()], &mut want_y[rows.clone()], &mut want_slope[rows]);
     }
     let bound = |x: f64| EPS * (8.0 + 11.0 * x.abs()) / (1.0 - dropout) + shape.storing(x);
     let name = |what: &str| shape.name("activate", &format!(" {activation:?} {what}").to_lowercase());
