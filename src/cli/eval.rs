@@ -34,13 +34,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let setup = Setup { evaluation_only: true, ..config.setup(dataset)? };
     let is_classification = setup.dataset.is_classification();
     let (mut engine, reason) = config.engine(setup, measuring)?;
-    let kept = load(engine.as_mut(), &args.run, &config)?;
+    let (kept, checkpoint) = load(engine.as_mut(), &args.run, &config)?;
 
     let mut header = EVALUATION_HEADER.map(String::from).to_vec();
     header.insert(1, "samples".into());
     let mut rows = vec![header];
     let mut object = json!({});
-    let parts = [(Part::Train, "train"), (Part::Validation, "validation"), (Part::Test, "test")];
+    // Data of one part that was given for an evaluation was not trained on.
+    let is_one_part = args.data.is_some() && engine.setup().dataset.test.is_none();
+    let train = if is_one_part { "data" } else { "train" };
+    let parts = [(Part::Train, train), (Part::Validation, "validation"), (Part::Test, "test")];
     let means = means(kept);
     for ((mean, slots), (part, part_name)) in means.iter().flat_map(|mean| parts.map(|part| (mean, part))) {
         let Some(samples) = engine.setup().dataset.part(part).map(Samples::len) else { continue };
@@ -54,10 +57,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         rows.push(row);
     }
     if args.json {
+        if let Some(epochs) = checkpoint {
+            object["checkpoint_epochs"] = epochs.into();
+        }
         say!("{object:#}");
-    } else {
-        say!("device  {}: {reason}\n\n{}", engine.describe(), table(&rows));
+        return Ok(ExitCode::SUCCESS);
     }
+    say!("device  {}: {reason}", engine.describe());
+    if let Some(epochs) = checkpoint {
+        let dir = args.run.display();
+        say!("weights of the checkpoint after epoch {epochs}: the run was interrupted; train --resume {dir} goes on");
+    }
+    say!("\n{}", table(&rows));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -71,16 +82,8 @@ fn configuration(args: &Args) -> anyhow::Result<(Config, Dataset)> {
     if args.data.is_some() {
         config.data.validation = 0.0;
     }
-    let mut dataset = config.dataset()?;
     // The weights belong to the numbers that they were trained with.
-    dataset.normalization = run::normalization(&args.run)?;
-    anyhow::ensure!(
-        dataset.normalization.scale.len() == dataset.shape[0],
-        "{}: expected {} channels, as the run has, found {}",
-        dataset.name,
-        dataset.normalization.scale.len(),
-        dataset.shape[0]
-    );
+    let dataset = run::normalized_as(&args.run, config.dataset()?)?;
     config.train.batch =
         config.train.batch.filter(|_| config.train.batch_of(dataset.train.len()) <= dataset.train.len());
     // The weights of a run in mixed precision are f32, and without a GPU they are evaluated as such.
@@ -92,8 +95,13 @@ fn configuration(args: &Args) -> anyhow::Result<(Config, Dataset)> {
     Ok((config, dataset))
 }
 
-/// Hands the engine what the run left, and returns those slots: all whose files are there.
-fn load(engine: &mut dyn Engine, run: &Path, config: &Config) -> anyhow::Result<Vec<Slot>> {
+/// Hands the engine what the run left, and returns those slots: all whose files are there. Of a run that was interrupted it is
+/// what its checkpoint holds, after the epochs that are returned too.
+fn load(engine: &mut dyn Engine, run: &Path, config: &Config) -> anyhow::Result<(Vec<Slot>, Option<u64>)> {
+    if run::is_interrupted(run) {
+        let (kept, epochs) = run::checkpoint_weights(run, engine)?;
+        return Ok((kept, Some(epochs)));
+    }
     let replicas = config.train.replicas;
     let mut kept = [engine.setup().slots(), vec![Slot::Best]].concat();
     kept.retain(|&slot| (0..replicas).all(|r| weight_file(run, slot, r, replicas).exists()));
@@ -107,8 +115,13 @@ fn load(engine: &mut dyn Engine, run: &Path, config: &Config) -> anyhow::Result<
             engine.upload(slot, r, &weights)?;
         }
     }
-    anyhow::ensure!(kept.contains(&Slot::Live), "{}: expected weights, found none", run.display());
-    Ok(kept)
+    anyhow::ensure!(
+        kept.contains(&Slot::Live),
+        "{}: expected weights or a checkpoint, found neither; train --resume goes on with a run that was interrupted after a \
+         checkpoint (train.checkpoint_every)",
+        run.display()
+    );
+    Ok((kept, None))
 }
 
 /// The means of predictions to evaluate, by name: each slot by itself, the last weights without a name, and all snapshots

@@ -16,6 +16,7 @@ pub struct Progress {
     bar: ProgressBar,
     pace: Pace,
     epochs: u64,
+    steps: u64,
     is_classification: bool,
     /// When the epoch began, samples since, and when the bar was last drawn.
     began: Instant,
@@ -26,7 +27,7 @@ pub struct Progress {
 impl Progress {
     pub fn new(pace: Pace) -> Self {
         let (bar, now) = (ProgressBar::hidden(), Instant::now());
-        Self { bar, pace, epochs: 0, is_classification: true, began: now, rows: 0, drawn: now }
+        Self { bar, pace, epochs: 0, steps: 0, is_classification: true, began: now, rows: 0, drawn: now }
     }
 
     pub fn clear(&self) {
@@ -36,7 +37,7 @@ impl Progress {
     fn start(&mut self, started: &Started) {
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps  {msg}  {eta} left");
         self.bar = ProgressBar::new(started.steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        self.epochs = started.epochs;
+        (self.epochs, self.steps) = (started.epochs, started.steps);
         self.is_classification = started.setup.dataset.is_classification();
         self.restart();
     }
@@ -60,7 +61,8 @@ impl Progress {
         self.bar.set_message(format!("loss {loss:.4}{accuracy}  {per_second} samples/s"));
     }
 
-    fn line(&self, epoch: &Epoch) -> String {
+    /// What an evaluation says, after its heading.
+    fn line(&self, heading: &str, epoch: &Epoch) -> String {
         let part = |name: &str, evaluations: Option<&Vec<Evaluation>>| {
             let Some(evaluations) = evaluations else { return String::new() };
             let of = |f: fn(&Evaluation) -> f64| run::mean(&evaluations.iter().map(f).collect::<Vec<_>>());
@@ -68,19 +70,22 @@ impl Progress {
             format!("  {name} {:.4}{accuracy}", of(|e| e.loss))
         };
         let means = epoch.means.iter().map(|m| part(m.name, m.test.as_ref().or(m.validation.as_ref())));
+        let restored = if epoch.is_restored { "  restored:" } else { "" };
         format!(
-            "epoch {:>width$}/{}  lr {:<9.3e}{}{}{}{}  {}",
-            epoch.epoch + 1,
-            self.epochs,
+            "{heading}  lr {:<9.3e}{}{restored}{}{}{}  {}",
             epoch.lr,
             part("train", Some(&epoch.train)),
             part("validation", epoch.validation.as_ref()),
             part("test", epoch.test.as_ref()),
             means.collect::<String>(),
             speed(self.pace, epoch.samples_per_second),
-            width = self.epochs.to_string().len(),
         )
     }
+}
+
+/// The number of digits of `n`.
+fn digits(n: u64) -> usize {
+    n.to_string().len()
 }
 
 impl Observer for Progress {
@@ -88,8 +93,14 @@ impl Observer for Progress {
         match event {
             Event::Started(started) => self.start(started),
             Event::Step(step) => self.step(step),
+            Event::Evaluated(epoch) => {
+                let heading = format!("step {:>width$}/{}", epoch.steps, self.steps, width = digits(self.steps));
+                self.bar.suspend(|| say!("{}", self.line(&heading, epoch)));
+            }
             Event::Epoch(epoch) => {
-                self.bar.suspend(|| say!("{}", self.line(epoch)));
+                let width = digits(self.epochs);
+                let heading = format!("epoch {:>width$}/{}", epoch.epoch + 1, self.epochs);
+                self.bar.suspend(|| say!("{}", self.line(&heading, epoch)));
                 self.restart();
             }
             _ => {}
