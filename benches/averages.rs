@@ -43,7 +43,8 @@ fn turn(engine: &mut dyn Engine) -> f64 {
 }
 
 fn measure(device: &str, open: &dyn Fn(Setup) -> Box<dyn Engine>) {
-    let ema = |every| Ema { decay: 0.999, start: 0, every, bias_correction: false, warm_up: false };
+    let ema =
+        |every| Ema { decay: 0.999, start: 0, start_unit: Unit::Step, every, bias_correction: false, warm_up: false };
     let swa = Sampling::Every { start: 0, every: STEPS, unit: Unit::Step };
     let cases = [
         ("SWA every 32 steps, EMA every 8", Average { swa: Some(swa), ema: Some(ema(8)), ..Average::default() }),

@@ -9,8 +9,8 @@ use crate::engine::{Evaluation, Setup, StepMetrics};
 use crate::error::Result;
 use crate::schedule::Rate;
 
-/// An event of a run. They come in this order: [`Started`](Self::Started) once, then the steps of an epoch and the
-/// epoch, again and again, and [`Ended`](Self::Ended) once. Steps are told when their metrics have come back, up to two
+/// An event of a run. They come in this order: [`Started`](Self::Started) once, then the steps of an epoch, with the
+/// evaluations among them, and the epoch, again and again, and [`Ended`](Self::Ended) once. Steps are told when their metrics have come back, up to two
 /// submissions after the device took them, so that watching costs the device nothing.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
@@ -20,7 +20,11 @@ pub enum Event<'a> {
     Step(&'a StepReport<'a>),
     /// SWA or an ensemble has taken the weights of a step; the EMA, which takes most, is not told.
     Averaged(&'a Sample),
-    /// An epoch is over and evaluated.
+    /// The weights were evaluated within an epoch, since evaluations are counted in steps: the report of the epoch so far,
+    /// whose training metrics are those of the steps since the last evaluation. One with which an epoch or the run ends is
+    /// told as [`Epoch`](Self::Epoch).
+    Evaluated(&'a Epoch),
+    /// An epoch is over, and evaluated if it is due.
     Epoch(&'a Epoch),
     /// A checkpoint has been written.
     Checkpoint(&'a Written<'a>),
@@ -144,7 +148,8 @@ pub struct Epoch {
     pub steps: u64,
     /// The learning rate of the epoch's last step, of the first replica.
     pub lr: f64,
-    /// The loss and accuracy of training: the mean over the epoch's samples, each measured before its step's update.
+    /// The loss and accuracy of training: the running mean over the epoch's samples, each measured before its step's update,
+    /// and so by weights that were still learning; `thalweg eval` measures those of the last weights.
     pub train: Vec<Evaluation>,
     /// The evaluation of the validation part after the epoch, where there is one and the epoch is evaluated; of the
     /// restored weights, if any were restored.
@@ -155,9 +160,10 @@ pub struct Epoch {
     /// The evaluations of each mean of the weights that has samples, and after the run of the best weights, where they
     /// are kept.
     pub means: Vec<Mean>,
-    /// Whether the metric of [`Stop`](crate::stop::Stop) was better than in any epoch before, by more than its
-    /// `min_delta`.
+    /// Whether the metric of [`Stop`](crate::stop::Stop) was better than ever before.
     pub is_best: bool,
+    /// Whether the weights are no longer those of the last step but the best ones, to which the run went back at its end.
+    pub is_restored: bool,
     /// The seconds that the steps took, without evaluation.
     pub seconds: f64,
     /// The samples trained per second, all replicas together.

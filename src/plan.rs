@@ -1,13 +1,16 @@
 //! What a run does with an engine, as a value.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::average::{Clock, Sampler};
+use crate::average::{Clock, Course, Sampler};
 use crate::data::Order;
 use crate::engine::{Setup, Step};
 use crate::error::{Error, Result};
 use crate::event::Epoch;
 use crate::model::Norm;
+use crate::optimizer::Rule;
 use crate::progress::Progress;
 use crate::schedule::{Memory, Mode, Rate, Schedule, Unit};
 use crate::stop::Stop;
@@ -25,11 +28,16 @@ pub struct Plan {
     pub schedule: Schedule,
     /// The unit that the schedule counts; a rate that counts epochs stays the same within one. Default: steps.
     pub schedule_unit: Unit,
+    /// The number of epochs that the schedule is made for; after them its last rate holds. At least 1; default: those of
+    /// the run.
+    pub schedule_epochs: Option<u64>,
     /// The rules that end the run earlier. Default: none.
     pub stop: Stop,
-    /// The number of epochs from one evaluation on the validation and test parts to the next; the last epoch is
-    /// evaluated too. At least 1, default 1.
+    /// The number of epochs or steps from one evaluation on the validation and test parts to the next; there is one at the
+    /// end of the run too. At least 1, default 1.
     pub eval_every: u64,
+    /// The unit of `eval_every`. Default: epochs.
+    pub eval_unit: Unit,
 }
 
 impl Default for Plan {
@@ -41,8 +49,10 @@ impl Default for Plan {
             order: Order::Shuffle,
             schedule: Schedule::default(),
             schedule_unit: Unit::default(),
+            schedule_epochs: None,
             stop: Stop::default(),
             eval_every: 1,
+            eval_unit: Unit::Epoch,
         }
     }
 }
@@ -53,27 +63,39 @@ impl Plan {
     /// # Errors
     /// [`Error::Config`] names the first setting that does not fit.
     pub fn check(&self, setup: &Setup) -> Result<Sampler> {
-        if self.epochs == 0 || self.eval_every == 0 {
-            let key = if self.epochs == 0 { "train.epochs" } else { "train.eval_every" };
-            return Err(Error::config(key, "expected at least 1, found 0"));
+        let counts = [
+            ("train.epochs", self.epochs),
+            ("train.eval_every", self.eval_every),
+            ("schedule.epochs", self.schedule_epochs.unwrap_or(1)),
+        ];
+        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Err(Error::config(*key, "expected at least 1, found 0"));
         }
         // Beyond 2⁵³ a step is no longer exact in a schedule's f64.
-        if self.epochs.checked_mul(setup.dataset.train.len() as u64).is_none_or(|most| most > 1 << 53) {
-            return Err(Error::config(
-                "train.epochs",
-                format!("expected at most 2^53 samples in all, found {} epochs", self.epochs),
-            ));
+        let is_too_long =
+            |epochs: u64| epochs.checked_mul(setup.dataset.train.len() as u64).is_none_or(|n| n > 1 << 53);
+        if let Some((key, epochs)) = [counts[0], counts[2]].into_iter().find(|(_, epochs)| is_too_long(*epochs)) {
+            return Err(Error::config(key, format!("expected at most 2^53 samples in all, found {epochs} epochs")));
         }
         self.check_batches(setup)?;
         self.stop.check(setup)?;
-        let steps = self.total_steps(setup);
-        self.schedule.check(self.count(setup, steps))?;
-        let lr = |step| self.rate(setup, step, &Memory::default()).lr;
-        let is_function = !self.schedule.has_memory();
-        let lr = is_function.then_some(&lr as &dyn Fn(u64) -> f64);
-        let sampler = setup.average.sampler(&Clock { steps, per_epoch: self.steps_per_epoch(setup), lr })?;
+        self.schedule.check(self.count(setup, self.schedule_steps(setup)))?;
+        if matches!(setup.optimizer.rule(), Rule::Adam { .. }) {
+            self.schedule.check_beta()?;
+        }
+        let per_epoch = self.steps_per_epoch(setup);
+        let lr = (!self.schedule.has_memory()).then(|| self.course(setup));
+        let sampler = setup.average.sampler(&Clock { steps: self.total_steps(setup), per_epoch, lr })?;
         self.check_metrics(setup)?;
         Ok(sampler)
+    }
+
+    /// The learning rate as a function of the step.
+    fn course(&self, setup: &Setup) -> Course {
+        let (plan, base, per_epoch) = (self.clone(), setup.optimizer.rate(), self.steps_per_epoch(setup));
+        let steps = self.schedule_steps(setup);
+        let lr = move |step| plan.rate_of(base, per_epoch, steps, step, &Memory::default()).lr;
+        Course { steps, lr: Arc::new(lr) }
     }
 
     /// Refuses a plateau that watches what the data does not have, and a lowest rate above all that there will be.
@@ -83,7 +105,7 @@ impl Plan {
             return Err(Error::config("schedule.mode", found));
         }
         // A run so long is not looked through.
-        let Some(lowest) = self.stop.min_lr.filter(|_| self.total_steps(setup) < 10_000_000) else { return Ok(()) };
+        let Some(lowest) = self.stop.min_lr.filter(|_| self.total_steps(setup) < 1_000_000) else { return Ok(()) };
         let highest =
             (0..self.total_steps(setup)).map(|step| self.rate(setup, step, &Memory::default()).lr).fold(0.0, f64::max);
         if highest < lowest {
@@ -120,22 +142,48 @@ impl Plan {
         self.epochs * self.steps_per_epoch(setup)
     }
 
-    /// The learning rate and momentum of `step`, counted from 0, for a replica whose plateau has this memory.
-    pub fn rate(&self, setup: &Setup, step: u64, memory: &Memory) -> Rate {
-        let all = self.count(setup, self.total_steps(setup));
-        self.schedule.at(self.count(setup, step), all, setup.optimizer.rate(), memory)
+    /// The number of steps that the schedule is made for.
+    pub fn schedule_steps(&self, setup: &Setup) -> u64 {
+        self.schedule_epochs.unwrap_or(self.epochs).saturating_mul(self.steps_per_epoch(setup))
     }
 
-    /// The steps of the epoch that comes next.
-    pub(crate) fn steps(&self, setup: &Setup, progress: &Progress, sampler: &Sampler) -> Vec<Step> {
+    /// The learning rate and momentum of `step`, counted from 0, for a replica whose plateau has this memory.
+    pub fn rate(&self, setup: &Setup, step: u64, memory: &Memory) -> Rate {
+        let (per_epoch, all) = (self.steps_per_epoch(setup), self.schedule_steps(setup));
+        self.rate_of(setup.optimizer.rate(), per_epoch, all, step, memory)
+    }
+
+    /// The rate of `step` in epochs of `per_epoch` steps, under a schedule made for `all` steps.
+    fn rate_of(&self, base: Rate, per_epoch: u64, all: u64, step: u64, memory: &Memory) -> Rate {
+        let (at, all) = (self.count_of(per_epoch, self.within(all, step)), self.count_of(per_epoch, all));
+        self.schedule.at(at, all, base, memory)
+    }
+
+    /// The step of a schedule made for `all` steps whose rate `step` has: a schedule with a length of its own holds its last.
+    fn within(&self, all: u64, step: u64) -> u64 {
+        if self.schedule_epochs.is_some() { step.min(all - 1) } else { step }
+    }
+
+    /// The step `i` of the epoch with the number `epoch`, both counted from 0.
+    pub(crate) fn step(&self, setup: &Setup, progress: &Progress, sampler: &Sampler, epoch: u64, i: u64) -> Step {
+        let (index, first) = (epoch * self.steps_per_epoch(setup) + i, i as usize * setup.batch);
+        let rows = setup.batch.min(setup.dataset.train.len() - first);
+        let rates = progress.memories.iter().map(|memory| self.rate(setup, index, memory)).collect();
+        Step { index, first, rows, rates, take: sampler.take(index) }
+    }
+
+    /// Whether there is an evaluation after `steps` steps, wherever the run ends.
+    pub(crate) fn is_evaluated(&self, setup: &Setup, steps: u64) -> bool {
         let per_epoch = self.steps_per_epoch(setup);
-        let step = |i: u64| {
-            let (index, first) = (progress.epoch * per_epoch + i, i as usize * setup.batch);
-            let rows = setup.batch.min(setup.dataset.train.len() - first);
-            let rates = progress.memories.iter().map(|memory| self.rate(setup, index, memory)).collect();
-            Step { index, first, rows, rates, take: sampler.take(index) }
-        };
-        (0..per_epoch).map(step).collect()
+        match self.eval_unit {
+            Unit::Step => steps.is_multiple_of(self.eval_every),
+            Unit::Epoch => steps.is_multiple_of(per_epoch) && (steps / per_epoch).is_multiple_of(self.eval_every),
+        }
+    }
+
+    /// The number of steps from `steps` to the next evaluation that is not at the end of an epoch, if any is to come.
+    pub(crate) fn to_evaluation(&self, steps: u64) -> Option<u64> {
+        (self.eval_unit == Unit::Step).then(|| self.eval_every - steps % self.eval_every)
     }
 
     /// The orders in which the replicas take the samples in an epoch.
@@ -150,7 +198,8 @@ impl Plan {
         if epoch.validation.is_none() && setup.dataset.validation.is_some() {
             return;
         }
-        let (at, all) = (self.count(setup, epoch.steps - 1), self.count(setup, self.total_steps(setup)));
+        let all = self.schedule_steps(setup);
+        let (at, all) = (self.count(setup, self.within(all, epoch.steps - 1)), self.count(setup, all));
         let evaluations = epoch.validation.as_ref().unwrap_or(&epoch.train);
         for (memory, e) in memories.iter_mut().zip(evaluations) {
             let metric = |mode| if mode == Mode::Min { e.loss } else { e.accuracy };
@@ -166,9 +215,14 @@ impl Plan {
 
     /// The steps or epochs that the schedule counts up to `step`.
     fn count(&self, setup: &Setup, step: u64) -> u64 {
+        self.count_of(self.steps_per_epoch(setup), step)
+    }
+
+    /// The steps or epochs that the schedule counts up to `step`, in epochs of `per_epoch` steps.
+    fn count_of(&self, per_epoch: u64, step: u64) -> u64 {
         match self.schedule_unit {
             Unit::Step => step,
-            Unit::Epoch => step / self.steps_per_epoch(setup),
+            Unit::Epoch => step / per_epoch,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! How far a run and its epoch have come, and the weights to come back to.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, Evaluation, Slot, Step};
+use crate::average::Taken;
+use crate::engine::{Engine, Evaluation, Slot, Step, StepMetrics};
 use crate::error::Result;
 use crate::event::{Ended, Epoch};
 use crate::schedule::Memory;
@@ -24,36 +27,75 @@ pub struct Progress {
     pub ended: Option<Ended>,
     /// The history of the metric of [`Stop`](crate::stop::Stop).
     pub watch: Watch,
+    /// What was measured in training since the last evaluation, where these are counted in steps.
+    #[serde(default)]
+    pub window: Sums,
+    /// The numbers of samples that averages have taken; nothing where that is not known, as in older checkpoints.
+    #[serde(default)]
+    pub taken: Option<Taken>,
+}
+
+/// The sums over samples of what was measured in training.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sums {
+    /// The number of samples, of one replica.
+    samples: f64,
+    /// The sums of the losses, one a replica.
+    losses: Vec<f64>,
+    /// The numbers of samples that were classified as they should be, one a replica.
+    correct: Vec<f64>,
+}
+
+impl Sums {
+    /// Adds the metrics of a step of `rows` samples, one entry a replica.
+    pub(crate) fn add(&mut self, rows: usize, replicas: &[StepMetrics]) {
+        self.samples += rows as f64;
+        self.losses.resize(replicas.len(), 0.0);
+        self.correct.resize(replicas.len(), 0.0);
+        for ((loss, correct), m) in self.losses.iter_mut().zip(&mut self.correct).zip(replicas) {
+            *loss += m.loss * rows as f64;
+            *correct += m.correct as f64;
+        }
+    }
+
+    /// The means over the samples, one entry a replica; none before the first step.
+    pub(crate) fn means(&self) -> Vec<Evaluation> {
+        let mean =
+            |(loss, correct): (&f64, &f64)| Evaluation { loss: loss / self.samples, accuracy: correct / self.samples };
+        self.losses.iter().zip(&self.correct).map(mean).collect()
+    }
 }
 
 /// An epoch that is not over.
+#[derive(Default)]
 pub(crate) struct Underway {
-    /// The steps of the epoch, all of them.
-    pub steps: Vec<Step>,
     /// The number of steps that the engine has taken.
-    pub handed: usize,
-    /// The sums over samples of loss and accuracy, of the metrics that have arrived, one a replica.
-    pub sums: Vec<Evaluation>,
+    pub handed: u64,
+    /// Those of them whose metrics have not arrived.
+    pub pending: VecDeque<Step>,
+    /// The last of them.
+    pub last: Step,
+    /// The sums of the metrics that have arrived.
+    pub sums: Sums,
     /// The seconds that its steps took.
     pub seconds: f64,
     /// Whether an observer has asked for the end.
     pub is_asked: bool,
+    /// The report of the last evaluation, if no step was taken since.
+    pub evaluated: Option<Epoch>,
 }
 
 impl Underway {
-    /// The report of the steps taken, for the epoch with the number `epoch`, counted from 0.
+    /// The report of the steps taken, whose metrics have all arrived, for the epoch with the number `epoch`, counted from 0.
     pub fn report(&self, epoch: u64) -> Epoch {
-        let taken = &self.steps[..self.handed];
-        let samples = taken.iter().map(|step| step.rows as f64).sum::<f64>();
-        let last = &taken[self.handed - 1];
-        let mean = |s: &Evaluation| Evaluation { loss: s.loss / samples, accuracy: s.accuracy / samples };
+        let train = self.sums.means();
         Epoch {
             epoch,
-            steps: last.index + 1,
-            lr: last.rates[0].lr,
-            train: self.sums.iter().map(mean).collect(),
+            steps: self.last.index + 1,
+            lr: self.last.rates[0].lr,
             seconds: self.seconds,
-            samples_per_second: samples * self.sums.len() as f64 / self.seconds,
+            samples_per_second: self.sums.samples * train.len() as f64 / self.seconds,
+            train,
             ..Epoch::default()
         }
     }

@@ -6,11 +6,12 @@ use common::small::{N, WIDTHS, on_each_engine, setup};
 use common::{Tolerance, assert_close};
 use thalweg::average::{Average, Clock, Ema, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::CpuEngine;
-use thalweg::data::{Features, Part, Targets};
+use thalweg::data::{Augment, Features, Part, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
-use thalweg::model::Init;
+use thalweg::model::{Init, Mlp, Norm};
 use thalweg::plan::Plan;
 use thalweg::schedule::{Rate, Schedule};
+use thalweg::stop::Stop;
 use thalweg::train::Trainer;
 
 fn restarts(t_0: u64) -> Schedule {
@@ -123,7 +124,14 @@ fn averages_take_the_weights_that_lookahead_leaves() {
     let third = |value| serde_json::from_value(value).unwrap();
     let average = Average {
         swa: Some(third(serde_json::json!({ "start": 2, "every": 100 }))),
-        ema: Some(Ema { decay: 0.0, start: 0, every: 1, bias_correction: false, warm_up: false }),
+        ema: Some(Ema {
+            decay: 0.0,
+            start: 0,
+            start_unit: thalweg::schedule::Unit::Step,
+            every: 1,
+            bias_correction: false,
+            warm_up: false,
+        }),
         snapshots: Some(Snapshots { max: 1, when: third(serde_json::json!({ "after_updates": [2] })) }),
         lookahead,
     };
@@ -148,6 +156,37 @@ fn averages_take_the_weights_that_lookahead_leaves() {
             let live = engine.download(Slot::Live, 0).unwrap();
             for slot in [Slot::Slow, Slot::Swa, Slot::Ema, Slot::Snapshot(0)] {
                 assert_eq!(engine.download(slot, 0).unwrap(), live, "{slot:?}");
+            }
+        });
+    }
+}
+
+/// Batch normalisation's statistics of an average are those of the whole training part, however early the run ended.
+#[test]
+fn statistics_of_averages_come_from_the_whole_training_part() {
+    let ema = serde_json::from_value(serde_json::json!({ "decay": 0.5 })).unwrap();
+    let swa = Some(Sampling::Listed { after_updates: vec![0, 1] });
+    let average = Average { ema: Some(ema), swa, ..Average::default() };
+    let model = Mlp { norm: Norm::Batch, dropout: 0.2, ..setup().model };
+    let augment = Augment { noise: 0.1, ..Augment::default() };
+    let setup = Setup { model, average, augment, batch: 2, ..setup() };
+    let (asked, timed) = (Stop::default(), Stop { seconds: Some(0.0), ..Stop::default() });
+    for stop in [asked, timed] {
+        on_each_engine(&setup, |engine, _| {
+            let mut trainer = Trainer::new(engine, Plan { stop: stop.clone(), ..Plan::default() }).unwrap();
+            trainer.init(Init::Pytorch).unwrap();
+            trainer.advance(4).unwrap();
+            trainer.stop_soon();
+            trainer.step().unwrap();
+            assert!(trainer.ended().is_some() && trainer.steps_taken() < 6);
+            let rates = vec![Rate::default()];
+            let step =
+                |i: u64| Step { index: i, first: 2 * i as usize, rows: 2, rates: rates.clone(), ..Step::default() };
+            let all: Vec<Step> = (0..48).map(step).collect();
+            for slot in [Slot::Swa, Slot::Ema] {
+                let left = trainer.engine().download(slot, 0).unwrap();
+                trainer.engine().renew_statistics(slot, &all).unwrap();
+                assert!(left == trainer.engine().download(slot, 0).unwrap(), "{slot:?} has statistics of a part");
             }
         });
     }

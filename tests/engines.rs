@@ -24,7 +24,7 @@ use thalweg::plan::Plan;
 use thalweg::schedule::{Rate, Schedule, Unit};
 use thalweg::train::Trainer;
 
-const EMA: Ema = Ema { decay: 0.8, start: 1, every: 1, bias_correction: true, warm_up: false };
+const EMA: Ema = Ema { decay: 0.8, start: 1, start_unit: Unit::Step, every: 1, bias_correction: true, warm_up: false };
 
 /// 330 training images, 40 held out of them, and 50 test images.
 fn images() -> Arc<Dataset> {

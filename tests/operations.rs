@@ -41,7 +41,14 @@ fn plain() -> Setup {
 /// Everything that may stand in a step.
 fn rich(norm: Norm) -> Setup {
     let snapshots = Snapshots { max: 2, when: Sampling::Listed { after_updates: vec![1, 2, 4] } };
-    let ema = Ema { decay: 0.5, start: 0, every: 1, bias_correction: false, warm_up: false };
+    let ema = Ema {
+        decay: 0.5,
+        start: 0,
+        start_unit: thalweg::schedule::Unit::Step,
+        every: 1,
+        bias_correction: false,
+        warm_up: false,
+    };
     Setup {
         model: plain().model.norm(norm).residual().dropout(0.3),
         augment: Augment { pad: 1, flip: true, cutout: 2, mixup: 0.5, noise: 0.1 },

@@ -237,11 +237,11 @@ fn other_data_is_evaluated_as_the_run_saw_its_own() {
     npy(&dir.path().join("y3.npy"), &[10], vec![0i64; 10]);
     let text = ok(dir.path(), &["eval", "r", "--json", "--data", "npy:x3\u{301}.npy,y3.npy"]);
     let evaluation: Value = serde_json::from_str(&text).unwrap();
-    assert!(evaluation["train_loss"]["mean"].as_f64().unwrap() > 0.0 && evaluation.get("test_loss").is_none());
+    assert!(evaluation["data_loss"]["mean"].as_f64().unwrap() > 0.0 && evaluation.as_object().unwrap().len() == 2);
     // By its own statistics every feature would be 0, and the logits the biases'.
     npy(&dir.path().join("x0.npy"), &[10, 3], vec![5f32; 30]);
     let text = ok(dir.path(), &["eval", "r", "--json", "--data", "npy:x0.npy,y3.npy"]);
-    assert_ne!(serde_json::from_str::<Value>(&text).unwrap()["train_loss"], evaluation["train_loss"]);
+    assert_ne!(serde_json::from_str::<Value>(&text).unwrap()["data_loss"], evaluation["data_loss"]);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_regression_has_no_accuracy() {
     let text = ok(dir.path(), &args);
     let summary = json(dir.path().join("r/summary.json"));
     assert!(summary["test_loss"]["mean"].is_f64() && summary.get("test_accuracy").is_none(), "{summary}");
-    assert!(!text.contains("best test accuracy"), "{text}");
+    assert!(!text.contains("test accuracy"), "{text}");
     assert!(lines(dir.path().join("r/metrics.jsonl"))[0].get("accuracy").is_none());
 }
 
@@ -378,8 +378,9 @@ fn the_built_in_images_need_a_hidden_layer() {
 /// Fashion-MNIST, whole, for one epoch: a linear model of this data is right about 82 times of 100 after it, a hidden
 /// layer 85; an engine that misreads pixels or labels is right 10 times.
 #[test]
+#[ignore = "needs THALWEG_DATA, a folder of real images"]
 fn real_images_are_learned_on_both_engines() {
-    let Some(folder) = common::real_data("fashion-mnist") else { return };
+    let folder = common::real_data("fashion-mnist");
     let dir = TempDir::new().unwrap();
     let data = format!("fashion-mnist:{}", folder.display());
     for device in ["cpu", "gpu"] {
@@ -399,9 +400,10 @@ fn real_images_are_learned_on_both_engines() {
 }
 
 #[test]
+#[ignore = "needs THALWEG_DATA, a folder of real images"]
 fn real_cifar_files_are_read() {
     for (folder, counts) in [("cifar-10-exact", (7770, 870)), ("cifar-10-batches-bin", (50_000, 10_000))] {
-        let Some(folder) = common::real_data(folder) else { return };
+        let folder = common::real_data(folder);
         let text = ok(Path::new("."), &["data", "info", &format!("cifar10:{}", folder.display()), "--json"]);
         let info: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(info["parts"]["train"]["samples"], counts.0);

@@ -76,7 +76,7 @@ fn rates_side_by_side_suggest_what_runs_want() {
 #[test]
 #[ignore = "needs THALWEG_DATA"]
 fn real_rates_side_by_side_suggest_what_runs_want() {
-    let Some(folder) = common::real_data("fashion-mnist") else { return };
+    let folder = common::real_data("fashion-mnist");
     let data = format!("--data fashion-mnist:{}", folder.display());
     suggests_as_runs_do(&data, 2, "--optimizer adamw", ["3e-4", "1e-3", "3e-3", "1e-2"], 0.005);
     suggests_as_runs_do(&data, 2, "--optimizer sgd --momentum 0.9", ["3e-3", "1e-2", "3e-2", "1e-1"], 0.005);

@@ -33,7 +33,7 @@ fn contradictions_are_refused_before_training() {
     let one_cycle = "schedule={name=\"one_cycle\",max_lr=1.0,total_steps=8,pct_start=0.05}";
     both(&["--set", one_cycle], ["schedule.pct_start", "total_steps"]);
     let warm_up = "schedule={name=\"sequential\",milestones=[4],parts=[{name=\"linear\",total_iters=4},{name=\"one_cycle\",max_lr=1.0,pct_start=0.1}]}";
-    both(&["--set", warm_up], ["schedule.pct_start", "steps"]);
+    both(&["--set", warm_up], ["schedule.parts[1].pct_start", "steps"]);
     both(&["--set", "schedule={name=\"multistep\",milestones=[5,3]}"], ["schedule.milestones", "increasing"]);
     both(&["--norm", "batch", "--batch", "1"], ["train.batch", "model.norm"]);
     // 60 samples in batches of 59 leave one over.
@@ -47,6 +47,22 @@ fn contradictions_are_refused_before_training() {
     both(&["--set", "schedule={name=\"cosine\",unit=\"epochs\"}"], ["schedule.unit", "step or epoch"]);
     both(&["--flip"], ["augment.flip", "table"]);
     both(&["--dropout", "1"], ["model.dropout", "[0, 1)"]);
+    let adam = ["--optimizer", "adam", "--schedule", "one_cycle", "--set"];
+    both(&[&adam[..], &["schedule.max_momentum=1.0"]].concat(), ["schedule.max_momentum", "[0, 1)"]);
+    both(&[&adam[..], &["schedule.base_momentum=1.0"]].concat(), ["schedule.base_momentum", "[0, 1)"]);
+    both(&["--patience", "2", "--metric", "swa_test_loss"], ["stop.patience", "average.swa"]);
+    both(&["--keep-best", "--metric", "ema_test_loss"], ["stop.keep_best", "average.ema"]);
+    both(&["--eval-every", "0steps"], ["train.eval_every", "at least 1"]);
+    both(&["--eval-every", "2miles"], ["train.eval_every", "200steps"]);
+    both(&["--schedule-epochs", "0"], ["schedule.epochs", "at least 1"]);
+    both(&["--set", "schedule={name=\"cosine\",epochs=\"all\"}"], ["schedule.epochs", "number of epochs"]);
+    let part =
+        |text: &str| format!("schedule={{name=\"sequential\",milestones=[4],parts=[{{name=\"constant\"}},{text}]}}");
+    both(&["--set", &part("{name=\"cosine\",tmax=3}")], ["schedule.parts[1].tmax: unknown key", "did you mean t_max?"]);
+    both(&["--set", &part("{name=\"cosin\"}")], ["schedule.parts[1].name: ", "cosine"]);
+    both(&["--set", &part("{name=\"cosine\",eta_min=\"low\"}")], ["schedule.parts[1].eta_min: ", "low"]);
+    both(&["--set", &part("{name=\"cosine_warm_restarts\",t_0=0}")], ["schedule.parts[1].t_0: ", "at least 1"]);
+    both(&["--set", "average={ema={decya=0.9}}"], ["average.ema.decya: unknown key", "did you mean decay?"]);
     both(&["--mixup", "-1"], ["augment.mixup", "[0, 1000]"]);
 }
 
@@ -205,4 +221,222 @@ fn only_what_goes_on_is_resumed() {
     assert!(refused(&[]).contains("stop.patience"));
     ok(dir.path(), &["train", "--resume", "r", "--patience", "3", "--quiet"]);
     assert_eq!(json(dir.path().join("r/summary.json"))["epochs"], 4);
+}
+
+/// Evaluations by steps, and what hangs on them, go on where they were.
+#[test]
+fn a_resumed_run_keeps_the_count_of_steps() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    for device in ["cpu", "gpu"] {
+        if device == "gpu" && common::gpu().is_none() {
+            return;
+        }
+        let (through, resumed) = (format!("{device}-through"), format!("{device}-resumed"));
+        // Four steps an epoch.
+        let by_steps = ["--eval-every", "3steps", "--metric", "ema_test_loss", "--patience", "9", "--run"];
+        ok(dir.path(), &[&everything(&data, device, "6")[..], &by_steps, &[&through]].concat());
+        ok(dir.path(), &[&everything(&data, device, "2")[..], &by_steps, &[&resumed]].concat());
+        for epochs in ["3", "6"] {
+            ok(dir.path(), &["train", "--resume", &resumed, "--epochs", epochs, "--quiet"]);
+        }
+        let evaluations = |run: &str| -> Vec<Value> {
+            let mut lines = lines(dir.path().join(run).join("evaluations.jsonl"));
+            lines.iter_mut().for_each(|line| line.as_object_mut().unwrap().retain(|key, _| !key.contains("second")));
+            lines
+        };
+        let steps: Vec<u64> = evaluations(&through).iter().map(|line| line["steps"].as_u64().unwrap()).collect();
+        assert_eq!(steps, [3, 6, 9, 15, 18, 21]);
+        assert!(evaluations(&through) == evaluations(&resumed), "{device}");
+        let weights = |run: &str, name: &str| tensors(&dir.path().join(run).join(name));
+        for name in ["weights.0.safetensors", "weights.ema.1.safetensors", "weights.swa.0.safetensors"] {
+            assert!(weights(&through, name) == weights(&resumed, name), "{name}");
+        }
+        assert_eq!(
+            lines(dir.path().join(&through).join("metrics.jsonl")),
+            lines(dir.path().join(&resumed).join("metrics.jsonl"))
+        );
+    }
+}
+
+/// A small run that was to go on.
+fn begun(dir: &TempDir, more: &[&str]) {
+    let data = table(dir);
+    let args = ["train", "--data", &data, "--validation", "0.3", "--batch", "14", "--device", "cpu", "--quiet"];
+    ok(dir.path(), &[&args[..], &["--overwrite", "--run", "r", "--lr", "0.1"], more].concat());
+}
+
+fn rates(dir: &TempDir, run: &str) -> Vec<f64> {
+    lines(dir.path().join(run).join("epochs.jsonl")).iter().map(|line| line["lr"].as_f64().unwrap()).collect()
+}
+
+/// More or fewer epochs move the rates of some schedules: nobody is to find that out afterwards.
+#[test]
+fn a_schedule_is_not_stretched_without_a_word() {
+    let dir = TempDir::new().unwrap();
+    let sequence =
+        "schedule={name=\"sequential\",milestones=[4],parts=[{name=\"linear\",total_iters=4},{name=\"cosine\"}]}";
+    for schedule in [&["--schedule", "one_cycle"][..], &["--schedule", "cosine"], &["--set", sequence]] {
+        // Three steps an epoch.
+        begun(&dir, &[&["--epochs", "4", "--log-every", "1"], schedule].concat());
+        let before = rates(&dir, "r");
+        let error = fails(dir.path(), 2, &["train", "--resume", "r", "--epochs", "8"]);
+        let last = lines(dir.path().join("r/metrics.jsonl"))[11]["lr"].as_f64().unwrap();
+        for part in ["train.epochs: expected 4", "found 8", "step 12", &format!("{last:.3e}"), "--schedule-epochs 4"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert_eq!(rates(&dir, "r"), before);
+        ok(dir.path(), &["train", "--resume", "r", "--epochs", "6", "--schedule-epochs", "4", "--quiet"]);
+        assert_eq!(rates(&dir, "r"), [&before[..], &[last; 2]].concat());
+        // The choice is kept.
+        ok(dir.path(), &["train", "--resume", "r", "--epochs", "7", "--quiet"]);
+        assert_eq!(rates(&dir, "r"), [&before[..], &[last; 3]].concat());
+        ok(dir.path(), &["train", "--resume", "r", "--epochs", "10", "--schedule-epochs", "10", "--quiet"]);
+        assert!(rates(&dir, "r")[7] > 2.0 * last);
+    }
+    // What does not depend on the length goes on.
+    for schedule in [
+        "schedule={name=\"exponential\",gamma=0.9}",
+        "schedule={name=\"plateau\"}",
+        "schedule={name=\"cosine\",t_max=5}",
+    ] {
+        begun(&dir, &["--epochs", "2", "--set", schedule]);
+        ok(dir.path(), &["train", "--resume", "r", "--epochs", "4", "--quiet"]);
+    }
+}
+
+/// A run may be made for more epochs than it has at first, and is then the longer run.
+#[test]
+fn a_schedule_may_be_made_for_more_epochs() {
+    let dir = TempDir::new().unwrap();
+    let averages = "average={swa={at=\"minima\"},snapshots={max=9},ema={}}";
+    let sets = ["--set", "schedule={name=\"cosine_warm_restarts\",t_0=2}", "--set", averages, "--schedule-epochs", "5"];
+    begun(&dir, &[&["--epochs", "5"], &sets[..]].concat());
+    std::fs::rename(dir.path().join("r"), dir.path().join("whole")).unwrap();
+    begun(&dir, &[&["--epochs", "3"], &sets[..]].concat());
+    ok(dir.path(), &["train", "--resume", "r", "--epochs", "5", "--quiet"]);
+    assert_same_run(
+        dir.path(),
+        "whole",
+        "r",
+        &["weights.safetensors", "weights.swa.safetensors", "weights.snapshot.6.safetensors"],
+    );
+}
+
+/// A stretched schedule has its minima elsewhere; SWA stays the mean of all that it sampled.
+#[test]
+fn averages_at_minima_know_what_they_sampled() {
+    let dir = TempDir::new().unwrap();
+    let averages = "average={swa={at=\"minima\"},snapshots={max=9}}";
+    // Three steps an epoch: the run's end cuts the second period short.
+    let sets = ["--set", "schedule={name=\"cosine_warm_restarts\",t_0=4}", "--set", averages];
+    begun(&dir, &[&["--epochs", "2"], &sets[..]].concat());
+    let error = fails(dir.path(), 2, &["train", "--resume", "r", "--epochs", "4"]);
+    assert!(error.contains("train.epochs: expected 2") && error.contains("sampled"), "{error}");
+    ok(dir.path(), &["train", "--resume", "r", "--epochs", "3", "--schedule-epochs", "4", "--quiet"]);
+    ok(dir.path(), &["train", "--resume", "r", "--epochs", "4", "--quiet"]);
+    let values = |file: &str| -> Vec<Vec<f32>> {
+        let floats = |bytes: Vec<u8>| bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        tensors(&dir.path().join("r").join(file)).into_iter().map(|(_, bytes)| floats(bytes)).collect()
+    };
+    // After steps 3, 5 (the first end), 7 and 11.
+    let snapshots: Vec<_> = (0..4).map(|i| values(&format!("weights.snapshot.{i}.safetensors"))).collect();
+    assert!(!dir.path().join("r/weights.snapshot.4.safetensors").exists());
+    for (t, tensor) in values("weights.swa.safetensors").iter().enumerate() {
+        for (i, &mean) in tensor.iter().enumerate() {
+            let want = snapshots.iter().map(|s| f64::from(s[t][i])).sum::<f64>() / 4.0;
+            // Four roundings of numbers of about 1.
+            assert!((f64::from(mean) - want).abs() < 8.0 * f64::from(f32::EPSILON), "{mean} {want}");
+        }
+    }
+}
+
+/// What is watched may change when a run goes on: another metric begins anew, and so do best weights that were not kept.
+#[test]
+fn the_best_begins_anew_where_it_must() {
+    let dir = TempDir::new().unwrap();
+    let best = || json(dir.path().join("r/summary.json"))["best"].clone();
+    let epochs = || lines(dir.path().join("r/epochs.jsonl"));
+    let from = |line: usize, key: &str| -> Vec<f64> {
+        epochs()[line..].iter().map(|line| line[key]["mean"].as_f64().unwrap()).collect()
+    };
+    // A loss is below 1, as an accuracy is: one must not be taken for the other.
+    begun(&dir, &["--epochs", "3", "--keep-best"]);
+    ok(
+        dir.path(),
+        &["train", "--resume", "r", "--epochs", "9", "--metric", "test_accuracy", "--patience", "5", "--quiet"],
+    );
+    let highest = from(3, "test_accuracy").into_iter().fold(0.0, f64::max);
+    let found = best();
+    assert_eq!(
+        (&found["metric"], &found["mean"], &found["from_epoch"]),
+        (&"test_accuracy".into(), &highest.into(), &3.into())
+    );
+    assert_eq!(json(dir.path().join("r/summary.json"))["best_test_accuracy"]["mean"], highest);
+
+    // At this rate the loss rises: the best of the later epochs is worse than the first, whose weights nobody kept.
+    begun(&dir, &["--epochs", "2", "--patience", "9"]);
+    let patience = || lines(dir.path().join("r/epochs.jsonl")).len();
+    ok(dir.path(), &["train", "--resume", "r", "--epochs", "5", "--restore-best", "--quiet"]);
+    let (found, losses) = (best(), from(2, "validation_loss"));
+    assert_eq!((patience(), &found["from_epoch"]), (5, &2.into()));
+    let least = losses.into_iter().fold(f64::INFINITY, f64::min);
+    assert_eq!(found["mean"], least);
+    let evaluated: Value = serde_json::from_str(&ok(dir.path(), &["eval", "r", "--json"])).unwrap();
+    assert_eq!(evaluated["validation_loss"]["mean"], least);
+}
+
+/// Data that does not fit the checkpoint is refused in a line, in every precision.
+#[test]
+fn a_run_goes_on_with_its_own_data() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let values = |n: usize| (0..n).map(|i| i as f32 / 10.0).collect::<Vec<f32>>();
+    common::program::npy(&dir.path().join("x4.npy"), &[60, 4], values(240));
+    common::program::npy(&dir.path().join("xs.npy"), &[50, 3], values(150));
+    common::program::npy(
+        &dir.path().join("ys.npy"),
+        &[50],
+        (0..50).map(|i| i64::from(i % 2 == 0)).collect::<Vec<i64>>(),
+    );
+    let devices: &[(&str, &str)] =
+        if common::gpu().is_some() { &[("cpu", "f32"), ("gpu", "f32"), ("gpu", "mixed")] } else { &[("cpu", "f32")] };
+    for (device, precision) in devices {
+        let args = ["train", "--data", &data, "--epochs", "1", "--batch", "20", "--device", device, "--quiet"];
+        ok(dir.path(), &[&args[..], &["--precision", precision, "--overwrite", "--run", "r"]].concat());
+        let refused = |data: &str| fails(dir.path(), 2, &["train", "--resume", "r", "--epochs", "2", "--data", data]);
+        let error = refused("npy:x4.npy,y.npy");
+        assert!(error.contains("expected 3 channels, as the run has, found 4"), "{error}");
+        let error = refused("npy:xs.npy,ys.npy");
+        assert!(error.contains("expected 60 training samples") && error.contains("found 50"), "{error}");
+    }
+}
+
+/// Fine-tuning: another run's folder stands for its weights.
+#[test]
+fn a_run_may_start_from_another() {
+    let dir = TempDir::new().unwrap();
+    begun(&dir, &["--epochs", "2", "--replicas", "2"]);
+    let start = |from: &str, more: &[&str]| {
+        let args = ["train", "--data", "npy:x.npy,y.npy", "--device", "cpu", "--quiet", "--overwrite", "--run", "s"];
+        ok(dir.path(), &[&args[..], &["--epochs", "1", "--lr", "1e-30", "--init-from", from], more].concat());
+    };
+    // At this rate no weight moves.
+    let same = |one: &str, other: &str| tensors(&dir.path().join(one)) == tensors(&dir.path().join(other));
+    start("r", &["--replicas", "2"]);
+    assert!(same("r/weights.1.safetensors", "s/weights.1.safetensors"));
+    assert!(!same("s/weights.0.safetensors", "s/weights.1.safetensors"));
+    start("r", &[]);
+    assert!(same("r/weights.0.safetensors", "s/weights.safetensors"));
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    let error =
+        fails(dir.path(), 2, &["train", "--data", "npy:x.npy,y.npy", "--device", "cpu", "--init-from", "empty"]);
+    assert!(error.contains("empty: expected the folder of a run with weights"), "{error}");
+    let error = fails(dir.path(), 2, &["eval", "empty"]);
+    assert!(error.contains("config.toml"), "{error}");
+    for file in ["weights.0.safetensors", "weights.1.safetensors", "checkpoint.safetensors"] {
+        std::fs::remove_file(dir.path().join("r").join(file)).unwrap();
+    }
+    let error = fails(dir.path(), 2, &["eval", "r"]);
+    assert!(error.contains("--resume") && error.contains("checkpoint"), "{error}");
 }

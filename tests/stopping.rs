@@ -93,3 +93,66 @@ fn early_stopping_in_a_loop_of_ones_own() {
     assert_eq!(trainer.engine().evaluate(Part::Validation, &[Slot::Live]).unwrap()[0].loss, least);
     assert!(losses.len() < 200, "the run was to end early");
 }
+
+/// `min_delta` is what patience waits for; the best weights are the best, and the summary says which they were.
+#[test]
+fn the_best_is_the_best_by_however_little() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let wild = ["--lr", "2", "--hidden", "8", "--epochs", "12", "--set", "stop.min_delta=100.0", "--restore-best"];
+    let run = summary(&dir, &data, &wild);
+    let epochs = lines(dir.path().join("r/epochs.jsonl"));
+    // The last line has the restored weights.
+    assert_eq!(epochs[11]["restored"], true);
+    let losses: Vec<f64> = epochs[..11].iter().map(|e| e["validation_loss"]["mean"].as_f64().unwrap()).collect();
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let epoch = losses.iter().position(|&loss| loss == least).unwrap();
+    assert!(least < losses[0], "the first epoch is not to be the best, for this test to mean something");
+    assert_eq!(run["best_validation_loss"]["mean"], least);
+    let best = serde_json::json!({
+        "metric": "validation_loss", "mean": least, "epoch": epoch, "steps": epochs[epoch]["steps"],
+    });
+    assert_eq!((&run["best"], &run["restored"]), (&best, &true.into()));
+    // All figures of the best weights are theirs, in the summary as in the evaluation.
+    let evaluated: Value = serde_json::from_str(&ok(dir.path(), &["eval", "r", "--json"])).unwrap();
+    for part in ["validation_loss", "validation_accuracy", "test_loss", "test_accuracy"] {
+        assert_eq!(run[format!("best_{part}")], evaluated[format!("best_{part}")], "{part}");
+        assert_eq!(run[part], evaluated[part], "{part}");
+    }
+    let highest = epochs[..11].iter().map(|e| e["test_accuracy"]["mean"].as_f64().unwrap()).fold(0.0, f64::max);
+    assert_eq!(run["highest_test_accuracy"]["mean"], highest);
+}
+
+/// The last lines mark what is not of the last weights.
+#[test]
+fn restored_weights_are_marked() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let args = ["train", "--data", &data, "--validation", "0.3", "--batch", "8", "--device", "cpu", "--run", "r"];
+    let text = ok(dir.path(), &[&args[..], &["--lr", "1", "--epochs", "5", "--restore-best"]].concat());
+    let best = summary_of(&dir)["best"].clone();
+    let epoch = best["epoch"].as_u64().unwrap() + 1;
+    assert!(epoch < 5, "the last epoch is not to be the best, for this test to mean something");
+    for part in ["restored:  validation", "test (best weights, restored)", "train (running mean)"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let line = format!("best validation loss {:.4} in epoch {epoch}", best["mean"].as_f64().unwrap());
+    assert!(text.contains(&line) && text.contains("whose weights the run ended with"), "{line}: {text}");
+}
+
+fn summary_of(dir: &TempDir) -> Value {
+    common::program::json(dir.path().join("r/summary.json"))
+}
+
+/// What is planned for a run does not take the longer the longer it is.
+#[test]
+fn a_run_of_any_length_begins() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let long = ["--epochs", "10000000000000", "--seconds", "0", "--min-lr", "1e-9"];
+    let averages = "average={swa={at=\"minima\"},snapshots={max=2},ema={},lookahead={}}";
+    for schedule in ["schedule={name=\"cosine_warm_restarts\",t_0=2}", "schedule={name=\"cosine\"}"] {
+        let run = summary(&dir, &data, &[&long[..], &["--set", averages, "--set", schedule]].concat());
+        assert_eq!((&run["stopped_by"], &run["epochs"]), (&"seconds".into(), &1.into()));
+    }
+}

@@ -11,7 +11,7 @@ use thalweg::event::{Control, Ended, Epoch, Event, Observer};
 use thalweg::model::Init;
 use thalweg::plan::Plan;
 use thalweg::run::{Config, Place, Prepared};
-use thalweg::schedule::Schedule;
+use thalweg::schedule::{Schedule, Unit};
 use thalweg::stop::Stop;
 use thalweg::train::Trainer;
 use thalweg::{Error, Optimizer};
@@ -84,6 +84,93 @@ fn a_run_may_be_taken_in_any_portions() {
     assert_eq!((traces[0][0].1.len(), traces[0][0].2.len()), (STEPS as usize, EPOCHS as usize));
 }
 
+/// Evaluations that are counted in steps come where they are due, in whatever portions the run is taken, and change no bit of
+/// the weights; the losses of training are those since the last one.
+#[test]
+fn evaluations_by_steps_change_no_bit() {
+    let by_steps = |engine: Box<dyn Engine>, portion: u64| {
+        let plan = Plan { epochs: EPOCHS, eval_every: 4, eval_unit: Unit::Step, ..Plan::default() };
+        let mut trainer = Trainer::new(engine, Plan { schedule: Schedule::cosine(), ..plan }).unwrap();
+        trainer.init(Init::Pytorch).unwrap();
+        let (mut losses, mut seen) = (Vec::new(), Vec::new());
+        let mut watch = |event: &Event| {
+            match event {
+                Event::Step(step) => losses.push(step.replicas[0].loss),
+                Event::Evaluated(epoch) => seen.push(timeless(epoch)),
+                Event::Epoch(epoch) => assert_eq!(epoch.test.is_some(), epoch.steps == 12 || epoch.steps == 18),
+                _ => {}
+            }
+            Ok(Control::Continue)
+        };
+        while trainer.advance_with(portion, &mut watch).unwrap() > 0 {}
+        assert_eq!(seen.iter().map(|epoch| epoch.steps).collect::<Vec<_>>(), [4, 8, 16]);
+        for epoch in &seen {
+            let steps = &losses[epoch.steps as usize - 4..epoch.steps as usize];
+            // Batches of 16 in which losses are summed, a division more.
+            assert!((epoch.train[0].loss - steps.iter().sum::<f64>() / 4.0).abs() < 1e-14);
+            assert!(epoch.test.is_some() && epoch.epoch == (epoch.steps - 1) / 6);
+        }
+        let weights = [Slot::Live, Slot::Swa].map(|slot| trainer.engine().download(slot, 0).unwrap());
+        (weights.to_vec(), losses, seen)
+    };
+    let all = |portion: u64| {
+        let all = std::cell::RefCell::new(Vec::new());
+        on_each_engine(&averaged(), |engine, _| all.borrow_mut().push(by_steps(engine, portion)));
+        all.into_inner()
+    };
+    let (whole, singly) = (all(STEPS), all(1));
+    assert!(whole == singly, "portions change a run");
+    let through = std::cell::RefCell::new(Vec::new());
+    let run = |t: &mut Trainer, o: &mut dyn Observer| t.run_with(o).unwrap();
+    on_each_engine(&averaged(), |engine, _| through.borrow_mut().push(trace(engine, &run)));
+    for (by_steps, by_epochs) in whole.iter().zip(through.into_inner()) {
+        assert!(by_steps.0 == by_epochs.0 && by_steps.1 == by_epochs.1, "evaluations change a run");
+    }
+}
+
+/// "Stop when the loss has not improved for so many iterations": patience counts evaluations, here steps.
+#[test]
+fn patience_may_count_steps() {
+    on_each_engine(&setup(), |engine, _| {
+        let metric = thalweg::stop::Metric::TrainLoss;
+        let stop = Stop { metric, patience: Some(3), min_delta: 100.0, restore_best: true, ..Stop::default() };
+        let plan = Plan { stop, eval_every: 1, eval_unit: Unit::Step, ..Plan::default() };
+        let mut trainer = Trainer::new(engine, plan).unwrap();
+        trainer.init(Init::Pytorch).unwrap();
+        let mut losses = vec![Vec::new()];
+        let epoch = trainer.epoch_with(&mut common::keep(&mut losses)).unwrap().unwrap();
+        assert_eq!((trainer.ended(), epoch.steps, trainer.progress().epoch), (Some(Ended::Patience), 4, 0));
+        let least = losses[0].iter().copied().fold(f64::INFINITY, f64::min);
+        // A mean over one step: a product and a quotient more.
+        let best = trainer.progress().watch.best.unwrap().0;
+        assert!((best - least).abs() < 1e-14, "{best} {least}");
+        assert!(epoch.test.is_some() && trainer.epoch().unwrap().is_none());
+    });
+}
+
+/// Whoever is told of an evaluation within an epoch may end the run, whose best weights may be those of an average.
+#[test]
+fn the_best_weights_may_be_those_of_an_average() {
+    let ema = serde_json::from_value(serde_json::json!({ "decay": 0.6 })).unwrap();
+    let model = thalweg::Mlp { norm: thalweg::model::Norm::Batch, ..setup().model };
+    let average = Average { ema: Some(ema), ..Average::default() };
+    on_each_engine(&Setup { average, model, ..setup() }, |engine, _| {
+        let metric = thalweg::stop::Metric::EmaTestLoss;
+        let stop = Stop { metric, keep_best: true, ..Stop::default() };
+        let plan = Plan { stop, eval_every: 4, eval_unit: Unit::Step, ..Plan::default() };
+        let mut trainer = Trainer::new(engine, plan).unwrap();
+        trainer.init(Init::Pytorch).unwrap();
+        let mut stop = StopAt(|event| matches!(event, Event::Evaluated(epoch) if epoch.steps == 4), Vec::new());
+        let epoch = trainer.epoch_with(&mut stop).unwrap().unwrap();
+        assert_eq!((trainer.ended(), epoch.steps, epoch.is_best), (Some(Ended::Asked), 4, true));
+        let own = |t: &mut Trainer, slot| t.engine().evaluate(thalweg::data::Part::Test, &[slot]).unwrap();
+        let best = own(&mut trainer, Slot::Best);
+        assert_eq!(best[0].loss, trainer.progress().watch.best.unwrap().0);
+        assert_eq!(best, own(&mut trainer, Slot::Ema));
+        assert_ne!(best, own(&mut trainer, Slot::Live));
+    });
+}
+
 /// Each event in its place, and each observer of several is told of it.
 #[test]
 fn observers_are_told_in_order() {
@@ -97,6 +184,7 @@ fn observers_are_told_in_order() {
                 }
                 Event::Step(step) => format!("step {} of epoch {}", step.step, step.epoch),
                 Event::Averaged(sample) => format!("averaged {}", sample.step),
+                Event::Evaluated(epoch) => format!("evaluated after {}", epoch.steps),
                 Event::Epoch(epoch) => format!("epoch {}", epoch.epoch),
                 Event::Checkpoint(_) => "checkpoint".into(),
                 Event::Ended(ended) => format!("ended {}", ended.name()),
@@ -228,6 +316,12 @@ fn an_observer_that_fails_ends_the_run_with_its_error() {
     assert_eq!(error.to_string(), "page: no space left");
     assert_eq!(lines(run.join("epochs.jsonl")).len(), 2);
     assert!(run.join("checkpoint.safetensors").exists() && !run.join("summary.json").exists());
+    // It is evaluated by its checkpoint.
+    let evaluation: serde_json::Value = serde_json::from_str(&ok(dir.path(), &["eval", "r", "--json"])).unwrap();
+    assert_eq!(evaluation["test_loss"], lines(run.join("epochs.jsonl"))[1]["test_loss"]);
+    assert_eq!(evaluation["checkpoint_epochs"], 2);
+    let text = ok(dir.path(), &["eval", "r"]);
+    assert!(text.contains("checkpoint after epoch 2") && text.contains("train --resume r"), "{text}");
 
     Prepared::open(config.clone(), Place::Resume(run.clone()), |_| ()).unwrap().train(&mut []).unwrap();
     Prepared::open(config, Place::New(dir.path().join("whole")), |_| ()).unwrap().train(&mut []).unwrap();

@@ -10,6 +10,8 @@ use super::{WIDTH, percent, thousands, wrap};
 #[derive(Default)]
 pub struct EpochTable {
     epochs: u64,
+    /// The steps of an epoch.
+    per_epoch: u64,
     is_classification: bool,
     /// The names of the parts and averages that have a column; those for which there is no room go below the line.
     columns: Vec<&'static str>,
@@ -33,7 +35,9 @@ impl EpochTable {
             (average.ema.is_some(), "ema"),
             (average.snapshots.is_some(), "snapshots"),
         ];
-        let mut table = Self { epochs: started.epochs, is_classification: data.is_classification(), ..Self::default() };
+        let per_epoch = started.steps / started.epochs;
+        let is_classification = data.is_classification();
+        let mut table = Self { epochs: started.epochs, per_epoch, is_classification, ..Self::default() };
         let wanted = wanted.into_iter().filter_map(|(is_there, name)| is_there.then_some(name));
         let left = table.epoch_width() + 2 + RATE;
         table.columns = wanted.take((WIDTH - left) / (2 + table.part_width())).collect();
@@ -67,11 +71,16 @@ impl EpochTable {
         format!("{}\n{second}\n", first.trim_end())
     }
 
-    /// The line of an epoch with the evaluations of its parts by name, and below it those without a column.
+    /// The line of an evaluation, after an epoch or within one, with its parts by name, and below it those without a column.
     pub fn line(&self, epoch: &Epoch, parts: &[(&str, &[Evaluation])], pace: Pace) -> String {
+        let is_whole = epoch.steps.is_multiple_of(self.per_epoch);
         let mut line = format!(
             "{:>width$}  {:<RATE$}",
-            format!("{}/{}", epoch.epoch + 1, self.epochs),
+            if is_whole {
+                format!("{}/{}", epoch.epoch + 1, self.epochs)
+            } else {
+                format!("{:.2}", epoch.steps as f64 / self.per_epoch as f64)
+            },
             format!("{:.3e}", epoch.lr),
             width = self.epoch_width()
         );
@@ -87,7 +96,11 @@ impl EpochTable {
             line += &format!("  {:>5}", pace.of_limit(epoch.samples_per_second).map_or(String::new(), percent));
         }
         let rest = parts.iter().filter(|(name, _)| !self.columns.contains(name));
-        let rest: Vec<String> = rest.map(|(name, evaluations)| format!("{name} {}", self.cell(evaluations))).collect();
+        let mut rest: Vec<String> =
+            rest.map(|(name, evaluations)| format!("{name} {}", self.cell(evaluations))).collect();
+        rest.extend(
+            epoch.is_restored.then(|| "validation and test are those of the best weights, restored".to_string()),
+        );
         let below = if rest.is_empty() { String::new() } else { wrap("\n       ", &rest.join(", ")) };
         line.trim_end().to_string() + &below
     }

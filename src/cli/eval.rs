@@ -5,11 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use thalweg::Dataset;
-use thalweg::data::Samples;
 use thalweg::run::{self, Trained, Which};
 use thalweg::score::{ClassScores, Scores, ValueScores};
 
-use super::{EVALUATION_HEADER, PARTS, evaluation_row, measuring, part, say, table};
+use super::{EVALUATION_HEADER, evaluation_row, measuring, say, table, wrap};
 
 /// The most classes whose confusions fit on a terminal.
 const MOST_COLUMNS: usize = 12;
@@ -21,7 +20,7 @@ pub struct Args {
     /// Evaluate on another data set of the same shape
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
-    /// The part whose figures are told class by class: train, validation or test [default: the last that is there]
+    /// The part whose figures are told class by class: train, validation, test or data [default: the last that is there]
     #[arg(long)]
     part: Option<String>,
     /// The weights of those figures: last, swa, ema, best or snapshots
@@ -39,23 +38,28 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut trained = Trained::open(&args.run, args.data.as_deref(), args.device.as_deref(), measuring)?;
     let which = trained.which(&args.weights)?;
-    let part = match &args.part {
-        Some(name) => part(name)?,
-        None => trained.last_part(),
-    };
+    let (part_name, part) = trained.part(args.part.as_deref())?;
     let (rows, mut object) = evaluate(&mut trained)?;
     let scores = trained.score(part, &which)?;
-    let scored = json!({ "part": format!("{part:?}").to_lowercase(), "weights": which.name });
     if args.json {
-        object["scored"] = scored;
+        object["scored"] = json!({ "part": part_name, "weights": which.name });
+        if let Some(epochs) = trained.checkpoint {
+            object["checkpoint_epochs"] = epochs.into();
+        }
         if let (Value::Object(all), Value::Object(scores)) = (&mut object, serde_json::to_value(&scores)?) {
             all.extend(scores);
         }
         say!("{object:#}");
         return Ok(ExitCode::SUCCESS);
     }
-    say!("device  {}: {}\n\n{}", trained.device(), trained.reason, table(&rows));
-    say!("\n{} part, {} weights", scored["part"].as_str().unwrap_or_default(), which.name);
+    say!("{}", wrap("device  ", &format!("{}: {}", trained.device(), trained.reason)));
+    if let Some(epochs) = trained.checkpoint {
+        let dir = args.run.display();
+        let text =
+            format!("of the checkpoint after epoch {epochs}: the run was interrupted; train --resume {dir} goes on");
+        say!("{}", wrap("weights ", &text));
+    }
+    say!("\n{}\n\n{part_name} part, {} weights", table(&rows), which.name);
     match &scores {
         Scores::Classes(scores) => say_classes(scores, &trained.setup().dataset),
         Scores::Values(scores) => say_values(scores),
@@ -70,8 +74,9 @@ fn evaluate(trained: &mut Trained) -> anyhow::Result<(Vec<Vec<String>>, Value)> 
     header.insert(1, "samples".into());
     let (mut rows, mut object) = (vec![header], json!({}));
     let all: Vec<Which> = trained.weights().to_vec();
-    for (which, (part_name, part)) in all.iter().flat_map(|which| PARTS.map(|part| (which, part))) {
-        let Some(samples) = trained.setup().dataset.part(part).map(Samples::len) else { continue };
+    let parts = trained.parts();
+    for (which, &(part_name, part)) in all.iter().flat_map(|which| parts.iter().map(move |part| (which, part))) {
+        let samples = trained.samples(part)?.len();
         let evaluations = trained.evaluate(part, which)?;
         let is_last = which.name == "last";
         let name = if is_last { part_name.to_string() } else { format!("{}_{part_name}", which.name) };

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use thalweg::average::Average;
-use thalweg::engine::initialize;
-use thalweg::engine::{Setup, Slot};
+use thalweg::engine::{Setup, initialize};
 use thalweg::explore::{Range, RatePoint, RateTest, lr_find};
-use thalweg::export::safetensors;
 use thalweg::report::{Curve, Panels, Scale, curves};
+use thalweg::run::start_from;
 
 use super::settings::Settings;
 use super::{chart, measuring, say, wrap};
@@ -45,10 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (mut engine, reason) = config.engine(setup, measuring)?;
     let engine = engine.as_mut();
     match &config.model.init_from {
-        Some(path) => {
-            let weights = safetensors::read(path, engine.layout(), config.train.precision)?;
-            engine.upload(Slot::Live, 0, &weights)?;
-        }
+        Some(path) => start_from(engine, path)?,
         None => initialize(engine, config.model.init)?,
     }
     let test = lr_find(engine, Range { from: args.from, to: args.to, steps: args.steps, order: config.train.order })?;

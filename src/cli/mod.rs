@@ -22,10 +22,8 @@ mod verify;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use textplots::{Chart, Plot, Shape};
-use thalweg::data::Part;
 use thalweg::engine::Evaluation;
 use thalweg::{Error, run};
 
@@ -150,15 +148,6 @@ macro_rules! say {
     }};
 }
 use say;
-
-/// The parts of a data set, by the names that a user gives them.
-const PARTS: [(&str, Part); 3] = [("train", Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
-
-/// The part of this name.
-fn part(name: &str) -> anyhow::Result<Part> {
-    let known = PARTS.iter().find(|(known, _)| *known == name).map(|(_, part)| *part);
-    known.with_context(|| format!("--part: expected train, validation or test, found {name:?}"))
-}
 
 /// What [`evaluation_row`] shows.
 const EVALUATION_HEADER: [&str; 5] = ["part", "loss", "", "accuracy", ""];

@@ -9,7 +9,7 @@ use thalweg::loss::{Loss, softmax};
 use thalweg::run::Trained;
 use thalweg::score::largest;
 
-use super::{measuring, part, say, thousands};
+use super::{measuring, say, thousands};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -18,7 +18,7 @@ pub struct Args {
     /// The samples, with or without targets, as --data of train; scaled as the run's were [default: the run's own]
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
-    /// The part of the samples: train, validation or test [default: the last that is there]
+    /// The part of the samples: train, validation, test or data [default: the last that is there]
     #[arg(long)]
     part: Option<String>,
     /// The weights: last, swa, ema, best or snapshots
@@ -35,10 +35,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut trained = Trained::open(&args.run, args.data.as_deref(), args.device.as_deref(), measuring)?;
     let which = trained.which(&args.weights)?;
-    let part = match &args.part {
-        Some(name) => part(name)?,
-        None => trained.last_part(),
-    };
+    let (part_name, part) = trained.part(args.part.as_deref())?;
     let mut outputs = trained.predict_part(part, &which)?;
     let (targets, width) = (trained.targets(part)?, trained.setup().model.outputs());
     if trained.setup().loss == Loss::CrossEntropy {
@@ -49,8 +46,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Targets::Values { values, .. } => numbers(&values, &mean(outputs), width),
     };
     table.write(&args.out)?;
-    let (rows, part) = (thousands(table.rows.len() as u64), format!("{part:?}").to_lowercase());
-    say!("{rows} predictions of the {} weights for the {part} part in {}", which.name, args.out.display());
+    let rows = thousands(table.rows.len() as u64);
+    say!("{rows} predictions of the {} weights for the {part_name} part in {}", which.name, args.out.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -71,7 +71,7 @@ impl Progress {
         self.bar.set_message(format!("loss {loss:.4}{accuracy}  {per_second} samples/s"));
     }
 
-    /// The line of an epoch, under the heading where it is the first.
+    /// The line of an evaluation, under the heading where it is the first.
     fn line(&mut self, epoch: &Epoch) -> String {
         let heading = if std::mem::replace(&mut self.is_headed, true) { String::new() } else { self.table.heading() };
         let means = epoch.means.iter().map(|m| (m.name, m.test.as_ref().or(m.validation.as_ref())));
@@ -88,6 +88,10 @@ impl Observer for Progress {
         match event {
             Event::Started(started) => self.start(started),
             Event::Step(step) => self.step(step),
+            Event::Evaluated(epoch) => {
+                let line = self.line(epoch);
+                self.bar.suspend(|| say!("{line}"));
+            }
             Event::Epoch(epoch) => {
                 let line = self.line(epoch);
                 self.bar.suspend(|| say!("{line}"));

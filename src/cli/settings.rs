@@ -56,8 +56,8 @@ pub struct Settings {
     /// pytorch (default), kaiming or xavier
     #[arg(long, help_heading = "Model")]
     init: Option<String>,
-    /// Start from these weights instead
-    #[arg(long, help_heading = "Model", value_name = "FILE.safetensors")]
+    /// Start from the weights of a file, or of another run, as for fine-tuning at another rate [default: drawn ones]
+    #[arg(long, help_heading = "Model", value_name = "FILE.safetensors|RUN")]
     init_from: Option<String>,
     /// cross_entropy (default for labels) or mse (default for other targets)
     #[arg(long, help_heading = "Model")]
@@ -118,6 +118,9 @@ pub struct Settings {
     /// `thalweg schedule --list` tells all arguments
     #[arg(long, help_heading = "Schedule")]
     schedule: Option<String>,
+    /// Epochs that the schedule is made for; after them its last rate holds [default: those of the run]
+    #[arg(long, help_heading = "Schedule", value_name = "EPOCHS")]
+    schedule_epochs: Option<i64>,
     /// Samples of a step, or full for the whole training part [default: 128, or all if fewer]
     #[arg(long, help_heading = "Run", value_name = "N|full")]
     batch: Option<String>,
@@ -155,17 +158,18 @@ pub struct Settings {
     /// Write every so many steps a line to metrics.jsonl, 0 for none [default: 10]
     #[arg(long, help_heading = "Run", value_name = "STEPS")]
     log_every: Option<i64>,
-    /// Evaluate after every so many epochs, and after the last [default: 1]
-    #[arg(long, help_heading = "Run", value_name = "EPOCHS")]
-    eval_every: Option<i64>,
+    /// Evaluate after every so many epochs, or steps as 200steps, and at the end [default: 1]
+    #[arg(long, help_heading = "Run", value_name = "N|Nsteps")]
+    eval_every: Option<String>,
     /// Write a checkpoint after every so many epochs, 0 for none [default: 1]
     #[arg(long, help_heading = "Run", value_name = "EPOCHS")]
     checkpoint_every: Option<i64>,
-    /// What --patience, --target and --restore-best watch: train, validation or test, _loss or _accuracy
-    /// [default: validation_loss]
+    /// What --patience, --target and --restore-best watch: train, validation or test, _loss or _accuracy; with swa_ or ema_
+    /// before validation or test that average's, whose weights are the best then [default: validation_loss]
     #[arg(long, help_heading = "Stopping")]
     metric: Option<String>,
-    /// End the run after so many evaluations without improvement
+    /// End the run after so many evaluations without improvement; with --metric train_loss --eval-every 1steps, after so many
+    /// steps [default: none]
     #[arg(long, help_heading = "Stopping", value_name = "EVALUATIONS")]
     patience: Option<i64>,
     /// End the run once the metric is as good as this
@@ -184,7 +188,8 @@ pub struct Settings {
     #[arg(long, help_heading = "Stopping")]
     restore_best: bool,
     /// Set any key of the configuration to a TOML value; overrides file and flags. Averages are set so:
-    /// 'average={swa={start=4000, every=100}, ema={decay=0.999}, snapshots={max=5}, lookahead={every=5}}'
+    /// 'average={swa={start=4000, every=100}, ema={decay=0.999}, snapshots={max=5}, lookahead={every=5}}'; the EMA warms up
+    /// unless warm_up=false
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     set: Vec<String>,
 }
@@ -267,13 +272,15 @@ impl Settings {
             ("train.seed", self.seed),
             ("train.replicas", self.replicas),
             ("train.log_every", self.log_every),
-            ("train.eval_every", self.eval_every),
+            ("schedule.epochs", self.schedule_epochs),
             ("train.checkpoint_every", self.checkpoint_every),
             ("stop.patience", self.patience),
         ];
         let mut counts: Vec<_> = counts.into_iter().filter_map(|(key, v)| Some((key, Value::Integer(v?)))).collect();
-        let batch = |batch: &String| batch.parse().map_or_else(|_| Value::String(batch.clone()), Value::Integer);
-        counts.extend(self.batch.as_ref().map(|text| ("train.batch", batch(text))));
+        // A number, or a number in words.
+        let worded = |text: &String| text.parse().map_or_else(|_| Value::String(text.clone()), Value::Integer);
+        counts.extend(self.batch.as_ref().map(|text| ("train.batch", worded(text))));
+        counts.extend(self.eval_every.as_ref().map(|text| ("train.eval_every", worded(text))));
         counts
     }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use thalweg::engine::{Engine, Setup};
 use thalweg::event::Observer;
-use thalweg::run::{Config, Finished, Pace, Place, Prepared, read_config};
+use thalweg::run::{Best, Config, Finished, Outcome, Pace, Place, Prepared, read_config};
 
 use super::progress::Progress;
 use super::settings::Settings;
@@ -21,7 +21,9 @@ pub struct Args {
     /// Replace the run that the folder holds
     #[arg(long)]
     overwrite: bool,
-    /// Go on with the run in this folder from its last checkpoint; flags override its configuration
+    /// Go on with the run in this folder from its last checkpoint. Flags may change where its data lies, --epochs,
+    /// --schedule-epochs, what stops it, device and memory, and how often it logs, evaluates and saves; nothing else (a new
+    /// rate, as for fine-tuning, is a new run with --init-from RUN)
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "run", "overwrite"])]
     resume: Option<PathBuf>,
     /// Open the engine, print what it takes of the device's memory, buffer by buffer, and end
@@ -85,7 +87,8 @@ fn describe(engine: &dyn Engine, reason: &str, epochs: u64) {
     say!("{}", wrap("data    ", &format!("{}: {}", data.name, counts.join(", "))));
     let parameters = thousands(setup.model.parameters() as u64);
     say!("{}", wrap("model   ", &format!("{}, {parameters} parameters", widths.join("-"))));
-    say!("run     batch {}, {epochs} epochs, {} replica(s)\n", setup.batch, setup.replicas);
+    say!("run     batch {}, {epochs} epochs, {} replica(s)", setup.batch, setup.replicas);
+    say!("train   is the running mean of an epoch, while the weights still learn\n");
 }
 
 /// Every buffer with its bytes, the largest first, and their sum.
@@ -102,20 +105,41 @@ fn final_table(finished: &Finished, setup: &Setup, pace: Pace, is_resumed: bool)
     let Finished { dir, ended, outcome } = finished;
     let mut rows = vec![EVALUATION_HEADER.map(String::from).to_vec()];
     for (name, evaluations) in outcome.last.parts() {
+        let name = match name.as_str() {
+            "train" => "train (running mean)".into(),
+            "validation" | "test" if outcome.last.is_restored => format!("{name} (best weights, restored)"),
+            _ => name,
+        };
         rows.push(evaluation_row(&name, evaluations, setup.dataset.is_classification()));
     }
     // The epochs before a resumed one may have had another device.
     let pace = if is_resumed { Pace::default() } else { pace };
-    let best = outcome.best.map_or(String::new(), |(epoch, accuracy)| {
-        format!("\nbest test accuracy {accuracy:.4} after epoch {}", epoch + 1)
-    });
     format!(
-        "{}\n{} steps in {:.1} s, {}; ended {}{best}\n\nWritten to {}",
+        "{}\n{} steps in {:.1} s, {}; ended {}{}\n\nWritten to {}",
         table(&rows),
         thousands(outcome.last.steps),
         outcome.seconds,
         speed(pace, outcome.samples_per_second()),
         ended.describe(),
+        best(outcome),
         dir.display()
+    )
+}
+
+/// The line that says which epoch was the best, where there is one to say.
+fn best(outcome: &Outcome) -> String {
+    let Some(Best { metric, value, epoch, steps, from }) = outcome.best else {
+        return outcome.highest.map_or(String::new(), |(epoch, accuracy)| {
+            format!("\nhighest test accuracy {accuracy:.4} after epoch {}", epoch + 1)
+        });
+    };
+    let name = serde_json::to_value(metric).ok().and_then(|name| Some(name.as_str()?.replace('_', " ")));
+    let from = if from > 0 { format!(", looked for from epoch {} on", from + 1) } else { String::new() };
+    let restored = if outcome.last.is_restored { ", whose weights the run ended with" } else { "" };
+    format!(
+        "\nbest {} {value:.4} in epoch {}, after step {}{from}{restored}",
+        name.unwrap_or_default(),
+        epoch + 1,
+        thousands(steps)
     )
 }

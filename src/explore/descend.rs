@@ -7,7 +7,7 @@ use crate::cpu;
 use crate::data::Order;
 use crate::error::{Error, Result};
 use crate::number::{Purpose, Stream};
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Optimizer, Rule};
 use crate::schedule::{Memory, Schedule};
 
 /// The most steps of a [`Descent`], all of which are kept.
@@ -78,6 +78,9 @@ pub fn descend(surface: Surface, optimizer: &Optimizer, schedule: &Schedule, pla
     plan.check(surface)?;
     optimizer.check()?;
     schedule.check(plan.steps)?;
+    if matches!(optimizer.rule(), Rule::Adam { .. }) {
+        schedule.check_beta()?;
+    }
     let base = optimizer.rate();
     let mut memory = Memory::default();
     let mut order = Vec::new();

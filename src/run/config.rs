@@ -130,11 +130,15 @@ impl Default for ModelConfig {
 pub struct ScheduleConfig {
     /// The unit that the schedule counts in, the key `unit`. Default `step`.
     pub unit: Unit,
+    /// The number of epochs that the schedule is made for, after which its last rate holds, the key `epochs`. Default: those
+    /// of the run.
+    pub epochs: Option<u64>,
     /// The schedule, to which all other keys belong. Default constant.
     pub schedule: Schedule,
 }
 
 pub(super) const BAD_UNIT: &str = "expected step or epoch";
+pub(super) const BAD_EPOCHS: &str = "expected a number of epochs";
 
 impl<'de> Deserialize<'de> for ScheduleConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -145,7 +149,9 @@ impl<'de> Deserialize<'de> for ScheduleConfig {
             Some(unit) => unit.clone().try_into().map_err(|_| bad_unit(unit))?,
             None => Unit::default(),
         };
-        Ok(Self { unit, schedule: Value::Table(table).try_into().map_err(text)? })
+        let bad_epochs = |epochs| de::Error::custom(format!("{BAD_EPOCHS}, found {epochs}"));
+        let epochs = table.remove("epochs").map(|epochs| epochs.clone().try_into().map_err(|_| bad_epochs(epochs)));
+        Ok(Self { unit, epochs: epochs.transpose()?, schedule: Value::Table(table).try_into().map_err(text)? })
     }
 }
 
@@ -154,6 +160,9 @@ impl Serialize for ScheduleConfig {
         let mut table = Table::try_from(&self.schedule).map_err(serde::ser::Error::custom)?;
         if self.unit != Unit::default() {
             table.insert("unit".into(), Value::try_from(self.unit).map_err(serde::ser::Error::custom)?);
+        }
+        if let Some(epochs) = self.epochs {
+            table.insert("epochs".into(), Value::try_from(epochs).map_err(serde::ser::Error::custom)?);
         }
         table.serialize(serializer)
     }
@@ -192,8 +201,9 @@ pub struct TrainConfig {
     pub tune: bool,
     /// The number of steps from one line of `metrics.jsonl` to the next; 0 for no lines. Default 10.
     pub log_every: u64,
-    /// The number of epochs from one evaluation to the next; there is one after the last epoch as well. Default 1.
-    pub eval_every: u64,
+    /// The number of epochs, or of steps, as `"200steps"`, from one evaluation to the next; there is one at the end of the run
+    /// as well. Default 1 epoch.
+    pub eval_every: Every,
     /// The number of epochs from one checkpoint, from which the run can be resumed, to the next; 0 for none. Default 1.
     pub checkpoint_every: u64,
 }
@@ -214,7 +224,7 @@ impl Default for TrainConfig {
             memory: None,
             tune: true,
             log_every: 10,
-            eval_every: 1,
+            eval_every: Every { count: 1, unit: Unit::Epoch },
             checkpoint_every: 1,
         }
     }
@@ -243,6 +253,43 @@ impl TrainConfig {
     /// The number of samples of a step over a training part of `samples`.
     pub fn batch_of(&self, samples: usize) -> usize {
         self.batch.map_or(samples.min(128), |batch| batch.of(samples))
+    }
+}
+
+/// A distance within a run: a number of epochs, or of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Every {
+    /// The number of epochs or steps.
+    pub count: u64,
+    /// The unit of `count`.
+    pub unit: Unit,
+}
+
+impl<'de> Deserialize<'de> for Every {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberOr {
+            expected: "a number of epochs, or of steps as \"200steps\"",
+            number: |count| Self { count, unit: Unit::Epoch },
+            parse: |text| {
+                let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+                let count = text[..text.len() - unit.len()].parse().ok()?;
+                let unit = match unit.trim() {
+                    "step" | "steps" => Unit::Step,
+                    "" | "epoch" | "epochs" => Unit::Epoch,
+                    _ => return None,
+                };
+                Some(Self { count, unit })
+            },
+        })
+    }
+}
+
+impl Serialize for Every {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.unit {
+            Unit::Epoch => serializer.serialize_u64(self.count),
+            Unit::Step => serializer.serialize_str(&format!("{}steps", self.count)),
+        }
     }
 }
 

@@ -16,12 +16,13 @@ use crate::export::safetensors::write_whole;
 
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const EPOCHS: &str = "epochs.jsonl";
+pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
 const CONFIG: &str = "config.toml";
 const NORMALIZATION: &str = "normalization.json";
 const SUMMARY: &str = "summary.json";
 
 /// The files that a run writes beside its weights.
-const FILES: [&str; 6] = [CONFIG, NORMALIZATION, METRICS, EPOCHS, SUMMARY, checkpoint::FILE];
+const FILES: [&str; 7] = [CONFIG, NORMALIZATION, METRICS, EPOCHS, EVALUATIONS, SUMMARY, checkpoint::FILE];
 
 /// The place of a run's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,6 +132,24 @@ pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()
         run_files(dir).iter().for_each(|path| drop(fs::remove_file(path)));
         let _ = fs::remove_dir(dir);
     })
+}
+
+/// Opens the folder of a run that goes on: it has another configuration, and no summary until it has ended again.
+///
+/// # Errors
+/// A file cannot be written or removed.
+pub(super) fn reopen(dir: &Path, config: &Config) -> Result<()> {
+    write_config(dir, config)?;
+    let path = dir.join(SUMMARY);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the run in `dir` was interrupted: it has a checkpoint, and never came to its end.
+pub fn is_interrupted(dir: &Path) -> bool {
+    dir.join(checkpoint::FILE).exists() && !dir.join(SUMMARY).exists()
 }
 
 /// Writes the resolved configuration.

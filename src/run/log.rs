@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::folder::{EPOCHS, METRICS, open_lines};
+use super::folder::{EPOCHS, EVALUATIONS, METRICS, open_lines};
 use super::summary::{mean, number, statistics};
 use crate::error::{Error, Result};
 use crate::event::{Control, Epoch, Event, Observer, StepReport};
 
-/// The log of a run, which writes a line of JSON to `metrics.jsonl` for every so many steps, and one to `epochs.jsonl`
-/// for every epoch.
+/// The log of a run, which writes a line of JSON to `metrics.jsonl` for every so many steps, one to `epochs.jsonl` for every
+/// epoch, and one to `evaluations.jsonl` for every evaluation within an epoch, if there are such.
 pub struct Log {
     dir: PathBuf,
     every: u64,
@@ -20,6 +20,7 @@ pub struct Log {
     is_classification: bool,
     metrics: BufWriter<File>,
     epochs: BufWriter<File>,
+    evaluations: Option<BufWriter<File>>,
 }
 
 impl Log {
@@ -31,7 +32,9 @@ impl Log {
     pub fn open(dir: &Path, every: u64, is_classification: bool, steps: u64, epochs: u64) -> Result<Self> {
         let metrics = open_lines(dir, METRICS, "step", steps)?;
         let epochs = open_lines(dir, EPOCHS, "epoch", epochs)?;
-        Ok(Self { dir: dir.into(), every, is_classification, metrics, epochs })
+        let has_evaluations = dir.join(EVALUATIONS).exists();
+        let evaluations = has_evaluations.then(|| open_lines(dir, EVALUATIONS, "steps", steps + 1)).transpose()?;
+        Ok(Self { dir: dir.into(), every, is_classification, metrics, epochs, evaluations })
     }
 
     fn step(&mut self, step: &StepReport) -> Result<()> {
@@ -61,27 +64,39 @@ impl Log {
         self.write(METRICS, &line)
     }
 
-    fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
+    fn epoch(&mut self, name: &str, epoch: &Epoch) -> Result<()> {
         let mut line = json!({ "epoch": epoch.epoch, "steps": epoch.steps, "lr": epoch.lr });
         for (part, evaluations) in epoch.parts() {
             for (name, value) in statistics(&part, evaluations, self.is_classification) {
                 line[name] = value;
             }
         }
+        if epoch.is_restored {
+            line["restored"] = json!(true);
+        }
         line["seconds"] = json!(epoch.seconds);
         line["samples_per_second"] = json!(epoch.samples_per_second);
-        self.write(EPOCHS, &line)?;
+        self.write(name, &line)?;
         self.flush()
     }
 
     fn flush(&mut self) -> Result<()> {
         self.metrics.flush().map_err(Error::io(&self.dir.join(METRICS)))?;
-        self.epochs.flush().map_err(Error::io(&self.dir.join(EPOCHS)))
+        self.epochs.flush().map_err(Error::io(&self.dir.join(EPOCHS)))?;
+        self.evaluations.iter_mut().try_for_each(|file| file.flush().map_err(Error::io(&self.dir.join(EVALUATIONS))))
     }
 
     fn write(&mut self, name: &str, line: &Value) -> Result<()> {
-        let file = if name == METRICS { &mut self.metrics } else { &mut self.epochs };
-        writeln!(file, "{line}").map_err(Error::io(&self.dir.join(name)))
+        let path = self.dir.join(name);
+        let file = match name {
+            METRICS => &mut self.metrics,
+            EPOCHS => &mut self.epochs,
+            _ => match &mut self.evaluations {
+                Some(file) => file,
+                none => none.insert(BufWriter::new(File::create(&path).map_err(Error::io(&path))?)),
+            },
+        };
+        writeln!(file, "{line}").map_err(Error::io(&path))
     }
 }
 
@@ -89,7 +104,8 @@ impl Observer for Log {
     fn on(&mut self, event: &Event) -> Result<Control> {
         match event {
             Event::Step(step) if self.every > 0 && step.step.is_multiple_of(self.every) => self.step(step)?,
-            Event::Epoch(epoch) => self.epoch(epoch)?,
+            Event::Epoch(epoch) => self.epoch(EPOCHS, epoch)?,
+            Event::Evaluated(epoch) => self.epoch(EVALUATIONS, epoch)?,
             Event::Ended(_) => self.flush()?,
             _ => {}
         }

@@ -6,7 +6,8 @@
 //! | `normalization.json` | `scale` and `shift` of each channel: the network sees `raw · scale + shift`; where they are standardised, `targets` with their `mean` and `deviation` |
 //! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy` |
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
-//! | `summary.json` | the last evaluation, mean, deviation and each replica's; what ended the run |
+//! | `evaluations.jsonl` | a line an evaluation within an epoch, where `eval_every` counts steps |
+//! | `summary.json` | the last evaluation, mean, deviation and each replica's; which was the best; what ended the run |
 //! | `weights.safetensors` | the weights; with several replicas `weights.0.safetensors` and so on |
 //! | `weights.swa.safetensors` | those of SWA, where it is asked for, and likewise `ema`, `best` and `snapshot` |
 //! | `checkpoint.safetensors` | all that the run needs to go on |
@@ -17,6 +18,8 @@ mod config;
 mod folder;
 mod log;
 mod resolve;
+mod resume;
+mod start;
 mod summary;
 mod train;
 mod trained;
@@ -36,11 +39,12 @@ use crate::plan::Plan;
 
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
-pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig};
-pub use folder::{Place, read_config, read_summary, weight_file};
+pub use config::{Batch, Bytes, Config, DataConfig, Every, ModelConfig, ScheduleConfig, TrainConfig};
+pub use folder::{Place, is_interrupted, read_config, read_summary, weight_file};
 pub use log::Log;
 pub use resolve::{Setting, setting};
-pub use summary::{Outcome, Pace, deviation, mean, statistics};
+pub use start::{checkpoint_weights, start_from};
+pub use summary::{Best, Outcome, Pace, deviation, mean, statistics};
 pub use train::{Finished, Prepared, train};
 pub use trained::{Trained, Which};
 
@@ -126,8 +130,10 @@ impl Config {
             order: self.train.order,
             schedule: self.schedule.schedule.clone(),
             schedule_unit: self.schedule.unit,
+            schedule_epochs: self.schedule.epochs,
             stop: self.stop.clone(),
-            eval_every: self.train.eval_every,
+            eval_every: self.train.eval_every.count,
+            eval_unit: self.train.eval_every.unit,
         }
     }
 

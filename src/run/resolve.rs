@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::config::{BAD_UNIT, Config};
+use super::config::{BAD_EPOCHS, BAD_UNIT, Config};
 use crate::error::{Error, Result};
+use crate::schedule::Schedule;
 
 /// A setting and its value: `("optimizer.lr", 0.1)`.
 pub type Setting = (String, Value);
@@ -59,9 +60,10 @@ impl Config {
 }
 
 /// The settings that may change when a run is resumed: how long it goes on, where, and what it writes.
-const RESUMABLE: [&str; 10] = [
+const RESUMABLE: [&str; 11] = [
     "data.source",
     "forms",
+    "schedule.epochs",
     "stop",
     "train.epochs",
     "train.device",
@@ -141,14 +143,15 @@ fn apply(table: &mut Table, key: &str, value: Value) -> Result<()> {
     Ok(())
 }
 
-/// Forgets what was set for an optimizer or schedule of another name, but for the learning rate and the schedule's unit.
+/// Forgets what was set for an optimizer or schedule of another name, but for the learning rate and the schedule's unit
+/// and length.
 fn rename(table: &mut Table, key: &str, name: &Value) {
     let section = key.split('.').next().unwrap_or_default();
     let default = Value::String(if section == "optimizer" { "adamw" } else { "constant" }.into());
     if let Some(Value::Table(inner)) = table.get_mut(section)
         && inner.get("name").unwrap_or(&default) != name
     {
-        inner.retain(|key, _| key == "lr" || key == "unit");
+        inner.retain(|key, _| matches!(key, "lr" | "unit" | "epochs"));
     }
 }
 
@@ -188,8 +191,13 @@ fn blame<T: DeserializeOwned>(section: &str, table: Table, error: &toml::de::Err
     });
     let without = || table.keys().find(|key| read(&|other| other != key.as_str()).is_ok());
     let text = error.message();
-    if text.starts_with(BAD_UNIT) {
-        return Error::config(format!("{section}.unit"), text);
+    for (start, key) in [(BAD_UNIT, "unit"), (BAD_EPOCHS, "epochs")] {
+        if text.starts_with(start) {
+            return Error::config(format!("{section}.{key}"), text);
+        }
+    }
+    if let Some(error) = blame_part(section, &table) {
+        return error;
     }
     let (key, text) = if text.contains("unknown variant") && table.get("name").is_some_and(Value::is_str) {
         ("name", text.to_string())
@@ -202,12 +210,26 @@ fn blame<T: DeserializeOwned>(section: &str, table: Table, error: &toml::de::Err
     };
     if text.contains("unknown field") || text.contains("there are no fields") {
         let list = text.split_once("expected").map_or("", |(_, list)| list);
-        return Error::config(
-            format!("{section}.{key}"),
-            unknown(key, &list.split('`').skip(1).step_by(2).collect::<Vec<_>>()),
-        );
+        let known: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+        // The key may stand in a table within the table.
+        let field = text.split('`').nth(1).unwrap_or(key);
+        let path = if field == key { format!("{section}.{key}") } else { format!("{section}.{key}.{field}") };
+        return Error::config(path, unknown(field, &known));
     }
     Error::config(format!("{section}.{key}"), format!("{text}, found {}", table[key]))
+}
+
+/// The error of the first part of a sequence that is no schedule.
+fn blame_part(section: &str, table: &Table) -> Option<Error> {
+    let parts = table.get("parts").filter(|_| section == "schedule")?.as_array()?;
+    parts.iter().enumerate().find_map(|(i, part)| {
+        let error = part.clone().try_into::<Schedule>().err()?;
+        let section = format!("{section}.parts[{i}]");
+        Some(match part {
+            Value::Table(part) => blame::<Schedule>(&section, part.clone(), &error),
+            other => Error::config(section, format!("expected a table, found {other}")),
+        })
+    })
 }
 
 fn unknown(key: &str, known: &[&str]) -> String {

@@ -5,18 +5,44 @@ use serde_json::{Value, json};
 use crate::engine::{Engine, Evaluation};
 use crate::event::{Ended, Epoch};
 use crate::explore::least_seconds;
+use crate::stop::{Metric, Stop, Watch};
 
 /// The outcome of a run: what its epochs left.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// The last epoch; that of a resumed run that took no step has a number alone.
     pub last: Epoch,
-    /// The epoch with the best mean test accuracy, and that accuracy.
-    pub best: Option<(u64, f64)>,
+    /// The epoch, counted from 0, with the highest mean test accuracy of the last weights, and that accuracy.
+    pub highest: Option<(u64, f64)>,
+    /// The best evaluation, where the rules of the run's end look at a metric.
+    pub best: Option<Best>,
     /// The seconds of all steps.
     pub seconds: f64,
     /// The number of samples trained, all replicas together.
     pub samples: f64,
+}
+
+/// The best evaluation of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    /// The metric by which it is the best.
+    pub metric: Metric,
+    /// The value of the metric, the mean over the replicas.
+    pub value: f64,
+    /// The epoch in or after which it was, counted from 0.
+    pub epoch: u64,
+    /// The number of updates made before it.
+    pub steps: u64,
+    /// The epoch, counted from 0, from which on the best was looked for.
+    pub from: u64,
+}
+
+impl Best {
+    /// The best evaluation that `watch` knows, if the rules look at a metric.
+    pub(super) fn of(stop: &Stop, watch: &Watch) -> Option<Self> {
+        let (value, epoch) = watch.best.filter(|_| stop.watches())?;
+        Some(Self { metric: stop.metric, value, epoch, steps: watch.steps, from: watch.from })
+    }
 }
 
 impl Outcome {
@@ -30,7 +56,7 @@ impl Outcome {
                 line["epoch"].as_u64().unwrap_or(0),
                 seconds,
                 per_second,
-                line["test_accuracy"]["mean"].as_f64(),
+                line["test_accuracy"]["mean"].as_f64().filter(|_| line["restored"].is_null()),
             );
         }
         outcome
@@ -38,7 +64,8 @@ impl Outcome {
 
     /// Takes up an epoch.
     pub(super) fn take(&mut self, epoch: Epoch, is_classification: bool) {
-        let accuracies = epoch.test.as_ref().filter(|_| is_classification);
+        // Restored weights are those of an epoch before.
+        let accuracies = epoch.test.as_ref().filter(|_| is_classification && !epoch.is_restored);
         let accuracy = accuracies.map(|e| mean(&e.iter().map(|e| e.accuracy).collect::<Vec<_>>()));
         self.add(epoch.epoch, epoch.seconds, epoch.samples_per_second, accuracy);
         self.last = epoch;
@@ -48,9 +75,9 @@ impl Outcome {
         self.seconds += seconds;
         self.samples += seconds * samples_per_second;
         if let Some(accuracy) = test_accuracy
-            && self.best.is_none_or(|(_, best)| accuracy > best)
+            && self.highest.is_none_or(|(_, highest)| accuracy > highest)
         {
-            self.best = Some((epoch, accuracy));
+            self.highest = Some((epoch, accuracy));
         }
     }
 
@@ -78,8 +105,17 @@ impl Outcome {
                 summary[name] = value;
             }
         }
-        if let Some((epoch, accuracy)) = self.best {
-            summary["best_test_accuracy"] = json!({ "epoch": epoch, "mean": accuracy });
+        if self.last.is_restored {
+            summary["restored"] = true.into();
+        }
+        if let Some((epoch, accuracy)) = self.highest {
+            summary["highest_test_accuracy"] = json!({ "epoch": epoch, "mean": accuracy });
+        }
+        if let Some(Best { metric, value, epoch, steps, from }) = self.best {
+            summary["best"] = json!({ "metric": metric, "mean": number(value), "epoch": epoch, "steps": steps });
+            if from > 0 {
+                summary["best"]["from_epoch"] = from.into();
+            }
         }
         if let Some(text) = diverged {
             summary["diverged"] = text.into();

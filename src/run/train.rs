@@ -6,13 +6,13 @@ use super::checkpoint::{self, Checkpoint};
 use super::config::{Batch, Config};
 use super::folder::{self, EPOCHS, Place};
 use super::log::Log;
-use super::summary::{Facts, Outcome, Pace};
+use super::resume;
+use super::start::start_from;
+use super::summary::{Best, Facts, Outcome, Pace};
 use crate::engine::Slot;
 use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Event, Observer, Written};
-use crate::export::safetensors;
 use crate::gpu::Measuring;
-use crate::progress::Progress;
 use crate::train::Trainer;
 
 /// Trains as `config` says, in the first free folder of `runs/1`, `runs/2`, ..., and tells the observers; [`Prepared`] chooses
@@ -110,18 +110,17 @@ impl Prepared {
     fn restore(&mut self, own: &Config) -> Result<()> {
         let Place::Resume(dir) = &self.place else { return Ok(()) };
         let mut checkpoint = Checkpoint::read(dir, self.trainer.engine())?;
-        check_goes_on(&mut checkpoint.progress, &self.config, own)?;
+        resume::fit(&mut checkpoint.progress, &self.config, own, self.trainer.engine().setup())?;
         checkpoint.restore(self.trainer.engine())?;
         self.trainer.resume(checkpoint.progress)
     }
 
-    /// Gives the engine first weights: those of a file, or drawn ones.
+    /// Gives the engine first weights: those of a file or of another run, or drawn ones.
     fn init(&mut self) -> Result<()> {
-        let Some(path) = &self.config.model.init_from else { return self.trainer.init(self.config.model.init) };
-        let engine = self.trainer.engine();
-        let (replicas, precision) = (engine.setup().replicas, engine.setup().precision);
-        let weights = safetensors::read(path, engine.layout(), precision)?;
-        (0..replicas).try_for_each(|r| engine.upload(Slot::Live, r, &weights))
+        match &self.config.model.init_from {
+            Some(path) => start_from(self.trainer.engine(), path),
+            None => self.trainer.init(self.config.model.init),
+        }
     }
 
     /// The resolved configuration.
@@ -154,7 +153,7 @@ impl Prepared {
         let dir = self.place.make()?;
         let dataset = self.trainer.engine().setup().dataset.clone();
         match self.place {
-            Place::Resume(_) => folder::write_config(&dir, &self.config)?,
+            Place::Resume(_) => folder::reopen(&dir, &self.config)?,
             _ => folder::begin(&dir, &self.config, &dataset)?,
         }
         let (epochs, steps) = (self.trainer.progress().epoch, self.trainer.steps_taken());
@@ -166,6 +165,7 @@ impl Prepared {
         let mut all: Vec<&mut dyn Observer> = vec![&mut log];
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
         let result = self.epochs(&dir, &mut outcome, &mut all);
+        outcome.best = Best::of(&self.config.stop, &self.trainer.progress().watch);
         let diverged = match &result {
             Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
             // What the steps led to is not lost because nobody could be told of the last checkpoint.
@@ -221,21 +221,4 @@ impl Prepared {
         let facts = Facts { device: engine.describe(), replicas, is_classification, pace };
         folder::end(dir, engine, &means, &outcome.summary(&facts, ended, diverged))
     }
-}
-
-/// Refuses to resume a run that has nothing left to do. One that ended early goes on if `[stop]` is another now.
-fn check_goes_on(progress: &mut Progress, config: &Config, own: &Config) -> Result<()> {
-    if config.stop != own.stop {
-        progress.ended = None;
-    }
-    if let Some(ended) = progress.ended {
-        let found = format!("expected a run that goes on, found one that ended {}", ended.describe());
-        return Err(Error::config("--resume", found));
-    }
-    let (epochs, done) = (config.train.epochs, progress.epoch);
-    if epochs <= done {
-        let found = format!("expected more than the {done} that the run has, found {epochs}");
-        return Err(Error::config("train.epochs", found));
-    }
-    Ok(())
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use toml::Value;
 
-use super::folder::{read_config, weight_file};
-use super::{Config, Setting};
+use super::folder::{is_interrupted, read_config, weight_file};
+use super::{Config, Setting, checkpoint_weights};
 use crate::data::{Part, Samples, Targets};
 use crate::device::Device;
 use crate::engine::{Engine, Evaluation, Precision, Setup, Slot};
@@ -20,6 +20,10 @@ pub struct Trained {
     pub config: Config,
     /// The reason why the engine is where it is, in words.
     pub reason: String,
+    /// The number of epochs after which the weights are those of a checkpoint, since the run was interrupted.
+    pub checkpoint: Option<u64>,
+    /// Whether the data are others than the run's.
+    is_given: bool,
     engine: Box<dyn Engine>,
     weights: Vec<Which>,
 }
@@ -47,8 +51,8 @@ impl Trained {
         config.train.batch = config.train.batch.filter(|_| config.train.batch_of(samples) <= samples);
         let setup = Setup { evaluation_only: true, ..config.setup(dataset)? };
         let (mut engine, reason) = config.engine(setup, measuring)?;
-        let weights = ensembles(load(engine.as_mut(), dir, &config)?);
-        Ok(Self { config, reason, engine, weights })
+        let (slots, checkpoint) = load(engine.as_mut(), dir, &config)?;
+        Ok(Self { config, reason, checkpoint, is_given: data.is_some(), engine, weights: ensembles(slots) })
     }
 
     fn configuration(dir: &Path, data: Option<&str>, device: Option<&str>) -> Result<Config> {
@@ -96,10 +100,31 @@ impl Trained {
         })
     }
 
-    /// The part that figures are given of unless another is asked for: test, else validation, else train.
-    pub fn last_part(&self) -> Part {
+    /// The parts that the data have, by name: `train`, `validation` and `test`; other data than the run's, of one part, are
+    /// `data`, since nothing was trained on them.
+    pub fn parts(&self) -> Vec<(&'static str, Part)> {
         let dataset = &self.setup().dataset;
-        [Part::Test, Part::Validation].into_iter().find(|&part| dataset.part(part).is_some()).unwrap_or(Part::Train)
+        let train = if self.is_given && dataset.test.is_none() { "data" } else { "train" };
+        let parts = [(train, Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
+        parts.into_iter().filter(|(_, part)| dataset.part(*part).is_some()).collect()
+    }
+
+    /// The part of this name; without a name the last that is there.
+    ///
+    /// # Errors
+    /// The data have no such part; the text names those that they have.
+    pub fn part(&self, name: Option<&str>) -> Result<(&'static str, Part)> {
+        let parts = self.parts();
+        let found = parts.iter().rev().find(|(part, _)| name.is_none_or(|name| name == *part));
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+            let found = format!(
+                "expected one of {}, which the data have, found {}",
+                names.join(", "),
+                name.unwrap_or_default()
+            );
+            Error::config("--part", found)
+        })
     }
 
     /// The samples of a part.
@@ -152,13 +177,20 @@ impl Trained {
     }
 }
 
-/// Hands the engine what the run left, and returns those slots: all whose files are there.
-fn load(engine: &mut dyn Engine, dir: &Path, config: &Config) -> Result<Vec<Slot>> {
+/// Hands the engine what the run left, and returns those slots: all whose files are there. Of a run that was interrupted it is
+/// what its checkpoint holds, after the epochs that are returned too.
+fn load(engine: &mut dyn Engine, dir: &Path, config: &Config) -> Result<(Vec<Slot>, Option<u64>)> {
+    if is_interrupted(dir) {
+        let (kept, epochs) = checkpoint_weights(dir, engine)?;
+        return Ok((kept, Some(epochs)));
+    }
     let replicas = config.train.replicas;
     let mut kept = [engine.setup().slots(), vec![Slot::Best]].concat();
     kept.retain(|&slot| (0..replicas).all(|r| weight_file(dir, slot, r, replicas).exists()));
     if !kept.contains(&Slot::Live) {
-        return Err(Error::data(dir, "expected the weights of a run, found none"));
+        let found = "expected weights or a checkpoint, found neither; train --resume goes on with a run that was interrupted \
+                     after a checkpoint (train.checkpoint_every)";
+        return Err(Error::data(dir, found));
     }
     if kept.contains(&Slot::Best) {
         engine.allocate(Slot::Best)?;
@@ -170,7 +202,7 @@ fn load(engine: &mut dyn Engine, dir: &Path, config: &Config) -> Result<Vec<Slot
             engine.upload(slot, r, &weights)?;
         }
     }
-    Ok(kept)
+    Ok((kept, None))
 }
 
 /// Each slot by itself, and all snapshots together.

@@ -92,6 +92,31 @@ impl Schedule {
         }
     }
 
+    /// Refuses a momentum that comes to 1, for an optimizer whose momentum is Adam's β₁: its correction `1 − β₁ᵗ` would be 0.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the momentum.
+    pub fn check_beta(&self) -> Result<()> {
+        match *self {
+            Self::Cyclic { cycle_momentum: true, base_momentum, max_momentum, .. }
+            | Self::OneCycle { cycle_momentum: true, base_momentum, max_momentum, .. } => {
+                let found = |key: &str, found: f64| {
+                    let found = format!("expected a number in [0, 1), since it is Adam's beta 1, found {found}");
+                    Err(Error::config(format!("schedule.{key}"), found))
+                };
+                if max_momentum >= 1.0 {
+                    return found("max_momentum", max_momentum);
+                }
+                if base_momentum >= 1.0 { found("base_momentum", base_momentum) } else { Ok(()) }
+            }
+            Self::Sequential { ref parts, .. } => parts
+                .iter()
+                .enumerate()
+                .try_for_each(|(i, part)| part.check_beta().map_err(|error| within_part(i, error))),
+            _ => Ok(()),
+        }
+    }
+
     fn check_one_cycle(&self, steps: u64) -> Result<()> {
         let &Self::OneCycle {
             max_lr,
@@ -139,11 +164,22 @@ fn check_parts(milestones: &[u64], parts: &[Schedule], steps: u64) -> Result<()>
     }
     let ends = milestones.iter().copied().chain([steps]);
     let begins = [0].into_iter().chain(milestones.iter().copied());
-    for ((part, begin), end) in parts.iter().zip(begins).zip(ends) {
+    for (i, ((part, begin), end)) in parts.iter().zip(begins).zip(ends).enumerate() {
         if matches!(part, Schedule::Sequential { .. }) {
             return Err(Error::config("schedule.parts", "expected schedules, found a sequence in a sequence"));
         }
-        part.check(end.saturating_sub(begin))?;
+        part.check(end.saturating_sub(begin)).map_err(|error| within_part(i, error))?;
     }
     Ok(())
+}
+
+/// The error of a sequence's part, which names that part.
+fn within_part(i: usize, error: Error) -> Error {
+    match error {
+        Error::Config { key, message } => {
+            let key = key.strip_prefix("schedule.").unwrap_or(&key);
+            Error::config(format!("schedule.parts[{i}].{key}"), message)
+        }
+        other => other,
+    }
 }

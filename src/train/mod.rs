@@ -1,16 +1,18 @@
 //! The training loop: plans steps, hands them to the engine, evaluates, stops.
 
+mod evaluate;
+mod judge;
+
 use std::time::Instant;
 
 use crate::average::Sampler;
-use crate::data::Part;
-use crate::engine::{self, Engine, Evaluation, Slot, Step, StepMetrics};
+use crate::engine::{self, Engine, Slot, Step, StepMetrics};
 use crate::error::{Error, Result};
-use crate::event::{Control, Ended, Epoch, Event, Mean, Observer, Sample, Started, StepReport};
+use crate::event::{Control, Ended, Epoch, Event, Observer, Sample, Started, StepReport};
 use crate::model::Init;
 use crate::plan::Plan;
 use crate::progress::{LastGood, Progress, Underway};
-use crate::schedule::Memory;
+use crate::schedule::{Memory, Unit};
 
 /// The training loop around an engine, which it owns. It can be taken step by step, by any number of steps, by epochs, or to
 /// its end; each way gives the same bits.
@@ -27,6 +29,9 @@ pub struct Trainer {
     is_asked: bool,
     /// Steps of the last epoch, if the run ended within it.
     cut: u64,
+    /// The number of steps after which the weights were last evaluated, and after which the metric was last seen.
+    evaluated: u64,
+    watched: u64,
 }
 
 impl Trainer {
@@ -41,9 +46,20 @@ impl Trainer {
         if plan.stop.keeps_best() && !engine.has(Slot::Best) {
             engine.allocate(Slot::Best)?;
         }
-        let (last_good, has_started, is_asked) = (LastGood::default(), false, false);
-        let (ended, underway, cut) = (None, None, 0);
-        Ok(Self { engine, plan, sampler, progress, ended, last_good, underway, has_started, is_asked, cut })
+        Ok(Self {
+            engine,
+            plan,
+            sampler,
+            progress,
+            ended: None,
+            last_good: LastGood::default(),
+            underway: None,
+            has_started: false,
+            is_asked: false,
+            cut: 0,
+            evaluated: 0,
+            watched: 0,
+        })
     }
 
     /// Goes on from where a checkpoint was taken; the engine's slots must hold what they held then. A run that has ended
@@ -59,7 +75,11 @@ impl Trainer {
         self.engine.wait()?;
         (self.ended, self.last_good, self.underway, self.cut) = (progress.ended, LastGood::default(), None, 0);
         (self.has_started, self.is_asked) = (false, false);
+        (self.evaluated, self.watched) = (0, 0);
         self.progress = progress;
+        if let Some(taken) = self.progress.taken {
+            self.sampler.go_on(self.steps_taken(), taken);
+        }
         Ok(())
     }
 
@@ -104,7 +124,7 @@ impl Trainer {
 
     /// The number of steps taken so far.
     pub fn steps_taken(&self) -> u64 {
-        let within = self.underway.as_ref().map_or(self.cut, |underway| underway.handed as u64);
+        let within = self.underway.as_ref().map_or(self.cut, |underway| underway.handed);
         self.progress.epoch * self.steps_per_epoch() + within
     }
 
@@ -148,7 +168,7 @@ impl Trainer {
     /// # Errors
     /// The errors of [`epoch`](Self::epoch), and those of the observer.
     pub fn epoch_with(&mut self, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
-        if self.is_over() { Ok(None) } else { self.take(usize::MAX, observer) }
+        if self.is_over() { Ok(None) } else { self.take(u64::MAX, observer) }
     }
 
     /// Takes one step, and evaluates if it is the last of its epoch; returns whether there was one to take.
@@ -178,7 +198,7 @@ impl Trainer {
             if taken >= n || self.is_over() {
                 return Ok(taken);
             }
-            self.take((n - taken).try_into().unwrap_or(usize::MAX), observer)?;
+            self.take(n - taken, observer)?;
         }
     }
 
@@ -195,7 +215,7 @@ impl Trainer {
     }
 
     /// Takes at most `most` steps of one epoch, and returns the epoch if it is over then. An error ends the run.
-    fn take(&mut self, most: usize, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
+    fn take(&mut self, most: u64, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
         // What a caller has run in between is not the run's.
         self.engine.wait()?;
         let result = self.take_steps(most, observer);
@@ -206,38 +226,66 @@ impl Trainer {
         result
     }
 
-    fn take_steps(&mut self, most: usize, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
+    fn take_steps(&mut self, most: u64, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
         let mut underway = self.begin(observer)?;
-        let start = Instant::now();
+        let per_epoch = self.steps_per_epoch();
+        let mut start = Instant::now();
         if underway.handed == 0 {
             self.set_order()?;
         }
-        let end = underway.handed.saturating_add(most).min(underway.steps.len());
+        let end = underway.handed.saturating_add(most).min(per_epoch);
         while underway.handed < end && self.ended.is_none() {
-            let chunk = underway.handed..end.min(underway.handed + self.engine.steps_at_once());
-            let steps = &underway.steps[chunk.clone()];
-            self.last_good.before(self.engine.as_mut(), steps[0].index)?;
-            let metrics = self.engine.run(steps)?;
-            underway.handed = chunk.end;
-            self.account(&metrics, &mut underway, observer)?;
+            self.hand_over(end, &mut underway, observer)?;
             let seconds = self.progress.seconds + underway.seconds + start.elapsed().as_secs_f64();
             if underway.is_asked {
                 self.ended = Some(Ended::Asked);
             } else if self.plan.stop.seconds.is_some_and(|most| seconds >= most) {
                 self.ended = Some(Ended::Seconds);
+            } else if underway.handed < per_epoch
+                && self.plan.is_evaluated(self.engine.setup(), underway.last.index + 1)
+            {
+                self.drain(&mut underway, observer)?;
+                underway.seconds += start.elapsed().as_secs_f64();
+                self.evaluate_within(&mut underway, observer)?;
+                start = Instant::now();
             }
         }
-        let metrics = self.engine.wait()?;
-        self.account(&metrics, &mut underway, observer)?;
-        if underway.is_asked {
-            self.ended = Some(Ended::Asked);
-        }
+        self.drain(&mut underway, observer)?;
         underway.seconds += start.elapsed().as_secs_f64();
-        if underway.handed < underway.steps.len() && self.ended.is_none() {
+        if underway.handed < per_epoch && self.ended.is_none() {
             self.underway = Some(underway);
             return Ok(None);
         }
         self.end_epoch(underway, observer).map(Some)
+    }
+
+    /// Hands the engine as many steps as it takes at once, up to `end` of the epoch and to the next evaluation.
+    fn hand_over(&mut self, end: u64, underway: &mut Underway, observer: &mut dyn Observer) -> Result<()> {
+        let (epoch, first) = (self.progress.epoch, underway.handed);
+        let to_evaluation = self.plan.to_evaluation(epoch * self.steps_per_epoch() + first);
+        let most = to_evaluation.unwrap_or(u64::MAX).min(self.engine.steps_at_once() as u64);
+        let setup = self.engine.setup();
+        let step = |i| self.plan.step(setup, &self.progress, &self.sampler, epoch, i);
+        let steps: Vec<Step> = (first..end.min(first.saturating_add(most))).map(step).collect();
+        self.last_good.before(self.engine.as_mut(), steps[0].index)?;
+        let metrics = self.engine.run(&steps)?;
+        let rates = steps.iter().flat_map(|step| &step.rates);
+        self.progress.peak_lr = rates.map(|rate| rate.lr).fold(self.progress.peak_lr, f64::max);
+        underway.handed += steps.len() as u64;
+        underway.evaluated = None;
+        underway.last.clone_from(&steps[steps.len() - 1]);
+        underway.pending.extend(steps);
+        self.account(&metrics, underway, observer)
+    }
+
+    /// Waits for the steps that the engine has.
+    fn drain(&mut self, underway: &mut Underway, observer: &mut dyn Observer) -> Result<()> {
+        let metrics = self.engine.wait()?;
+        self.account(&metrics, underway, observer)?;
+        if underway.is_asked {
+            self.ended.get_or_insert(Ended::Asked);
+        }
+        Ok(())
     }
 
     /// The epoch under way, or the next one.
@@ -250,12 +298,7 @@ impl Trainer {
             let started = Started { setup, device: &device, epochs, steps, first_step };
             is_asked |= observer.on(&Event::Started(&started))? == Control::Stop;
         }
-        if let Some(underway) = self.underway.take() {
-            return Ok(Underway { is_asked, ..underway });
-        }
-        let steps = self.plan.steps(self.engine.setup(), &self.progress, &self.sampler);
-        let sums = vec![Evaluation::default(); self.replicas()];
-        Ok(Underway { steps, handed: 0, sums, seconds: 0.0, is_asked })
+        Ok(Underway { is_asked, ..self.underway.take().unwrap_or_default() })
     }
 
     /// Draws the epoch's orders; before the first, the slow weights of lookahead begin as the fast ones.
@@ -266,120 +309,6 @@ impl Trainer {
             self.engine.copy(Slot::Live, Slot::Slow)?;
         }
         self.engine.set_order(&orders)
-    }
-
-    /// Closes the epoch: its report, its evaluations, and whether the run goes on.
-    fn end_epoch(&mut self, underway: Underway, observer: &mut dyn Observer) -> Result<Epoch> {
-        let mut epoch = underway.report(self.progress.epoch);
-        let Underway { mut steps, handed, .. } = underway;
-        // An epoch that was cut short is not over: a resumed run begins it anew.
-        let is_whole = handed == steps.len();
-        (self.progress.epoch, self.cut) =
-            if is_whole { (self.progress.epoch + 1, 0) } else { (self.progress.epoch, handed as u64) };
-        self.progress.seconds += epoch.seconds;
-        steps.truncate(handed);
-        let rates = steps.iter().flat_map(|step| &step.rates);
-        self.progress.peak_lr = rates.map(|rate| rate.lr).fold(self.progress.peak_lr, f64::max);
-        if let Err(error) = self.judge(&mut epoch, &steps) {
-            return Err(self.tell_end(error, observer));
-        }
-        if observer.on(&Event::Epoch(&epoch))? == Control::Stop
-            && self.ended.is_none()
-            && let Err(error) = self.end_as_asked(&mut epoch, &steps)
-        {
-            return Err(self.tell_end(error, observer));
-        }
-        if let Some(ended) = self.ended {
-            observer.on(&Event::Ended(ended))?;
-        }
-        Ok(epoch)
-    }
-
-    /// Evaluates, and decides whether the run goes on.
-    fn judge(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
-        if self.progress.epoch == self.plan.epochs {
-            self.ended.get_or_insert(Ended::Epochs);
-        }
-        if self.is_evaluated() {
-            self.evaluate_live(report, steps)?;
-        }
-        if let Some(ended) = self.watch(report)? {
-            self.ended = Some(ended);
-        }
-        let setup = self.engine.setup();
-        self.plan.observe(setup, report, &mut self.progress.memories);
-        if self.ended.is_none() && self.plan.is_rate_too_low(setup, report.steps, &self.progress) {
-            self.ended = Some(Ended::MinLr);
-        }
-        self.progress.ended = self.ended.filter(|ended| ended.is_final());
-        if self.is_evaluated() {
-            self.evaluate_means(report, steps)?;
-        }
-        if self.ended.is_some() {
-            self.end_run(report, steps)?;
-        }
-        Ok(())
-    }
-
-    /// Ends a run whose epoch was over, and evaluates it if it was not evaluated yet.
-    fn end_as_asked(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
-        let (is_evaluated, is_watched) = (self.is_evaluated(), self.plan.stop.is_seen(report));
-        self.ended = Some(Ended::Asked);
-        if !is_evaluated {
-            self.evaluate_live(report, steps)?;
-            if !is_watched {
-                self.watch(report)?;
-            }
-            self.evaluate_means(report, steps)?;
-        }
-        self.end_run(report, steps)
-    }
-
-    /// Takes up the metric, and the weights if it is the best so far; returns why the run ends, if it does.
-    fn watch(&mut self, report: &mut Epoch) -> Result<Option<Ended>> {
-        let (is_best, ended) = self.plan.stop.watch(report, &mut self.progress.watch);
-        report.is_best = is_best;
-        if is_best && self.plan.stop.keeps_best() {
-            self.engine.copy(Slot::Live, Slot::Best)?;
-        }
-        Ok(ended)
-    }
-
-    /// Whether the epochs that are over end with an evaluation.
-    fn is_evaluated(&self) -> bool {
-        self.progress.epoch.is_multiple_of(self.plan.eval_every) || self.ended.is_some()
-    }
-
-    fn evaluate_live(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
-        report.validation = self.evaluate(Part::Validation, &[Slot::Live], steps)?;
-        report.test = self.evaluate(Part::Test, &[Slot::Live], steps)?;
-        Ok(())
-    }
-
-    fn evaluate_means(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
-        for (name, slots) in self.means(report.steps) {
-            if let [slot @ (Slot::Swa | Slot::Ema)] = slots[..] {
-                // A mean of running statistics is not the statistics of a mean.
-                self.engine.renew_statistics(slot, steps)?;
-            }
-            let validation = self.evaluate(Part::Validation, &slots, steps)?;
-            report.means.push(Mean { name, validation, test: self.evaluate(Part::Test, &slots, steps)? });
-        }
-        Ok(())
-    }
-
-    /// Evaluates the best weights, where they are kept, and goes back to them, where that is asked for.
-    fn end_run(&mut self, report: &mut Epoch, steps: &[Step]) -> Result<()> {
-        if self.plan.stop.keeps_best() {
-            let validation = self.evaluate(Part::Validation, &[Slot::Best], steps)?;
-            let test = self.evaluate(Part::Test, &[Slot::Best], steps)?;
-            if self.plan.stop.restore_best {
-                self.engine.copy(Slot::Best, Slot::Live)?;
-                (report.validation, report.test) = (validation.clone(), test.clone());
-            }
-            report.means.push(Mean { name: "best", validation, test });
-        }
-        self.check_weights(steps)
     }
 
     fn replicas(&self) -> usize {
@@ -394,48 +323,26 @@ impl Trainer {
         }
     }
 
-    /// Tells the observer of steps whose metrics have arrived, adds them to the epoch's sums, and stops at a loss that is
-    /// not finite.
+    /// Tells the observer of steps whose metrics have arrived, adds them to the sums, and stops at a loss that is not finite.
     fn account(&mut self, metrics: &[StepMetrics], underway: &mut Underway, observer: &mut dyn Observer) -> Result<()> {
-        let Underway { steps, sums, is_asked, .. } = underway;
-        for replicas in metrics.chunks(sums.len()) {
-            let step = &steps[(replicas[0].step - steps[0].index) as usize];
-            let Step { index, rows, ref rates, take, .. } = *step;
+        for replicas in metrics.chunks(self.replicas()) {
+            let Some(step) = underway.pending.pop_front() else { break };
+            let Step { index, rows, ref rates, take, .. } = step;
             let report = StepReport { step: index, epoch: self.progress.epoch, rows, rate: rates[0], replicas };
-            *is_asked |= observer.on(&Event::Step(&report))? == Control::Stop;
+            underway.is_asked |= observer.on(&Event::Step(&report))? == Control::Stop;
             if let Some(m) = replicas.iter().find(|m| !m.loss.is_finite()) {
-                let error = self.diverged(step, m.replica, m.loss)?;
+                let error = self.diverged(&step, m.replica, m.loss)?;
                 return Err(self.tell_end(error, observer));
             }
             if take.swa > 0.0 || take.snapshot.is_some() {
-                *is_asked |= observer.on(&Event::Averaged(&Sample { step: index, take }))? == Control::Stop;
+                let sample = Sample { step: index, take };
+                underway.is_asked |= observer.on(&Event::Averaged(&sample))? == Control::Stop;
             }
-            for (sum, m) in sums.iter_mut().zip(replicas) {
-                sum.loss += m.loss * rows as f64;
-                sum.accuracy += m.correct as f64;
+            underway.sums.add(rows, replicas);
+            if self.plan.eval_unit == Unit::Step {
+                self.progress.window.add(rows, replicas);
             }
             self.last_good.finite(index);
-        }
-        Ok(())
-    }
-
-    fn evaluate(&mut self, part: Part, slots: &[Slot], steps: &[Step]) -> Result<Option<Vec<Evaluation>>> {
-        if self.engine.setup().dataset.part(part).is_none() {
-            return Ok(None);
-        }
-        let evaluations = self.engine.evaluate(part, slots)?;
-        match evaluations.iter().position(|e| !e.loss.is_finite()) {
-            Some(replica) => Err(self.diverged(&steps[steps.len() - 1], replica, evaluations[replica].loss)?),
-            None => Ok(Some(evaluations)),
-        }
-    }
-
-    /// Stops if the last update left weights that are not finite, which no loss has shown.
-    fn check_weights(&mut self, steps: &[Step]) -> Result<()> {
-        for replica in 0..self.replicas() {
-            if self.engine.download(Slot::Live, replica)?.iter().any(|w| !w.is_finite()) {
-                return Err(self.diverged(&steps[steps.len() - 1], replica, f64::NAN)?);
-            }
         }
         Ok(())
     }

@@ -1,0 +1,59 @@
+//! Weights that a run left, for another run or for an evaluation.
+
+use std::path::Path;
+
+use super::checkpoint::Checkpoint;
+use super::folder::weight_file;
+use crate::engine::{Engine, Slot};
+use crate::error::{Error, Result};
+use crate::export::safetensors;
+use crate::model::Norm;
+
+/// Gives every replica the weights of a file, or those that a run left in its folder: of a run of several replicas, each its
+/// own.
+///
+/// # Errors
+/// No such weights, or weights that do not fit the model.
+pub fn start_from(engine: &mut dyn Engine, path: &Path) -> Result<()> {
+    let (replicas, precision) = (engine.setup().replicas, engine.setup().precision);
+    let alone = if path.is_dir() { weight_file(path, Slot::Live, 0, 1) } else { path.to_path_buf() };
+    for r in 0..replicas {
+        let file = if alone.exists() || !path.is_dir() { alone.clone() } else { weight_file(path, Slot::Live, r, 2) };
+        if !file.exists() && path.is_dir() {
+            let found = format!(
+                "expected the folder of a run with weights for replica {r}, found none; one that was interrupted goes on with \
+                 --resume"
+            );
+            return Err(Error::weights(path, found));
+        }
+        let weights = safetensors::read(&file, engine.layout(), precision)?;
+        engine.upload(Slot::Live, r, &weights)?;
+    }
+    Ok(())
+}
+
+/// Gives the engine the weights of the last checkpoint of the run in `dir`, which was interrupted. Returns the slots that hold
+/// some, and the number of epochs that the checkpoint has; means whose statistics of batch normalisation were not renewed are
+/// not among them.
+///
+/// # Errors
+/// No checkpoint, or one of another setup.
+pub fn checkpoint_weights(dir: &Path, engine: &mut dyn Engine) -> Result<(Vec<Slot>, u64)> {
+    let checkpoint = Checkpoint::read(dir, engine)?;
+    checkpoint.restore(engine)?;
+    let is_mean = |slot: Slot| matches!(slot, Slot::Swa | Slot::Ema);
+    let mut slots = engine.slots();
+    slots.retain(|&slot| {
+        slot == Slot::Best && checkpoint.progress.watch.best.is_some()
+            || matches!(slot, Slot::Live | Slot::Snapshot(_))
+            || is_mean(slot) && engine.setup().model.norm != Norm::Batch
+    });
+    let mut kept = Vec::new();
+    for slot in slots {
+        // What was never sampled is 0.
+        if engine.norm(slot)?.iter().all(|&length| length > 0.0) {
+            kept.push(slot);
+        }
+    }
+    Ok((kept, checkpoint.progress.epoch))
+}
