@@ -1,3 +1,4 @@
 //! Files in other programs' formats.
 
+mod names;
 pub mod safetensors;
