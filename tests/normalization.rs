@@ -4,15 +4,15 @@ mod common;
 
 use std::sync::Arc;
 
-use thalweg::Mlp;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Features, Normalize, Part, Samples};
-use thalweg::engine::{Diagnose, Engine, Setup, Slot};
+use thalweg::engine::{Engine, Setup, Slot};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::Init;
 use thalweg::optimizer::Optimizer;
 use thalweg::plan::Plan;
 use thalweg::train::Trainer;
+use thalweg::{Error, Mlp};
 
 const N: usize = 600;
 
@@ -60,15 +60,15 @@ fn the_last_digits_of_large_numbers_are_learned_from() {
     };
     check(Box::new(CpuEngine::<f64>::new(setup.clone()).unwrap()));
     check(Box::new(CpuEngine::<f32>::new(setup.clone()).unwrap()));
-    let Some(gpu) = common::gpu() else { return };
-    let resident = GpuEngine::new(gpu, setup.clone(), Options::default()).unwrap();
-    // A budget that has room for all but the records.
-    let is_record = |name: &str| name.contains("records");
-    let others: u64 = resident.memory().iter().filter(|a| !is_record(&a.name)).map(|a| a.bytes).sum();
-    assert!(!resident.is_streamed());
-    let resident = check(Box::new(resident));
-    let budget = Options { memory: Some(others), ..Options::default() };
-    let streamed = GpuEngine::new(common::gpu().unwrap(), setup, budget).unwrap();
+    let open = |memory| {
+        let options = Options { memory, ..Options::default() };
+        common::gpu().map(|gpu| GpuEngine::new(gpu, setup.clone(), options))
+    };
+    let Some(resident) = open(None) else { return };
+    let resident = check(Box::new(resident.unwrap()));
+    // What is needed beside the records leaves no room for them.
+    let Some(Err(Error::DeviceMemory { needed, .. })) = open(Some(0)) else { panic!("no memory is enough") };
+    let streamed = open(Some(needed)).unwrap().unwrap();
     assert!(streamed.is_streamed());
     assert!(check(Box::new(streamed)) == resident, "streamed data gives other bits than resident");
 }

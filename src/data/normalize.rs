@@ -98,27 +98,37 @@ impl Dataset {
     /// The normalised features of one sample of a part: pixels as the `gather` kernel makes them, numbers as the host
     /// hands them to it.
     pub(crate) fn read_row<T: Real>(&self, features: &Features, row: usize, x: &mut [T]) {
-        let width = self.width();
-        let pixels = self.shape[1] * self.shape[2];
-        for (c, x) in x[..width].chunks_mut(pixels).enumerate() {
-            let (scale, shift) = (self.normalization.scale[c], self.normalization.shift[c]);
-            let first = row * width + c * pixels;
-            match features {
-                Features::U8(v) => {
-                    let (scale, shift) = (T::of(scale), T::of(shift));
-                    let raw = &v[first..];
-                    wide(|| x.iter_mut().zip(raw).for_each(|(x, &raw)| *x = T::of_u8(raw).fma(scale, shift)));
-                }
-                Features::F32(v) => scale_numbers(x, &v[first..], scale, shift),
-                Features::F64(v) => scale_numbers(x, &v[first..], scale, shift),
-            }
+        let range = row * self.width()..(row + 1) * self.width();
+        match features {
+            Features::U8(v) => self.scale_row(&v[range], x, scaled_pixel),
+            Features::F32(v) => self.scale_row(&v[range], x, scaled_number),
+            Features::F64(v) => self.scale_row(&v[range], x, scaled_number),
         }
+    }
+
+    /// One sample, scaled by `f` channel after channel.
+    fn scale_row<T: Real, R: Copy>(&self, raw: &[R], x: &mut [T], f: impl Fn(R, f64, f64) -> T) {
+        let pixels = self.shape[1] * self.shape[2];
+        let Normalization { scale, shift } = &self.normalization;
+        wide(|| {
+            let channels = x.chunks_mut(pixels).zip(raw.chunks(pixels)).zip(scale.iter().zip(shift));
+            for ((x, raw), (&scale, &shift)) in channels {
+                x.iter_mut().zip(raw).for_each(|(x, &raw)| *x = f(raw, scale, shift));
+            }
+        });
     }
 }
 
-/// The numbers of one channel, scaled in f64 and rounded once.
-fn scale_numbers<T: Real, R: Real>(x: &mut [T], raw: &[R], scale: f64, shift: f64) {
-    wide(|| x.iter_mut().zip(raw).for_each(|(x, raw)| *x = T::of(raw.to_f64().mul_add(scale, shift))));
+/// A pixel, scaled in the engine's precision.
+#[inline(always)]
+fn scaled_pixel<T: Real>(raw: u8, scale: f64, shift: f64) -> T {
+    T::of_u8(raw).fma(T::of(scale), T::of(shift))
+}
+
+/// A number, scaled in f64 and rounded once.
+#[inline(always)]
+fn scaled_number<T: Real, R: Real>(raw: R, scale: f64, shift: f64) -> T {
+    T::of(raw.to_f64().mul_add(scale, shift))
 }
 
 /// The statistics of one channel.

@@ -29,6 +29,7 @@ pub(super) fn rename(
             tensor.name = rest.to_string();
         }
     }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let is_ours = tensors.iter().all(|tensor| wanted.iter().any(|(name, _)| *name == tensor.name));
     let layers = match map {
         Some(map) => Some(mapped(map, &tensors, wanted)?),
