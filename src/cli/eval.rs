@@ -68,19 +68,7 @@ fn configuration(args: &Args) -> anyhow::Result<(Config, Dataset)> {
     let flags =
         flags.iter().filter_map(|(key, v)| Some((key.to_string(), Value::String(v.as_ref()?.clone())))).collect();
     let mut config = Config::resolve(file, flags, Vec::new())?;
-    if args.data.is_some() {
-        config.data.validation = 0.0;
-    }
-    let mut dataset = config.dataset()?;
-    // The weights belong to the numbers that they were trained with.
-    dataset.normalization = run::normalization(&args.run)?;
-    anyhow::ensure!(
-        dataset.normalization.scale.len() == dataset.shape[0],
-        "{}: expected {} channels, as the run has, found {}",
-        dataset.name,
-        dataset.normalization.scale.len(),
-        dataset.shape[0]
-    );
+    let dataset = run::dataset(&args.run, &config)?;
     config.train.batch =
         config.train.batch.filter(|_| config.train.batch_of(dataset.train.len()) <= dataset.train.len());
     // The weights of a run in mixed precision are f32, and without a GPU they are evaluated as such.

@@ -37,7 +37,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut prepared = Prepared::open(config, place, measuring)?;
     if !args.quiet {
         let (reason, epochs) = (prepared.reason().to_string(), prepared.config().train.epochs);
-        describe(prepared.trainer().engine(), &reason, epochs);
+        let notes = prepared.notes().to_vec();
+        describe(prepared.trainer().engine(), &reason, epochs, &notes);
     }
     if args.dry_run {
         say!("{}", memory_table(prepared.trainer().engine()));
@@ -69,7 +70,7 @@ impl Args {
     }
 }
 
-fn describe(engine: &dyn Engine, reason: &str, epochs: u64) {
+fn describe(engine: &dyn Engine, reason: &str, epochs: u64, notes: &[String]) {
     let (setup, data) = (engine.setup(), &engine.setup().dataset);
     let widths: Vec<String> = setup.model.widths.iter().map(ToString::to_string).collect();
     let parts = [
@@ -83,6 +84,7 @@ fn describe(engine: &dyn Engine, reason: &str, epochs: u64) {
     let counts: Vec<String> = parts.iter().filter_map(count).collect();
     say!("device  {}: {reason}", engine.describe());
     say!("data    {}: {}", data.name, counts.join(", "));
+    notes.iter().for_each(|note| say!("note    {note}"));
     say!("model   {}, {} parameters", widths.join("-"), thousands(setup.model.parameters() as u64));
     say!("run     batch {}, {epochs} epochs, {} replica(s)\n", setup.batch, setup.replicas);
 }

@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::checkpoint;
-use super::config::Config;
-use crate::data::{Dataset, Normalization};
+use super::config::{Config, DataConfig};
+use crate::data::{Dataset, Encoding, Normalization, Source, TargetKind};
 use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
 use crate::export::safetensors;
@@ -18,10 +19,11 @@ pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const EPOCHS: &str = "epochs.jsonl";
 const CONFIG: &str = "config.toml";
 const NORMALIZATION: &str = "normalization.json";
+const DATA: &str = "encoding.json";
 const SUMMARY: &str = "summary.json";
 
 /// The files that a run writes beside its weights.
-const FILES: [&str; 6] = [CONFIG, NORMALIZATION, METRICS, EPOCHS, SUMMARY, checkpoint::FILE];
+const FILES: [&str; 7] = [CONFIG, NORMALIZATION, DATA, METRICS, EPOCHS, SUMMARY, checkpoint::FILE];
 
 /// The place of a run's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,6 +119,9 @@ pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()
         let Normalization { scale, shift } = &dataset.normalization;
         let text = json!({ "scale": scale, "shift": shift }).to_string() + "\n";
         write_whole(&dir.join(NORMALIZATION), text.into_bytes())?;
+        let data = Data { fingerprint: Some(dataset.fingerprint()), encoding: dataset.encoding.clone() };
+        let text = serde_json::to_string_pretty(&data).unwrap_or_default() + "\n";
+        write_whole(&dir.join(DATA), text.into_bytes())?;
         [METRICS, EPOCHS].iter().try_for_each(|name| {
             let path = dir.join(name);
             File::create(&path).map(drop).map_err(Error::io(&path))
@@ -217,4 +222,59 @@ pub fn normalization(dir: &Path) -> Result<Normalization> {
     let numbers = |key: &str| -> Option<Vec<f64>> { object.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
     let (scale, shift) = (numbers("scale").ok_or_else(bad)?, numbers("shift").ok_or_else(bad)?);
     if scale.len() == shift.len() { Ok(Normalization { scale, shift }) } else { Err(bad()) }
+}
+
+/// What a run keeps of its data.
+#[derive(Default, Serialize, Deserialize)]
+struct Data {
+    /// By what the data set is known again, wherever it lies; none in folders of earlier versions.
+    fingerprint: Option<String>,
+    encoding: Encoding,
+}
+
+/// What the run in `dir` keeps of its data; what follows from its configuration, where an earlier version kept nothing.
+fn data(dir: &Path, config: &DataConfig) -> Result<Data> {
+    let path = dir.join(DATA);
+    if !path.exists() {
+        let targets = Some(if config.classes.is_some() { TargetKind::Labels } else { TargetKind::Values });
+        let encoding = Encoding { targets, outputs: config.classes.unwrap_or(0), ..Encoding::default() };
+        return Ok(Data { fingerprint: None, encoding });
+    }
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));
+    serde_json::from_slice(&bytes).map_err(bad)
+}
+
+/// The reading of the data set that the run in `dir` with the configuration `config` was trained on: its labels, categories
+/// and names of classes, with which [`Source::load_as`] and [`Source::inputs`] read others.
+///
+/// # Errors
+/// The file holds something else.
+pub fn encoding(dir: &Path, config: &Config) -> Result<Encoding> {
+    Ok(data(dir, &config.data)?.encoding)
+}
+
+/// The data set that `config` names, read and normalised as the run in `dir` did. If it is the run's own, wherever it lies
+/// now, the same samples are held out; of another, none are.
+///
+/// # Errors
+/// Files that are missing or do not fit the run.
+pub fn dataset(dir: &Path, config: &Config) -> Result<Dataset> {
+    let (source, seed) = (config.data.source.parse::<Source>()?, config.data.seed);
+    if let Some(path) = source.paths().into_iter().find(|path| !path.exists()) {
+        let text = format!("found nothing at {}; --data SOURCE names where the data lies now", path.display());
+        return Err(Error::config("data.source", text));
+    }
+    let Data { fingerprint, encoding } = data(dir, &config.data)?;
+    let dataset = source.load_as(seed, &encoding)?;
+    let is_own = fingerprint.is_none_or(|fingerprint| fingerprint == dataset.fingerprint());
+    let mut dataset = dataset.hold_out(if is_own { config.data.validation } else { 0.0 }, seed)?;
+    let normalization = normalization(dir)?;
+    let (wanted, found) = (normalization.scale.len(), dataset.shape[0]);
+    if wanted != found {
+        let text = format!("expected {wanted} channels, as the run has, found {found}");
+        return Err(Error::data(&dataset.name, text));
+    }
+    dataset.normalization = normalization;
+    Ok(dataset)
 }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `config.toml` | every setting of the run, resolved, and the forms of the matrix products, with which it repeats its bits |
 //! | `normalization.json` | `scale` and `shift` of each channel: the network sees `raw · scale + shift` |
+//! | `encoding.json` | how the data's files were read, as `encoding`: labels, categories, names of classes; and its `fingerprint` |
 //! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy` |
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
 //! | `summary.json` | the last evaluation, mean, deviation and each replica's; what ended the run |
@@ -25,34 +26,39 @@ use std::sync::Arc;
 
 use toml::Table;
 
-use crate::data::{Dataset, Source};
+use crate::data::{Dataset, Hints, Source, TargetKind};
 use crate::device::Device;
 use crate::engine::{Engine, Setup};
 use crate::error::{Error, Result};
 use crate::gpu::{Measuring, Options};
+use crate::loss::Loss;
 use crate::model::Mlp;
 use crate::plan::Plan;
 
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
 pub use config::{Batch, Bytes, Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig};
-pub use folder::{Place, normalization, read_config, weight_file};
+pub use folder::{Place, dataset, encoding, normalization, read_config, weight_file};
 pub use log::Log;
 pub use resolve::{Setting, setting};
 pub use summary::{Outcome, Pace, deviation, mean, statistics};
 pub use train::{Finished, Prepared, train};
 
 impl Config {
-    /// Loads, splits and normalises the data set.
+    /// Loads, splits and normalises the data set. What its files leave open is as `data.classes`, `data.layout` and
+    /// `model.loss` say.
     ///
     /// # Errors
-    /// What [`Source::load`] and [`Dataset::hold_out`] refuse.
+    /// What [`Source::load_with`] and [`Dataset::hold_out`] refuse.
     pub fn dataset(&self) -> Result<Dataset> {
         let data = &self.data;
-        let mut dataset = data.source.parse::<Source>()?.load(data.seed)?;
-        if let Some(classes) = data.classes {
-            dataset = dataset.with_classes(classes)?;
-        }
+        let targets = match (data.classes, self.model.loss) {
+            (None, None) => None,
+            (Some(_), _) | (None, Some(Loss::CrossEntropy)) => Some(TargetKind::Labels),
+            (None, Some(Loss::Mse)) => Some(TargetKind::Values),
+        };
+        let hints = Hints { targets, classes: data.classes, layout: data.layout };
+        let dataset = data.source.parse::<Source>()?.load_with(data.seed, &hints)?;
         Ok(dataset.hold_out(data.validation, data.seed)?.normalize(data.normalize))
     }
 

@@ -7,6 +7,7 @@ use super::config::{Batch, Config};
 use super::folder::{self, EPOCHS, Place};
 use super::log::Log;
 use super::summary::{Facts, Outcome, Pace};
+use crate::data::Source;
 use crate::engine::Slot;
 use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Event, Observer, Written};
@@ -51,6 +52,7 @@ pub struct Prepared {
     place: Place,
     trainer: Trainer,
     reason: String,
+    notes: Vec<String>,
     pace: Pace,
 }
 
@@ -85,10 +87,13 @@ impl Prepared {
         }
         place.check()?;
         config.optimizer.check()?;
-        let mut dataset = config.dataset()?;
-        if let Place::Resume(dir) = &place {
-            dataset.normalization = folder::normalization(dir)?;
-        }
+        let dataset = match &place {
+            Place::Resume(dir) => folder::dataset(dir, &config)?,
+            Place::Next | Place::New(_) | Place::Replace(_) => config.dataset()?,
+        };
+        // The folder may be read from another one.
+        config.data.source = config.data.source.parse::<Source>()?.absolute()?.to_string();
+        let notes = dataset.encoding.describe();
         // What the data decided is part of the resolved configuration.
         config.data.classes = dataset.is_classification().then_some(dataset.outputs);
         let setup = config.setup(dataset)?;
@@ -98,7 +103,7 @@ impl Prepared {
         config.forms = engine.forms();
         let pace = Pace::of(engine.as_ref());
         let trainer = Trainer::new(engine, config.plan())?;
-        let mut prepared = Self { config, place, trainer, reason, pace };
+        let mut prepared = Self { config, place, trainer, reason, notes, pace };
         match own {
             Some(own) => prepared.restore(&own)?,
             None => prepared.init()?,
@@ -117,10 +122,18 @@ impl Prepared {
 
     /// Gives the engine first weights: those of a file, or drawn ones.
     fn init(&mut self) -> Result<()> {
-        let Some(path) = &self.config.model.init_from else { return self.trainer.init(self.config.model.init) };
+        let Some(path) = &self.config.model.init_from else {
+            if self.config.model.init_map.is_some() {
+                let text = "expected model.init_from beside it, whose layers it names, found none";
+                return Err(Error::config("model.init_map", text));
+            }
+            return self.trainer.init(self.config.model.init);
+        };
         let engine = self.trainer.engine();
         let (replicas, precision) = (engine.setup().replicas, engine.setup().precision);
-        let weights = safetensors::read(path, engine.layout(), precision)?;
+        let map = self.config.model.init_map.as_deref();
+        let (weights, notes) = safetensors::read_mapped(path, engine.layout(), precision, map)?;
+        self.notes.extend(notes);
         (0..replicas).try_for_each(|r| engine.upload(Slot::Live, r, &weights))
     }
 
@@ -137,6 +150,11 @@ impl Prepared {
     /// The reason why the engine is where it is, in words.
     pub fn reason(&self) -> &str {
         &self.reason
+    }
+
+    /// What the user should know of how files were read, a line each: labels that were mapped, biases that were missing.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The highest pace of the device, where it has been measured.
