@@ -1,6 +1,6 @@
-// x[r, row] = raw[order[r, first + row]] * scale + shift
+// x[r, row] = fma(raw[order[r, first + row]], scale, shift)
 //
-// The samples of one pass, normalised and, in training, changed at random: cropped out of a border of zeros, flipped,
+// The samples of one pass, pixels normalised (numbers are when they come, by the host in f64) and, in training, changed at random: cropped out of a border of zeros, flipped,
 // a square cut out, mixed with another sample of the pass, and noise added. What is random is a hash of the replica's
 // seed, the step and the sample's position, so that nothing is kept. The data set lies in one or more buffers; a
 // dispatch serves one of them and leaves the rows alone whose sample lies in another. With MIXUP, dispatches with
@@ -34,7 +34,7 @@ struct Args {
 @group(0) @binding(5) var<storage, read_write> x: array<Stored>;     // (R or 1, room, columns)
 @group(0) @binding(6) var<storage, read_write> mix: array<vec2<u32>>; // (R, room): partner's sample, bits of the share
 
-override BYTES: bool = true;      // u8 features, four in a word; else f32
+override BYTES: bool = true;      // u8 features, four in a word; else normalised f32
 override ALIGNED: bool = false; // four features next to each other are of one channel
 override STREAMED: bool = false;  // records lie in the order of the passes, not in the data set's
 override AUGMENT: bool = false;
@@ -104,17 +104,17 @@ fn features(record: u32, column: u32, key: vec2<u32>, position: u32) -> vec4<f32
             raw = vec4<f32>(unpack4xU8(records[record * args.record_words + column]));
             if ALIGNED {
                 let channel = channels[4u * column / args.pixels];
-                return raw * channel.x + channel.y;
+                return normalized(raw, channel);
             }
         }
         for (var i = 0u; i < 4u; i++) {
             let feature = 4u * column + i;
             if feature < args.width {
-                if !BYTES {
-                    raw[i] = bitcast<f32>(records[record * args.record_words + feature]);
+                if BYTES {
+                    value[i] = normalized(raw, channels[feature / args.pixels])[i];
+                } else {
+                    value[i] = bitcast<f32>(records[record * args.record_words + feature]);
                 }
-                let channel = channels[feature / args.pixels];
-                value[i] = raw[i] * channel.x + channel.y;
             }
         }
         return value;
@@ -142,19 +142,24 @@ fn features(record: u32, column: u32, key: vec2<u32>, position: u32) -> vec4<f32
         // Above or left of the image, these wrap around to large numbers.
         let from_y = y + down - args.pad;
         let from_x = select(x, args.image_width - 1u - x, mirrored) + right - args.pad;
-        var raw = 0.0;
+        value[i] = channels[c].y; // black: a raw value of 0
         if from_y < image_height && from_x < args.image_width {
             let from_ = c * args.pixels + from_y * args.image_width + from_x;
             if BYTES {
                 let word = records[record * args.record_words + from_ / 4u];
-                raw = f32((word >> (8u * (from_ % 4u))) & 255u);
+                let raw = f32((word >> (8u * (from_ % 4u))) & 255u);
+                value[i] = normalized(vec4(raw), channels[c]).x;
             } else {
-                raw = bitcast<f32>(records[record * args.record_words + from_]);
+                value[i] = bitcast<f32>(records[record * args.record_words + from_]);
             }
         }
-        value[i] = raw * channels[c].x + channels[c].y;
     }
     return value;
+}
+
+// Rounded once, so that it is the same in every form of this kernel: records that are resident and those that are streamed.
+fn normalized(raw: vec4<f32>, channel: vec2<f32>) -> vec4<f32> {
+    return fma(raw, vec4(channel.x), vec4(channel.y));
 }
 
 // Four normal deviates out of four hashes (Box and Muller, 1958), 0 past the last feature.

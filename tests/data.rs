@@ -175,7 +175,9 @@ fn broken_npy_files_are_named() {
     let nan = npy(&dir, "nan.npy", &[2, 2], vec![1f64, 2., f64::NAN, 4.]);
     let three = npy(&dir, "three.npy", &[3], vec![0i64, 1, 0]);
     let negative = npy(&dir, "negative.npy", &[2], vec![0i64, -1]);
-    let ints = npy(&dir, "ints.npy", &[2, 2], vec![1i64, 2, 3, 4]);
+    let header = b"{'descr': '<c8', 'fortran_order': False, 'shape': (2,), }";
+    let complex = [&b"\x93NUMPY\x01\x00"[..], &(header.len() as u16).to_le_bytes(), header, &[0; 16]].concat();
+    let complex = write(&dir, "complex.npy", &complex);
     let none = npy(&dir, "none.npy", &[0, 2], Vec::<f32>::new());
     let no_labels = npy(&dir, "no_labels.npy", &[0], Vec::<i64>::new());
     let scalar = npy(&dir, "scalar.npy", &[], vec![f32::NAN]);
@@ -188,7 +190,8 @@ fn broken_npy_files_are_named() {
         (&scalar, &y, "scalar.npy: expected finite features, found NaN".into()),
         (&x, &three, "three.npy: expected 2 rows".into()),
         (&x, &negative, "expected labels 0 to 65535, found -1 in row 1".into()),
-        (&ints, &y, "ints.npy: expected features of type u1, f2, f4 or f8, found <i8".into()),
+        (&complex, &y, "complex.npy: expected features of type float16, float32, float64, bool or an integer".into()),
+        (&x, &complex, "expected labels of an integer type, bool or text, or targets of type float16".into()),
         (&none, &no_labels, "expected at least one train sample, found none".into()),
         (&short, &y, "short.npy: expected 4 values".into()),
         (&text, &y, "text.npy: expected a .npy file".into()),
@@ -202,7 +205,9 @@ fn broken_npy_files_are_named() {
 
 #[test]
 fn a_source_that_is_none_is_refused() {
-    for bad in ["cifar", "cifar10:", "npy:a.npy", "npy:a.npy,", "idx:1,2,3", "mnits:DIR", ""] {
+    for bad in
+        ["cifar", "cifar10:", "npy:a.npy,", "idx:1,2,3", "npz:a,b", "csv:a,tagret=b", "csv:a,target=", "mnits:DIR", ""]
+    {
         assert!(
             bad.parse::<Source>().unwrap_err().to_string().starts_with("data.source: expected synthetic, "),
             "{bad}"

@@ -77,6 +77,20 @@ fn a_missing_file_is_named() {
     let dir = TempDir::new().unwrap();
     let error = archive(&[("a", FIRST)]).fetch(Some(&address), dir.path(), &mut |_, _, _| {}).unwrap_err().to_string();
     assert!(error.contains("/folder/a: ") && error.contains("404"), "{error}");
+    let by_hand = format!("--mirror URL takes it from elsewhere; or put a into {} by hand", dir.path().display());
+    assert!(error.contains(&by_hand) && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn without_a_network_the_way_by_hand_is_told() {
+    // Nobody listens at port 9 of this machine.
+    for archive in ARCHIVES {
+        let dir = TempDir::new().unwrap();
+        let error = archive.fetch(Some("http://127.0.0.1:9"), dir.path(), &mut |_, _, _| {}).unwrap_err().to_string();
+        let data = archive.data_dir(dir.path());
+        assert!(error.contains("--mirror URL") && error.contains(archive.files[0].0), "{error}");
+        assert!(error.ends_with(&format!("--data {}:{}", archive.name, data.display())), "{error}");
+    }
 }
 
 #[test]

@@ -194,3 +194,45 @@ fn weights_come_from_flags() {
         assert!(error.contains(wanted), "{error}");
     }
 }
+
+/// What is predicted has no targets yet, and classes bear the names that stand in the files.
+#[test]
+fn predictions_need_no_targets_and_speak_of_classes_as_the_files_do() {
+    let dir = TempDir::new().unwrap();
+    table(&dir);
+    let signs: Vec<i64> = (0..60).map(|i| if (i * 87 % 31) > 15 { 1 } else { -1 }).collect();
+    npy(&dir.path().join("y.npy"), &[60], signs);
+    ok(dir.path(), &words("train --data npy:x.npy,y.npy --device cpu --quiet --epochs 20 --batch 8 --lr 0.05 --run r"));
+    let predict = |out: &str, data: &str| ok(dir.path(), &words(&format!("predict r {data} --device cpu --out {out}")));
+    predict("own.csv", "");
+    predict("other.csv", "--data npy:x.npy");
+    let (header, own) = csv(&dir.path().join("own.csv"));
+    let (_, other) = csv(&dir.path().join("other.csv"));
+    assert_eq!(header, "index,label,prediction,p0,p1");
+    for (own, other) in own.iter().zip(&other) {
+        assert!(other[1].is_nan() && [-1.0, 1.0].contains(&own[1]) && own[2..] == other[2..], "{own:?} {other:?}");
+        assert_eq!(own[2], if own[4] > own[3] { 1.0 } else { -1.0 });
+    }
+    predict("other.jsonl", "--data npy:x.npy --part train");
+    assert!(
+        std::fs::read_to_string(dir.path().join("other.jsonl")).unwrap().starts_with("{\"index\":0,\"label\":null,")
+    );
+    let error = fails(dir.path(), 2, &words("predict r --data npy:x.npy --part test --out p.csv"));
+    assert_eq!(error, "error: npy:x.npy: expected a test part, found none");
+    let error = fails(dir.path(), 2, &words("eval r --data npy:x.npy"));
+    assert!(error.contains("expected targets beside the features"), "{error}");
+
+    let rows = |n: usize| (0..n).map(|i| format!("{},{}", i % 7, ["red", "blue"][i % 2])).collect::<Vec<_>>();
+    let labelled: String =
+        rows(40).iter().enumerate().map(|(i, row)| format!("{row},{}\n", ["no", "yes"][i % 2])).collect();
+    std::fs::write(dir.path().join("t.csv"), format!("size,colour,answer\n{labelled}")).unwrap();
+    std::fs::write(dir.path().join("new.csv"), "colour,size\nblue,3\nred,4\n").unwrap();
+    ok(dir.path(), &words("train --data csv:t.csv,target=answer --device cpu --quiet --epochs 30 --lr 0.05 --run w"));
+    ok(dir.path(), &words("predict w --data csv:new.csv --device cpu --out said.csv"));
+    let said = std::fs::read_to_string(dir.path().join("said.csv")).unwrap();
+    let answers: Vec<&str> = said.lines().skip(1).map(|line| line.split(',').nth(2).unwrap()).collect();
+    assert_eq!(answers, ["yes", "no"], "{said}");
+    ok(dir.path(), &words("predict w --data csv:new.csv --device cpu --out said.npy"));
+    let text = String::from_utf8_lossy(&std::fs::read(dir.path().join("said.npy")).unwrap()).to_string();
+    assert!(text.contains("('prediction', '<U3')"), "{text}");
+}

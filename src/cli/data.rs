@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use thalweg::Dataset;
-use thalweg::data::{Part, Samples, Source, Targets};
+use thalweg::data::{Hints, Layout, Part, Samples, Source, TargetKind, Targets};
 
 use super::{say, table, thousands};
 
@@ -21,6 +21,12 @@ enum Command {
         /// As for `train --data`
         #[arg(default_value = "synthetic")]
         source: String,
+        /// As for `train --classes`
+        #[arg(long)]
+        classes: Option<usize>,
+        /// As for `train --layout`
+        #[arg(long)]
+        layout: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -41,7 +47,7 @@ enum Command {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::Info { source, json } => info(source, *json)?,
+        Command::Info { source, classes, layout, json } => info(&load(source, *classes, layout.as_deref())?, *json),
         #[cfg(feature = "fetch")]
         Command::Fetch { name, dir, mirror } => fetch(name, dir.as_deref(), mirror.as_deref())?,
     }
@@ -70,26 +76,39 @@ fn fetch(name: &str, dir: Option<&std::path::Path>, mirror: Option<&str>) -> any
 /// The parts that there are, by name.
 type Parts<'a> = [(&'static str, &'a Samples)];
 
-fn info(source: &str, as_json: bool) -> anyhow::Result<()> {
-    let data = source.parse::<Source>()?.load(0)?;
+/// The data set; whole numbers that may be labels or targets are shown as targets.
+fn load(source: &str, classes: Option<usize>, layout: Option<&str>) -> anyhow::Result<Dataset> {
+    let layout = match layout {
+        None => None,
+        Some("nchw") => Some(Layout::Nchw),
+        Some("nhwc") => Some(Layout::Nhwc),
+        Some(other) => anyhow::bail!("--layout: expected nchw or nhwc, found {other:?}"),
+    };
+    let source = source.parse::<Source>()?;
+    let hints = Hints { targets: None, classes, layout };
+    let as_values = Hints { targets: Some(TargetKind::Values), ..hints };
+    Ok(source.load_with(0, &hints).or_else(|_| source.load_with(0, &as_values))?)
+}
+
+fn info(data: &Dataset, as_json: bool) {
     let unit = data.unit();
     let channels: Vec<(f64, f64)> = data.channel_statistics().iter().map(|(m, d)| (m * unit, d * unit)).collect();
     let parts = [(Part::Train, "train"), (Part::Test, "test")];
     let parts: Vec<_> = parts.iter().filter_map(|&(part, name)| data.part(part).map(|s| (name, s))).collect();
     if as_json {
-        say!("{:#}", object(&data, &channels, &parts));
-        return Ok(());
+        say!("{:#}", object(data, &channels, &parts));
+        return;
     }
     let ([c, h, w], kind) = (data.shape, data.train.features.kind());
     let counts: Vec<String> = parts.iter().map(|(name, s)| format!("{} {name}", thousands(s.len() as u64))).collect();
     say!("{}: {} samples of {c}x{h}x{w} {kind}\n", data.name, counts.join(" and "));
+    data.encoding.describe().iter().for_each(|line| say!("{line}\n"));
     say!("{}", channel_table(&channels));
     say!("{}", if unit == 1.0 { "" } else { "of values scaled to [0, 1]\n" });
     match &data.train.targets {
         Targets::Values { width, .. } => say!("{width} regression target(s)"),
-        Targets::Labels(_) => say!("{}", class_table(&data, &parts)),
+        Targets::Labels(_) => say!("{}", class_table(data, &parts)),
     }
-    Ok(())
 }
 
 fn object(data: &Dataset, channels: &[(f64, f64)], parts: &Parts) -> Value {

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use thalweg::average::Average;
-use thalweg::engine::{Setup, initialize};
+use thalweg::engine::Setup;
 use thalweg::explore::{Range, RatePoint, RateTest, lr_find};
 use thalweg::report::{Curve, Panels, Scale, curves};
-use thalweg::run::start_from;
+use thalweg::run::first_weights;
 
 use super::settings::Settings;
 use super::{chart, measuring, say, wrap};
@@ -43,10 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let setup = Setup { average: Average::default(), ..config.setup(config.dataset()?)? };
     let (mut engine, reason) = config.engine(setup, measuring)?;
     let engine = engine.as_mut();
-    match &config.model.init_from {
-        Some(path) => start_from(engine, path)?,
-        None => initialize(engine, config.model.init)?,
-    }
+    first_weights(engine, &config.model)?;
     let test = lr_find(engine, Range { from: args.from, to: args.to, steps: args.steps, order: config.train.order })?;
 
     let highest = test.points.first().map(|p| HIGHEST * p.smoothed);

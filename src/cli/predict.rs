@@ -15,7 +15,7 @@ use super::{measuring, say, thousands};
 pub struct Args {
     /// The run's folder
     run: PathBuf,
-    /// The samples, with or without targets, as --data of train; scaled as the run's were [default: the run's own]
+    /// The samples, as --data of train but with or without targets; read and scaled as the run's [default: the run's own]
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
     /// The part of the samples: train, validation, test or data [default: the last that is there]
@@ -33,21 +33,32 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut trained = Trained::open(&args.run, args.data.as_deref(), args.device.as_deref(), measuring)?;
+    Table::check_name(&args.out)?;
+    let (device, part) = (args.device.as_deref(), args.part.as_deref());
+    let (mut trained, part) = match &args.data {
+        // Of other data the one part alone is read.
+        Some(data) => (Trained::open_inputs(&args.run, data, part, device, measuring)?, None),
+        None => (Trained::open(&args.run, None, device, measuring)?, part),
+    };
     let which = trained.which(&args.weights)?;
-    let (part_name, part) = trained.part(args.part.as_deref())?;
+    let (name, part) = trained.part(part)?;
     let mut outputs = trained.predict_part(part, &which)?;
-    let (targets, width) = (trained.targets(part)?, trained.setup().model.outputs());
+    let width = trained.setup().model.outputs();
     if trained.setup().loss == Loss::CrossEntropy {
         outputs.iter_mut().for_each(|of_replica| softmax(of_replica, width));
     }
-    let table = match targets {
-        Targets::Labels(labels) => classes(&labels, &mean(outputs), width),
-        Targets::Values { values, .. } => numbers(&values, &mean(outputs), width),
+    let (outputs, targets) = (mean(outputs), trained.targets(part)?);
+    let table = if trained.setup().dataset.is_classification() {
+        let labels =
+            targets.and_then(|targets| if let Targets::Labels(labels) = targets { Some(labels) } else { None });
+        classes(labels.as_deref(), &trained.setup().dataset.encoding.labels, &outputs, width)
+    } else {
+        numbers(targets, &outputs, width)
     };
     table.write(&args.out)?;
     let rows = thousands(table.rows.len() as u64);
-    say!("{rows} predictions of the {} weights for the {part_name} part in {}", which.name, args.out.display());
+    let name = args.part.as_deref().unwrap_or(name);
+    say!("{rows} predictions of the {} weights for the {name} part in {}", which.name, args.out.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -62,27 +73,39 @@ fn mean(mut outputs: Vec<Vec<f64>>) -> Vec<f64> {
     sums
 }
 
-/// What was said of each sample of a classification: the likeliest class, and the probability of each.
-fn classes(labels: &[u32], outputs: &[f64], width: usize) -> Table {
-    let mut names = ["index", "label", "prediction"].map(String::from).to_vec();
-    names.extend((0..width).map(|c| format!("p{c}")));
-    let row = |(i, (label, output)): (usize, (&u32, &[f64]))| {
-        let whole = [i as u32, *label, largest(output) as u32].map(|number| Cell::Whole(Some(number)));
-        whole.into_iter().chain(output.iter().copied().map(Cell::Real)).collect()
+/// What was said of each sample of a classification: the likeliest class, and the probability of each. Classes have the names
+/// that stand for them in the files, or their numbers.
+fn classes(labels: Option<&[u32]>, names: &[String], outputs: &[f64], width: usize) -> Table {
+    let are_numbers = names.iter().all(|name| name.parse::<i64>().is_ok());
+    let class = |c: usize| match names.get(c) {
+        Some(name) if are_numbers => Cell::Whole(name.parse().ok()),
+        Some(name) => Cell::Text(name.clone()),
+        None => Cell::Whole(Some(c as i64)),
     };
-    let rows = labels.iter().zip(outputs.chunks_exact(width)).enumerate();
-    Table { names, rows: rows.map(row).collect() }
+    let nothing = if are_numbers { Cell::Whole(None) } else { Cell::Text(String::new()) };
+    let row = |(i, output): (usize, &[f64])| {
+        let label = labels.map_or(nothing.clone(), |labels| class(labels[i] as usize));
+        let head = [Cell::Whole(Some(i as i64)), label, class(largest(output))];
+        head.into_iter().chain(output.iter().copied().map(Cell::Real)).collect()
+    };
+    let mut header = ["index", "label", "prediction"].map(String::from).to_vec();
+    header.extend((0..width).map(|c| format!("p{c}")));
+    Table { names: header, rows: outputs.chunks_exact(width).enumerate().map(row).collect() }
 }
 
 /// What was said of each sample of a regression, beside its targets.
-fn numbers(targets: &[f64], outputs: &[f64], width: usize) -> Table {
+fn numbers(targets: Option<Targets>, outputs: &[f64], width: usize) -> Table {
+    let targets = match targets {
+        Some(Targets::Values { values, .. }) => values,
+        _ => vec![f64::NAN; outputs.len()],
+    };
     let named = |name: &str| match width {
         1 => vec![name.to_string()],
         _ => (0..width).map(|j| format!("{name}{j}")).collect(),
     };
     let row = |(i, (target, output)): (usize, (&[f64], &[f64]))| {
         let values = target.iter().chain(output).copied().map(Cell::Real);
-        std::iter::once(Cell::Whole(Some(i as u32))).chain(values).collect()
+        std::iter::once(Cell::Whole(Some(i as i64))).chain(values).collect()
     };
     let rows = targets.chunks_exact(width).zip(outputs.chunks_exact(width)).enumerate();
     let names = [vec!["index".into()], named("target"), named("prediction")].concat();

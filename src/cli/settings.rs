@@ -14,7 +14,8 @@ pub struct Settings {
     /// [train] and, as a run records them, [forms]
     config: Option<PathBuf>,
     /// synthetic (default), cifar10:DIR, cifar100:DIR, mnist:DIR, fashion-mnist:DIR,
-    /// idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS] or npy:X,Y[,TEST_X,TEST_Y]
+    /// idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS], npy:X,Y[,TEST_X,TEST_Y],
+    /// npz:FILE[,x=NAME,y=NAME,test_x=NAME,test_y=NAME] or csv:FILE,target=NAME[,test=FILE]
     #[arg(long, help_heading = "Data", value_name = "SOURCE")]
     data: Option<String>,
     /// channel (mean 0, deviation 1; default), unit (pixels in [0, 1]) or none
@@ -32,6 +33,9 @@ pub struct Settings {
     /// Scale regression targets to mean 0 and deviation 1; predictions are in their own units
     #[arg(long, help_heading = "Data")]
     standardize_targets: bool,
+    /// nchw or nhwc: whether the channels of images come before height and width, or last [default: first]
+    #[arg(long, help_heading = "Data")]
+    layout: Option<String>,
     /// Crop training images at random out of a black border of so many pixels [default: 0]
     #[arg(long, help_heading = "Augmentation", value_name = "PIXELS")]
     pad: Option<i64>,
@@ -59,6 +63,9 @@ pub struct Settings {
     /// Start from the weights of a file, or of another run, as for fine-tuning at another rate [default: drawn ones]
     #[arg(long, help_heading = "Model", value_name = "FILE.safetensors|RUN")]
     init_from: Option<String>,
+    /// Names of the layers in that file, in the network's order, as fc1,fc2 [default: numbers that ascend]
+    #[arg(long, help_heading = "Model", value_name = "NAME,NAME,...")]
+    init_map: Option<String>,
     /// cross_entropy (default for labels) or mse (default for other targets)
     #[arg(long, help_heading = "Model")]
     loss: Option<String>,
@@ -227,9 +234,11 @@ impl Settings {
             ("data.source", &self.data),
             ("data.normalize", &self.normalize),
             ("data.weights", &self.sample_weights),
+            ("data.layout", &self.layout),
             ("model.activation", &self.activation),
             ("model.init", &self.init),
             ("model.init_from", &self.init_from),
+            ("model.init_map", &self.init_map),
             ("model.loss", &self.loss),
             ("model.norm", &self.norm),
             ("train.decay", &self.decay),

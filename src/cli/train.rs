@@ -39,7 +39,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut prepared = Prepared::open(config, place, measuring)?;
     if !args.quiet {
         let (reason, epochs) = (prepared.reason().to_string(), prepared.config().train.epochs);
-        describe(prepared.trainer().engine(), &reason, epochs);
+        let notes = prepared.notes().to_vec();
+        describe(prepared.trainer().engine(), &reason, epochs, &notes);
     }
     if args.dry_run {
         say!("{}", memory_table(prepared.trainer().engine()));
@@ -71,7 +72,7 @@ impl Args {
     }
 }
 
-fn describe(engine: &dyn Engine, reason: &str, epochs: u64) {
+fn describe(engine: &dyn Engine, reason: &str, epochs: u64, notes: &[String]) {
     let (setup, data) = (engine.setup(), &engine.setup().dataset);
     let widths: Vec<String> = setup.model.widths.iter().map(ToString::to_string).collect();
     let parts = [
@@ -85,6 +86,7 @@ fn describe(engine: &dyn Engine, reason: &str, epochs: u64) {
     let counts: Vec<String> = parts.iter().filter_map(count).collect();
     say!("{}", wrap("device  ", &format!("{}: {reason}", engine.describe())));
     say!("{}", wrap("data    ", &format!("{}: {}", data.name, counts.join(", "))));
+    notes.iter().for_each(|note| say!("{}", wrap("note    ", note)));
     let parameters = thousands(setup.model.parameters() as u64);
     say!("{}", wrap("model   ", &format!("{}, {parameters} parameters", widths.join("-"))));
     say!("run     batch {}, {epochs} epochs, {} replica(s)", setup.batch, setup.replicas);

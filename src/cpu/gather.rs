@@ -5,7 +5,7 @@ use crate::data::{Augment, Dataset, Features};
 use crate::engine::stride;
 use crate::number::hash::{self, Key};
 
-/// The samples of a batch, `x[row] = raw[order[row]] · scale + shift`: the normalised features of the samples that
+/// The samples of a batch, `x[row] = fma(raw[order[row]], scale, shift)`: the normalised features of the samples that
 /// `order` names, `(rows, stride(width))`, changed by `augment` in training; the padding becomes 0.
 ///
 /// With mixup, `mix` receives for every row the sample it is mixed with, and its own share.

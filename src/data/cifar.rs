@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, Samples};
+use super::tables::{Table, Tables};
+use super::{Samples, files};
 use crate::error::{Error, Result};
 
 const PIXELS: usize = 3 * 32 * 32;
@@ -66,21 +67,55 @@ impl Kind {
     }
 }
 
-pub(super) fn cifar(kind: Kind, dir: &Path, name: &str) -> Result<Dataset> {
-    let train = read(kind, &kind.train_files(dir))?;
-    let test = read(kind, &[dir.join(kind.test_file())])?;
-    let mut dataset = Dataset::new(name, [3, 32, 32], train, Some(test))?.with_classes(kind.classes())?;
-    if let Ok(names) = std::fs::read_to_string(dir.join(kind.names_file())) {
-        dataset.classes = names.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect();
+impl Kind {
+    /// The name of the set, the folder that its binary archive unpacks to, and that of the Python version.
+    fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Cifar10 => ["cifar10", "cifar-10-batches-bin", "cifar-10-batches-py"],
+            Self::Cifar100 => ["cifar100", "cifar-100-binary", "cifar-100-python"],
+        }
     }
-    Ok(dataset)
+
+    /// The folder of the binary files: `dir`, or the one that the archive unpacks to in it.
+    ///
+    /// # Errors
+    /// The Python version is there instead.
+    fn folder(self, dir: &Path) -> Result<PathBuf> {
+        let [name, binary, python] = self.names();
+        let first = |dir: &Path| self.train_files(dir).remove(0);
+        let places = [dir.to_path_buf(), dir.join(binary)];
+        if let Some(place) = places.into_iter().find(|place| first(place).exists()) {
+            return Ok(place);
+        }
+        let is_pickled = |place: &PathBuf| first(place).with_extension("").is_file();
+        match [dir.to_path_buf(), dir.join(python)].into_iter().find(is_pickled) {
+            Some(place) => Err(Error::data(
+                place,
+                format!(
+                    "expected the binary version, found the Python version (pickles), which is not read; \
+                     `thalweg data fetch {name}` downloads the binary one, {binary}"
+                ),
+            )),
+            None => Ok(dir.into()),
+        }
+    }
+}
+
+/// The two parts, with the names of the classes where they lie beside them.
+pub(super) fn cifar(kind: Kind, dir: &Path) -> Result<Tables> {
+    let dir = kind.folder(dir)?;
+    let table = |files: &[PathBuf]| Ok(Table::labelled(read(kind, files)?, [3, 32, 32], dir.clone()));
+    let (train, test) = (table(&kind.train_files(&dir))?, table(&[dir.join(kind.test_file())])?);
+    let names = std::fs::read_to_string(dir.join(kind.names_file())).unwrap_or_default();
+    let names = names.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect();
+    Ok(Tables { classes: Some(kind.classes()), names, ..Tables::new(train, Some(test)) })
 }
 
 fn read(kind: Kind, files: &[PathBuf]) -> Result<Samples> {
     let record = kind.label_bytes() + PIXELS;
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for file in files {
-        let bytes = std::fs::read(file).map_err(Error::io(file))?;
+        let bytes = files::read(file)?;
         let most = kind.most_records();
         if bytes.is_empty() || bytes.len() % record != 0 || bytes.len() / record > most {
             return Err(Error::data(

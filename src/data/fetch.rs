@@ -79,7 +79,7 @@ impl Archive {
     /// `progress` hears the file, the bytes that have come and, if the server tells, those that will.
     ///
     /// # Errors
-    /// A file that cannot be had, or whose checksum is another; it is not kept.
+    /// A file that cannot be had, or whose checksum is another; it is not kept. The text says how to do without a network.
     pub fn fetch(
         &self,
         mirror: Option<&str>,
@@ -91,6 +91,12 @@ impl Archive {
             let url = format!("{}/{file}", mirror.unwrap_or(self.url).trim_end_matches('/'));
             let part = dir.join(format!("{file}.part"));
             let result = download(&url, &part, checksum, &mut |done, total| progress(file, done, total))
+                .map_err(|error| match error {
+                    Error::Data { place, message } => {
+                        Error::Data { place, message: format!("{message}; {}", self.by_hand(dir)) }
+                    }
+                    other => other,
+                })
                 .and_then(|()| self.place(&part, file, dir));
             if result.is_err() {
                 // What is left of a failed download is of no use; that it cannot be removed either is less telling
@@ -101,6 +107,18 @@ impl Archive {
             result?;
         }
         Ok(())
+    }
+
+    /// How to have the data without this download.
+    fn by_hand(&self, dir: &Path) -> String {
+        let names: Vec<&str> = self.files.iter().map(|(name, _)| *name).collect();
+        let (names, dir, data) = (names.join(", "), dir.display(), self.data_dir(dir));
+        let placed = match self.unpacks_to {
+            "" => format!("put {names} into {dir}"),
+            folder => format!("unpack {names} in {dir}, so that {folder} lies there"),
+        };
+        let data = data.display();
+        format!("--mirror URL takes it from elsewhere; or {placed} by hand, and train with --data {}:{data}", self.name)
     }
 
     fn place(&self, part: &Path, file: &str, dir: &Path) -> Result<()> {

@@ -1,60 +1,84 @@
 //! IDX files, plain or gzipped: MNIST's format. A header of big-endian numbers gives the type and the dimensions.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, Samples, Shaped};
+use super::npy::image_layout;
+use super::tables::{Rules, Table, Tables};
+use super::targets::{NumberKind, Raw};
+use super::{Features, files};
 use crate::error::{Error, Result};
 
 /// The type code of unsigned bytes.
 const U8: u8 = 0x08;
 
-/// The four files of a folder in MNIST's layout: `train-images-idx3-ubyte`, ..., each plain or with `.gz`.
-pub(super) fn mnist_files(dir: &Path) -> Result<[PathBuf; 4]> {
-    let find = |stem: &str| {
-        let names =
-            [format!("{stem}-ubyte"), format!("{stem}-ubyte.gz"), format!("{}-ubyte", stem.replace("-idx", ".idx"))];
-        let found = names.iter().map(|name| dir.join(name)).find(|path| path.exists());
-        found.ok_or_else(|| Error::data(dir, format!("expected {} or {}, found neither", names[0], names[1])))
+/// The files of a folder in MNIST's layout: `train-images-idx3-ubyte` and so on, with a dot for the second hyphen or without,
+/// each plain or with `.gz`, or in a folder of such a name. They lie in `dir`, or below it where torchvision has them:
+/// `raw`, or `name/raw`.
+pub(super) fn mnist(dir: &Path, name: &str, rules: Rules) -> Result<Tables> {
+    let torchvision = if name == "mnist" { "MNIST" } else { "FashionMNIST" };
+    let places = [dir.to_path_buf(), dir.join("raw"), dir.join(torchvision).join("raw")];
+    let find = |stem: &str| places.iter().find_map(|place| spelled(place, stem));
+    let needed = |stem: &str| {
+        let text = format!("expected {stem}-ubyte or {stem}-ubyte.gz, found neither");
+        find(stem).ok_or_else(|| Error::data(dir, text))
     };
-    Ok([find("train-images-idx3")?, find("train-labels-idx1")?, find("t10k-images-idx3")?, find("t10k-labels-idx1")?])
-}
-
-/// The data set of images and labels of the training part, then optionally of the test part.
-pub(super) fn idx(files: &[PathBuf], name: &str, classes: Option<usize>) -> Result<Dataset> {
-    let dataset = Dataset::of_pairs(files, name, "images", pair)?;
-    match classes {
-        Some(classes) => dataset.with_classes(classes),
-        None => Ok(dataset),
+    let (train, test) = (needed("train-images-idx3"), needed("t10k-images-idx3"));
+    let labels = ["train-labels-idx1", "t10k-labels-idx1"];
+    if !matches!(rules, Rules::Inputs(_)) {
+        let files = [train?, needed(labels[0])?, test?, needed(labels[1])?];
+        return Ok(Tables { classes: Some(10), ..idx(&files, rules)? });
     }
+    // For predictions, the images of one part alone will do.
+    let part = |images: PathBuf, labels: &str| table(&images, find(labels).as_deref(), rules);
+    let test = test.ok().map(|test| part(test, labels[1])).transpose()?;
+    let train = match (train, &test) {
+        (Err(_), Some(test)) => test.clone(),
+        (train, _) => part(train?, labels[0])?,
+    };
+    Ok(Tables { classes: Some(10), ..Tables::new(train, test) })
 }
 
-fn pair(images: &Path, labels: &Path) -> Result<Shaped> {
+/// The file of that stem in `dir`, in any spelling; it may lie in a folder that is named so.
+fn spelled(dir: &Path, stem: &str) -> Option<PathBuf> {
+    let dotted = stem.replace("-idx", ".idx");
+    let names: Vec<String> =
+        [stem, &dotted].iter().flat_map(|stem| [format!("{stem}-ubyte"), format!("{stem}-ubyte.gz")]).collect();
+    let inside = names.iter().map(|folder| dir.join(folder)).filter(|path| path.is_dir());
+    let places: Vec<PathBuf> = std::iter::once(dir.to_path_buf()).chain(inside).collect();
+    places.iter().flat_map(|place| names.iter().map(|name| place.join(name))).find(|path| path.is_file())
+}
+
+/// The tables of images and labels of the training part, then optionally of the test part; images alone for predictions.
+pub(super) fn idx(files: &[PathBuf], rules: Rules) -> Result<Tables> {
+    let part = |files: &[PathBuf]| table(&files[0], files.get(1).map(PathBuf::as_path), rules);
+    let mut parts = files.chunks(2);
+    let train = parts.next().map(part);
+    let train = train.ok_or_else(|| Error::config("data.source", "expected a file of images, found none"))??;
+    Ok(Tables::new(train, parts.next().map(part).transpose()?))
+}
+
+fn table(images: &Path, labels: Option<&Path>, rules: Rules) -> Result<Table> {
     let (dims, pixels) = read(images)?;
-    let shape = match dims[..] {
-        [_, width] => [1, 1, width],
-        [_, height, width] => [1, height, width],
-        [_, channels, height, width] => [channels, height, width],
+    let (shape, features) = match dims[..] {
+        [_, width] => ([1, 1, width], Features::U8(pixels)),
+        [_, _, _] | [_, _, _, _] => image_layout(images, &dims, Features::U8(pixels), rules.layout())?,
         _ => return Err(Error::data(images, format!("expected 2 to 4 dimensions, found {dims:?}"))),
     };
-    let (label_dims, label_bytes) = read(labels)?;
-    if label_dims != [dims[0]] {
-        return Err(Error::data(labels, format!("expected {} labels, one an image, found {label_dims:?}", dims[0])));
-    }
-    let labels = label_bytes.into_iter().map(u32::from);
-    Ok((Samples::labelled(pixels, labels), shape))
+    let targets = labels.map(|labels| {
+        let (label_dims, bytes) = read(labels)?;
+        if label_dims != [dims[0]] {
+            let text = format!("expected {} labels, one an image, found {label_dims:?}", dims[0]);
+            return Err(Error::data(labels, text));
+        }
+        let values = bytes.into_iter().map(f64::from).collect();
+        Ok((labels.to_path_buf(), Raw::Numbers { width: 1, values, kind: NumberKind::Integer }))
+    });
+    Ok(Table { features, shape, targets: targets.transpose()?, place: images.to_path_buf() })
 }
 
 /// The dimensions and bytes of one file.
 fn read(path: &Path) -> Result<(Vec<usize>, Vec<u8>)> {
-    let mut bytes = std::fs::read(path).map_err(Error::io(path))?;
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut plain = Vec::new();
-        flate2::read::MultiGzDecoder::new(&bytes[..])
-            .read_to_end(&mut plain)
-            .map_err(|error| Error::data(path, format!("expected a whole gzip file, found: {error}")))?;
-        bytes = plain;
-    }
+    let mut bytes = files::read(path)?;
     let [0, 0, kind, rank, ..] = bytes[..] else {
         let start = &bytes[..bytes.len().min(4)];
         return Err(Error::data(path, format!("expected an IDX header (0, 0, type, rank), found {start:?}")));

@@ -2,8 +2,11 @@
 
 mod augment;
 mod cifar;
+mod csv;
+mod encoding;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+mod files;
 mod idx;
 mod normalize;
 mod npy;
@@ -12,20 +15,23 @@ mod samples;
 mod source;
 mod standardize;
 mod synthetic;
-
-use std::path::{Path, PathBuf};
+mod tables;
+mod targets;
 
 use crate::error::{Error, Result};
 use crate::number::{Purpose, Stream};
 
 pub use augment::Augment;
 pub(crate) use augment::QUANTILES;
+pub use csv::Csv;
+pub use encoding::{Column, Encoding, Hints, Layout, TargetKind};
 pub use normalize::{Normalization, Normalize};
 pub use npy::read_numbers;
 pub use order::Order;
 pub use samples::{Features, Samples, Targets};
 pub use source::Source;
 pub use standardize::TargetScaling;
+pub use tables::Inputs;
 
 /// The most classes that labels may name; more is taken for a mistake.
 const MOST_CLASSES: usize = 65_536;
@@ -62,10 +68,9 @@ pub struct Dataset {
     pub normalization: Normalization,
     /// The scaling of regression targets, set by [`standardize_targets`](Self::standardize_targets). Default: none.
     pub target_scaling: Option<TargetScaling>,
+    /// The reading of the files, with which others are read in the same way. Default: nothing, for data of your own.
+    pub encoding: Encoding,
 }
-
-/// Samples, and channels, height and width of each.
-type Shaped = (Samples, [usize; 3]);
 
 impl Dataset {
     /// A data set of your own: `shape` is channels, height and width of a sample.
@@ -80,12 +85,23 @@ impl Dataset {
     /// # Errors
     /// No sample, a length that does not fit the shape, or a value that is not finite.
     pub fn new(name: impl Into<String>, shape: [usize; 3], train: Samples, test: Option<Samples>) -> Result<Self> {
+        Self::with_outputs(name, shape, train, test, None)
+    }
+
+    /// The data set of so many classes or targets; as many as the training part shows, where they are not known.
+    fn with_outputs(
+        name: impl Into<String>,
+        shape: [usize; 3],
+        train: Samples,
+        test: Option<Samples>,
+        outputs: Option<usize>,
+    ) -> Result<Self> {
         let name = name.into();
         let width: usize = shape.iter().product();
-        let outputs = match &train.targets {
+        let outputs = outputs.unwrap_or_else(|| match &train.targets {
             Targets::Labels(labels) => 1 + labels.iter().max().copied().unwrap_or(0) as usize,
             Targets::Values { width, .. } => *width,
-        };
+        });
         for (part, samples) in [("train", Some(&train)), ("test", test.as_ref())] {
             let Some(samples) = samples else { continue };
             if samples.is_empty() || width == 0 {
@@ -104,34 +120,19 @@ impl Dataset {
             samples.targets.check_range(&name, part, outputs)?;
         }
         let normalization = Normalization::none(shape[0]);
+        let (classes, encoding, target_scaling) = (Vec::new(), Encoding::default(), None);
         Ok(Self {
             name,
             shape,
             outputs,
-            classes: Vec::new(),
+            classes,
             train,
             validation: None,
             test,
             normalization,
-            target_scaling: None,
+            target_scaling,
+            encoding,
         })
-    }
-
-    /// A data set of two or four files: features and targets of the training part, then optionally of the test part, as
-    /// `read` finds them in two files.
-    fn of_pairs(files: &[PathBuf], name: &str, noun: &str, read: fn(&Path, &Path) -> Result<Shaped>) -> Result<Self> {
-        let (train, shape) = read(&files[0], &files[1])?;
-        let test = match files {
-            [_, _, x, y] => {
-                let (test, test_shape) = read(x, y)?;
-                if test_shape != shape {
-                    return Err(Error::data(x, format!("expected {noun} of {shape:?}, found {test_shape:?}")));
-                }
-                Some(test)
-            }
-            _ => None,
-        };
-        Self::new(name, shape, train, test)
     }
 
     /// Sets the number of classes, from 1 to 65,536, where the labels at hand do not show them all.
@@ -216,16 +217,34 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The largest magnitude of a feature or target, where it may lie beyond f32: f64 values.
+    /// A fingerprint of the features of the training part, held-out samples included, by which the same samples are known
+    /// again wherever they lie: 16 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let width = self.width();
+        let parts = [Some(&self.train), self.validation.as_ref()].into_iter().flatten();
+        let rows = parts.flat_map(|samples| (0..samples.len()).map(move |row| samples.features.row_hash(row, width)));
+        // A sum, since it does not depend on the order, and thus not on the split.
+        format!("{:016x}", rows.fold(0u64, u64::wrapping_add))
+    }
+
+    /// The largest magnitude of a feature, as the network sees it, or of a target, where these are numbers.
     pub(crate) fn largest(&self) -> f64 {
         let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
-        let largest = |values: &[f64]| values.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
-        let of = |samples: &Samples| {
-            let features = if let Features::F64(v) = &samples.features { largest(v) } else { 0.0 };
-            let targets = if let Targets::Values { values, .. } = &samples.targets { largest(values) } else { 0.0 };
-            features.max(targets)
-        };
-        parts.into_iter().flatten().map(of).fold(0.0, f64::max)
+        let most = |max: f64, x: &f64| max.max(x.abs());
+        let mut x = vec![0.0f64; self.width()];
+        let mut largest = 0.0;
+        for samples in parts.into_iter().flatten() {
+            if !matches!(samples.features, Features::U8(_)) {
+                for row in 0..samples.len() {
+                    self.read_row(&samples.features, row, &mut x);
+                    largest = x.iter().fold(largest, most);
+                }
+            }
+            if let Targets::Values { values, .. } = &samples.targets {
+                largest = values.iter().fold(largest, most);
+            }
+        }
+        largest
     }
 }
 

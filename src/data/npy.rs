@@ -1,149 +1,317 @@
-//! Pairs of NumPy arrays: features and targets, one row a sample.
+//! NumPy arrays, a row a sample: features and targets, from files of their own or out of one archive.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use npyz::{Deserialize, NpyFile, Order, TypeChar};
 
-use super::{Dataset, Features, MOST_CLASSES, Samples, Shaped, Targets};
+use super::Features;
+use super::encoding::Layout;
+use super::files;
+use super::tables::{Rules, Table, Tables};
+use super::targets::{NumberKind, Raw};
 use crate::error::{Error, Result};
 
-/// The data set of features and targets of the training part, then optionally of the test part.
-pub(super) fn npy(files: &[PathBuf], name: &str) -> Result<Dataset> {
-    Dataset::of_pairs(files, name, "samples", pair)
+/// The tables of features and targets of the training part, then optionally of the test part; features alone for
+/// predictions.
+pub(super) fn npy(files: &[PathBuf], rules: Rules) -> Result<Tables> {
+    let arrays = files.iter().map(|file| Ok(Some(Array::parse(file.clone(), files::read(file)?)?)));
+    let mut arrays = arrays.collect::<Result<Vec<_>>>()?;
+    arrays.resize_with(4, || None);
+    tables(arrays, rules)
 }
 
-fn pair(x: &Path, y: &Path) -> Result<Shaped> {
-    let (dims, features) = features(x)?;
-    let shape = match dims[..] {
-        [_, columns] => [columns, 1, 1],
-        [_, height, width] => [1, height, width],
-        [_, channels, height, width] => [channels, height, width],
-        _ => return Err(Error::data(x, format!("expected 2 to 4 dimensions, one row a sample, found {dims:?}"))),
-    };
-    let (target_dims, targets) = targets(y)?;
-    if target_dims.first() != dims.first() {
-        return Err(Error::data(
-            y,
-            format!("expected {} rows, as in {}, found shape {target_dims:?}", dims[0], x.display()),
-        ));
-    }
-    Ok((Samples { features, targets, weights: None }, shape))
-}
-
-fn features(path: &Path) -> Result<(Vec<usize>, Features)> {
-    let file = Array::open(path)?;
-    let dims = file.dims.clone();
-    let features = match file.kind {
-        (TypeChar::Uint, 1) => Features::U8(file.values()?),
-        (TypeChar::Float, 2) => Features::from(file.values::<half::f16>()?),
-        (TypeChar::Float, 4) => Features::F32(file.values()?),
-        (TypeChar::Float, 8) => Features::F64(file.values()?),
-        _ => return Err(file.unexpected("features of type u1, f2, f4 or f8")),
-    };
-    match &features {
-        Features::U8(_) => {}
-        Features::F32(values) => check_finite(path, values.iter().map(|&x| f64::from(x)), &dims, "feature")?,
-        Features::F64(values) => check_finite(path, values.iter().copied(), &dims, "feature")?,
-    }
-    Ok((dims, features))
-}
-
-fn targets(path: &Path) -> Result<(Vec<usize>, Targets)> {
-    let file = Array::open(path)?;
-    let dims = file.dims.clone();
-    if let (TypeChar::Float, bytes) = file.kind {
-        let width = match dims[..] {
-            [_] => 1,
-            [_, width] => width,
-            _ => return Err(Error::data(path, format!("expected targets of 1 or 2 dimensions, found {dims:?}"))),
-        };
-        let values: Vec<f64> = match bytes {
-            4 => file.values::<f32>()?.into_iter().map(f64::from).collect(),
-            8 => file.values()?,
-            _ => return Err(file.unexpected("targets of type f4 or f8")),
-        };
-        check_finite(path, values.iter().copied(), &dims, "target")?;
-        return Ok((dims, Targets::Values { width: width.max(1), values }));
-    }
-    if !matches!(dims[..], [_] | [_, 1]) {
-        return Err(Error::data(path, format!("expected one label a row, found shape {dims:?}")));
-    }
-    let labels: Vec<i64> = match file.kind {
-        (TypeChar::Int, 8) => file.values()?,
-        (TypeChar::Int, 4) => file.values::<i32>()?.into_iter().map(i64::from).collect(),
-        (TypeChar::Uint, 1) => file.values::<u8>()?.into_iter().map(i64::from).collect(),
-        _ => return Err(file.unexpected("labels of type i8, i4 or u1, or targets of type f4 or f8")),
-    };
-    if let Some(row) = labels.iter().position(|label| !(0..MOST_CLASSES as i64).contains(label)) {
-        return Err(Error::data(
-            path,
-            format!("expected labels 0 to {}, found {} in row {row}", MOST_CLASSES - 1, labels[row]),
-        ));
-    }
-    Ok((dims, Targets::Labels(labels.into_iter().map(|label| label as u32).collect())))
-}
-
-/// The numbers of a one-dimensional array of floats.
+/// The numbers of a one-dimensional `.npy` array of any type of number.
 ///
 /// # Errors
-/// The file cannot be read, or holds something else.
+/// The file cannot be read, holds something else, or a number that is not finite.
 pub fn read_numbers(path: &Path) -> Result<Vec<f64>> {
-    match targets(path)? {
-        (dims, Targets::Values { width: 1, values }) if dims.len() == 1 => Ok(values),
-        (dims, _) => Err(Error::data(path, format!("expected floats in one dimension, found shape {dims:?}"))),
+    let array = Array::parse(path.to_path_buf(), files::read(path)?)?;
+    let dims = array.dims.clone();
+    if dims.len() != 1 {
+        return Err(Error::data(path, format!("expected numbers in one dimension, found shape {dims:?}")));
+    }
+    let numbers = array.numbers()?;
+    check_finite(path, numbers.iter().copied(), &dims, "number")?;
+    Ok(numbers)
+}
+
+/// The arrays that an archive may hold, by what they are taken for: features and targets, of the training and the test part.
+const NAMES: [&[&str]; 4] = [
+    &["x", "X", "x_train", "X_train", "train_x", "train_X", "train_images", "features", "images", "data"],
+    &["y", "Y", "y_train", "Y_train", "train_y", "train_labels", "labels", "targets", "target", "label"],
+    &["x_test", "X_test", "test_x", "test_X", "test_images"],
+    &["y_test", "Y_test", "test_y", "test_labels"],
+];
+
+/// The same from one `.npz` archive; `names` are those of the arrays, the usual ones where there are none.
+pub(super) fn npz(path: &Path, names: &[Option<String>; 4], rules: Rules) -> Result<Tables> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    let bad = |error: zip::result::ZipError| Error::data(path, format!("expected an .npz archive, found: {error}"));
+    let mut archive = match zip::ZipArchive::new(file) {
+        Ok(archive) => archive,
+        // A page in the place of the archive is told by name.
+        Err(error) => return Err(files::read(path).map_or_else(|error| error, |_| bad(error))),
+    };
+    let has = |archive: &zip::ZipArchive<File>, name: &str| archive.index_for_name(&format!("{name}.npy")).is_some();
+    let mut arrays = Vec::new();
+    for (i, (asked, usual)) in names.iter().zip(NAMES).enumerate() {
+        let name = match asked {
+            Some(name) => Some(name.as_str()),
+            None => usual.iter().copied().find(|name| has(&archive, name)),
+        };
+        let Some(name) = name.filter(|name| has(&archive, name)) else {
+            if i == 0 || asked.is_some() {
+                let found: Vec<_> =
+                    archive.file_names().flatten().map(|name| name.trim_end_matches(".npy").to_string()).collect();
+                let key = ["x", "y", "test_x", "test_y"][i];
+                let wanted = asked.clone().unwrap_or_else(|| usual.join(", "));
+                let text = format!("expected an array {wanted}, found {}; {key}=NAME names it", found.join(", "));
+                return Err(Error::data(path, text));
+            }
+            arrays.push(None);
+            continue;
+        };
+        let mut bytes = Vec::new();
+        let mut entry = archive.by_name(&format!("{name}.npy")).map_err(bad)?;
+        entry.read_to_end(&mut bytes).map_err(Error::io(path))?;
+        arrays.push(Some(Array::parse(format!("{}[{name}]", path.display()).into(), bytes)?));
+    }
+    tables(arrays, rules)
+}
+
+/// The tables of features, targets, and those of the test part.
+fn tables(arrays: Vec<Option<Array>>, rules: Rules) -> Result<Tables> {
+    let mut arrays = arrays.into_iter();
+    let mut next = || arrays.next().flatten();
+    let (x, y, test_x, test_y) = (next(), next(), next(), next());
+    let x = x.ok_or_else(|| Error::config("data.source", "expected an array of features, found none"))?;
+    let layout = rules.layout().filter(|_| x.dims.len() == 4);
+    let train = table(x, y, rules.layout())?;
+    let test = test_x.map(|x| table(x, test_y, rules.layout())).transpose()?;
+    Ok(Tables { layout, ..Tables::new(train, test) })
+}
+
+fn table(x: Array, y: Option<Array>, layout: Option<Layout>) -> Result<Table> {
+    let (place, dims) = (x.place.clone(), x.dims.clone());
+    let (shape, features) = image_layout(&place, &dims, x.features()?, layout)?;
+    let targets = y.map(|y| Ok((y.place.clone(), y.targets()?))).transpose()?;
+    Table::new(place, features, shape, targets)
+}
+
+/// The channels, height and width of rows of `dims`, and their features with the channels first.
+///
+/// # Errors
+/// Other than two to four dimensions, or channels that seem to come last without a word of the user.
+pub(super) fn image_layout(
+    place: &Path,
+    dims: &[usize],
+    features: Features,
+    layout: Option<Layout>,
+) -> Result<([usize; 3], Features)> {
+    let are_channels = |n: usize| matches!(n, 1 | 3 | 4);
+    match *dims {
+        [_, columns] => Ok(([columns, 1, 1], features)),
+        [_, height, width] => Ok(([1, height, width], features)),
+        [_, height, width, channels] if layout == Some(Layout::Nhwc) => {
+            let samples = [height * width, channels];
+            let features = match features {
+                Features::U8(v) => Features::U8(transposed(&v, samples)),
+                Features::F32(v) => Features::F32(transposed(&v, samples)),
+                Features::F64(v) => Features::F64(transposed(&v, samples)),
+            };
+            Ok(([channels, height, width], features))
+        }
+        [_, first, _, last] if layout.is_none() && are_channels(last) && !are_channels(first) => Err(Error::data(
+            place,
+            format!(
+                "expected samples x channels x height x width, found {dims:?}, whose channels seem to come last: \
+                 --layout nhwc takes them so, --layout nchw has {first} channels"
+            ),
+        )),
+        [_, channels, height, width] => Ok(([channels, height, width], features)),
+        _ => Err(Error::data(place, format!("expected 2 to 4 dimensions, one row a sample, found {dims:?}"))),
+    }
+}
+
+/// Every matrix of `rows` by `columns` in `values`, transposed.
+fn transposed<T: Copy>(values: &[T], [rows, columns]: [usize; 2]) -> Vec<T> {
+    let one = |matrix: &[T]| (0..columns * rows).map(|i| matrix[i % rows * columns + i / rows]).collect::<Vec<T>>();
+    values.chunks_exact((rows * columns).max(1)).flat_map(one).collect()
+}
+
+/// Values in the order of the last dimension first (Fortran's), as rows.
+fn row_major<T: Copy>(values: &[T], dims: &[usize]) -> Vec<T> {
+    let mut at = vec![0; dims.len()];
+    let strides: Vec<usize> = (0..dims.len()).map(|d| dims[..d].iter().product()).collect();
+    let mut rows = Vec::with_capacity(values.len());
+    for _ in 0..values.len() {
+        rows.push(values[at.iter().zip(&strides).map(|(i, stride)| i * stride).sum::<usize>()]);
+        for d in (0..dims.len()).rev() {
+            at[d] += 1;
+            if at[d] < dims[d] {
+                break;
+            }
+            at[d] = 0;
+        }
+    }
+    rows
+}
+
+/// An array, its header read.
+struct Array {
+    place: PathBuf,
+    dims: Vec<usize>,
+    /// The type of an element, and its bytes.
+    kind: (TypeChar, u64),
+    type_name: String,
+    /// The bytes of the whole file.
+    bytes: u64,
+    file: NpyFile<Cursor<Vec<u8>>>,
+}
+
+impl Array {
+    fn parse(place: PathBuf, bytes: Vec<u8>) -> Result<Self> {
+        let here = bytes.len() as u64;
+        let file = NpyFile::new(Cursor::new(bytes))
+            .map_err(|error| Error::data(&place, format!("expected a .npy file, found: {error}")))?;
+        let npyz::DType::Plain(kind) = file.dtype() else {
+            let text = format!("expected plain numbers, found {}", file.dtype().descr());
+            return Err(Error::data(&place, text));
+        };
+        let dims = file.shape().iter().map(|&d| d as usize).collect();
+        let (type_name, kind) = (type_name(&kind), (kind.type_char(), kind.size_field()));
+        Ok(Self { place, dims, kind, type_name, bytes: here, file })
+    }
+
+    fn features(self) -> Result<Features> {
+        let (place, dims) = (self.place.clone(), self.dims.clone());
+        let features = match self.kind {
+            (TypeChar::Uint, 1) => return Ok(Features::U8(self.values()?)),
+            (TypeChar::Float, 2) => Features::from(self.values::<half::f16>()?),
+            (TypeChar::Float, 4) => Features::F32(self.values()?),
+            (TypeChar::Int | TypeChar::Uint, 1 | 2) | (TypeChar::Bool, _) => {
+                Features::F32(self.numbers()?.into_iter().map(|x| x as f32).collect())
+            }
+            (TypeChar::Int | TypeChar::Uint, 4 | 8) | (TypeChar::Float, 8) => Features::F64(self.numbers()?),
+            _ => {
+                let wanted = "features of type float16, float32, float64, bool or an integer";
+                return Err(self.unexpected(wanted));
+            }
+        };
+        let values = (0..features.len()).map(|i| features.get(i));
+        check_finite(&place, values, &dims, "feature")?;
+        Ok(features)
+    }
+
+    fn targets(self) -> Result<Raw> {
+        let (place, dims) = (self.place.clone(), self.dims.clone());
+        let width = match dims[..] {
+            [_] => 1,
+            [_, width] => width.max(1),
+            _ => return Err(Error::data(place, format!("expected targets of 1 or 2 dimensions, found {dims:?}"))),
+        };
+        let kind = match self.kind {
+            (TypeChar::Int | TypeChar::Uint | TypeChar::Bool, _) => NumberKind::Integer,
+            (TypeChar::Float, 2 | 4 | 8) => NumberKind::Float,
+            (TypeChar::UnicodeStr, _) if width == 1 => {
+                let number = |text: &str| text.parse().ok().filter(|y: &f64| y.is_finite());
+                return Ok(Raw::of_texts(self.values()?, number));
+            }
+            _ => {
+                let wanted = "labels of an integer type, bool or text, or targets of type float16, float32 or float64";
+                return Err(self.unexpected(wanted));
+            }
+        };
+        let values = self.numbers()?;
+        check_finite(&place, values.iter().copied(), &dims, "target")?;
+        Ok(Raw::Numbers { width, values, kind })
+    }
+
+    /// The values of any type of number; integers beyond 2⁵³ are rounded.
+    fn numbers(self) -> Result<Vec<f64>> {
+        fn of<T>(values: Vec<T>, to: impl Fn(T) -> f64) -> Vec<f64> {
+            values.into_iter().map(to).collect()
+        }
+        Ok(match self.kind {
+            (TypeChar::Bool, _) => of(self.values::<bool>()?, f64::from),
+            (TypeChar::Int, 1) => of(self.values::<i8>()?, f64::from),
+            (TypeChar::Int, 2) => of(self.values::<i16>()?, f64::from),
+            (TypeChar::Int, 4) => of(self.values::<i32>()?, f64::from),
+            (TypeChar::Int, 8) => of(self.values::<i64>()?, |x| x as f64),
+            (TypeChar::Uint, 1) => of(self.values::<u8>()?, f64::from),
+            (TypeChar::Uint, 2) => of(self.values::<u16>()?, f64::from),
+            (TypeChar::Uint, 4) => of(self.values::<u32>()?, f64::from),
+            (TypeChar::Uint, 8) => of(self.values::<u64>()?, |x| x as f64),
+            (TypeChar::Float, 2) => of(self.values::<half::f16>()?, half::f16::to_f64),
+            (TypeChar::Float, 4) => of(self.values::<f32>()?, f64::from),
+            (TypeChar::Float, 8) => self.values()?,
+            _ => return Err(self.unexpected("numbers")),
+        })
+    }
+
+    /// The values, row after row.
+    fn values<T: Deserialize + Clone>(self) -> Result<Vec<T>> {
+        let wanted = self.file.len();
+        let bytes = self.file.header().dtype().num_bytes().unwrap_or(0) as u64 * wanted;
+        if bytes > self.bytes {
+            let text = format!("the header promises {bytes} bytes, the file has {}", self.bytes);
+            return Err(Error::data(&self.place, text));
+        }
+        let is_fortran = self.file.order() == Order::Fortran && self.dims.len() > 1;
+        let bad = |error| Error::data(&self.place, format!("expected {wanted} values, found: {error}"));
+        let values = self.file.into_vec().map_err(bad)?;
+        if !is_fortran {
+            return Ok(values);
+        }
+        let places: Vec<usize> = (0..values.len()).collect();
+        Ok(row_major(&places, &self.dims).into_iter().map(|i| values[i].clone()).collect())
+    }
+
+    fn unexpected(&self, expected: &str) -> Error {
+        Error::data(&self.place, format!("expected {expected}, found {}", self.type_name))
+    }
+}
+
+/// The name that NumPy gives a type: `int64`.
+fn type_name(kind: &npyz::TypeStr) -> String {
+    let bits = 8 * kind.size_field();
+    match kind.type_char() {
+        TypeChar::Bool => "bool".into(),
+        TypeChar::Int => format!("int{bits}"),
+        TypeChar::Uint => format!("uint{bits}"),
+        TypeChar::Float => format!("float{bits}"),
+        TypeChar::Complex => format!("complex{bits}"),
+        TypeChar::UnicodeStr => "text".into(),
+        _ => kind.to_string(),
     }
 }
 
 /// Refuses NaN and infinity, with their place.
-fn check_finite(path: &Path, values: impl Iterator<Item = f64>, dims: &[usize], what: &str) -> Result<()> {
-    let width: usize = dims.iter().skip(1).product();
+fn check_finite(place: &Path, values: impl Iterator<Item = f64>, dims: &[usize], what: &str) -> Result<()> {
+    let width = dims.iter().skip(1).product::<usize>().max(1);
     match values.enumerate().find(|(_, x)| !x.is_finite()) {
         None => Ok(()),
         Some((i, found)) => Err(Error::data(
-            path,
+            place,
             format!("expected finite {what}s, found {found} in sample {}, {what} {}", i / width, i % width),
         )),
     }
 }
 
-/// An opened file, its header read.
-struct Array<'a> {
-    path: &'a Path,
-    dims: Vec<usize>,
-    /// The type of an element, and its bytes.
-    kind: (TypeChar, u64),
-    type_name: String,
-    file: NpyFile<Cursor<Vec<u8>>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> Array<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let file = NpyFile::new(Cursor::new(bytes))
-            .map_err(|error| Error::data(path, format!("expected a .npy file, found: {error}")))?;
-        let npyz::DType::Plain(kind) = file.dtype() else {
-            return Err(Error::data(path, format!("expected plain numbers, found {}", file.dtype().descr())));
-        };
-        if file.order() == Order::Fortran && file.shape().len() > 1 {
-            return Err(Error::data(path, "expected row-major (C) order, found Fortran order; save a contiguous copy"));
-        }
-        let dims = file.shape().iter().map(|&d| d as usize).collect();
-        Ok(Self { path, dims, kind: (kind.type_char(), kind.size_field()), type_name: kind.to_string(), file })
-    }
-
-    fn values<T: Deserialize>(self) -> Result<Vec<T>> {
-        let wanted = self.file.len();
-        let bytes = self.file.header().dtype().num_bytes().unwrap_or(0) as u64 * wanted;
-        let path = self.path;
-        let here = std::fs::metadata(path).map_err(Error::io(path))?.len();
-        if bytes > here {
-            return Err(Error::data(path, format!("the header promises {bytes} bytes, the file has {here}")));
-        }
-        self.file.into_vec().map_err(|error| Error::data(path, format!("expected {wanted} values, found: {error}")))
-    }
-
-    fn unexpected(&self, expected: &str) -> Error {
-        Error::data(self.path, format!("expected {expected}, found {}", self.type_name))
+    #[test]
+    fn orders_of_dimensions() {
+        // In Fortran's order, the first index moves first.
+        assert_eq!(row_major(&[0, 10, 1, 11, 2, 12], &[2, 3]), [0, 1, 2, 10, 11, 12]);
+        assert_eq!(row_major(&[0, 4, 2, 6, 1, 5, 3, 7], &[2, 2, 2]), [0, 1, 2, 3, 4, 5, 6, 7]);
+        let two_pixels_of_three = Features::U8(vec![1, 2, 3, 11, 12, 13]);
+        let place = Path::new("x.npy");
+        let (shape, planes) = image_layout(place, &[1, 2, 1, 3], two_pixels_of_three, Some(Layout::Nhwc)).unwrap();
+        assert_eq!((shape, planes), ([3, 2, 1], Features::U8(vec![1, 11, 2, 12, 3, 13])));
     }
 }

@@ -48,6 +48,18 @@ impl Features {
         }
     }
 
+    /// A hash of the values of one sample of `width` values.
+    pub(super) fn row_hash(&self, row: usize, width: usize) -> u64 {
+        let range = row * width..(row + 1) * width;
+        let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let eight = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        match self {
+            Self::U8(v) => v[range].chunks(8).map(eight).fold(1, add),
+            Self::F32(v) => v[range].iter().map(|x| u64::from(x.to_bits())).fold(2, add),
+            Self::F64(v) => v[range].iter().map(|x| x.to_bits()).fold(3, add),
+        }
+    }
+
     /// The features of the samples that `rows` names, of `width` values each.
     fn select(&self, rows: &[u32], width: usize) -> Self {
         fn pick<T: Copy>(values: &[T], rows: &[u32], width: usize) -> Vec<T> {
@@ -181,8 +193,13 @@ impl Samples {
     }
 
     /// Samples with `width` numbers to be predicted of each; `features` and `values` have those of one sample after the
-    /// other.
-    pub fn valued(features: impl Into<Features>, values: Vec<f64>, width: usize) -> Self {
+    /// other. Features stay in the type that they come in, since there are many; targets, f32 or f64, are kept as f64.
+    pub fn valued(
+        features: impl Into<Features>,
+        values: impl IntoIterator<Item = impl Into<f64>>,
+        width: usize,
+    ) -> Self {
+        let values = values.into_iter().map(Into::into).collect();
         Self { features: features.into(), targets: Targets::Values { width, values }, weights: None }
     }
 

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::{Dataset, Samples};
-use crate::error::Result;
+use super::Samples;
+use super::tables::{Table, Tables};
 use crate::number::{Purpose, Stream};
 
 const SIDE: usize = 32;
@@ -26,7 +26,7 @@ const NOISE: f64 = 20.0;
 /// Each class has a shade and a pattern, both smooth. An image is its class's shade plus its pattern with a random
 /// sign, in clutter that is as smooth, and noise. The sign makes the mean of the pattern zero: a linear model sees the
 /// faint shade alone, a hidden layer can take the pattern's magnitude.
-pub(super) fn synthetic(seed: u64) -> Result<Dataset> {
+pub(super) fn synthetic(seed: u64) -> Tables {
     let templates: Vec<[Vec<f64>; 2]> = (0..CLASSES as u64)
         .map(|class| [0, 1].map(|kind| template(&mut Stream::new(seed, Purpose::Template, 2 * class + kind))))
         .collect();
@@ -36,9 +36,9 @@ pub(super) fn synthetic(seed: u64) -> Result<Dataset> {
             .flat_map_iter(|sample| image(&templates[sample % CLASSES], seed, sample as u64))
             .collect();
         let labels = (first..first + n).map(|sample| (sample % CLASSES) as u32);
-        Samples::labelled(pixels, labels)
+        Table::labelled(Samples::labelled(pixels, labels), [CHANNELS, SIDE, SIDE], "synthetic".into())
     };
-    Dataset::new("synthetic", [CHANNELS, SIDE, SIDE], draw(0, TRAIN), Some(draw(TRAIN, TEST)))
+    Tables { classes: Some(CLASSES), ..Tables::new(draw(0, TRAIN), Some(draw(TRAIN, TEST))) }
 }
 
 /// One image, channel after channel.

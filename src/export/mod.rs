@@ -1,4 +1,5 @@
 //! Files in other programs' formats.
 
 pub mod columns;
+mod names;
 pub mod safetensors;

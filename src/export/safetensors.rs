@@ -5,6 +5,7 @@ use std::path::Path;
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use half::{bf16, f16};
 
+use super::names;
 use crate::engine::{Layout, Precision, Tensor};
 use crate::error::{Error, Result};
 
@@ -13,6 +14,21 @@ use crate::error::{Error, Result};
 /// # Errors
 /// A file that cannot be read, or whose tensors do not fit the model; the text names the tensor.
 pub fn read(path: &Path, layout: &Layout, precision: Precision) -> Result<Vec<f64>> {
+    read_mapped(path, layout, precision, None).map(|(weights, _)| weights)
+}
+
+/// Reads a flat parameter vector as [`read`] does, from a file whose layers have other names: `map` lists them in the order
+/// of the network, `fc1,fc2`, or with the numbers they have here, `fc1=0,fc2=2`. Without a map, layers are numbered in
+/// ascending order. Beside the vector stands what the user should know: biases that the file lacks, which are 0.
+///
+/// # Errors
+/// What [`read`] refuses, or names that do not fit file or model.
+pub fn read_mapped(
+    path: &Path,
+    layout: &Layout,
+    precision: Precision,
+    map: Option<&str>,
+) -> Result<(Vec<f64>, Vec<String>)> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| Error::weights(path, format!("expected a safetensors file, found: {error}")))?;
@@ -35,7 +51,11 @@ pub fn read(path: &Path, layout: &Layout, precision: Precision) -> Result<Vec<f6
             Ok(Tensor { name, shape: view.shape().to_vec(), values })
         })
         .collect::<Result<Vec<_>>>()?;
-    layout.pack(&tensors).map_err(|text| Error::weights(path, text))
+    let bad = |text| Error::weights(path, text);
+    let (tensors, without) = names::rename(tensors, &layout.names(), map).map_err(bad)?;
+    let note = |names: &Vec<String>| format!("{} lacks {}, which are 0", path.display(), names.join(", "));
+    let notes = if without.is_empty() { Vec::new() } else { vec![note(&without)] };
+    Ok((layout.pack(&tensors).map_err(bad)?, notes))
 }
 
 /// The values of a tensor; none if they have a type that is not read.

@@ -210,21 +210,24 @@ fn upload_part(
 /// Appends the records of `rows` of a part as they lie on the device.
 pub(super) fn pack_part(dataset: &Dataset, part: Part, rows: impl Iterator<Item = u32>, packed: &mut Vec<u8>) {
     if let Some(samples) = dataset.part(part) {
-        pack(&samples.features, dataset.width(), rows, packed);
+        pack(dataset, &samples.features, rows, packed);
     }
 }
 
-/// Appends the records of `rows` as they lie on the device.
-pub(super) fn pack(features: &Features, width: usize, rows: impl Iterator<Item = u32>, packed: &mut Vec<u8>) {
+/// Appends the records of `rows` as they lie on the device: pixels as bytes, numbers normalised.
+pub(super) fn pack(dataset: &Dataset, features: &Features, rows: impl Iterator<Item = u32>, packed: &mut Vec<u8>) {
+    let width = dataset.width();
+    let mut x = vec![0.0f32; if is_bytes(features) { 0 } else { width }];
     for row in rows {
-        let range = row as usize * width..(row as usize + 1) * width;
         match features {
             Features::U8(v) => {
-                packed.extend_from_slice(&v[range]);
+                packed.extend_from_slice(&v[row as usize * width..][..width]);
                 packed.resize(packed.len().next_multiple_of(4), 0);
             }
-            Features::F32(v) => packed.extend_from_slice(bytemuck::cast_slice(&v[range])),
-            Features::F64(v) => v[range].iter().for_each(|&x| packed.extend_from_slice(&(x as f32).to_ne_bytes())),
+            Features::F32(_) | Features::F64(_) => {
+                dataset.read_row(features, row as usize, &mut x);
+                packed.extend_from_slice(bytemuck::cast_slice(&x));
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ impl GpuEngine {
         for first in (0..rows).step_by(room) {
             let count = room.min(rows - first);
             let mut packed = Vec::with_capacity(count * record_bytes(width, is_bytes));
-            pack(inputs, width, (first..first + count).map(|row| row as u32), &mut packed);
+            pack(&self.setup.dataset, inputs, (first..first + count).map(|row| row as u32), &mut packed);
             if let Some(predictor) = self.predictors.iter().find(|predictor| predictor.is_bytes == is_bytes) {
                 self.gpu.queue.write_buffer(&predictor.inputs, 0, &packed);
             }

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use crate::activation::Activation;
 use crate::average::Average;
-use crate::data::{Augment, Normalize, Order};
+use crate::data::{Augment, Layout, Normalize, Order};
 use crate::engine::{Forms, Precision};
 use crate::loss::{ClassWeights, Loss};
 use crate::model::{Init, Norm};
@@ -46,7 +46,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// The source of the data set, as [`Source`](crate::data::Source) reads it. Default `synthetic`.
+    /// The source of the data set, as [`Source`](crate::data::Source) reads it; a run keeps its paths absolute. Default
+    /// `synthetic`.
     pub source: String,
     /// The normalisation of the features. Default `channel`.
     pub normalize: Normalize,
@@ -61,6 +62,10 @@ pub struct DataConfig {
     /// The number of classes, where the labels at hand do not show them all. Default: the largest label + 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
+    /// The order of the dimensions of images, `nchw` or `nhwc`. Default: channels first, where the shape does not speak
+    /// against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
     /// The seed that draws the synthetic set and what is held out. Default 0.
     pub seed: u64,
 }
@@ -74,6 +79,7 @@ impl Default for DataConfig {
             weights: None,
             standardize_targets: false,
             classes: None,
+            layout: None,
             seed: 0,
         }
     }
@@ -92,6 +98,10 @@ pub struct ModelConfig {
     /// The safetensors file to start from instead of drawn weights. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
+    /// The names of the layers in that file, in the order of the network: `fc1,fc2`, or each with the number it has here:
+    /// `fc1=0,fc2=2`. Default: numbers that ascend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_map: Option<String>,
     /// The loss. Default: `cross_entropy` for labels, `mse` for other targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
@@ -115,6 +125,7 @@ impl Default for ModelConfig {
             activation: Activation::default(),
             init: Init::default(),
             init_from: None,
+            init_map: None,
             loss: None,
             label_smoothing: 0.0,
             class_weights: None,

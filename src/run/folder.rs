@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::checkpoint;
 use super::config::Config;
-use crate::data::{Dataset, Normalization, TargetScaling};
+use super::data::{self, ENCODING, NORMALIZATION};
+use crate::data::Dataset;
 use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
 use crate::export::safetensors;
@@ -18,11 +19,10 @@ pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const EPOCHS: &str = "epochs.jsonl";
 pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
 const CONFIG: &str = "config.toml";
-const NORMALIZATION: &str = "normalization.json";
 const SUMMARY: &str = "summary.json";
 
 /// The files that a run writes beside its weights.
-const FILES: [&str; 7] = [CONFIG, NORMALIZATION, METRICS, EPOCHS, EVALUATIONS, SUMMARY, checkpoint::FILE];
+const FILES: [&str; 8] = [CONFIG, NORMALIZATION, ENCODING, METRICS, EPOCHS, EVALUATIONS, SUMMARY, checkpoint::FILE];
 
 /// The place of a run's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,13 +115,7 @@ fn run_files(dir: &Path) -> Vec<PathBuf> {
 pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()> {
     let write = || -> Result<()> {
         write_config(dir, config)?;
-        let Normalization { scale, shift } = &dataset.normalization;
-        let mut object = json!({ "scale": scale, "shift": shift });
-        if let Some(scaling) = &dataset.target_scaling {
-            object["targets"] = json!(scaling);
-        }
-        let text = object.to_string() + "\n";
-        write_whole(&dir.join(NORMALIZATION), text.into_bytes())?;
+        data::write(dir, dataset)?;
         [METRICS, EPOCHS].iter().try_for_each(|name| {
             let path = dir.join(name);
             File::create(&path).map(drop).map_err(Error::io(&path))
@@ -239,20 +233,4 @@ pub fn weight_file(dir: &Path, slot: Slot, r: usize, replicas: usize) -> PathBuf
     let slot = if slot == Slot::Live { String::new() } else { format!(".{}", slot.name()) };
     let replica = if replicas == 1 { String::new() } else { format!(".{r}") };
     dir.join(format!("weights{slot}{replica}.safetensors"))
-}
-
-/// The scaling of features, and of targets where they are standardised, that the run in `dir` was trained with.
-///
-/// # Errors
-/// The file is missing or holds something else.
-pub(super) fn scaling(dir: &Path) -> Result<(Normalization, Option<TargetScaling>)> {
-    let path = dir.join(NORMALIZATION);
-    let bytes = fs::read(&path).map_err(Error::io(&path))?;
-    let bad = || Error::data(&path, "expected {scale, shift}, each with a number for every channel");
-    let object: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-    let targets = object.get("targets").map(|targets| serde_json::from_value(targets.clone())).transpose();
-    let targets = targets.map_err(|error| Error::data(&path, format!("targets: {error}")))?;
-    let numbers = |key: &str| -> Option<Vec<f64>> { object.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
-    let (scale, shift) = (numbers("scale").ok_or_else(bad)?, numbers("shift").ok_or_else(bad)?);
-    if scale.len() == shift.len() { Ok((Normalization { scale, shift }, targets)) } else { Err(bad()) }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `config.toml` | every setting of the run, resolved, and the forms of the matrix products, with which it repeats its bits |
 //! | `normalization.json` | `scale` and `shift` of each channel: the network sees `raw · scale + shift`; where they are standardised, `targets` with their `mean` and `deviation` |
+//! | `encoding.json` | how the data's files were read, as `encoding`: labels, categories, names of classes; and its `fingerprint` |
 //! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy` |
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
 //! | `evaluations.jsonl` | a line an evaluation within an epoch, where `eval_every` counts steps |
@@ -15,6 +16,7 @@
 mod cache;
 mod checkpoint;
 mod config;
+mod data;
 mod folder;
 mod log;
 mod resolve;
@@ -29,11 +31,12 @@ use std::sync::Arc;
 
 use toml::Table;
 
-use crate::data::{Dataset, Source, read_numbers};
+use crate::data::{Dataset, Hints, Source, TargetKind, read_numbers};
 use crate::device::Device;
 use crate::engine::{Engine, Setup};
 use crate::error::{Error, Result};
 use crate::gpu::{Measuring, Options};
+use crate::loss::Loss;
 use crate::model::Mlp;
 use crate::plan::Plan;
 
@@ -43,53 +46,36 @@ pub use config::{Batch, Bytes, Config, DataConfig, Every, ModelConfig, ScheduleC
 pub use folder::{Place, is_interrupted, read_config, read_summary, weight_file};
 pub use log::Log;
 pub use resolve::{Setting, setting};
-pub use start::{checkpoint_weights, start_from};
+pub use start::{checkpoint_weights, first_weights};
 pub use summary::{Best, Outcome, Pace, deviation, mean, statistics};
 pub use train::{Finished, Prepared, train};
 pub use trained::{Trained, Which};
 
 impl Config {
-    /// Loads and splits the data set, and scales features and targets by its own statistics.
+    /// Loads and splits the data set, and scales features and targets by its own statistics. What its files leave open is as
+    /// `data.classes`, `data.layout` and `model.loss` say.
     ///
     /// # Errors
-    /// What [`Source::load`], [`Dataset::hold_out`] and [`Dataset::standardize_targets`] refuse.
+    /// What [`Source::load_with`], [`Dataset::hold_out`] and [`Dataset::standardize_targets`] refuse.
     pub fn dataset(&self) -> Result<Dataset> {
-        let dataset = self.raw_dataset()?.normalize(self.data.normalize);
-        if self.data.standardize_targets { dataset.standardize_targets() } else { Ok(dataset) }
+        let data = &self.data;
+        let targets = match (data.classes, self.model.loss) {
+            (None, None) => None,
+            (Some(_), _) | (None, Some(Loss::CrossEntropy)) => Some(TargetKind::Labels),
+            (None, Some(Loss::Mse)) => Some(TargetKind::Values),
+        };
+        let hints = Hints { targets, classes: data.classes, layout: data.layout };
+        let dataset = data.source.parse::<Source>()?.load_with(data.seed, &hints)?;
+        let dataset = self.weighted(dataset)?.hold_out(data.validation, data.seed)?.normalize(data.normalize);
+        if data.standardize_targets { dataset.standardize_targets() } else { Ok(dataset) }
     }
 
-    /// Loads and splits the data set, and scales features and targets as the run in `dir` did, to whose numbers its weights
-    /// belong.
-    ///
-    /// # Errors
-    /// What [`dataset`](Self::dataset) refuses; data of another shape than the run's.
-    pub fn dataset_as(&self, dir: &Path) -> Result<Dataset> {
-        let mut dataset = self.raw_dataset()?;
-        let (normalization, targets) = folder::scaling(dir)?;
-        if normalization.scale.len() != dataset.shape[0] {
-            let (wanted, found) = (normalization.scale.len(), dataset.shape[0]);
-            return Err(Error::data(
-                &dataset.name,
-                format!("expected {wanted} channels, as the run has, found {found}"),
-            ));
-        }
-        dataset.normalization = normalization;
-        match targets {
-            Some(targets) => dataset.scale_targets(targets),
+    /// The data set with the weights of its training samples.
+    fn weighted(&self, dataset: Dataset) -> Result<Dataset> {
+        match &self.data.weights {
+            Some(path) => dataset.weighted(read_numbers(path)?),
             None => Ok(dataset),
         }
-    }
-
-    fn raw_dataset(&self) -> Result<Dataset> {
-        let data = &self.data;
-        let mut dataset = data.source.parse::<Source>()?.load(data.seed)?;
-        if let Some(classes) = data.classes {
-            dataset = dataset.with_classes(classes)?;
-        }
-        if let Some(weights) = &data.weights {
-            dataset = dataset.weighted(read_numbers(weights)?)?;
-        }
-        dataset.hold_out(data.validation, data.seed)
     }
 
     /// The setup that the engine is built for.

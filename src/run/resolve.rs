@@ -60,8 +60,9 @@ impl Config {
 }
 
 /// The settings that may change when a run is resumed: how long it goes on, where, and what it writes.
-const RESUMABLE: [&str; 11] = [
+const RESUMABLE: [&str; 12] = [
     "data.source",
+    "data.weights",
     "forms",
     "schedule.epochs",
     "stop",

@@ -3,18 +3,36 @@
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
+use super::config::ModelConfig;
 use super::folder::weight_file;
-use crate::engine::{Engine, Slot};
+use crate::engine::{Engine, Slot, initialize};
 use crate::error::{Error, Result};
 use crate::export::safetensors;
 use crate::model::Norm;
 
-/// Gives every replica the weights of a file, or those that a run left in its folder: of a run of several replicas, each its
-/// own.
+/// Gives the engine the first weights that `model` asks for: those of a file or of another run, or drawn ones. Returns what the
+/// user should know of them.
 ///
 /// # Errors
 /// No such weights, or weights that do not fit the model.
-pub fn start_from(engine: &mut dyn Engine, path: &Path) -> Result<()> {
+pub fn first_weights(engine: &mut dyn Engine, model: &ModelConfig) -> Result<Vec<String>> {
+    match (&model.init_from, &model.init_map) {
+        (Some(path), map) => start_from(engine, path, map.as_deref()),
+        (None, Some(_)) => {
+            let text = "expected model.init_from beside it, whose layers it names, found none";
+            Err(Error::config("model.init_map", text))
+        }
+        (None, None) => initialize(engine, model.init).map(|()| Vec::new()),
+    }
+}
+
+/// Gives every replica the weights of a file, or those that a run left in its folder: of a run of several replicas, each its
+/// own. `map` is that of [`read_mapped`](safetensors::read_mapped), and so is what the user should know.
+///
+/// # Errors
+/// No such weights, or weights that do not fit the model.
+fn start_from(engine: &mut dyn Engine, path: &Path, map: Option<&str>) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
     let (replicas, precision) = (engine.setup().replicas, engine.setup().precision);
     let alone = if path.is_dir() { weight_file(path, Slot::Live, 0, 1) } else { path.to_path_buf() };
     for r in 0..replicas {
@@ -26,10 +44,11 @@ pub fn start_from(engine: &mut dyn Engine, path: &Path) -> Result<()> {
             );
             return Err(Error::weights(path, found));
         }
-        let weights = safetensors::read(&file, engine.layout(), precision)?;
+        let (weights, said) = safetensors::read_mapped(&file, engine.layout(), precision, map)?;
         engine.upload(Slot::Live, r, &weights)?;
+        notes = said;
     }
-    Ok(())
+    Ok(notes)
 }
 
 /// Gives the engine the weights of the last checkpoint of the run in `dir`, which was interrupted. Returns the slots that hold

@@ -7,8 +7,9 @@ use super::config::{Batch, Config};
 use super::folder::{self, EPOCHS, Place};
 use super::log::Log;
 use super::resume;
-use super::start::start_from;
+use super::start::first_weights;
 use super::summary::{Best, Facts, Outcome, Pace};
+use crate::data::Source;
 use crate::engine::Slot;
 use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Event, Observer, Written};
@@ -51,6 +52,7 @@ pub struct Prepared {
     place: Place,
     trainer: Trainer,
     reason: String,
+    notes: Vec<String>,
     pace: Pace,
 }
 
@@ -87,8 +89,14 @@ impl Prepared {
         config.optimizer.check()?;
         let dataset = match &place {
             Place::Resume(dir) => config.dataset_as(dir)?,
-            _ => config.dataset()?,
+            Place::Next | Place::New(_) | Place::Replace(_) => config.dataset()?,
         };
+        // The folder may be read from another one.
+        config.data.source = config.data.source.parse::<Source>()?.absolute()?.to_string();
+        if let Some(weights) = &mut config.data.weights {
+            *weights = std::path::absolute(&weights).map_err(Error::io(&*weights))?;
+        }
+        let notes = dataset.encoding.describe();
         // What the data decided is part of the resolved configuration.
         config.data.classes = dataset.is_classification().then_some(dataset.outputs);
         let setup = config.setup(dataset)?;
@@ -98,7 +106,7 @@ impl Prepared {
         config.forms = engine.forms();
         let pace = Pace::of(engine.as_ref());
         let trainer = Trainer::new(engine, config.plan())?;
-        let mut prepared = Self { config, place, trainer, reason, pace };
+        let mut prepared = Self { config, place, trainer, reason, notes, pace };
         match own {
             Some(own) => prepared.restore(&own)?,
             None => prepared.init()?,
@@ -117,10 +125,8 @@ impl Prepared {
 
     /// Gives the engine first weights: those of a file or of another run, or drawn ones.
     fn init(&mut self) -> Result<()> {
-        match &self.config.model.init_from {
-            Some(path) => start_from(self.trainer.engine(), path),
-            None => self.trainer.init(self.config.model.init),
-        }
+        self.notes.extend(first_weights(self.trainer.engine(), &self.config.model)?);
+        Ok(())
     }
 
     /// The resolved configuration.
@@ -136,6 +142,11 @@ impl Prepared {
     /// The reason why the engine is where it is, in words.
     pub fn reason(&self) -> &str {
         &self.reason
+    }
+
+    /// What the user should know of how files were read, a line each: labels that were mapped, biases that were missing.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The highest pace of the device, where it has been measured.

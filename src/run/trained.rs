@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::folder::{is_interrupted, read_config, weight_file};
 use super::{Config, Setting, checkpoint_weights};
-use crate::data::{Part, Samples, Targets};
+use crate::data::{Dataset, Part, Samples, Targets};
 use crate::device::Device;
 use crate::engine::{Engine, Evaluation, Precision, Setup, Slot};
 use crate::error::{Error, Result};
@@ -24,6 +24,8 @@ pub struct Trained {
     pub checkpoint: Option<u64>,
     /// Whether the data are others than the run's.
     is_given: bool,
+    /// Whether the samples have targets.
+    has_targets: bool,
     engine: Box<dyn Engine>,
     weights: Vec<Which>,
 }
@@ -44,33 +46,46 @@ impl Trained {
     /// # Errors
     /// A folder without a run or without weights, data of another shape, no such device.
     pub fn open(dir: &Path, data: Option<&str>, device: Option<&str>, measuring: Measuring) -> Result<Self> {
-        let mut config = Self::configuration(dir, data, device)?;
+        let config = configuration(dir, data, device)?;
         let dataset = config.dataset_as(dir)?;
+        Self::on(dir, config, dataset, data.is_some(), measuring)
+    }
+
+    /// Opens the run in `dir` to predict for one part of `data` (the last that is there, where none is named), which need not
+    /// have targets; else as [`open`](Self::open).
+    ///
+    /// # Errors
+    /// What [`open`](Self::open) refuses; no such part.
+    pub fn open_inputs(
+        dir: &Path,
+        data: &str,
+        part: Option<&str>,
+        device: Option<&str>,
+        measuring: Measuring,
+    ) -> Result<Self> {
+        let config = configuration(dir, Some(data), device)?;
+        let part = match part {
+            None => None,
+            Some("train" | "data") => Some(Part::Train),
+            Some("test") => Some(Part::Test),
+            Some(name) => {
+                let found = format!("expected train or test, the parts that files have, found {name}");
+                return Err(Error::config("--part", found));
+            }
+        };
+        let (dataset, has_targets) = config.inputs_as(dir, part)?;
+        Ok(Self { has_targets, ..Self::on(dir, config, dataset, true, measuring)? })
+    }
+
+    fn on(dir: &Path, mut config: Config, dataset: Dataset, is_given: bool, measuring: Measuring) -> Result<Self> {
         // Losses are summed up batch by batch, and so repeat their bits.
         let samples = dataset.train.len();
         config.train.batch = config.train.batch.filter(|_| config.train.batch_of(samples) <= samples);
         let setup = Setup { evaluation_only: true, ..config.setup(dataset)? };
         let (mut engine, reason) = config.engine(setup, measuring)?;
         let (slots, checkpoint) = load(engine.as_mut(), dir, &config)?;
-        Ok(Self { config, reason, checkpoint, is_given: data.is_some(), engine, weights: ensembles(slots) })
-    }
-
-    fn configuration(dir: &Path, data: Option<&str>, device: Option<&str>) -> Result<Config> {
-        let settings = [("data.source", data), ("train.device", device)];
-        let setting = |(key, text): (&str, Option<&str>)| Some((key.to_string(), Value::String(text?.into())));
-        let settings: Vec<Setting> = settings.into_iter().filter_map(setting).collect();
-        let mut config = Config::resolve(read_config(dir)?, settings, Vec::new())?;
-        if data.is_some() {
-            config.data.validation = 0.0;
-        }
-        // What only training asks for.
-        config.data.weights = None;
-        // The weights of a run in mixed precision are f32, and without a GPU they are evaluated as such.
-        let device: Device = config.train.device.parse()?;
-        if config.train.precision == Precision::Mixed && device.find(Precision::Mixed)?.0.is_none() {
-            config.train.precision = Precision::F32;
-        }
-        Ok(config)
+        let weights = ensembles(slots);
+        Ok(Self { config, reason, checkpoint, is_given, has_targets: true, engine, weights })
     }
 
     /// The setup of the engine, with its data set.
@@ -149,21 +164,23 @@ impl Trained {
     /// # Errors
     /// No such part; the device is lost.
     pub fn score(&mut self, part: Part, which: &Which) -> Result<Scores> {
-        let targets = self.targets(part)?;
         let outputs = self.predict_part(part, which)?;
+        let targets = self.targets(part)?.ok_or_else(|| {
+            Error::data(&self.setup().dataset.name, "expected targets, by which predictions are scored, found none")
+        })?;
         Ok(Scores::of(&targets, &outputs, self.setup().loss))
     }
 
-    /// The targets of a part, those of a regression in their own units.
+    /// The targets of a part, those of a regression in their own units; none where its files have none.
     ///
     /// # Errors
     /// No such part.
-    pub fn targets(&self, part: Part) -> Result<Targets> {
+    pub fn targets(&self, part: Part) -> Result<Option<Targets>> {
         let mut targets = self.samples(part)?.targets.clone();
         if let Some(scaling) = &self.setup().dataset.target_scaling {
             scaling.restore_targets(&mut targets);
         }
-        Ok(targets)
+        Ok(self.has_targets.then_some(targets))
     }
 
     /// What the network says of the samples of a part, as [`Engine::predict`] does.
@@ -175,6 +192,22 @@ impl Trained {
         let samples = dataset.part(part).ok_or_else(|| dataset.missing(part))?;
         self.engine.predict(&samples.features, &which.slots)
     }
+}
+
+/// The configuration of the run in `dir`, with other data or another device, for what is not training.
+fn configuration(dir: &Path, data: Option<&str>, device: Option<&str>) -> Result<Config> {
+    let settings = [("data.source", data), ("train.device", device)];
+    let setting = |(key, text): (&str, Option<&str>)| Some((key.to_string(), Value::String(text?.into())));
+    let settings: Vec<Setting> = settings.into_iter().filter_map(setting).collect();
+    let mut config = Config::resolve(read_config(dir)?, settings, Vec::new())?;
+    // What only training asks for.
+    config.data.weights = None;
+    // The weights of a run in mixed precision are f32, and without a GPU they are evaluated as such.
+    let device: Device = config.train.device.parse()?;
+    if config.train.precision == Precision::Mixed && device.find(Precision::Mixed)?.0.is_none() {
+        config.train.precision = Precision::F32;
+    }
+    Ok(config)
 }
 
 /// Hands the engine what the run left, and returns those slots: all whose files are there. Of a run that was interrupted it is

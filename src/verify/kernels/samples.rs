@@ -24,20 +24,20 @@ fn features(stream: &mut Stream, n: usize, bytes: bool) -> Features {
     }
 }
 
-/// The features as they lie on the device.
-fn records(features: &Features, width: usize) -> Vec<u32> {
-    match features {
-        Features::U8(v) => v
-            .chunks_exact(width)
-            .flat_map(|row| {
-                let mut row = row.to_vec();
-                row.resize(stride(width), 0);
-                bytemuck::pod_collect_to_vec(&row)
-            })
-            .collect(),
-        Features::F32(v) => v.iter().map(|x| x.to_bits()).collect(),
-        Features::F64(_) => Vec::new(),
-    }
+/// The features as they lie on the device: pixels as bytes, numbers normalised.
+fn records(data: &Dataset) -> Vec<u32> {
+    let (features, width) = (&data.train.features, data.width());
+    let Features::U8(pixels) = features else {
+        let mut x = vec![0.0f32; SAMPLES * width];
+        x.chunks_exact_mut(width).enumerate().for_each(|(row, x)| data.read_row(features, row, x));
+        return x.into_iter().map(f32::to_bits).collect();
+    };
+    let padded = |row: &[u8]| {
+        let mut row = row.to_vec();
+        row.resize(stride(width), 0);
+        bytemuck::pod_collect_to_vec(&row)
+    };
+    pixels.chunks_exact(width).flat_map(padded).collect()
 }
 
 /// The number of samples of the data set that batches are made of.
@@ -60,7 +60,7 @@ impl Batch {
         let mut stream = Stream::new(seed, Purpose::Verify, 0);
         let features = features(&mut stream, SAMPLES * shape.inputs, bytes);
         let order = (0..shape.replicas * SAMPLES).map(|_| stream.below(SAMPLES as u64) as u32).collect();
-        let train = Samples::labelled(features, vec![0; SAMPLES]);
+        let train = Samples::labelled(features, [0; SAMPLES]);
         let data = Dataset::new("verify", image, train, None)?.normalize(Normalize::Channel);
         Ok(Self { shape, data, order, first, quantiles: augment.quantiles(), augment })
     }
@@ -107,7 +107,7 @@ impl Batch {
     /// The x and mix that the kernel makes. The records lie in two buffers, as those of a large data set do.
     fn run(&self, gpu: &Gpu, constants: &[(&str, f64)], [mut x, mut mix]: [Vec<u32>; 2]) -> Result<[Vec<u32>; 2]> {
         let shape = self.shape;
-        let records = records(&self.data.train.features, shape.inputs);
+        let records = records(&self.data);
         let record_words = records.len() / SAMPLES;
         let normalization = self.data.normalization.scale.iter().zip(&self.data.normalization.shift);
         let channels: Vec<f64> = normalization.flat_map(|(&scale, &shift)| [scale, shift]).collect();
@@ -129,7 +129,7 @@ impl Batch {
     }
 }
 
-/// The check of `gather`, which is exact up to the rounding of one product and one sum, which a GPU may fuse.
+/// The check of `gather`, which is exact up to the rounding of one product and one sum, which a GPU may leave unfused.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.

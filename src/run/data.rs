@@ -1,0 +1,134 @@
+//! What a run keeps of its data: how it was read and scaled, so that the same and other data are read and scaled alike.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::config::Config;
+use crate::data::{
+    Dataset, Encoding, Inputs, Normalization, Part, Samples, Source, TargetKind, TargetScaling, Targets,
+};
+use crate::error::{Error, Result};
+use crate::export::safetensors::write_whole;
+
+pub(super) const NORMALIZATION: &str = "normalization.json";
+pub(super) const ENCODING: &str = "encoding.json";
+
+/// The content of `encoding.json`.
+#[derive(Default, Serialize, Deserialize)]
+struct Reading {
+    /// By what the data set is known again, wherever it lies; none in folders of earlier versions.
+    fingerprint: Option<String>,
+    encoding: Encoding,
+}
+
+/// Writes how the run's data is read and scaled.
+///
+/// # Errors
+/// A file cannot be written.
+pub(super) fn write(dir: &Path, dataset: &Dataset) -> Result<()> {
+    let Normalization { scale, shift } = &dataset.normalization;
+    let mut object = json!({ "scale": scale, "shift": shift });
+    if let Some(scaling) = &dataset.target_scaling {
+        object["targets"] = json!(scaling);
+    }
+    write_whole(&dir.join(NORMALIZATION), (object.to_string() + "\n").into_bytes())?;
+    let reading = Reading { fingerprint: Some(dataset.fingerprint()), encoding: dataset.encoding.clone() };
+    let text = serde_json::to_string_pretty(&reading).unwrap_or_default() + "\n";
+    write_whole(&dir.join(ENCODING), text.into_bytes())
+}
+
+impl Config {
+    /// The data set that the configuration names, split, read and scaled as the run in `dir` did, to whose numbers its weights
+    /// belong. If it is the run's own, wherever it lies now, the same samples are held out; of another, none are.
+    ///
+    /// # Errors
+    /// Files that are missing or do not fit the run.
+    pub fn dataset_as(&self, dir: &Path) -> Result<Dataset> {
+        let Reading { fingerprint, encoding } = self.reading(dir)?;
+        let dataset = self.found_source()?.load_as(self.data.seed, &encoding)?;
+        let is_own = fingerprint.is_none_or(|fingerprint| fingerprint == dataset.fingerprint());
+        let dataset = self.weighted(dataset)?;
+        let dataset = dataset.hold_out(if is_own { self.data.validation } else { 0.0 }, self.data.seed)?;
+        scaled(dir, dataset)
+    }
+
+    /// The samples of one part alone, to be predicted, read and scaled as the run in `dir` did; the last part that is there,
+    /// where none is named. Where the files have no targets, others stand in their place, and the second value is false.
+    ///
+    /// # Errors
+    /// Files that are missing or do not fit the run; no such part.
+    pub(super) fn inputs_as(&self, dir: &Path, part: Option<Part>) -> Result<(Dataset, bool)> {
+        let encoding = self.reading(dir)?.encoding;
+        let source = self.found_source()?;
+        let Inputs { features, shape, targets } = source.inputs(self.data.seed, &encoding, part)?;
+        let rows = features.len() / shape.iter().product::<usize>().max(1);
+        let outputs = if encoding.outputs > 0 { Some(encoding.outputs) } else { self.data.classes };
+        let is_labelled = targets.is_some();
+        let targets = match (targets, outputs) {
+            (Some(targets), _) => targets,
+            (None, Some(_)) if encoding.targets == Some(TargetKind::Labels) => Targets::Labels(vec![0; rows]),
+            (None, Some(width)) => Targets::Values { width, values: vec![0.0; rows * width] },
+            (None, None) => {
+                let found = "expected targets, since the run does not say how many its network has, found none";
+                return Err(Error::data(source.to_string(), found));
+            }
+        };
+        let samples = Samples { features, targets, weights: None };
+        let mut dataset = Dataset::new(source.to_string(), shape, samples, None)?;
+        if let Some(classes) = outputs.filter(|_| dataset.is_classification()) {
+            dataset = dataset.with_classes(classes)?;
+        }
+        dataset.classes.clone_from(&encoding.classes);
+        dataset.encoding = encoding;
+        Ok((scaled(dir, dataset)?, is_labelled))
+    }
+
+    /// The source of the data, whose files are there.
+    fn found_source(&self) -> Result<Source> {
+        let source = self.data.source.parse::<Source>()?;
+        match source.paths().into_iter().find(|path| !path.exists()) {
+            None => Ok(source),
+            Some(path) => {
+                let text = format!("found nothing at {}; --data SOURCE names where the data lies now", path.display());
+                Err(Error::config("data.source", text))
+            }
+        }
+    }
+
+    /// How the run in `dir` read its data; what follows from its configuration, where an earlier version kept nothing.
+    fn reading(&self, dir: &Path) -> Result<Reading> {
+        let path = dir.join(ENCODING);
+        if !path.exists() {
+            let targets = Some(if self.data.classes.is_some() { TargetKind::Labels } else { TargetKind::Values });
+            let encoding = Encoding { targets, outputs: self.data.classes.unwrap_or(0), ..Encoding::default() };
+            return Ok(Reading { fingerprint: None, encoding });
+        }
+        let bytes = fs::read(&path).map_err(Error::io(&path))?;
+        let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));
+        serde_json::from_slice(&bytes).map_err(bad)
+    }
+}
+
+/// The data set with features and targets scaled as those of the run in `dir`.
+fn scaled(dir: &Path, mut dataset: Dataset) -> Result<Dataset> {
+    let path = dir.join(NORMALIZATION);
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let bad = || Error::data(&path, "expected {scale, shift}, each with a number for every channel");
+    let object: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let numbers = |key: &str| -> Option<Vec<f64>> { object.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
+    let (scale, shift) = (numbers("scale").ok_or_else(bad)?, numbers("shift").ok_or_else(bad)?);
+    if scale.len() != shift.len() {
+        return Err(bad());
+    }
+    let (wanted, found) = (scale.len(), dataset.shape[0]);
+    if wanted != found {
+        return Err(Error::data(&dataset.name, format!("expected {wanted} channels, as the run has, found {found}")));
+    }
+    dataset.normalization = Normalization { scale, shift };
+    let Some(targets) = object.get("targets") else { return Ok(dataset) };
+    let scaling = serde_json::from_value::<TargetScaling>(targets.clone());
+    dataset.scale_targets(scaling.map_err(|error| Error::data(&path, format!("targets: {error}")))?)
+}
