@@ -66,7 +66,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     say!("device  {}: {reason}", engine.describe());
     if let Some(epochs) = checkpoint {
         let dir = args.run.display();
-        say!("weights of the checkpoint after epoch {epochs}: the run was interrupted; train --resume {dir} goes on");
+        say!(
+            "weights of the checkpoint after epoch {epochs}: the run has not ended; train --resume {dir} goes on with it"
+        );
     }
     say!("\n{}", table(&rows));
     Ok(ExitCode::SUCCESS)

@@ -55,6 +55,9 @@ pub fn normalized_as(dir: &Path, mut dataset: Dataset) -> Result<Dataset> {
 /// # Errors
 /// No checkpoint, or one of another setup.
 pub fn checkpoint_weights(dir: &Path, engine: &mut dyn Engine) -> Result<(Vec<Slot>, u64)> {
+    if !engine.has(Slot::Best) {
+        engine.allocate(Slot::Best)?;
+    }
     let checkpoint = Checkpoint::read(dir, engine)?;
     checkpoint.restore(engine)?;
     let is_mean = |slot: Slot| matches!(slot, Slot::Swa | Slot::Ema);
