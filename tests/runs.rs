@@ -294,6 +294,13 @@ fn a_schedule_is_not_stretched_without_a_word() {
         ok(dir.path(), &["train", "--resume", "r", "--epochs", "10", "--schedule-epochs", "10", "--quiet"]);
         assert!(rates(&dir, "r")[7] > 2.0 * last);
     }
+    // A run that is to be shorter than it was made for.
+    let early = ["--schedule", "cosine", "--patience", "1", "--set", "stop.min_delta=100.0"];
+    begun(&dir, &[&["--epochs", "4"], &early[..]].concat());
+    let error = fails(dir.path(), 2, &["train", "--resume", "r", "--patience", "9", "--epochs", "3"]);
+    assert!(error.contains("expected 4") && error.contains("found 3: the learning rate at step 6"), "{error}");
+    ok(dir.path(), &["train", "--resume", "r", "--patience", "9", "--quiet"]);
+    assert_eq!(rates(&dir, "r").len(), 4);
     // What does not depend on the length goes on.
     for schedule in [
         "schedule={name=\"exponential\",gamma=0.9}",

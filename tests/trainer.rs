@@ -319,7 +319,7 @@ fn an_observer_that_fails_ends_the_run_with_its_error() {
     // It is evaluated by its checkpoint.
     let evaluation: serde_json::Value = serde_json::from_str(&ok(dir.path(), &["eval", "r", "--json"])).unwrap();
     assert_eq!(evaluation["test_loss"], lines(run.join("epochs.jsonl"))[1]["test_loss"]);
-    assert_eq!(evaluation["checkpoint_epochs"], 2);
+    assert_eq!((&evaluation["checkpoint_epochs"], evaluation.get("best_test_loss")), (&2.into(), None));
     let text = ok(dir.path(), &["eval", "r"]);
     assert!(text.contains("checkpoint after epoch 2") && text.contains("train --resume r"), "{text}");
 

@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(epochs) = trained.checkpoint {
         let dir = args.run.display();
         let text =
-            format!("of the checkpoint after epoch {epochs}: the run was interrupted; train --resume {dir} goes on");
+            format!("of the checkpoint after epoch {epochs}: the run has not ended; train --resume {dir} goes on with it");
         say!("{}", wrap("weights ", &text));
     }
     say!("\n{}\n\n{part_name} part, {} weights", table(&rows), which.name);

@@ -165,7 +165,8 @@ pub struct Settings {
     /// Write every so many steps a line to metrics.jsonl, 0 for none [default: 10]
     #[arg(long, help_heading = "Run", value_name = "STEPS")]
     log_every: Option<i64>,
-    /// Evaluate after every so many epochs, or steps as 200steps, and at the end [default: 1]
+    /// Evaluate after every so many epochs, or steps as 200steps, and at the end; what is shown as train is the running mean
+    /// of the epoch, while the weights still learn [default: 1]
     #[arg(long, help_heading = "Run", value_name = "N|Nsteps")]
     eval_every: Option<String>,
     /// Write a checkpoint after every so many epochs, 0 for none [default: 1]

@@ -11,6 +11,7 @@ use crate::event::Ended;
 use crate::model::Init;
 use crate::plan::Plan;
 use crate::schedule::Rate;
+use crate::schedule::Unit;
 use crate::stop::{Metric, Stop};
 use crate::train::Trainer;
 
@@ -146,7 +147,7 @@ pub struct Reached {
 /// No test part, no labels; the device is lost.
 pub fn reach(engine: Box<dyn Engine>, init: Init, target: f64, plan: Plan) -> Result<Option<Reached>> {
     let stop = Stop { metric: Metric::TestAccuracy, target: Some(target), ..Stop::default() };
-    let mut trainer = Trainer::new(engine, Plan { stop, eval_every: 1, ..plan })?;
+    let mut trainer = Trainer::new(engine, Plan { stop, eval_every: 1, eval_unit: Unit::Epoch, ..plan })?;
     trainer.init(init)?;
     match trainer.run() {
         Ok(()) => {}

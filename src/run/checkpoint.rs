@@ -66,7 +66,7 @@ impl Checkpoint {
         let (path, setup) = (dir.join(FILE), engine.setup());
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let found = "expected the checkpoint of a run (train.checkpoint_every), found none";
+                let found = "expected the checkpoint of a run (train.checkpoint_every), found none; its config.toml begins it anew";
                 return Err(Error::weights(&path, found));
             }
             bytes => bytes.map_err(Error::io(&path))?,

@@ -141,7 +141,7 @@ pub(super) fn reopen(dir: &Path, config: &Config) -> Result<()> {
     }
 }
 
-/// Whether the run in `dir` was interrupted: it has a checkpoint, and never came to its end.
+/// Whether the run in `dir` was interrupted, or goes on: it has a checkpoint, and has not come to its end.
 pub fn is_interrupted(dir: &Path) -> bool {
     dir.join(checkpoint::FILE).exists() && !dir.join(SUMMARY).exists()
 }

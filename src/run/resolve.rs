@@ -245,7 +245,8 @@ fn unknown(key: &str, known: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Bytes;
+    use crate::run::{Bytes, Every};
+    use crate::schedule::Unit;
 
     fn table(text: &str) -> Table {
         text.parse().unwrap()
@@ -258,9 +259,17 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        let config = resolve("", &["train.batch=\"full\"", "schedule.name=cosine"], &[]).unwrap();
+        let flags = ["train.batch=\"full\"", "schedule.name=cosine", "schedule.epochs=7", "train.eval_every=200steps"];
+        let sets = ["average={ema={start=2,start_unit=\"epoch\"},swa={at=\"minima\",start=1,unit=\"epoch\"}}"];
+        let config = resolve("", &flags, &sets).unwrap();
+        assert_eq!(
+            (config.schedule.epochs, config.train.eval_every),
+            (Some(7), Every { count: 200, unit: Unit::Step })
+        );
         let text = toml::to_string(&config).unwrap();
         assert_eq!(resolve(&text, &[], &[]).unwrap(), config);
+        let every = |text: &str| resolve("", &[&format!("train.eval_every={text}")], &[]).unwrap().train.eval_every;
+        assert_eq!(every("3"), every("3epochs"));
     }
 
     #[test]

@@ -58,6 +58,9 @@ fn start_from(engine: &mut dyn Engine, path: &Path, map: Option<&str>) -> Result
 /// # Errors
 /// No checkpoint, or one of another setup.
 pub fn checkpoint_weights(dir: &Path, engine: &mut dyn Engine) -> Result<(Vec<Slot>, u64)> {
+    if !engine.has(Slot::Best) {
+        engine.allocate(Slot::Best)?;
+    }
     let checkpoint = Checkpoint::read(dir, engine)?;
     checkpoint.restore(engine)?;
     let is_mean = |slot: Slot| matches!(slot, Slot::Swa | Slot::Ema);

@@ -2,7 +2,7 @@
 
 use super::{Trainer, evaluate};
 use crate::average::Sampler;
-use crate::engine::{Slot, Step};
+use crate::engine::{Evaluation, Slot, Step};
 use crate::error::Result;
 use crate::event::{Control, Ended, Epoch, Event, Observer};
 use crate::model::Norm;
@@ -59,11 +59,7 @@ impl Trainer {
             if self.progress.epoch == self.plan.epochs {
                 self.ended.get_or_insert(Ended::Epochs);
             }
-            let watched = match self.plan.eval_unit {
-                Unit::Step => self.progress.window.means(),
-                Unit::Epoch => report.train.clone(),
-            };
-            let train = std::mem::replace(&mut report.train, watched);
+            let train = self.show_window(report);
             self.judge(report, &underway.last)?;
             report.train = train;
         }
@@ -99,8 +95,19 @@ impl Trainer {
     /// Ends a run whose epoch was over.
     fn end_as_asked(&mut self, report: &mut Epoch, last: &Step) -> Result<()> {
         self.ended = Some(Ended::Asked);
+        let train = self.show_window(report);
         self.evaluate_end(report, last)?;
+        report.train = train;
         self.end_run(report, last)
+    }
+
+    /// Where evaluations are counted in steps, puts the metrics of training since the last one into the report; returns those
+    /// of the epoch.
+    fn show_window(&self, report: &mut Epoch) -> Vec<Evaluation> {
+        match self.plan.eval_unit {
+            Unit::Step => std::mem::replace(&mut report.train, self.progress.window.means()),
+            Unit::Epoch => report.train.clone(),
+        }
     }
 
     /// Evaluates a run that ends where no evaluation was due.
