@@ -82,8 +82,8 @@ fn epochs_are_a_table() {
     let place = |line: &str, word: &str| line.find(word).unwrap_or_else(|| panic!("no {word} in {line:?}"));
 
     let lines = train(&format!("--data {data} --eval-every 2"), &[]);
-    assert!(lines[1].starts_with("epoch  lr") && lines[1].matches("loss").count() == 2, "{lines:#?}");
-    assert!(lines[2].starts_with("  1/3  1.000e-3") && lines[4].starts_with("  3/3  "), "{lines:#?}");
+    assert!(lines[1].starts_with("epoch  step  lr") && lines[1].matches("loss").count() == 2, "{lines:#?}");
+    assert!(lines[2].starts_with("  1/3     6  1.0e-3") && lines[4].starts_with("  3/3    18  "), "{lines:#?}");
     // The second epoch alone has a test part.
     assert_eq!(lines[2].split_whitespace().count() + 2, lines[3].split_whitespace().count());
     let test = place(&lines[0], "test");
