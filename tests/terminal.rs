@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::program::{fails, json, ok, table, words};
+use common::program::{fails, json, lines, ok, table, words};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -82,8 +82,8 @@ fn epochs_are_a_table() {
     let place = |line: &str, word: &str| line.find(word).unwrap_or_else(|| panic!("no {word} in {line:?}"));
 
     let lines = train(&format!("--data {data} --eval-every 2"), &[]);
-    assert!(lines[1].starts_with("epoch  lr") && lines[1].matches("loss").count() == 2, "{lines:#?}");
-    assert!(lines[2].starts_with("  1/3  1.000e-3") && lines[4].starts_with("  3/3  "), "{lines:#?}");
+    assert!(lines[1].starts_with("epoch  step  lr") && lines[1].matches("loss").count() == 2, "{lines:#?}");
+    assert!(lines[2].starts_with("  1/3     6  1.0e-3") && lines[4].starts_with("  3/3    18  "), "{lines:#?}");
     // The second epoch alone has a test part.
     assert_eq!(lines[2].split_whitespace().count() + 2, lines[3].split_whitespace().count());
     let test = place(&lines[0], "test");
@@ -201,4 +201,33 @@ fn batch_sizes_have_rates_and_fit_the_model() {
     let rates: Vec<f64> = found["batches"].as_array().unwrap().iter().map(|b| b["lr"].as_f64().unwrap()).collect();
     assert_eq!(rates, [0.02, 0.0025]);
     assert!(found["limits"]["cache"].as_f64().unwrap() >= 0.0);
+}
+
+/// Without a setting the program shows what it is for: nothing is learned by heart, and the averages are ahead.
+#[test]
+fn a_first_run_shows_a_schedule_and_averages() {
+    let dir = TempDir::new().unwrap();
+    let text = ok(dir.path(), &["train", "--device", "cpu"]);
+    fits(&text);
+    assert!(text.starts_with("config  built in, since no setting was given: examples/first.toml"), "{text}");
+    let next = text.split_once("Look next at").expect("last lines").1;
+    assert!(next.contains("thalweg eval runs/1") && next.contains("runs/1/config.toml"), "{text}");
+    let epochs = lines(dir.path().join("runs/1/epochs.jsonl"));
+    let of = |key: &str| -> Vec<f64> { epochs.iter().filter_map(|epoch| epoch[key]["mean"].as_f64()).collect() };
+    // From epoch to epoch the loss of 2,000 images may rise by chance by a few hundredths of itself.
+    let losses = of("test_loss");
+    assert!(losses.windows(2).all(|pair| pair[1] < 1.05 * pair[0]) && losses[9] < 0.8 * losses[0], "{losses:?}");
+    let last = |key: &str| *of(key).last().unwrap();
+    assert!(last("train_accuracy") < last("test_accuracy") + 0.05, "{text}");
+    assert!(last("swa_test_loss") < last("test_loss") && last("ema_test_loss") < last("test_loss"), "{text}");
+    assert!(epochs[0]["lr"].as_f64() > epochs[9]["lr"].as_f64());
+    // The run's own configuration repeats it, and any setting starts from the defaults.
+    let config = |run: &str| std::fs::read_to_string(dir.path().join(run).join("config.toml")).unwrap();
+    assert!(config("runs/1").contains("cosine"));
+    ok(dir.path(), &["schedule", "runs/1/config.toml", "--steps", "790", "--json"]);
+    let other = ok(dir.path(), &words("train --device cpu --epochs 1 --hidden 8 --run other"));
+    assert!(
+        !other.contains("config  ") && !other.contains("Look next") && config("other").contains("adamw"),
+        "{other}"
+    );
 }

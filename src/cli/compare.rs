@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("The configurations are the same.\n");
     }
     let mut results = rows(&runs, |run| run.summary.as_ref(), result);
-    results.retain(|row| tells(row));
+    results.retain(tells);
     say!("{}", show(&runs, &settings, &results));
     for run in runs.iter().filter(|run| run.summary.is_none()) {
         say!("\n{} is unfinished: it has no summary.json yet.", run.name);
@@ -151,11 +151,12 @@ fn show(runs: &[Run], settings: &[Row], results: &[Row]) -> String {
     let mut tables = Vec::new();
     for row in settings.iter().chain(results) {
         let with: Vec<Row> =
-            names.iter().zip(row).map(|(cells, cell)| [&cells[..], &[cell.clone()]].concat()).collect();
+            names.iter().zip(row).map(|(cells, cell)| [&cells[..], std::slice::from_ref(cell)].concat()).collect();
         let fits = table(&with).lines().all(|line| line.chars().count() <= WIDTH);
         if !fits && names[0].len() > 1 {
             tables.push(table(&names));
-            names = first.iter().zip(row).map(|(cells, cell)| [&cells[..], &[cell.clone()]].concat()).collect();
+            names =
+                first.iter().zip(row).map(|(cells, cell)| [&cells[..], std::slice::from_ref(cell)].concat()).collect();
         } else {
             names = with;
         }

@@ -12,7 +12,7 @@ use thalweg::run::{Config, Setting, setting};
 use thalweg::schedule::{Schedule, Unit};
 use toml::{Table, Value};
 
-use super::{say, table};
+use super::{say, table, wrap};
 
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         say!("{title}\n{}\n", surface.formula());
         say!("{}\n", points_table(&trajectory.points));
-        say!("{}", sentence(surface, &trajectory, ended));
+        say!("{}", wrap("", &sentence(surface, &trajectory, ended)));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,12 +6,11 @@ use thalweg::run::{self, Pace};
 
 use super::{WIDTH, percent, thousands, wrap};
 
-/// The columns of the lines: epoch and rate, loss and accuracy of each part and average, the speed.
+/// The columns of the lines: epoch, step and rate, loss and accuracy of each part and average, the speed.
 #[derive(Default)]
 pub struct EpochTable {
     epochs: u64,
-    /// The steps of an epoch.
-    per_epoch: u64,
+    steps: u64,
     is_classification: bool,
     /// The names of the parts and averages that have a column; those for which there is no room go below the line.
     columns: Vec<&'static str>,
@@ -20,7 +19,7 @@ pub struct EpochTable {
 }
 
 /// The width of the rate, and of the columns of speed and of its share of the limit, with the space before them.
-const RATE: usize = 8;
+const RATE: usize = 6;
 const SPEED: usize = 2 + 9;
 const LIMIT: usize = 2 + 5;
 
@@ -35,11 +34,14 @@ impl EpochTable {
             (average.ema.is_some(), "ema"),
             (average.snapshots.is_some(), "snapshots"),
         ];
-        let per_epoch = started.steps / started.epochs;
-        let is_classification = data.is_classification();
-        let mut table = Self { epochs: started.epochs, per_epoch, is_classification, ..Self::default() };
+        let mut table = Self {
+            epochs: started.epochs,
+            steps: started.steps,
+            is_classification: data.is_classification(),
+            ..Self::default()
+        };
         let wanted = wanted.into_iter().filter_map(|(is_there, name)| is_there.then_some(name));
-        let left = table.epoch_width() + 2 + RATE;
+        let left = table.left();
         table.columns = wanted.take((WIDTH - left) / (2 + table.part_width())).collect();
         let width = left + table.columns.len() * (2 + table.part_width());
         table.has_speed = width + SPEED <= WIDTH;
@@ -51,6 +53,15 @@ impl EpochTable {
         "epoch".len().max(2 * self.epochs.to_string().len() + 1)
     }
 
+    fn step_width(&self) -> usize {
+        "step".len().max(self.steps.to_string().len())
+    }
+
+    /// The width of what stands left of the parts.
+    fn left(&self) -> usize {
+        self.epoch_width() + 2 + self.step_width() + 2 + RATE
+    }
+
     /// The width of a loss and an accuracy; of a loss alone, that of the longest name.
     fn part_width(&self) -> usize {
         if self.is_classification { 6 + 1 + 6 } else { "validation".len() }
@@ -58,9 +69,9 @@ impl EpochTable {
 
     /// Two lines: the parts, and what their numbers are.
     pub fn heading(&self) -> String {
-        let (epoch, part) = (self.epoch_width(), self.part_width());
-        let mut first = " ".repeat(epoch + 2 + RATE);
-        let mut second = format!("{:>epoch$}  {:<RATE$}", "epoch", "lr");
+        let (epoch, step, part) = (self.epoch_width(), self.step_width(), self.part_width());
+        let mut first = " ".repeat(self.left());
+        let mut second = format!("{:>epoch$}  {:>step$}  {:<RATE$}", "epoch", "step", "lr");
         for name in &self.columns {
             // Names stand left over two numbers, and right over one.
             first += &if self.is_classification { format!("  {name:<part$}") } else { format!("  {name:>part$}") };
@@ -71,19 +82,12 @@ impl EpochTable {
         format!("{}\n{second}\n", first.trim_end())
     }
 
-    /// The line of an evaluation, after an epoch or within one, with its parts by name, and below it those without a column.
+    /// The line of an epoch, or of a part of it, with the evaluations of its parts by name, and below it those without a column.
     pub fn line(&self, epoch: &Epoch, parts: &[(&str, &[Evaluation])], pace: Pace) -> String {
-        let is_whole = epoch.steps.is_multiple_of(self.per_epoch);
-        let mut line = format!(
-            "{:>width$}  {:<RATE$}",
-            if is_whole {
-                format!("{}/{}", epoch.epoch + 1, self.epochs)
-            } else {
-                format!("{:.2}", epoch.steps as f64 / self.per_epoch as f64)
-            },
-            format!("{:.3e}", epoch.lr),
-            width = self.epoch_width()
-        );
+        let (width, step_width) = (self.epoch_width(), self.step_width());
+        let of_all = format!("{}/{}", epoch.epoch + 1, self.epochs);
+        let lr = format!("{:.1e}", epoch.lr);
+        let mut line = format!("{of_all:>width$}  {:>step_width$}  {lr:<RATE$}", epoch.steps);
         for column in &self.columns {
             let part = parts.iter().find(|(name, _)| name == column);
             let cell = part.map_or(String::new(), |(_, evaluations)| self.cell(evaluations));

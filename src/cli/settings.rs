@@ -10,7 +10,7 @@ use toml::{Table, Value};
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Settings {
-    /// A configuration; its tables are [data], [augment], [model], [optimizer], [schedule], [average], [stop],
+    /// A configuration [default: for train alone, examples/first.toml where no flag sets what is trained]; its tables are [data], [augment], [model], [optimizer], [schedule], [average], [stop],
     /// [train] and, as a run records them, [forms]
     config: Option<PathBuf>,
     /// synthetic (default), cifar10:DIR, cifar100:DIR, mnist:DIR, fashion-mnist:DIR,
@@ -202,7 +202,31 @@ pub struct Settings {
     set: Vec<String>,
 }
 
+/// The configuration of a first run: what `train` does when nothing decides it.
+const FIRST: &str = include_str!("../../examples/first.toml");
+/// The keys that do not decide what is trained and how: where, how often, and what is written.
+const BESIDE: [&str; 8] = [
+    "train.device",
+    "train.memory",
+    "train.tune",
+    "train.precision",
+    "train.seed",
+    "train.replicas",
+    "train.log_every",
+    "train.checkpoint_every",
+];
+
 impl Settings {
+    /// The configuration of a first run under the flags, if there is neither a configuration nor a flag that decides what is
+    /// trained and how.
+    pub fn first(&self) -> anyhow::Result<Option<Config>> {
+        let is_beside = |(key, _): &Setting| BESIDE.contains(&key.as_str());
+        if self.config.is_some() || !self.set.is_empty() || !self.flags()?.iter().all(is_beside) {
+            return Ok(None);
+        }
+        self.over(FIRST.parse()?).map(Some)
+    }
+
     /// The resolved configuration.
     pub fn resolve(&self) -> anyhow::Result<Config> {
         let file = match &self.config {

@@ -35,9 +35,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (config, place) = args.resolve()?;
+    let (config, place, is_first) = args.resolve()?;
     let mut prepared = Prepared::open(config, place, measuring)?;
     if !args.quiet {
+        if is_first {
+            say!("{}", wrap("config  ", "built in, since no setting was given: examples/first.toml"));
+        }
         let (reason, epochs) = (prepared.reason().to_string(), prepared.config().train.epochs);
         let notes = prepared.notes().to_vec();
         describe(prepared.trainer().engine(), &reason, epochs, &notes);
@@ -54,22 +57,42 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut bar = Progress::new(pace);
     let finished = prepared.train(&mut [&mut bar as &mut dyn Observer]);
     bar.clear();
-    say!("\n{}", final_table(&finished?, &setup, pace, args.resume.is_some()));
+    let finished = finished?;
+    say!("\n{}", final_table(&finished, &setup, pace, args.resume.is_some()));
+    if is_first {
+        say!("\n{}", next(&finished));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Args {
-    fn resolve(&self) -> anyhow::Result<(Config, Place)> {
+    /// The configuration, the place, and whether the configuration is that of a first run.
+    fn resolve(&self) -> anyhow::Result<(Config, Place, bool)> {
         if let Some(dir) = &self.resume {
-            return Ok((self.settings.over(read_config(dir)?)?, Place::Resume(dir.clone())));
+            return Ok((self.settings.over(read_config(dir)?)?, Place::Resume(dir.clone()), false));
         }
         let place = match &self.run {
             None => Place::Next,
             Some(dir) if self.overwrite => Place::Replace(dir.clone()),
             Some(dir) => Place::New(dir.clone()),
         };
-        Ok((self.settings.resolve()?, place))
+        Ok(match self.settings.first()? {
+            Some(config) => (config, place, true),
+            None => (self.settings.resolve()?, place, false),
+        })
     }
+}
+
+/// What to look at after a first run.
+fn next(finished: &Finished) -> String {
+    let (dir, steps) = (finished.dir.display(), finished.outcome.last.steps);
+    let commands = [
+        ("all weights again", format!("thalweg eval {dir}")),
+        ("the way of the rate", format!("thalweg schedule {dir}/config.toml --steps {steps}")),
+        ("real images", "thalweg data fetch fashion-mnist".into()),
+    ];
+    let lines = commands.map(|(what, command)| format!("\n  {what:<20} {command}"));
+    format!("swa and ema are averages of the weights. Look next at{}", lines.concat())
 }
 
 fn describe(engine: &dyn Engine, reason: &str, epochs: u64, notes: &[String]) {
