@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use serde_json::json;
+use thalweg::device::Device;
+use thalweg::engine::Precision;
 use thalweg::gpu::adapter;
 
 use super::{say, table};
@@ -22,9 +24,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             .map(|a| {
                 json!({
                     "index": a.index, "name": a.name, "backend": a.backend, "driver": a.driver,
-                    "hardware": a.hardware, "subgroup": a.subgroup, "binding_bytes": a.binding_bytes,
+                    "hardware": a.hardware, "conforms": a.conforms, "subgroup": a.subgroup, "binding_bytes": a.binding_bytes,
                     "buffer_bytes": a.buffer_bytes, "workgroup_bytes": a.workgroup_bytes,
-                    "invocations": a.invocations, "features": a.features,
+                    "invocations": a.invocations, "features": a.features, "remarks": a.remarks(),
                 })
             })
             .collect();
@@ -42,7 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             vec![
                 a.index.to_string(),
                 a.name.clone(),
-                if a.hardware { "GPU" } else { "software" }.to_string(),
+                format!("{}{}", if a.hardware { "GPU" } else { "software" }, if a.conforms { "" } else { " *" }),
                 a.backend.clone(),
                 a.driver.clone(),
                 if a.subgroup[0] == a.subgroup[1] {
@@ -58,10 +60,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }));
         say!("{}", table(&rows));
     }
-    let chosen = adapters.iter().find(|a| a.hardware).map_or("the CPU engine", |a| a.name.as_str());
-    say!(
-        "\n--device auto takes {chosen}; --device cpu is the CPU engine, with {} threads.",
-        rayon::current_num_threads()
-    );
+    for adapter in &adapters {
+        for remark in adapter.remarks() {
+            say!("\n{}{} {remark}", adapter.index, if adapter.conforms { ":" } else { " *:" });
+        }
+    }
+    let (chosen, reason) = Device::Auto.find(Precision::F32)?;
+    let chosen = chosen.map_or("the CPU engine".into(), |gpu| gpu.description.name);
+    say!("\n--device auto takes {chosen}: {reason}.");
+    say!("--device cpu is the CPU engine, with {} threads.", rayon::current_num_threads());
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,7 @@ pub(crate) mod forms;
 pub(crate) mod kernels;
 mod layers;
 pub(crate) mod limits;
+mod needs;
 mod predict;
 mod products;
 mod profile;

@@ -105,10 +105,10 @@ impl Config {
     /// # Errors
     /// What [`Device::open`] refuses.
     pub fn engine(&self, setup: Setup, measuring: Measuring) -> Result<(Box<dyn Engine>, String)> {
-        let (adapter, reason) = self.train.device.parse::<Device>()?.find(self.train.precision)?;
+        let (gpu, reason) = self.train.device.parse::<Device>()?.find(self.train.precision)?;
         let mut options = Options { memory: self.train.memory.map(|bytes| bytes.0), ..Options::default() };
-        if let Some(adapter) = &adapter {
-            let name = adapter.to_string();
+        if let Some(gpu) = &gpu {
+            let name = gpu.description.to_string();
             if self.train.tune {
                 options.forms = cache::forms(&name);
                 options.measure = Some(measuring);
@@ -117,8 +117,9 @@ impl Config {
                 options.forms.products.extend(self.forms.products.clone());
             }
         }
-        let engine = Device::build(adapter.as_ref().map(|a| a.index), setup, options)?;
-        if adapter.is_some() && self.train.tune {
+        let is_gpu = gpu.is_some();
+        let engine = Device::build(gpu, setup, options)?;
+        if is_gpu && self.train.tune {
             cache::add_forms(&engine.forms());
         }
         Ok((engine, reason))
