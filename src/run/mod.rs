@@ -100,26 +100,25 @@ impl Config {
     ///
     /// Its matrix products have the forms that [`forms`](Self::forms) records for the adapter; those it lacks have the ones
     /// that were once measured there, and `measuring` is told of each that is measured now; without `train.tune`, the
-    /// built-in ones.
+    /// built-in ones. It is told as well of forms that do not work there.
     ///
     /// # Errors
     /// What [`Device::open`] refuses.
     pub fn engine(&self, setup: Setup, measuring: Measuring) -> Result<(Box<dyn Engine>, String)> {
         let (gpu, reason) = self.train.device.parse::<Device>()?.find(self.train.precision)?;
-        let mut options = Options { memory: self.train.memory.map(|bytes| bytes.0), ..Options::default() };
-        if let Some(gpu) = &gpu {
-            let name = gpu.description.to_string();
+        let memory = self.train.memory.map(|bytes| bytes.0);
+        let mut options = Options { memory, measure: self.train.tune, tell: Some(measuring), ..Options::default() };
+        let name = gpu.as_ref().map(|gpu| gpu.description.to_string());
+        if let Some(name) = &name {
             if self.train.tune {
-                options.forms = cache::forms(&name);
-                options.measure = Some(measuring);
+                options.forms = cache::forms(name);
             }
-            if self.forms.adapter == name {
+            if self.forms.adapter == *name {
                 options.forms.products.extend(self.forms.products.clone());
             }
         }
-        let is_gpu = gpu.is_some();
         let engine = Device::build(gpu, setup, options)?;
-        if is_gpu && self.train.tune {
+        if name.is_some() && self.train.tune {
             cache::add_forms(&engine.forms());
         }
         Ok((engine, reason))
