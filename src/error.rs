@@ -45,9 +45,7 @@ pub enum Error {
     #[error("device: {0}")]
     Device(String),
     /// The adapter has too little memory.
-    #[error(
-        "device: {what} needs {needed} bytes, {place} offers {offered}; use a smaller batch, a smaller model or fewer replicas"
-    )]
+    #[error("device: {what} needs {needed} bytes, {place} offers {offered}; {advice}")]
     DeviceMemory {
         /// The name of the buffer, or `the run` for the sum of all buffers.
         what: String,
@@ -57,6 +55,8 @@ pub enum Error {
         offered: u64,
         /// The name of what limits the memory.
         place: String,
+        /// What helps, in words.
+        advice: &'static str,
     },
     /// The loss, or a weight, stopped being finite.
     #[error(

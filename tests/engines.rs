@@ -417,7 +417,8 @@ fn fused_updates_and_measured_forms_train_the_same() {
         let worst = far(&fused.weights[0][0], &separate.weights[0][0]);
         assert!(worst < 3e-5, "{optimizer:?}: the fused update is off by {worst:e}");
 
-        let measure = Options { measure: Some(|_| _ = MEASURED.fetch_add(1, Relaxed)), ..Options::default() };
+        let measure =
+            Options { measure: true, tell: Some(|_| _ = MEASURED.fetch_add(1, Relaxed)), ..Options::default() };
         let (measured, forms) = run(setup(None, 2, Norm::None), measure.clone());
         assert!(forms.products.values().any(|choice| choice.microseconds.is_some()), "nothing was measured");
         let before = MEASURED.load(Relaxed);

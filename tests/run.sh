@@ -8,11 +8,6 @@ has_adapter() {
     cargo run --quiet -- devices --json 2>/dev/null | grep -q '"index"'
 }
 
-# Mesa asks for this folder and complains without it.
-if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
-    XDG_RUNTIME_DIR=$(mktemp -d)
-    export XDG_RUNTIME_DIR
-fi
 cargo build
 if ! has_adapter; then
     if command -v apt-get >/dev/null; then

@@ -66,6 +66,17 @@ fn all_compositions() -> Vec<kernels::Kernel> {
     all
 }
 
+/// The shader models that a kernel is compiled for: f16 came with 6.2, subgroups with 6.0; the others must do with 5.1, all that
+/// Windows' own compiler has.
+fn shader_models(kernel: &kernels::Kernel) -> Vec<hlsl::ShaderModel> {
+    use hlsl::ShaderModel::{V5_1, V6_0, V6_2};
+    match (enables(kernel, "f16"), enables(kernel, "subgroups")) {
+        (true, _) => vec![V6_2],
+        (false, true) => vec![V6_0],
+        (false, false) => vec![V5_1, V6_0],
+    }
+}
+
 #[test]
 fn all_translate_to_spirv_msl_and_hlsl() {
     for kernel in &all_compositions() {
@@ -101,14 +112,14 @@ fn all_translate_to_spirv_msl_and_hlsl() {
             if is_cooperative(kernel) {
                 continue;
             }
-            let mut text = String::new();
-            // f16 came with 6.2.
-            let shader_model = if enables(kernel, "f16") { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V6_0 };
-            let options = hlsl::Options { fake_missing_bindings: true, shader_model, ..hlsl::Options::default() };
-            hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
-                .write(&module, &info, None)
-                .unwrap_or_else(|error| panic!("{name}: HLSL: {error}"));
-            assert!(text.contains("numthreads"), "{name}: HLSL has a compute shader");
+            for shader_model in shader_models(kernel) {
+                let mut text = String::new();
+                let options = hlsl::Options { fake_missing_bindings: true, shader_model, ..hlsl::Options::default() };
+                hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
+                    .write(&module, &info, None)
+                    .unwrap_or_else(|error| panic!("{name}: HLSL {shader_model:?}: {error}"));
+                assert!(text.contains("numthreads"), "{name}: HLSL {shader_model:?} has a compute shader");
+            }
         }
     }
 }

@@ -1,9 +1,15 @@
 // The workgroups of linear_dw.wgsl, where each makes whole sums, and of linear_dw_split.wgsl, where one of PARTS.
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
-    let first_row = group.y * ROWS;
-    let first_column = group.x * LANES * COLUMNS + lane.x;
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) lane: vec3<u32>,
+) {
+    // Rows of tiles beyond what y may hold lie side by side along x.
+    let across = (args.outputs + LANES * COLUMNS - 1u) / (LANES * COLUMNS);
+    let first_row = (group.x / across * groups.y + group.y) * ROWS;
+    let first_column = group.x % across * LANES * COLUMNS + lane.x;
     let r = group.z / PARTS;
     let part = group.z % PARTS;
 

@@ -6,9 +6,9 @@ use anyhow::Context;
 use clap::Subcommand;
 use serde_json::json;
 use thalweg::device::Device;
-use thalweg::engine::{Limits, Setup, Timed};
+use thalweg::engine::{Limits, Precision, Setup, Timed};
 use thalweg::explore::{prepare, speed};
-use thalweg::gpu::adapter::{self, Gpu};
+use thalweg::gpu::adapter::{self, Description, Gpu};
 use thalweg::run::remember_limits;
 use thalweg::{cpu, gpu};
 
@@ -48,7 +48,7 @@ struct AdapterArgs {
 struct StepArgs {
     #[command(flatten)]
     settings: Settings,
-    /// Break the step down by kernel, by the device's clock
+    /// Break the step down by kernel, by the device's clock; --device auto takes a software GPU if no other is there
     #[arg(long)]
     profile: bool,
     /// Print JSON
@@ -106,7 +106,10 @@ fn bench_adapter(args: &AdapterArgs) -> anyhow::Result<()> {
 }
 
 fn bench_step(args: &StepArgs) -> anyhow::Result<()> {
-    let config = args.settings.resolve()?;
+    let mut config = args.settings.resolve()?;
+    if args.profile && config.train.device == "auto" {
+        config.train.device = with_clock(&adapter::list(), config.train.precision).into();
+    }
     let (mut engine, device) = open(&config, config.setup(config.dataset()?)?)?;
     let limits = measure_limits(engine.as_mut())?;
     let speed = speed(engine.as_mut(), &limits)?;
@@ -118,17 +121,32 @@ fn bench_step(args: &StepArgs) -> anyhow::Result<()> {
     } else {
         Vec::new()
     };
+    let no_profile = (args.profile && profile.is_empty()).then(|| {
+        format!("{} has no clock; --device takes an adapter with timestamps, see thalweg devices", engine.describe())
+    });
     if args.json {
-        say!("{:#}", json!({ "device": device, "limits": limits, "step": speed, "profile": profile }));
+        let object = json!({
+            "device": device, "limits": limits, "step": speed, "profile": profile, "no_profile": no_profile,
+        });
+        say!("{object:#}");
         return Ok(());
     }
     say!("{}\n\n{}\n", wrap("device  ", &device), limits_table(&limits));
     say!("{}", speed_table(std::slice::from_ref(&speed)));
-    if args.profile {
-        anyhow::ensure!(!profile.is_empty(), "--profile: expected a device with a clock, found none on {device}");
+    if let Some(why) = no_profile {
+        say!("{}", wrap("\n", &format!("No profile: {why}.")));
+    } else if args.profile {
         say!("\n{}", profile_table(&profile, &limits, engine.setup().is_mixed()));
     }
     Ok(())
+}
+
+/// The device that a profile is taken on where none is named: `gpu`, if only a software adapter has a clock, else `auto`.
+fn with_clock(adapters: &[Description], precision: Precision) -> &'static str {
+    let has_clock = |a: &Description| a.features.contains(&"timestamps");
+    let has_hardware = adapters.iter().any(|a| a.hardware && a.conforms);
+    let takes_gpu = precision != Precision::F64 && !has_hardware && adapters.iter().any(has_clock);
+    if takes_gpu { "gpu" } else { "auto" }
 }
 
 fn profile_table(profile: &[Timed], limits: &Limits, mixed: bool) -> String {

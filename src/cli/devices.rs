@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use serde_json::json;
+use thalweg::device::Device;
+use thalweg::engine::Precision;
 use thalweg::gpu::adapter::{self, Description};
 
 use super::{say, wrap};
@@ -22,9 +24,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             .map(|a| {
                 json!({
                     "index": a.index, "name": a.name, "backend": a.backend, "driver": a.driver,
-                    "hardware": a.hardware, "subgroup": a.subgroup, "binding_bytes": a.binding_bytes,
+                    "hardware": a.hardware, "conforms": a.conforms, "subgroup": a.subgroup, "binding_bytes": a.binding_bytes,
                     "buffer_bytes": a.buffer_bytes, "workgroup_bytes": a.workgroup_bytes,
-                    "invocations": a.invocations, "features": a.features,
+                    "invocations": a.invocations, "features": a.features, "remarks": a.remarks(),
                 })
             })
             .collect();
@@ -36,9 +38,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         adapters.iter().for_each(|adapter| say!("{}", describe(adapter)));
     }
-    let chosen = adapters.iter().find(|a| a.hardware).map_or("the CPU engine", |a| a.name.as_str());
+    let (chosen, reason) = Device::Auto.find(Precision::F32)?;
+    let chosen = chosen.map_or("the CPU engine".into(), |gpu| gpu.description.name);
     let threads = rayon::current_num_threads();
-    let words = format!("--device auto takes {chosen}; --device cpu is the CPU engine, with {threads} threads.");
+    let words =
+        format!("--device auto takes {chosen}: {reason}. --device cpu is the CPU engine, with {threads} threads.");
     say!("{}", wrap("\n", &words));
     Ok(ExitCode::SUCCESS)
 }
@@ -49,7 +53,7 @@ fn describe(adapter: &Description) -> String {
     let kind = if adapter.hardware { "GPU" } else { "software" };
     let subgroups = if least == most { least.to_string() } else { format!("{least} to {most}") };
     let mib = |bytes: u64| bytes >> 20;
-    let lines = [
+    let mut lines = vec![
         ("driver", format!("{driver} ({kind}, {backend})")),
         ("subgroups", format!("of {subgroups} invocations")),
         (
@@ -63,6 +67,7 @@ fn describe(adapter: &Description) -> String {
         ),
         ("features", adapter.features.join(", ")),
     ];
+    lines.extend(adapter.remarks().into_iter().map(|remark| ("note", remark)));
     let below = lines.iter().map(|(label, text)| wrap(&format!("\n   {label:<9}  "), text));
     wrap(&format!("{index:<3}"), name) + &below.collect::<String>()
 }

@@ -55,8 +55,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     say!("{}", wrap("device  ", &format!("{}: {}", trained.device(), trained.reason)));
     if let Some(epochs) = trained.checkpoint {
         let dir = args.run.display();
-        let text =
-            format!("of the checkpoint after epoch {epochs}: the run has not ended; train --resume {dir} goes on with it");
+        let text = format!(
+            "of the checkpoint after epoch {epochs}: the run has not ended; train --resume {dir} goes on with it"
+        );
         say!("{}", wrap("weights ", &text));
     }
     say!("\n{}\n\n{part_name} part, {} weights", table(&rows), which.name);

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use textplots::{Chart, Plot, Shape};
 use thalweg::engine::Evaluation;
+use thalweg::gpu::Tuning;
 use thalweg::{Error, run};
 
 /// Train small neural networks by mini-batch gradient descent, on any GPU and on the CPU
@@ -68,12 +69,16 @@ const FAILED: u8 = 1;
 /// Exit status for input that cannot be used.
 const BAD_INPUT: u8 = 2;
 
-/// Says on a terminal what is measured, in a line that the next one overwrites.
-fn measuring(product: &str) {
+/// Says on a terminal what is measured, in a line that the next one overwrites, and anywhere which form does not work.
+fn measuring(tuning: Tuning) {
     let mut terminal = std::io::stderr();
-    if terminal.is_terminal() {
-        let _ = write!(terminal, "\r\x1b[Kmeasuring {product}\r");
-        let _ = terminal.flush();
+    match tuning {
+        Tuning::Dropped(form) => _ = writeln!(terminal, "warning: {form}"),
+        Tuning::Measuring(product) if terminal.is_terminal() => {
+            let _ = write!(terminal, "\r\x1b[Kmeasuring {product}\r");
+            let _ = terminal.flush();
+        }
+        Tuning::Measuring(_) => {}
     }
 }
 

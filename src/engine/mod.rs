@@ -22,7 +22,7 @@ pub(crate) use layout::stride;
 pub use layout::{Layer, Layout, Tensor};
 pub(crate) use loss_weights::LossWeights;
 pub use metrics::{Evaluation, LossScale, StepMetrics};
-pub(crate) use setup::MOST_PARTS;
+pub(crate) use setup::{EVAL_ROWS, MOST_PARTS};
 pub use setup::{MAX_PASS, Precision, Setup};
 pub use slot::Slot;
 pub(crate) use step::Aim;

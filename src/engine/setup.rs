@@ -46,6 +46,9 @@ pub struct Setup {
     pub batch: usize,
     /// The precision of the engine's values. Default f32. A CPU engine computes in that of its type.
     pub precision: Precision,
+    /// The number of samples that pass through the network at once in an evaluation, if those of a step are not more. Default:
+    /// 512; on the GPU fewer, where a binding does not hold the rows of so many.
+    pub eval_rows: Option<usize>,
     /// Whether the engine evaluates and predicts alone: without gradients, optimizer state and all else that a step
     /// needs. Default false.
     pub evaluation_only: bool,
@@ -81,8 +84,8 @@ pub(crate) const MOST_PARTS: u32 = 16;
 /// The most replicas: the limit of workgroups, divided by the parts that sums may be split into.
 const MOST_REPLICAS: usize = MOST_ROWS / MOST_PARTS as usize;
 
-/// The fewest samples for which an engine makes room, so that evaluation after a step of one sample is not slow.
-const MIN_ROOM: usize = 512;
+/// The fewest samples for which an engine makes room if it can, so that evaluation after a step of one sample is not slow.
+pub(crate) const EVAL_ROWS: usize = 512;
 
 impl Setup {
     /// The setup of one model trained by AdamW in batches of 128 (or as many samples as there are), with the loss that
@@ -102,6 +105,7 @@ impl Setup {
             replicas: 1,
             batch: dataset.train.len().min(128),
             precision: Precision::default(),
+            eval_rows: None,
             evaluation_only: false,
             dataset,
         }
@@ -208,7 +212,7 @@ impl Setup {
 
     /// The number of rows of the activation buffers: the samples that pass through the network at once in an evaluation.
     pub fn room(&self) -> usize {
-        self.most_in_pass().max(MIN_ROOM)
+        self.most_in_pass().max(self.eval_rows.unwrap_or(EVAL_ROWS))
     }
 
     /// The bytes that a step of `rows` samples reads and writes at least, each value once and all replicas together: the

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use wgpu::{Adapter, CooperativeScalarType, DeviceType, Features, Limits};
+use wgpu::{
+    Adapter, Backends, CooperativeScalarType, DeviceType, ErrorFilter, Features, InstanceFlags, PowerPreference,
+};
 
+use super::needs;
 use crate::error::{Error, Result};
 
 /// The description of a listed adapter: what it is and can do.
@@ -20,9 +23,11 @@ pub struct Description {
     pub driver: String,
     /// Whether the adapter is a GPU, not a processor that imitates one.
     pub hardware: bool,
+    /// Whether the driver conforms to the specification of its interface, by its own word; what works of another is unknown.
+    pub conforms: bool,
     /// The invocations of its smallest and of its largest subgroup.
     pub subgroup: [u32; 2],
-    /// The most bytes of one storage binding.
+    /// The most bytes of one storage binding that are used: what the adapter offers, below 2 GiB.
     pub binding_bytes: u64,
     /// The most bytes of one buffer.
     pub buffer_bytes: u64,
@@ -40,29 +45,167 @@ impl fmt::Display for Description {
     }
 }
 
-/// All adapters, hardware first, with their place in the list.
+impl Description {
+    /// Whether the name contains this text, in any case.
+    pub fn is_named(&self, text: &str) -> bool {
+        self.name.to_lowercase().contains(&text.to_lowercase())
+    }
+
+    /// The number of lanes of the products' workgroups: that of the largest subgroup, within 8 to 64.
+    pub fn lanes(&self) -> u32 {
+        self.subgroup[1].clamp(LEAST_SUBGROUP, 64)
+    }
+
+    /// Whether subgroups are large enough for the variants that hand rows round in them.
+    pub fn can_broadcast(&self) -> bool {
+        self.features.contains(&"subgroups") && self.subgroup[0] >= LEAST_SUBGROUP
+    }
+
+    /// What a user should know of the adapter beside its numbers, each in a sentence.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if !self.conforms {
+            remarks.push(
+                "its driver does not conform to Vulkan's specification, so results may be wrong; try thalweg verify"
+                    .into(),
+            );
+        }
+        let [least, most] = self.subgroup;
+        if least != most && self.features.contains(&"subgroups") {
+            let rows = if self.can_broadcast() { "hand rows round" } else { "hand no rows round" };
+            let lanes = self.lanes();
+            remarks.push(format!(
+                "subgroups of {least} to {most} invocations: products take {lanes} lanes and {rows}, which needs {LEAST_SUBGROUP} in every subgroup"
+            ));
+        }
+        remarks
+    }
+}
+
+/// What wgpu's environment variables ask of the choice of an adapter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preference {
+    /// A part of the name, in any case, that an adapter must have to be chosen by itself: `WGPU_ADAPTER_NAME`.
+    pub name: Option<String>,
+    /// Whether GPUs that share the processor's memory, and save power, come first: `WGPU_POWER_PREF=low`.
+    pub low_power: bool,
+    /// Whether adapters that do not conform are chosen by themselves, or not even listed:
+    /// `WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER`. Default: listed, and taken only where they are asked for.
+    pub nonconforming: Option<bool>,
+}
+
+impl Preference {
+    /// The preference of this process's environment.
+    pub fn from_env() -> Self {
+        Self {
+            name: std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty()),
+            low_power: PowerPreference::from_env() == Some(PowerPreference::LowPower),
+            nonconforming: std::env::var(NONCONFORMING).ok().map(|value| value != "0"),
+        }
+    }
+}
+
+impl Preference {
+    /// Whether an adapter is one to choose where none is asked for.
+    pub(crate) fn takes(&self, adapter: &Description) -> bool {
+        let is_named = self.name.as_ref().is_none_or(|name| adapter.is_named(name));
+        is_named && (adapter.conforms || self.nonconforming == Some(true))
+    }
+}
+
+/// The first of `candidates` that `open` opens, with it, and what was said of those before.
+pub(crate) fn first<'a, T>(
+    candidates: impl IntoIterator<Item = &'a Description>,
+    mut open: impl FnMut(&Description) -> Result<T>,
+) -> (Option<(T, &'a Description)>, Vec<String>) {
+    let mut refused = Vec::new();
+    for candidate in candidates {
+        match open(candidate) {
+            Ok(opened) => return (Some((opened, candidate)), refused),
+            Err(Error::Device(why)) => refused.push(why),
+            Err(error) => refused.push(error.to_string()),
+        }
+    }
+    (None, refused)
+}
+
+/// The error where no adapter could be opened.
+pub(crate) fn none_opened(adapters: &[Description], preference: &Preference, refused: &[String]) -> Error {
+    if !refused.is_empty() {
+        return Error::Device(format!("{}; use --device cpu", refused.join("; ")));
+    }
+    if let (Some(name), false) = (&preference.name, adapters.is_empty()) {
+        return Error::Device(format!("no adapter is named {name:?} (WGPU_ADAPTER_NAME); see thalweg devices"));
+    }
+    if let Some(other) = adapters.first() {
+        return Error::Device(format!(
+            "no adapter found that conforms; --device {} takes {}, which does not",
+            other.index, other.name
+        ));
+    }
+    let backend = std::env::var("WGPU_BACKEND").map_or(String::new(), |it| format!(" among WGPU_BACKEND={it}"));
+    Error::Device(format!(
+        "no adapter found{backend}; install a Vulkan driver (software: mesa-vulkan-drivers on Debian and Ubuntu) or use --device cpu"
+    ))
+}
+
+/// wgpu's variable for adapters that do not conform.
+const NONCONFORMING: &str = "WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER";
+
+/// All adapters, hardware first and those that do not conform last, with their place in the list.
 pub fn list() -> Vec<Description> {
-    adapters().iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
+    adapters().iter().enumerate().map(|(index, (adapter, conforms))| describe(index, adapter, *conforms)).collect()
 }
 
 /// The instance, one for the whole process: NVIDIA's driver finds no adapters any more after some dozens of instances,
 /// and fails where threads make them at once.
-static INSTANCE: LazyLock<wgpu::Instance> =
-    LazyLock::new(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()));
+static INSTANCE: LazyLock<wgpu::Instance> = LazyLock::new(|| instance(false));
 
-fn adapters() -> Vec<Adapter> {
-    let mut adapters = pollster::block_on(INSTANCE.enumerate_adapters(wgpu::Backends::PRIMARY));
-    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
-        DeviceType::DiscreteGpu => 0,
-        DeviceType::IntegratedGpu => 1,
-        DeviceType::VirtualGpu => 2,
-        DeviceType::Other => 3,
-        DeviceType::Cpu => 4,
+/// The adapters that only an instance finds which takes those that do not conform.
+static OTHERS: LazyLock<Vec<Adapter>> = LazyLock::new(|| {
+    let conforming: Vec<wgpu::AdapterInfo> = enumerate(&INSTANCE).iter().map(Adapter::get_info).collect();
+    let mut all = enumerate(&instance(true));
+    all.retain(|adapter| !conforming.contains(&adapter.get_info()));
+    all
+});
+
+fn instance(takes_nonconforming: bool) -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    descriptor.flags.set(InstanceFlags::ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER, takes_nonconforming);
+    wgpu::Instance::new(descriptor)
+}
+
+fn enumerate(instance: &wgpu::Instance) -> Vec<Adapter> {
+    pollster::block_on(instance.enumerate_adapters(Backends::PRIMARY.with_env()))
+}
+
+/// All adapters, and whether each conforms.
+fn adapters() -> Vec<(Adapter, bool)> {
+    let Preference { low_power, nonconforming, .. } = Preference::from_env();
+    let mut adapters: Vec<(Adapter, bool)> = enumerate(&INSTANCE).into_iter().map(|adapter| (adapter, true)).collect();
+    if nonconforming != Some(false) {
+        adapters.extend(OTHERS.iter().map(|adapter| (adapter.clone(), false)));
+    }
+    adapters.sort_by_key(|(adapter, conforms)| {
+        let is_last = !conforms && nonconforming.is_none();
+        (is_last, rank(adapter.get_info().device_type, low_power))
     });
     adapters
 }
 
-fn describe(index: usize, adapter: &Adapter) -> Description {
+/// The place of a kind of adapter among others.
+fn rank(kind: DeviceType, low_power: bool) -> u32 {
+    match kind {
+        DeviceType::IntegratedGpu if low_power => 0,
+        DeviceType::DiscreteGpu => 1,
+        DeviceType::IntegratedGpu => 2,
+        DeviceType::VirtualGpu => 3,
+        DeviceType::Other => 4,
+        DeviceType::Cpu => 5,
+    }
+}
+
+fn describe(index: usize, adapter: &Adapter, conforms: bool) -> Description {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     let known = [
         (Features::SHADER_F16, "f16"),
@@ -75,14 +218,15 @@ fn describe(index: usize, adapter: &Adapter) -> Description {
     Description {
         index,
         hardware: info.device_type != DeviceType::Cpu,
+        conforms,
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
         subgroup: [info.subgroup_min_size, info.subgroup_max_size],
         name: info.name,
-        binding_bytes: limits.max_storage_buffer_binding_size,
+        binding_bytes: needs::binding_bytes(&limits),
         buffer_bytes: limits.max_buffer_size,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        invocations: needs::invocations(&limits),
         features: found,
     }
 }
@@ -120,24 +264,15 @@ impl Gpu {
     /// Opens the adapter at `index` of [`list`].
     ///
     /// # Errors
-    /// No such adapter, or one below WebGPU's core limits.
+    /// No such adapter, or one that has less than the kernels need.
     pub fn open(index: usize) -> Result<Self> {
         let adapters = adapters();
-        let Some(adapter) = adapters.get(index) else {
+        let Some((adapter, conforms)) = adapters.get(index) else {
             return Err(Error::Device(format!("expected an adapter below {}, found {index}", adapters.len())));
         };
-        let description = describe(index, adapter);
-        // WebGPU's core limits, except for the size of buffers, which decides what can be trained, and of workgroups, which
-        // a loss of many rows is faster with.
-        let core = Limits::default();
-        let invocations = description.invocations.max(core.max_compute_invocations_per_workgroup);
-        let required_limits = Limits {
-            max_buffer_size: description.buffer_bytes,
-            max_storage_buffer_binding_size: description.binding_bytes,
-            max_compute_invocations_per_workgroup: invocations,
-            max_compute_workgroup_size_x: invocations,
-            ..core
-        };
+        let description = describe(index, adapter, *conforms);
+        let refused = |why: String| Error::Device(format!("{} cannot be opened: {why}", description.name));
+        let required_limits = needs::required_limits(&adapter.limits()).map_err(refused)?;
         // Used where they are, and never needed.
         let mut required_features =
             adapter.features() & (Features::TIMESTAMP_QUERY | Features::SHADER_F16 | Features::SUBGROUP);
@@ -157,8 +292,8 @@ impl Gpu {
             experimental_features,
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
-            .map_err(|error| Error::Device(format!("{} cannot be opened: {error}", description.name)))?;
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| refused(error.to_string()))?;
 
         let fault = Arc::new(Mutex::new(None));
         let keep = |fault: &Arc<Mutex<Option<String>>>| {
@@ -176,27 +311,45 @@ impl Gpu {
         Ok(Self { description, cooperative, device, queue, fault })
     }
 
-    /// Opens the first adapter, hardware if there is any.
+    /// Opens the first adapter that can be opened, hardware if there is any; of those that do not conform, only what
+    /// [`Preference`] allows.
     ///
     /// # Errors
-    /// No adapter.
+    /// No adapter, or none that can be opened.
     pub fn open_any() -> Result<Self> {
-        if adapters().is_empty() {
-            return Err(Error::Device(
-                "no adapter found; install a Vulkan driver (software: mesa-vulkan-drivers on Debian and Ubuntu) or use --device cpu".into(),
-            ));
+        let (adapters, preference) = (list(), Preference::from_env());
+        let candidates = adapters.iter().filter(|adapter| preference.takes(adapter));
+        match first(candidates, |adapter| Self::open(adapter.index)) {
+            (Some((gpu, _)), _) => Ok(gpu),
+            (None, refused) => Err(none_opened(&adapters, &preference, &refused)),
         }
-        Self::open(0)
     }
 
-    /// The number of lanes of the products' workgroups: that of the largest subgroup, within 8 to 64.
+    /// The number of lanes of the products' workgroups; see [`Description::lanes`].
     pub fn lanes(&self) -> u32 {
-        self.description.subgroup[1].clamp(8, 64)
+        self.description.lanes()
     }
 
-    /// Whether subgroups are large enough for the variants that hand rows round in them.
+    /// Whether products may hand rows round in subgroups; see [`Description::can_broadcast`].
     pub fn can_broadcast(&self) -> bool {
-        self.device.features().contains(Features::SUBGROUP) && self.description.subgroup[0] >= LEAST_SUBGROUP
+        self.description.can_broadcast()
+    }
+
+    /// What `try_it` returns, or the first error that the device reports of what it does, which then counts no further.
+    ///
+    /// # Errors
+    /// That error, in one line.
+    pub(super) fn attempt<T>(&self, try_it: impl FnOnce() -> Result<T>) -> Result<T> {
+        let filters = [ErrorFilter::OutOfMemory, ErrorFilter::Internal, ErrorFilter::Validation];
+        let scopes = filters.map(|filter| self.device.push_error_scope(filter));
+        let tried = try_it();
+        let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop()));
+        let words = |error: wgpu::Error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        // All scopes must be taken away, whichever has an error.
+        match errors.map(words).collect::<Vec<_>>().into_iter().next() {
+            Some(error) => Err(Error::Device(error)),
+            None => tried,
+        }
     }
 
     /// Fails if the device reported an error since the last call.

@@ -2,11 +2,11 @@
 
 use wgpu::{Buffer, BufferUsages};
 
-use super::adapter::Gpu;
+use super::adapter::{Description, Gpu};
 use super::forms::{Shape, split_bytes};
 use super::kernels::{self, PASS_BYTES, Stored};
 use crate::data::{Part, QUANTILES, Samples};
-use crate::engine::{Allocation, Layout, Setup, Slot, stride};
+use crate::engine::{Allocation, EVAL_ROWS, Layout, Setup, Slot, stride};
 use crate::error::{Error, Result};
 use crate::model::Norm;
 
@@ -19,6 +19,9 @@ pub(super) const RING_ROWS: usize = 64;
 const FIRST_LOSS_SCALE: f32 = 65536.0;
 /// The bytes of a buffer that only stands where one must be bound.
 const UNUSED_BYTES: u64 = 16;
+
+/// What helps against too little memory, in most cases.
+const LESS: &str = "use a smaller batch, a smaller model or fewer replicas";
 
 /// Every buffer but those of the data set's records.
 pub(super) struct Buffers {
@@ -92,7 +95,7 @@ impl Buffers {
             let bytes = plan.iter().find(|a| a.name == name).map_or(0, |a| a.bytes);
             taken.push(Allocation { name: name.to_string(), bytes });
             let usage = if name == "passes" { BufferUsages::UNIFORM } else { BufferUsages::STORAGE };
-            allocate(gpu, name, bytes, usage)
+            allocate(gpu, name, bytes, usage).map_err(|error| advised(error, setup, name))
         };
         let layers = setup.model.layers();
         let is_planned = |name: &str| plan.iter().any(|a| a.name == name);
@@ -256,9 +259,45 @@ fn plan_layers(setup: &Setup, add: &mut impl FnMut(String, u64)) {
     }
 }
 
+/// The number of replicas of which bindings hold all rows of an evaluation.
+const SIDE_BY_SIDE: u64 = 8;
+
+/// The number of samples of an evaluation's pass: fewer than usual where a binding does not hold the widest rows of so many.
+///
+/// The number of replicas has no say, so that a replica has the same bits among any; nor has the memory at hand.
+pub(super) fn eval_rows(setup: &Setup, description: &Description) -> usize {
+    let widest = setup.model.widths.iter().max().map_or(1, |&width| 4 * stride(width) as u64);
+    let bytes = description.binding_bytes.min(description.buffer_bytes);
+    let most = setup.eval_rows.unwrap_or(EVAL_ROWS).max(1);
+    ((bytes / (SIDE_BY_SIDE * widest)) as usize).clamp(1, most)
+}
+
+/// The same error, with what helps where a limit of the adapter is the reason.
+fn advised(error: Error, setup: &Setup, name: &str) -> Error {
+    match error {
+        Error::DeviceMemory { what, needed, offered: offered @ 1.., place, .. } => {
+            Error::DeviceMemory { what, needed, offered, place, advice: advice(setup, name) }
+        }
+        error => error,
+    }
+}
+
+/// What helps where one of the planned buffers is larger than the adapter allows.
+fn advice(setup: &Setup, name: &str) -> &'static str {
+    let is_of_rows = ["a ", "slope ", "dz ", "da ", "xhat ", "inverse ", "mix"].iter().any(|of| name.starts_with(of));
+    match (is_of_rows, setup.replicas > 1, setup.most_in_pass() > 1) {
+        (true, true, _) => "use fewer replicas or a smaller batch, or --device cpu",
+        (true, false, true) => "use a smaller batch or narrower layers, or --device cpu",
+        (true, false, false) => "one sample is too wide; use smaller samples or narrower layers, or --device cpu",
+        (false, true, _) => "use a smaller model or fewer replicas, or --device cpu",
+        (false, false, _) => "use a smaller model, or --device cpu",
+    }
+}
+
 /// The error of a run that needs more than its memory budget.
 pub(super) fn over_budget(needed: u64, offered: u64) -> Error {
-    Error::DeviceMemory { what: "the run".into(), needed, offered, place: "the memory budget".into() }
+    let place = "the memory budget".into();
+    Error::DeviceMemory { what: "the run".into(), needed, offered, place, advice: LESS }
 }
 
 /// Bytes of an ensemble's predictions for the longest part.
@@ -294,6 +333,7 @@ pub(super) fn allocate(gpu: &Gpu, name: &str, bytes: u64, usage: BufferUsages) -
         needed: bytes,
         offered,
         place,
+        advice: LESS,
     };
     if bytes > offered {
         return Err(too_large(offered, format!("one {limit} of {}", description.name)));

@@ -9,7 +9,7 @@ use wgpu::{BindGroup, Buffer, BufferUsages};
 
 use super::adapter::Gpu;
 use super::buffers::Buffers;
-use super::kernels::{self, Kernel, LANES, Pipeline, Stored};
+use super::kernels::{self, Kernel, LANES, MOST_GROUPS, Pipeline, Stored};
 use super::program::{Extent, Grid, Op};
 use super::tune::Tuner;
 use crate::engine::{Forms, Layer, Layout, Setup, stride};
@@ -164,7 +164,7 @@ impl<'a> Builder<'a> {
     /// dimension may hold go into the second.
     pub fn vector_grid(&self, range: std::ops::Range<usize>) -> Grid {
         let groups = (range.len() as u32 / 4).div_ceil(LANES);
-        let rows = groups.div_ceil(wgpu::Limits::default().max_compute_workgroups_per_dimension);
+        let rows = groups.div_ceil(MOST_GROUPS);
         self.grid(Extent::Fixed(groups.div_ceil(rows)), Extent::Fixed(rows))
     }
 

@@ -20,8 +20,6 @@ use crate::model::Norm;
 
 /// The number of submissions under way before the host waits for the oldest.
 const IN_FLIGHT: usize = 2;
-/// The number of operations in one submission, about: a slow GPU must answer before its driver loses patience.
-const SUBMISSION_FLOPS: f64 = 2e10;
 /// The most overflows of a gradient that is only looked at; each time the loss scale is halved.
 const MOST_OVERFLOWS: usize = 40;
 
@@ -88,22 +86,17 @@ impl GpuEngine {
             ..Pass::default()
         };
         let mut passes: Vec<Pass> = (0..samples).step_by(room).map(pass).collect();
-        let forward_flops = self.setup.replicas as f64 * self.setup.model.step_flops(room) / 3.0;
-        let at_once = self.passes_at_once(room, 1).min((SUBMISSION_FLOPS / forward_flops).max(1.0) as usize);
-        for passes in passes.chunks_mut(at_once) {
+        for passes in passes.chunks_mut(self.passes_at_once(room, 1)) {
             self.stage(part, passes, true);
-            let mut encoder = self.encoder();
-            {
-                let mut compute = encoder.begin_compute_pass(&Default::default());
-                for (i, pass) in passes.iter().enumerate() {
-                    let at = (i as u64 * PASS_BYTES) as u32;
-                    program.predict(&mut compute, at, pass.rows, members);
-                    if member + 1 >= members {
-                        program.loss(&mut compute, at, pass.rows);
-                    }
+            let mut recorder = self.recorder();
+            for (i, pass) in passes.iter().enumerate() {
+                let mut ops = program.predict(members);
+                if member + 1 >= members {
+                    ops.extend(program.loss());
                 }
+                recorder.dispatch(&ops, (i as u64 * PASS_BYTES) as u32, pass.rows);
             }
-            self.gpu.queue.submit([encoder.finish()]);
+            recorder.submit();
         }
         self.gpu.check()
     }
@@ -189,9 +182,10 @@ impl Engine for GpuEngine {
     }
 
     fn steps_at_once(&self) -> usize {
-        let replicas = self.setup.replicas as f64;
-        let steps = SUBMISSION_FLOPS / (replicas * self.setup.model.step_flops(self.setup.batch));
-        steps.clamp(1.0, RING_ROWS as f64) as usize
+        let rows = self.setup.most_in_pass();
+        let pass: f64 = self.train.iter().flat_map(StepProgram::whole).map(|op| self.share(op, rows as u32)).sum();
+        let step = pass * self.setup.batch.div_ceil(rows) as f64;
+        (1.0 / step).clamp(1.0, RING_ROWS as f64) as usize
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
@@ -234,14 +228,11 @@ impl Engine for GpuEngine {
     fn update(&mut self, step: &Step) -> Result<()> {
         self.write_coefficients(std::slice::from_ref(step), Aim::Update);
         self.write_passes(&[Pass { replicas: self.setup.replicas as u32, ..Pass::default() }]);
-        let mut encoder = self.encoder();
-        {
-            let (program, mut compute) = (self.program()?, encoder.begin_compute_pass(&Default::default()));
-            program.update(&mut compute, 0);
-            self.encode_averages(program, step, &mut compute, 0);
-        }
-        self.encode_snapshot(&mut encoder, step)?;
-        self.gpu.queue.submit([encoder.finish()]);
+        let (program, mut recorder) = (self.program()?, self.recorder());
+        let ops: Vec<&Op> = program.update.iter().chain(self.averages(program, step)).collect();
+        recorder.dispatch(&ops, 0, 0);
+        self.encode_snapshot(&mut recorder.encoder, step)?;
+        recorder.submit();
         self.gpu.check()
     }
 
@@ -317,7 +308,7 @@ impl Diagnose for GpuEngine {
     }
 
     fn dispatches(&self) -> usize {
-        self.train.iter().flat_map(StepProgram::whole_ops).map(Op::dispatches).sum()
+        self.train.iter().flat_map(StepProgram::whole).map(Op::dispatches).sum()
     }
 
     fn profile(&mut self, step: &Step) -> Result<Vec<Timed>> {
@@ -332,9 +323,10 @@ impl Diagnose for GpuEngine {
         let mut pass = [Pass { first, rows: rows as u32, batch, replicas, ..Pass::default() }];
         self.stage(Part::Train, &mut pass, false);
         let program = self.program()?;
-        let ops = program.whole_ops();
-        let seconds =
-            profile::seconds(&self.gpu, ops.len(), |i, compute| program.single(ops[i], compute, rows as u32))?;
+        let ops = program.whole();
+        let shares: Vec<f64> = ops.iter().map(|op| self.share(op, rows as u32)).collect();
+        let encode = |i: usize, compute: &mut wgpu::ComputePass| ops[i].encode(compute, &self.group, 0, rows as u32);
+        let seconds = profile::seconds(&self.gpu, &shares, encode)?;
         let timed = ops.iter().zip(seconds);
         Ok(timed.map(|(op, seconds)| profile::timed(&self.setup, &self.layout, op, rows, seconds)).collect())
     }

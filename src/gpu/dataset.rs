@@ -186,6 +186,7 @@ fn upload_part(
             needed: bytes as u64,
             offered: piece_bytes,
             place: format!("one binding of {}", gpu.description.name),
+            advice: "use smaller samples, or --device cpu",
         });
     }
     let mut pieces = Vec::new();

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use wgpu::{BindGroup, Buffer, CommandEncoder, ComputePass};
+use wgpu::{BindGroup, Buffer, CommandEncoder};
 
 use super::adapter::Gpu;
 use super::buffers::{self, Buffers};
 use super::builder::{Builder, Pipelines};
 use super::dataset::{PartData, upload};
 use super::program::Op;
+use super::reach;
 use super::readback::{Pending, read_words};
 use super::step::{EvalProgram, Predictor, StepProgram};
 use super::tune::{Measuring, Tuner};
@@ -26,9 +27,11 @@ pub struct Options {
     pub record_buffer: Option<u64>,
     /// The forms of the matrix products to use, measured before or recorded, if they are of this adapter. Default: none.
     pub forms: Forms,
-    /// The function that is told of each product that is measured: those that `forms` lacks, in a second or two.
-    /// Default: none, and they get the built-in form.
-    pub measure: Option<Measuring>,
+    /// Whether products that `forms` lacks are measured, in a second or two. Default: they get the built-in form.
+    pub measure: bool,
+    /// The function that is told of each product that is measured, and of each form that does not work on the adapter.
+    /// Default: nobody is told.
+    pub tell: Option<Measuring>,
 }
 
 /// The engine that trains on a GPU, in f32 or in mixed precision ([`Precision::Mixed`](crate::engine::Precision)).
@@ -85,9 +88,8 @@ impl GpuEngine {
     #[allow(clippy::new_ret_no_self, reason = "nobody gets an engine that is not checked")]
     pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Checked<Self>> {
         setup.check(f64::from(f32::MAX))?;
-        if setup.is_mixed() {
-            setup.dataset.check_normalized(half::f16::MAX.to_f64())?;
-        }
+        let setup = Setup { eval_rows: Some(buffers::eval_rows(&setup, &gpu.description)), ..setup };
+        reach::check(&gpu, &setup)?;
         let layout = Layout::new(&setup.model);
         let planned: u64 = buffers::plan(&setup, &layout).iter().map(|a| a.bytes).sum();
         let budget = options.memory.unwrap_or(u64::MAX);
@@ -101,7 +103,7 @@ impl GpuEngine {
         let room = (budget - planned).saturating_sub(buffers.params.size());
         let (parts, stream) = upload(&gpu, &setup, room, options.record_buffer, &mut taken)?;
         let pipelines = Pipelines::new(&gpu);
-        let tuner = Tuner::new(&options.forms, &gpu.description.to_string(), options.measure)?;
+        let tuner = Tuner::new(&options.forms, &gpu.description.to_string(), options.measure, options.tell)?;
         let builder = Builder::new(&gpu, &setup, &layout, &buffers, &pipelines, tuner);
         let streamed = stream.as_ref().unwrap_or(&buffers.unused[0]);
         let train = match &parts[Part::Train as usize] {
@@ -153,7 +155,7 @@ impl GpuEngine {
     pub fn tuned(open: impl Fn() -> Result<Gpu>, setup: &Setup) -> Result<Checked<Self>> {
         let mut forms = Forms::default();
         loop {
-            let options = Options { forms: forms.clone(), measure: Some(|_| ()), ..Options::default() };
+            let options = Options { forms: forms.clone(), measure: true, ..Options::default() };
             let engine = Self::new(open()?, setup.clone(), options)?;
             let known = forms.products.len();
             let measured = engine.inner().forms.products.clone().into_iter().filter(|(_, c)| c.microseconds.is_some());
@@ -166,7 +168,7 @@ impl GpuEngine {
 
     /// The builder of more dispatches, with the forms that the engine has.
     pub(super) fn builder(&self) -> Result<Builder<'_>> {
-        let tuner = Tuner::new(&self.forms, &self.forms.adapter, None)?;
+        let tuner = Tuner::settled(&self.forms)?;
         Ok(Builder::new(&self.gpu, &self.setup, &self.layout, &self.buffers, &self.pipelines, tuner))
     }
 
@@ -196,17 +198,16 @@ impl GpuEngine {
         Ok(read_words(&self.gpu, buffer, offset, bytes)?.into_iter().map(f32::from_bits).collect())
     }
 
-    /// Puts the live weights, or those that are evaluated, where the products read them.
-    pub(super) fn encode_working(&self, is_evaluated: bool, compute: &mut ComputePass) {
-        if let Some(ops) = &self.to_half {
-            ops[usize::from(is_evaluated)].encode(compute, &self.group, 0, 0);
-        }
+    /// The dispatch that puts the live weights, or those that are evaluated, where the products read them; none where these
+    /// read the weights themselves.
+    pub(super) fn working_op(&self, is_evaluated: bool) -> Option<&Op> {
+        self.to_half.as_ref().map(|ops| &ops[usize::from(is_evaluated)])
     }
 
     fn write_working(&self, is_evaluated: bool) {
-        let mut encoder = self.encoder();
-        self.encode_working(is_evaluated, &mut encoder.begin_compute_pass(&Default::default()));
-        self.gpu.queue.submit([encoder.finish()]);
+        let mut recorder = self.recorder();
+        recorder.dispatch(self.working_op(is_evaluated).as_slice(), 0, 0);
+        recorder.submit();
     }
 
     /// Puts the live weights where the products read them, unless they are there.

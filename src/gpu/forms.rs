@@ -109,14 +109,17 @@ impl Variant {
 }
 
 /// WebGPU's core limits of a workgroup.
-const WORKGROUP_BYTES: u32 = 16 << 10;
-const INVOCATIONS: u32 = 256;
+pub(super) const WORKGROUP_BYTES: u32 = 16 << 10;
+pub(super) const INVOCATIONS: u32 = 256;
 
 /// The number of sums that an invocation of a staged variant holds.
 const SUMS_OF_STAGED: u32 = 64;
 /// The staged form that is never far from the best: that with tiles of 32 x 32. On an H100 2048x256x10 takes `linear_dw` 28 µs
 /// in it, and 3.6 ms with rows handed round.
 const MIDDLE_OF_STAGED: usize = 2;
+
+/// The most slices that the invocations of a workgroup cut a sum into.
+pub(super) const MOST_SLICES: u32 = 16;
 
 /// The most vec4s of a result that workgroups may sum up parts of: more of them keep a device busy.
 const SPLIT_VEC4S: usize = 2048;
@@ -212,6 +215,15 @@ impl Form {
         Self { variant, rows, columns, lanes, slices: 1, parts: 1 }
     }
 
+    /// The form that others are compared with, and that works everywhere: a plain one of a small tile, which compiles soon; its
+    /// sums in slices where they are longer than the loops of a software driver.
+    pub(super) fn reference(gpu: &Gpu, product: Product, shape: Shape, lanes: u32) -> Self {
+        let rows = if product == Product::LinearDw { 1 } else { 4 };
+        let whole = Self { variant: Variant::Plain, rows, columns: 1, lanes, slices: 1, parts: 1 };
+        let sliced = Self { lanes: 8, slices: MOST_SLICES, ..whole };
+        if whole.fits(gpu, product, shape) || product == Product::LinearDw { whole } else { sliced }
+    }
+
     /// One form of every variant that products of the shape have on the device, but for split ones.
     pub fn plain(gpu: &Gpu, product: Product, shape: Shape, lanes: u32) -> Vec<Self> {
         let large = Self::large(gpu, product, lanes);
@@ -276,7 +288,7 @@ impl Form {
                 all.extend([8, 4].map(|most| form(rows.min(most), 1, 8, 16)));
             }
         }
-        all.retain(Self::fits);
+        all.retain(|form| form.fits(gpu, product, shape));
         let mut kept: Vec<Self> = Vec::new();
         for form in all {
             if !kept.contains(&form) {
@@ -325,13 +337,6 @@ impl Form {
     fn cooperative(gpu: &Gpu, product: Product, stored: Stored) -> Vec<Self> {
         let of = |side| cooperative(side, gpu.description.subgroup[1], product == Product::LinearDw);
         gpu.cooperative.filter(|_| stored == Stored::F16).map(of).unwrap_or_default()
-    }
-
-    /// Whether any device can run the form.
-    fn fits(&self) -> bool {
-        let parts = self.lanes * self.rows * self.columns * (self.slices - 1);
-        (16 * (parts + 1) <= WORKGROUP_BYTES || self.variant == Variant::Staged)
-            && self.lanes * self.slices <= INVOCATIONS
     }
 }
 
@@ -384,7 +389,7 @@ mod tests {
         for product in Product::ALL {
             let is_dw = product == Product::LinearDw;
             for form in Form::staged(product) {
-                assert!(form.fits(), "{form:?}");
+                assert!(form.fits_workgroups(), "{form:?}");
                 let (height, columns) = (if is_dw { form.rows } else { form.rows / 4 }, form.columns);
                 let depth = STAGE / (height + columns) / 16 * 16;
                 let blocks = depth / 4;

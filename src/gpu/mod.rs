@@ -6,10 +6,11 @@
 //! | how its dispatches are made | `samples.rs`, `products.rs`, `layers.rs`, `updates.rs`, by `builder.rs` |
 //! | the kernels: texts, bindings, costs | `kernels/table.rs`; printed by [`shaders()`] |
 //! | what lies on the device | `buffers.rs`, `dataset.rs` |
-//! | how steps become submissions, and numbers come back | `submission.rs`, `readback.rs` |
+//! | how steps become submissions, and numbers come back | `submission.rs`, `recorder.rs`, `work.rs`, `readback.rs` |
 //! | the engine, and what it can do beside steps | `engine.rs`, `contract.rs`, `predict.rs`, `vectors.rs` |
-//! | which form a product has | `forms.rs`, measured by `tune.rs`, compared by `trial.rs` |
-//! | the device itself | [`adapter`], `limits.rs`, `profile.rs` |
+//! | which form a product has | `forms.rs`, `grid.rs`, measured by `tune.rs`, compared by `trial.rs` |
+//! | the device itself, what it must have, and how far kernels reach on it | [`adapter`], `needs.rs`, `reach.rs` |
+//! | what it can do at most, and a step by its clock | `limits.rs`, `profile.rs` |
 
 pub mod adapter;
 mod buffers;
@@ -18,14 +19,18 @@ mod contract;
 mod dataset;
 mod engine;
 pub(crate) mod forms;
+mod grid;
 pub(crate) mod kernels;
 mod layers;
 pub(crate) mod limits;
+mod needs;
 mod predict;
 mod products;
 mod profile;
 mod program;
+mod reach;
 mod readback;
+mod recorder;
 mod samples;
 mod shaders;
 pub(crate) mod single;
@@ -35,9 +40,10 @@ mod trial;
 mod tune;
 mod updates;
 mod vectors;
+mod work;
 
 pub use engine::{GpuEngine, Options};
 pub use kernels::Stored;
 pub use limits::measure_limits;
 pub use shaders::{Shader, shader_text, shaders};
-pub use tune::Measuring;
+pub use tune::{Measuring, Tuning};

@@ -53,11 +53,11 @@ impl GpuEngine {
         let (rows, replicas) = (rows as u32, self.setup.replicas as u32);
         let (member, members) = (member as u32, members as u32);
         self.write_passes(&[Pass { rows, batch: 1, replicas, member, members, ..Pass::default() }]);
-        let mut encoder = self.encoder();
+        let mut recorder = self.recorder();
         if let Some(predictor) = self.predictors.iter().find(|predictor| predictor.is_bytes == is_bytes) {
-            predictor.program.predict(&mut encoder.begin_compute_pass(&Default::default()), 0, rows, members);
+            recorder.dispatch(&predictor.program.predict(members), 0, rows);
         }
-        self.gpu.queue.submit([encoder.finish()]);
+        recorder.submit();
         self.gpu.check()
     }
 

@@ -9,9 +9,9 @@ use super::forms::{Form, Shape, Variant};
 use super::kernels::{self, Kernel, LANES, Product, Stored};
 use super::program::{Extent, Grid, Op};
 use super::trial::{Operand, Trial};
-use super::tune;
+use super::tune::{self, Question};
 use crate::engine::Layer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::optimizer::Rule;
 
 /// A product to be made, in whatever form.
@@ -87,7 +87,7 @@ impl Builder<'_> {
             read_twice: true,
             grid_of_sum: self.vec4s(outputs),
         };
-        let linear = |form: Form| self.product(&task, form, self.tiles(form, outputs)).of_layer(l);
+        let linear = |form: Form, grid: Grid| self.product(&task, form, grid).of_layer(l);
         let rows = if feed.is_training() { self.setup.most_in_pass() } else { self.setup.room() };
         let stored = self.stored();
         let trial = Trial {
@@ -132,7 +132,7 @@ impl Builder<'_> {
             read_twice: false,
             grid_of_sum: self.vec4s(inputs),
         };
-        let linear_dx = |form: Form| self.product(&task, form, self.tiles(form, inputs)).of_layer(l);
+        let linear_dx = |form: Form, grid: Grid| self.product(&task, form, grid).of_layer(l);
         let stored = self.stored();
         let mut inputs = vec![
             Operand::vector(weights, stored),
@@ -177,11 +177,8 @@ impl Builder<'_> {
             read_twice: false,
             grid_of_sum: self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Fixed(4 * inputs + 1)),
         };
-        let linear_dw = |form: Form| {
-            let (x, _, z) = self.tiles(form, outputs);
-            let grid = (x, Extent::Fixed(inputs.div_ceil(form.rows)), z);
-            Op { updates: is_fused, ..self.product(&task, form, grid).of_layer(l) }
-        };
+        let linear_dw =
+            |form: Form, grid: Grid| Op { updates: is_fused, ..self.product(&task, form, grid).of_layer(l) };
         let stored = self.stored();
         let trial = Trial {
             inputs: vec![Operand::rows(&b.a[l], layer.inputs, stored), Operand::rows(&b.dz[l], layer.outputs, stored)],
@@ -210,14 +207,8 @@ impl Builder<'_> {
         Op { then: Some(Box::new(second)), ..first }
     }
 
-    /// The workgroups of a product whose result has rows of `columns` vec4s.
-    fn tiles(&self, form: Form, columns: u32) -> Grid {
-        let (x, y, replicas) = self.grid(Extent::Fixed(columns.div_ceil(form.width())), Extent::Rows(form.rows));
-        (x, y, replicas * form.parts)
-    }
-
-    /// The product that `make` makes, in the form known for its shape, or in the fastest of those that agree with the plain one
-    /// in `trial`.
+    /// The product that `make` makes of a form and its workgroups, in the form known for its shape, or in the fastest of those
+    /// that agree with the plain one in `trial`.
     ///
     /// Weight gradients by themselves have the form of those that are used up, where steps use them up; so both add up in one
     /// order. Those are not `of_steps`, and not measured.
@@ -227,7 +218,7 @@ impl Builder<'_> {
         rows: usize,
         layer: &Layer,
         of_steps: bool,
-        make: impl Fn(Form) -> Op + Sync,
+        make: impl Fn(Form, Grid) -> Op + Sync,
         trial: &Trial,
     ) -> Result<Op> {
         let sizes = format!("{rows}x{}x{}", layer.inputs, layer.outputs);
@@ -238,17 +229,29 @@ impl Builder<'_> {
             [product.name(), &sizes, rule, mixed].into_iter().filter(|part| !part.is_empty()).collect();
         let (replicas, stored) = (self.setup.replicas, self.stored());
         let shape = Shape { replicas, rows, inputs: layer.inputs, outputs: layer.outputs, stored };
-        let candidates = Form::candidates(self.gpu, product, shape, self.lanes);
+        let candidates = if of_steps { Form::candidates(self.gpu, product, shape, self.lanes) } else { Vec::new() };
+        let plain = Form::reference(self.gpu, product, shape, self.lanes);
         let step = self.step();
         let rows = rows as u32;
-        let seconds = |op: &Op, dispatches: u32| {
-            self.begin_pass(rows);
-            tune::seconds(self.gpu, op, &step, rows, dispatches)
-        };
-        let built_in = Form::built_in(self.gpu, product, rows, self.lanes);
-        let plain = Form::plain(self.gpu, product, shape, self.lanes)[0];
-        let agrees = |op: &Op, form: Form| Ok(form == plain || trial.agrees(self, op, &make(plain), rows)?);
-        self.tuner.choose(key.join(" "), built_in, if of_steps { &candidates } else { &[] }, &make, seconds, agrees)
+        let built_in = Some(Form::built_in(self.gpu, product, rows, self.lanes))
+            .filter(|form| form.fits(self.gpu, product, shape))
+            .unwrap_or(plain);
+        let question = Question { key: key.join(" "), product, plain, built_in, candidates };
+        let make = |form: Form| make(form, form.grid(product, shape));
+        self.tuner.choose(
+            &question,
+            |form| self.gpu.attempt(|| Ok(make(form))),
+            |op, dispatches| {
+                self.begin_pass(rows);
+                self.gpu.attempt(|| tune::seconds(self.gpu, op, &step, rows, dispatches))
+            },
+            |op, form| {
+                if form == plain || self.gpu.attempt(|| trial.agrees(self, op, &make(plain), rows))? {
+                    return Ok(());
+                }
+                Err(Error::Device("its results differ from the plain form's".into()))
+            },
+        )
     }
 
     /// Whether the steps use the weight gradient up as they make it: if nobody asks for its norm, or for a sum of several

@@ -17,7 +17,8 @@ pub(super) enum Extent {
 pub(super) type Grid = (Extent, Extent, u32);
 
 impl Extent {
-    fn groups(self, rows: u32) -> u32 {
+    /// The number of workgroups for a pass of `rows` rows.
+    pub fn groups(self, rows: u32) -> u32 {
         match self {
             Self::Fixed(groups) => groups,
             Self::Rows(per_group) => rows.div_ceil(per_group),
@@ -65,8 +66,4 @@ impl Op {
             then.encode(compute, group, pass_at, rows);
         }
     }
-}
-
-pub(super) fn encode(ops: &[Op], compute: &mut ComputePass, group: &BindGroup, pass_at: u32, rows: u32) {
-    ops.iter().for_each(|op| op.encode(compute, group, pass_at, rows));
 }

@@ -15,11 +15,11 @@
 //! How a dispatch is made of its kernel stands in `samples.rs`, `products.rs`, `layers.rs` and `updates.rs`; how steps become
 //! submissions, in `submission.rs`.
 
-use wgpu::{BindGroup, Buffer, ComputePass};
+use wgpu::Buffer;
 
 use super::builder::Builder;
 use super::dataset::Feed;
-use super::program::{Op, encode};
+use super::program::Op;
 use crate::average::Take;
 use crate::engine::Slot;
 use crate::error::Result;
@@ -27,8 +27,6 @@ use crate::model::Norm;
 
 /// The dispatches of training steps.
 pub(super) struct StepProgram {
-    /// The bind group 1 of every dispatch: the pass and the coefficients.
-    group: BindGroup,
     /// The dispatches of the forward pass, for every pass of a step: gather, layers and loss.
     pub forward: Vec<Op>,
     /// The dispatches of the backward pass, for every pass of a step: the gradient.
@@ -45,12 +43,11 @@ pub(super) struct StepProgram {
     /// The dispatch with which the EMA takes the weights; empty where the update does that, which it does without lookahead.
     ema: Vec<Op>,
     /// The dispatches of a forward pass without loss, for new statistics of batch normalisation.
-    statistics: Vec<Op>,
+    pub statistics: Vec<Op>,
 }
 
 /// The dispatches of one pass of an evaluation.
 pub(super) struct EvalProgram {
-    group: BindGroup,
     forward: Vec<Op>,
     /// The dispatch that adds a member's prediction to the ensemble's; empty where no ensemble may be asked for.
     pub ensemble: Vec<Op>,
@@ -79,7 +76,6 @@ impl Builder<'_> {
         let has_statistics = self.setup.model.norm == Norm::Batch;
         let statistics = Feed { is_kept: false, ..*training };
         Ok(StepProgram {
-            group: self.step(),
             forward: self.forward_and_loss(&b.params, training)?,
             backward: self.backward(false)?,
             update: self.clip_and_update(),
@@ -102,7 +98,6 @@ impl Builder<'_> {
         let b = self.buffers;
         let logits = &b.a[self.layout.layers.len()];
         Ok(EvalProgram {
-            group: self.step(),
             forward: self.forward(&b.eval_params, feed)?,
             // logits, mean -> mean: (R, samples, outputs); after the last member mean -> logits
             ensemble: self.ensembles(feed),
@@ -201,62 +196,36 @@ impl Builder<'_> {
 }
 
 impl StepProgram {
-    /// Encodes the only pass of a step: forward, backward, update.
-    pub fn whole(&self, compute: &mut ComputePass, pass_at: u32, rows: u32) {
-        self.whole_ops().into_iter().for_each(|op| op.encode(compute, &self.group, pass_at, rows));
-    }
-
-    /// The dispatches of a step of one pass, without averages.
-    pub fn whole_ops(&self) -> Vec<&Op> {
+    /// The dispatches of a step of one pass, without averages: forward, backward, update.
+    pub fn whole(&self) -> Vec<&Op> {
         match &self.fused {
             Some(fused) => self.forward.iter().chain(fused).collect(),
             None => self.forward.iter().chain(&self.backward).chain(&self.update).collect(),
         }
     }
 
-    /// Encodes one of the dispatches by itself.
-    pub fn single(&self, op: &Op, compute: &mut ComputePass, rows: u32) {
-        op.encode(compute, &self.group, 0, rows);
+    /// The dispatches of a pass that adds its gradient to the step's; `forward` is the program's own, or one without chance.
+    pub fn gradient<'a>(&'a self, forward: &'a [Op]) -> Vec<&'a Op> {
+        forward.iter().chain(&self.backward).collect()
     }
 
-    /// Encodes a pass that adds its gradient to the step's; `forward` is the program's own, or one without chance.
-    pub fn gradient(&self, forward: &[Op], compute: &mut ComputePass, pass_at: u32, rows: u32) {
-        encode(forward, compute, &self.group, pass_at, rows);
-        encode(&self.backward, compute, &self.group, pass_at, rows);
-    }
-
-    /// Encodes clipping and update, by the gradient that lies there.
-    pub fn update(&self, compute: &mut ComputePass, pass_at: u32) {
-        encode(&self.update, compute, &self.group, pass_at, 0);
-    }
-
-    /// Encodes what follows the update: lookahead, which is the last part of it, then the averages of the weights that it
-    /// leaves. Returns whether the weights are others now.
-    pub fn averages(&self, take: &Take, compute: &mut ComputePass, pass_at: u32) -> bool {
+    /// The dispatches of what follows the update: lookahead, which is the last part of it, then the averages of the weights that
+    /// it leaves.
+    pub fn averages(&self, take: &Take) -> Vec<&Op> {
         let parts = [(take.lookahead, &self.lookahead), (take.swa, &self.swa), (take.ema, &self.ema)];
-        for (_, ops) in parts.into_iter().filter(|(k, _)| *k > 0.0) {
-            encode(ops, compute, &self.group, pass_at, 0);
-        }
-        take.lookahead > 0.0
-    }
-
-    /// Encodes a pass forward for the running statistics alone.
-    pub fn statistics(&self, compute: &mut ComputePass, pass_at: u32, rows: u32) {
-        encode(&self.statistics, compute, &self.group, pass_at, rows);
+        parts.into_iter().filter(|(k, _)| *k > 0.0).flat_map(|(_, ops)| ops).collect()
     }
 }
 
 impl EvalProgram {
-    /// Encodes a pass forward, and adds the prediction of one of several members to the ensemble's.
-    pub fn predict(&self, compute: &mut ComputePass, pass_at: u32, rows: u32, members: u32) {
-        encode(&self.forward, compute, &self.group, pass_at, rows);
-        if members > 1 {
-            encode(&self.ensemble, compute, &self.group, pass_at, rows);
-        }
+    /// The dispatches of a pass forward, and of adding the prediction of one of several members to the ensemble's.
+    pub fn predict(&self, members: u32) -> Vec<&Op> {
+        let ensemble = if members > 1 { &self.ensemble[..] } else { &[] };
+        self.forward.iter().chain(ensemble).collect()
     }
 
-    /// Encodes the loss of the prediction, once that is complete, which is added to the evaluation's.
-    pub fn loss(&self, compute: &mut ComputePass, pass_at: u32, rows: u32) {
-        encode(&self.loss, compute, &self.group, pass_at, rows);
+    /// The dispatch of the loss of the prediction, once that is complete, which is added to the evaluation's.
+    pub fn loss(&self) -> &[Op] {
+        &self.loss
     }
 }

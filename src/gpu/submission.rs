@@ -1,12 +1,14 @@
 //! What goes to the device in one submission.
 
-use wgpu::{CommandEncoder, ComputePass};
+use wgpu::CommandEncoder;
 
 use super::buffers::PASSES;
 use super::dataset::{Records, own_record_bytes, pack_part};
 use super::engine::GpuEngine;
 use super::kernels::{Coefficients, PASS_BYTES, Pass};
+use super::program::Op;
 use super::readback::{self, Pending};
+use super::recorder::Recorder;
 use super::step::StepProgram;
 use crate::data::Part;
 use crate::engine::{Aim, Gradient, LossWeights, Slot, Step, StepMetrics};
@@ -60,7 +62,7 @@ impl GpuEngine {
         self.gpu.queue.write_buffer(&self.buffers.passes, 0, &bytes);
     }
 
-    /// Encodes and submits `steps`, at most `RING_ROWS`.
+    /// Submits `steps`, at most `RING_ROWS`.
     pub(super) fn submit(&mut self, steps: &[Step], aim: Aim) -> Result<()> {
         self.write_coefficients(steps, aim);
         if !matches!(aim, Aim::Statistics(_)) {
@@ -83,44 +85,45 @@ impl GpuEngine {
         let rows = steps.iter().map(|step| step.rows).max().unwrap_or(1);
         for part in passes.chunks_mut(self.passes_at_once(rows, self.setup.replicas)) {
             self.stage(Part::Train, part, false);
-            let mut encoder = self.encoder();
+            let mut recorder = self.recorder();
             for (i, pass) in part.iter().enumerate() {
                 let (step, at) = (&steps[pass.ring_row as usize], (i as u64 * PASS_BYTES) as u32);
-                self.encode_pass(&mut encoder, step, pass, at, aim)?;
+                self.record_pass(&mut recorder, step, pass, at, aim)?;
             }
-            self.gpu.queue.submit([encoder.finish()]);
+            recorder.submit();
         }
         self.gpu.check()
     }
 
-    /// Encodes one pass of a step and, after its last, what the step does to the weights.
-    fn encode_pass(&self, encoder: &mut CommandEncoder, step: &Step, pass: &Pass, at: u32, aim: Aim) -> Result<()> {
+    /// Records one pass of a step and, after its last, what the step does to the weights.
+    fn record_pass(&self, recorder: &mut Recorder, step: &Step, pass: &Pass, at: u32, aim: Aim) -> Result<()> {
         let program = self.program()?;
         let is_only = pass.rows as usize == step.rows;
         let ends_step = aim == Aim::Update && (pass.first + pass.rows) as usize == step.first + step.rows;
-        {
-            let mut compute = encoder.begin_compute_pass(&Default::default());
-            match aim {
-                Aim::Statistics(_) => program.statistics(&mut compute, at, pass.rows),
-                Aim::Gradient(Gradient::Plain) => program.gradient(&self.plain, &mut compute, at, pass.rows),
-                Aim::Update if is_only => program.whole(&mut compute, at, pass.rows),
-                Aim::Update | Aim::Gradient(_) => program.gradient(&program.forward, &mut compute, at, pass.rows),
-            }
-            if ends_step {
-                if !is_only {
-                    program.update(&mut compute, at);
-                }
-                self.encode_averages(program, step, &mut compute, at);
-            }
+        let mut ops = match aim {
+            Aim::Statistics(_) => program.statistics.iter().collect(),
+            Aim::Gradient(Gradient::Plain) => program.gradient(&self.plain),
+            Aim::Update if is_only => program.whole(),
+            Aim::Update | Aim::Gradient(_) => program.gradient(&program.forward),
+        };
+        if ends_step && !is_only {
+            ops.extend(&program.update);
         }
-        if ends_step { self.encode_snapshot(encoder, step) } else { Ok(()) }
+        if ends_step {
+            ops.extend(self.averages(program, step));
+        }
+        recorder.dispatch(&ops, at, pass.rows);
+        if ends_step { self.encode_snapshot(&mut recorder.encoder, step) } else { Ok(()) }
     }
 
-    /// Encodes what averages take of the weights after an update.
-    pub(super) fn encode_averages(&self, program: &StepProgram, step: &Step, compute: &mut ComputePass, at: u32) {
-        if program.averages(&step.take, compute, at) {
-            self.encode_working(false, compute);
+    /// The dispatches with which averages take the weights after an update.
+    pub(super) fn averages<'a>(&'a self, program: &'a StepProgram, step: &Step) -> Vec<&'a Op> {
+        let mut ops = program.averages(&step.take);
+        if step.take.lookahead > 0.0 {
+            // The weights are others now.
+            ops.extend(self.working_op(false));
         }
+        ops
     }
 
     /// Encodes the copy of the weights that an ensemble takes.

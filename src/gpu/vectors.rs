@@ -96,9 +96,9 @@ impl GpuEngine {
     /// Carries out one dispatch that is of no pass.
     fn dispatch(&self, op: &Op) -> Result<()> {
         self.write_passes(&[Pass { replicas: self.setup.replicas as u32, ..Pass::default() }]);
-        let mut encoder = self.encoder();
-        op.encode(&mut encoder.begin_compute_pass(&Default::default()), &self.group, 0, 0);
-        self.gpu.queue.submit([encoder.finish()]);
+        let mut recorder = self.recorder();
+        recorder.dispatch(&[op], 0, 0);
+        recorder.submit();
         self.gpu.check()
     }
 }

@@ -127,25 +127,25 @@ impl Config {
     ///
     /// Its matrix products have the forms that [`forms`](Self::forms) records for the adapter; those it lacks have the ones
     /// that were once measured there, and `measuring` is told of each that is measured now; without `train.tune`, the
-    /// built-in ones.
+    /// built-in ones. It is told as well of forms that do not work there.
     ///
     /// # Errors
     /// What [`Device::open`] refuses.
     pub fn engine(&self, setup: Setup, measuring: Measuring) -> Result<(Box<dyn Engine>, String)> {
-        let (adapter, reason) = self.train.device.parse::<Device>()?.find(self.train.precision)?;
-        let mut options = Options { memory: self.train.memory.map(|bytes| bytes.0), ..Options::default() };
-        if let Some(adapter) = &adapter {
-            let name = adapter.to_string();
+        let (gpu, reason) = self.train.device.parse::<Device>()?.find(self.train.precision)?;
+        let memory = self.train.memory.map(|bytes| bytes.0);
+        let mut options = Options { memory, measure: self.train.tune, tell: Some(measuring), ..Options::default() };
+        let name = gpu.as_ref().map(|gpu| gpu.description.to_string());
+        if let Some(name) = &name {
             if self.train.tune {
-                options.forms = cache::forms(&name);
-                options.measure = Some(measuring);
+                options.forms = cache::forms(name);
             }
-            if self.forms.adapter == name {
+            if self.forms.adapter == *name {
                 options.forms.products.extend(self.forms.products.clone());
             }
         }
-        let engine = Device::build(adapter.as_ref().map(|a| a.index), setup, options)?;
-        if adapter.is_some() && self.train.tune {
+        let engine = Device::build(gpu, setup, options)?;
+        if name.is_some() && self.train.tune {
             cache::add_forms(&engine.forms());
         }
         Ok((engine, reason))

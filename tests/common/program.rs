@@ -32,9 +32,7 @@ pub fn fails(dir: &Path, status: i32, args: &[&str]) -> String {
     let output = thalweg(dir, args);
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(status), "{args:?}: {text}");
-    // A driver may print lines of its own.
-    let errors: Vec<&str> =
-        text.lines().filter(|l| l.starts_with("error: ") && !l.contains("XDG_RUNTIME_DIR")).collect();
+    let errors: Vec<&str> = text.lines().filter(|l| l.starts_with("error: ")).collect();
     assert_eq!(errors.len(), 1, "{args:?}: {text}");
     errors[0].to_string()
 }

@@ -235,6 +235,9 @@ pub const NORM_COLUMNS: u32 = 4;
 /// The number of workgroups of a replica in `grad_norm` and `dot`.
 pub const PARTS: u32 = 64;
 
+/// The most workgroups of a dispatch along each dimension, WebGPU's core limit.
+pub(super) const MOST_GROUPS: u32 = 65_535;
+
 /// The bytes between two passes in their uniform: WebGPU's largest alignment.
 pub(super) const PASS_BYTES: u64 = 256;
 
