@@ -254,21 +254,34 @@ pub fn encoding(dir: &Path, config: &Config) -> Result<Encoding> {
     Ok(data(dir, &config.data)?.encoding)
 }
 
-/// The data set that `config` names, read and normalised as the run in `dir` did. If it is the run's own, wherever it lies
-/// now, the same samples are held out; of another, none are.
+/// The data set that `config` names, read and normalised as the run in `dir` did, to be evaluated. If it is the run's own,
+/// wherever it lies now, the same samples are held out; of another, none are.
 ///
 /// # Errors
 /// Files that are missing or do not fit the run.
 pub fn dataset(dir: &Path, config: &Config) -> Result<Dataset> {
-    let (source, seed) = (config.data.source.parse::<Source>()?, config.data.seed);
+    let kept = data(dir, &config.data)?;
+    let dataset = load(dir, config, &kept.encoding)?;
+    let is_own = kept.fingerprint.is_none_or(|fingerprint| fingerprint == dataset.fingerprint());
+    dataset.hold_out(if is_own { config.data.validation } else { 0.0 }, config.data.seed)
+}
+
+/// The same, to be trained on when the run goes on.
+///
+/// # Errors
+/// Files that are missing or do not fit the run.
+pub(super) fn training_dataset(dir: &Path, config: &Config) -> Result<Dataset> {
+    load(dir, config, &encoding(dir, config)?)?.hold_out(config.data.validation, config.data.seed)
+}
+
+/// The data set that `config` names, read by `encoding` and normalised as the run in `dir` did.
+fn load(dir: &Path, config: &Config, encoding: &Encoding) -> Result<Dataset> {
+    let source: Source = config.data.source.parse()?;
     if let Some(path) = source.paths().into_iter().find(|path| !path.exists()) {
         let text = format!("found nothing at {}; --data SOURCE names where the data lies now", path.display());
         return Err(Error::config("data.source", text));
     }
-    let Data { fingerprint, encoding } = data(dir, &config.data)?;
-    let dataset = source.load_as(seed, &encoding)?;
-    let is_own = fingerprint.is_none_or(|fingerprint| fingerprint == dataset.fingerprint());
-    let mut dataset = dataset.hold_out(if is_own { config.data.validation } else { 0.0 }, seed)?;
+    let mut dataset = source.load_as(config.data.seed, encoding)?;
     let normalization = normalization(dir)?;
     let (wanted, found) = (normalization.scale.len(), dataset.shape[0]);
     if wanted != found {

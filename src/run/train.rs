@@ -88,7 +88,7 @@ impl Prepared {
         place.check()?;
         config.optimizer.check()?;
         let dataset = match &place {
-            Place::Resume(dir) => folder::dataset(dir, &config)?,
+            Place::Resume(dir) => folder::training_dataset(dir, &config)?,
             Place::Next | Place::New(_) | Place::Replace(_) => config.dataset()?,
         };
         // The folder may be read from another one.
