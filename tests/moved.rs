@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::program::{fails, json, npy, ok, table};
+use common::program::{fails, json, lines, npy, ok, table};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -45,6 +45,15 @@ fn a_run_is_read_from_any_folder_and_its_data_may_move() {
     npy(&other.path().join("y1.npy"), &[2], vec![1i64; 2]);
     let new = evaluation(other.path(), &[&run, "--data", "npy:x1.npy,y1.npy"]);
     assert!(new.get("validation_loss").is_none(), "{new}");
+    // Unless it is trained on.
+    npy(&other.path().join("x.npy"), &[60, 3], (0..180u8).map(f32::from).collect());
+    ok(other.path(), &["train", "--resume", &run, "--data", &data, "--epochs", "5", "--quiet"]);
+    let last = lines(dir.path().join("r/epochs.jsonl")).pop().unwrap();
+    assert!(last["epoch"] == 4 && !last["validation_loss"].is_null(), "{last}");
+    // Data of other channels is refused in a line.
+    npy(&other.path().join("x.npy"), &[60, 2], vec![1f32; 120]);
+    let error = fails(other.path(), 2, &["train", "--resume", &run, "--data", &data, "--epochs", "6"]);
+    assert!(error.contains("expected 3 channels, as the run has, found 2"), "{error}");
 }
 
 /// Labels from 1 and words are mapped, written down, told, and read so again.

@@ -110,12 +110,18 @@ impl Dataset {
     fn scale_row<T: Real, R: Copy>(&self, raw: &[R], x: &mut [T], f: impl Fn(R, f64, f64) -> T) {
         let pixels = self.shape[1] * self.shape[2];
         let Normalization { scale, shift } = &self.normalization;
-        wide(|| {
-            let channels = x.chunks_mut(pixels).zip(raw.chunks(pixels)).zip(scale.iter().zip(shift));
-            for ((x, raw), (&scale, &shift)) in channels {
-                x.iter_mut().zip(raw).for_each(|(x, &raw)| *x = f(raw, scale, shift));
-            }
-        });
+        // Inlined where wide vectors are compiled, since elsewhere `fma` may be a call of a library.
+        wide(
+            #[inline(always)]
+            || {
+                let channels = x.chunks_mut(pixels).zip(raw.chunks(pixels)).zip(scale.iter().zip(shift));
+                for ((x, raw), (&scale, &shift)) in channels {
+                    for (x, &raw) in x.iter_mut().zip(raw) {
+                        *x = f(raw, scale, shift);
+                    }
+                }
+            },
+        );
     }
 }
 

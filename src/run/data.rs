@@ -47,12 +47,29 @@ impl Config {
     /// # Errors
     /// Files that are missing or do not fit the run.
     pub fn dataset_as(&self, dir: &Path) -> Result<Dataset> {
+        let (dataset, is_own) = self.read_as(dir)?;
+        scaled(dir, dataset.hold_out(if is_own { self.data.validation } else { 0.0 }, self.data.seed)?)
+    }
+
+    /// The run's own data set, wherever it lies now, for a run that goes on.
+    ///
+    /// # Errors
+    /// What [`dataset_as`](Self::dataset_as) refuses; other data than the run's.
+    pub(super) fn own_dataset(&self, dir: &Path) -> Result<Dataset> {
+        let (dataset, is_own) = self.read_as(dir)?;
+        if !is_own {
+            let found = format!("expected the data of the run, found other features in {}", dataset.name);
+            return Err(Error::config("data.source", found + "; --init-from starts a new run from its weights"));
+        }
+        scaled(dir, self.weighted(dataset)?.hold_out(self.data.validation, self.data.seed)?)
+    }
+
+    /// The data set, read as the run in `dir` did, and whether it is the run's own.
+    fn read_as(&self, dir: &Path) -> Result<(Dataset, bool)> {
         let Reading { fingerprint, encoding } = self.reading(dir)?;
         let dataset = self.found_source()?.load_as(self.data.seed, &encoding)?;
         let is_own = fingerprint.is_none_or(|fingerprint| fingerprint == dataset.fingerprint());
-        let dataset = self.weighted(dataset)?;
-        let dataset = dataset.hold_out(if is_own { self.data.validation } else { 0.0 }, self.data.seed)?;
-        scaled(dir, dataset)
+        Ok((dataset, is_own))
     }
 
     /// The samples of one part alone, to be predicted, read and scaled as the run in `dir` did; the last part that is there,

@@ -88,7 +88,7 @@ impl Prepared {
         place.check()?;
         config.optimizer.check()?;
         let dataset = match &place {
-            Place::Resume(dir) => config.dataset_as(dir)?,
+            Place::Resume(dir) => config.own_dataset(dir)?,
             Place::Next | Place::New(_) | Place::Replace(_) => config.dataset()?,
         };
         // The folder may be read from another one.
