@@ -72,10 +72,11 @@ const BAD_INPUT: u8 = 2;
 /// Says on a terminal what is measured, in a line that the next one overwrites, and anywhere which form does not work.
 fn measuring(tuning: Tuning) {
     let mut terminal = std::io::stderr();
+    let clear = if terminal.is_terminal() { "\r\x1b[K" } else { "" };
     match tuning {
-        Tuning::Dropped(form) => _ = writeln!(terminal, "warning: {form}"),
+        Tuning::Dropped(form) => _ = writeln!(terminal, "{clear}warning: {form}"),
         Tuning::Measuring(product) if terminal.is_terminal() => {
-            let _ = write!(terminal, "\r\x1b[Kmeasuring {product}\r");
+            let _ = write!(terminal, "{clear}measuring {product}\r");
             let _ = terminal.flush();
         }
         Tuning::Measuring(_) => {}
