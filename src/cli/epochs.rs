@@ -117,14 +117,10 @@ impl EpochTable {
     }
 }
 
-/// A number in six characters.
+/// A number in six characters, with at most four decimals.
 fn in_six(value: f64) -> String {
-    let text = format!("{value:.4}");
-    match text.find('.') {
-        Some(whole @ 0..=4) => text[..6.max(whole)].to_string(),
-        Some(_) => format!("{value:.1e}"),
-        None => text,
-    }
+    let decimals = (0..=4).rev().map(|decimals| format!("{value:.decimals$}"));
+    decimals.into_iter().find(|text| text.len() <= 6).unwrap_or_else(|| format!("{value:.1e}"))
 }
 
 #[cfg(test)]
@@ -133,7 +129,7 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_width() {
-        let shown = [0.28945, 12.3456, 123.456, 1234.5678, 9e10, 0.0, f64::NAN].map(in_six);
-        assert_eq!(shown, ["0.2895", "12.345", "123.45", "1234.5", "9.0e10", "0.0000", "NaN"]);
+        let shown = [0.28946, 12.3456, 123.456, 1234.5678, 9e10, 0.0, f64::NAN, 9.99996].map(in_six);
+        assert_eq!(shown, ["0.2895", "12.346", "123.46", "1234.6", "9.0e10", "0.0000", "NaN", "10.000"]);
     }
 }
