@@ -2,7 +2,7 @@
 
 mod common;
 
-use thalweg::verify::{Check, Mixed, Precise, networks};
+use thalweg::verify::{Check, Mixed, Precise, Scope, networks};
 
 fn pass(checks: &[Check]) {
     assert!(checks.len() > 50, "only {} checks", checks.len());
@@ -12,17 +12,17 @@ fn pass(checks: &[Check]) {
 
 #[test]
 fn the_cpu_in_f64_has_the_gradients_of_central_differences() {
-    pass(&networks(&Precise).unwrap());
+    pass(&networks(&Precise, Scope::Full).unwrap());
 }
 
 #[test]
 fn the_gpu_has_the_gradients_of_the_cpu_in_f64() {
     let Some(gpu) = common::gpu() else { return };
-    pass(&networks(&gpu).unwrap());
+    pass(&networks(&gpu, Scope::Full).unwrap());
 }
 
 #[test]
 fn mixed_precision_has_them_to_the_digits_of_halves() {
     let Some(gpu) = common::gpu() else { return };
-    pass(&networks(&Mixed(&gpu)).unwrap());
+    pass(&networks(&Mixed(&gpu), Scope::Full).unwrap());
 }

@@ -124,7 +124,7 @@ fn standardised_targets_are_learned_and_come_back_in_their_units() {
     assert!(scores["rmse"].as_f64().unwrap() < 100.0 && scores["r2"].as_f64().unwrap() > 0.9999, "{scores}");
     assert!(scores["mae"].as_f64().unwrap() > 0.0 && scores.get("confusion").is_none());
     // The run's own scaling, whatever the statistics of new data.
-    let data = ["--data", "npy:x.npy,y.npy", "--part", "data"];
+    let data = ["--data", "npy:x.npy,y.npy", "--part", "train"];
     ok(dir.path(), &[&words("predict r --device cpu --out p.csv")[..], &data].concat());
     let (header, rows) = csv(&dir.path().join("p.csv"));
     assert_eq!((header.as_str(), rows.len()), ("index,target,prediction", 200));
@@ -188,7 +188,7 @@ fn weights_come_from_flags() {
     for (flag, wanted) in [
         ("--class-weights 1,2,3", "model.class_weights: expected 2, one a class, found 3"),
         ("--class-weights 1,two", "--class-weights: expected balanced, or numbers as 1,2.5,1, found \"1,two\""),
-        ("--sample-weights y.npy", "expected floats in one dimension"),
+        ("--sample-weights x.npy", "x.npy: expected numbers in one dimension, found shape [60, 3]"),
     ] {
         let error = fails(dir.path(), 2, &[&words("train --device cpu --data")[..], &[&data], &words(flag)].concat());
         assert!(error.contains(wanted), "{error}");

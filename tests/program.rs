@@ -237,7 +237,7 @@ fn other_data_is_evaluated_as_the_run_saw_its_own() {
     npy(&dir.path().join("y3.npy"), &[10], vec![0i64; 10]);
     let text = ok(dir.path(), &["eval", "r", "--json", "--data", "npy:x3\u{301}.npy,y3.npy"]);
     let evaluation: Value = serde_json::from_str(&text).unwrap();
-    assert!(evaluation["data_loss"]["mean"].as_f64().unwrap() > 0.0 && evaluation.as_object().unwrap().len() == 2);
+    assert!(evaluation["data_loss"]["mean"].as_f64().unwrap() > 0.0 && evaluation.get("train_loss").is_none());
     // By its own statistics every feature would be 0, and the logits the biases'.
     npy(&dir.path().join("x0.npy"), &[10, 3], vec![5f32; 30]);
     let text = ok(dir.path(), &["eval", "r", "--json", "--data", "npy:x0.npy,y3.npy"]);

@@ -133,7 +133,9 @@ fn restored_weights_are_marked() {
     let best = summary_of(&dir)["best"].clone();
     let epoch = best["epoch"].as_u64().unwrap() + 1;
     assert!(epoch < 5, "the last epoch is not to be the best, for this test to mean something");
-    for part in ["restored:  validation", "test (best weights, restored)", "train (running mean)"] {
+    for part in
+        ["validation and test are those of the best weights", "test (best weights, restored)", "train (running mean)"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     let line = format!("best validation loss {:.4} in epoch {epoch}", best["mean"].as_f64().unwrap());

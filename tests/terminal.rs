@@ -103,7 +103,7 @@ fn epochs_are_a_table() {
 
 /// Targets of a regression, `t.npy`.
 fn npy_targets(dir: &TempDir) {
-    common::program::npy(&dir.path().join("t.npy"), &[60], (0..60).map(|i| f64::from(i) * 50.0).collect());
+    common::program::npy(&dir.path().join("t.npy"), &[60], (0..60).map(|i| (f64::from(i) + 0.5) * 25.0).collect());
 }
 
 #[test]

@@ -42,13 +42,15 @@ pub(super) fn write(dir: &Path, dataset: &Dataset) -> Result<()> {
 
 impl Config {
     /// The data set that the configuration names, split, read and scaled as the run in `dir` did, to whose numbers its weights
-    /// belong. If it is the run's own, wherever it lies now, the same samples are held out; of another, none are.
+    /// belong. If it is the run's own, wherever it lies now, the same samples are held out and the second value is true; of
+    /// another, none are.
     ///
     /// # Errors
     /// Files that are missing or do not fit the run.
-    pub fn dataset_as(&self, dir: &Path) -> Result<Dataset> {
+    pub fn dataset_as(&self, dir: &Path) -> Result<(Dataset, bool)> {
         let (dataset, is_own) = self.read_as(dir)?;
-        scaled(dir, dataset.hold_out(if is_own { self.data.validation } else { 0.0 }, self.data.seed)?)
+        let validation = if is_own { self.data.validation } else { 0.0 };
+        Ok((dataset.hold_out(validation, self.data.seed)?, is_own))
     }
 
     /// The run's own data set, wherever it lies now, for a run that goes on.
@@ -61,15 +63,15 @@ impl Config {
             let found = format!("expected the data of the run, found other features in {}", dataset.name);
             return Err(Error::config("data.source", found + "; --init-from starts a new run from its weights"));
         }
-        scaled(dir, self.weighted(dataset)?.hold_out(self.data.validation, self.data.seed)?)
+        self.weighted(dataset)?.hold_out(self.data.validation, self.data.seed)
     }
 
-    /// The data set, read as the run in `dir` did, and whether it is the run's own.
+    /// The data set, read and scaled as the run in `dir` did, and whether it is the run's own.
     fn read_as(&self, dir: &Path) -> Result<(Dataset, bool)> {
         let Reading { fingerprint, encoding } = self.reading(dir)?;
         let dataset = self.found_source()?.load_as(self.data.seed, &encoding)?;
         let is_own = fingerprint.is_none_or(|fingerprint| fingerprint == dataset.fingerprint());
-        Ok((dataset, is_own))
+        Ok((scaled(dir, dataset)?, is_own))
     }
 
     /// The samples of one part alone, to be predicted, read and scaled as the run in `dir` did; the last part that is there,

@@ -22,8 +22,8 @@ pub struct Trained {
     pub reason: String,
     /// The number of epochs after which the weights are those of a checkpoint, since the run was interrupted.
     pub checkpoint: Option<u64>,
-    /// Whether the data are others than the run's.
-    is_given: bool,
+    /// Whether the data are the run's own.
+    is_own: bool,
     /// Whether the samples have targets.
     has_targets: bool,
     engine: Box<dyn Engine>,
@@ -47,8 +47,8 @@ impl Trained {
     /// A folder without a run or without weights, data of another shape, no such device.
     pub fn open(dir: &Path, data: Option<&str>, device: Option<&str>, measuring: Measuring) -> Result<Self> {
         let config = configuration(dir, data, device)?;
-        let dataset = config.dataset_as(dir)?;
-        Self::on(dir, config, dataset, data.is_some(), measuring)
+        let (dataset, is_own) = config.dataset_as(dir)?;
+        Self::on(dir, config, dataset, is_own, measuring)
     }
 
     /// Opens the run in `dir` to predict for one part of `data` (the last that is there, where none is named), which need not
@@ -74,10 +74,10 @@ impl Trained {
             }
         };
         let (dataset, has_targets) = config.inputs_as(dir, part)?;
-        Ok(Self { has_targets, ..Self::on(dir, config, dataset, true, measuring)? })
+        Ok(Self { has_targets, ..Self::on(dir, config, dataset, false, measuring)? })
     }
 
-    fn on(dir: &Path, mut config: Config, dataset: Dataset, is_given: bool, measuring: Measuring) -> Result<Self> {
+    fn on(dir: &Path, mut config: Config, dataset: Dataset, is_own: bool, measuring: Measuring) -> Result<Self> {
         // Losses are summed up batch by batch, and so repeat their bits.
         let samples = dataset.train.len();
         config.train.batch = config.train.batch.filter(|_| config.train.batch_of(samples) <= samples);
@@ -85,7 +85,7 @@ impl Trained {
         let (mut engine, reason) = config.engine(setup, measuring)?;
         let (slots, checkpoint) = load(engine.as_mut(), dir, &config)?;
         let weights = ensembles(slots);
-        Ok(Self { config, reason, checkpoint, is_given, has_targets: true, engine, weights })
+        Ok(Self { config, reason, checkpoint, is_own, has_targets: true, engine, weights })
     }
 
     /// The setup of the engine, with its data set.
@@ -119,7 +119,7 @@ impl Trained {
     /// `data`, since nothing was trained on them.
     pub fn parts(&self) -> Vec<(&'static str, Part)> {
         let dataset = &self.setup().dataset;
-        let train = if self.is_given && dataset.test.is_none() { "data" } else { "train" };
+        let train = if !self.is_own && dataset.test.is_none() { "data" } else { "train" };
         let parts = [(train, Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
         parts.into_iter().filter(|(_, part)| dataset.part(*part).is_some()).collect()
     }

@@ -56,21 +56,44 @@ impl Check {
         }
     }
 
+    /// The name of what was checked, a kernel or a kind of comparison of whole networks: the beginning of the check's.
+    pub fn subject(&self) -> &str {
+        let (network, kernel) = (self.name.split_once(", "), self.name.split_once(' '));
+        network.or(kernel).map_or(&self.name, |(subject, _)| subject)
+    }
+
+    /// The error of the worst element, as a share of what is allowed; infinite where it is NaN.
+    pub fn share(&self) -> f64 {
+        let share = (self.got - self.want).abs() / self.tolerance;
+        if share.is_nan() && self.got != self.want { f64::INFINITY } else { share }
+    }
+
     /// Whether every element is close.
     pub fn passed(&self) -> bool {
         self.off == 0 && self.elements > 0
     }
 }
 
-/// Every check: each kernel by itself, then whole networks.
+/// How much is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Every kernel on one shape, in f32 and in the halves that the adapter has, and one network of each kind: half a minute on
+    /// a software driver.
+    #[default]
+    Quick,
+    /// Every kernel in every form, over shapes that straddle its tiles, and all networks: minutes on a software driver.
+    Full,
+}
+
+/// The checks of each kernel by itself, then those of whole networks.
 ///
 /// # Errors
 /// The device is lost, or refuses a shader.
-pub fn verify(gpu: Gpu) -> Result<Vec<Check>> {
-    let mut checks = kernels::all(&gpu)?;
-    checks.extend(networks(&Precise)?);
-    checks.extend(networks(&gpu)?);
-    checks.extend(networks(&Mixed(&gpu))?);
+pub fn verify(gpu: Gpu, scope: Scope) -> Result<Vec<Check>> {
+    let mut checks = kernels::all(&gpu, scope)?;
+    checks.extend(networks(&Precise, scope)?);
+    checks.extend(networks(&gpu, scope)?);
+    checks.extend(networks(&Mixed(&gpu), scope)?);
     Ok(checks)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Check, EPS, uniform};
+use super::{Check, EPS, Scope, uniform};
 use crate::activation::Activation;
 use crate::cpu::CpuEngine;
 use crate::data::{Augment, Dataset, Features, Order, Samples, Targets};
@@ -41,44 +41,55 @@ pub struct Precise;
 ///
 /// # Errors
 /// The device is lost.
-pub fn networks(subject: &dyn Subject) -> Result<Vec<Check>> {
+pub fn networks(subject: &dyn Subject, scope: Scope) -> Result<Vec<Check>> {
+    let is_full = scope == Scope::Full;
     let mut checks = Vec::new();
-    for activation in Activation::ALL {
+    for &activation in if is_full { &Activation::ALL[..] } else { &[Activation::Silu] } {
         let setup = setup(activation, Loss::CrossEntropy, labels())?;
         checks.extend(subject.check(&format!("{activation:?}"), &setup)?);
     }
     let values = Targets::Values { width: 5, values: uniform(31, SAMPLES * 5, 1.0) };
-    for (name, targets) in [("Tanh mse", values.clone()), ("Tanh mse labels", labels())] {
+    for (name, targets) in
+        [("Tanh mse", values.clone()), ("Tanh mse labels", labels())].into_iter().take(most(is_full, 1))
+    {
         checks.extend(subject.check(name, &setup(Activation::Tanh, Loss::Mse, targets)?)?);
     }
-    for (norm, residual, dropout) in [
+    let between = [
+        (Norm::Batch, true, 0.2),
+        (Norm::Layer, true, 0.2),
         (Norm::Batch, false, 0.0),
         (Norm::Layer, false, 0.0),
         (Norm::None, true, 0.0),
         (Norm::None, false, 0.3),
-        (Norm::Batch, true, 0.2),
-        (Norm::Layer, true, 0.2),
-    ] {
+    ];
+    for (norm, residual, dropout) in between.into_iter().take(most(is_full, 2)) {
         let name = format!("Silu norm {norm:?} residual {residual} dropout {dropout}");
         let setup = setup(Activation::Silu, Loss::CrossEntropy, labels())?;
         let widths = vec![WIDTHS[0], WIDTHS[1], WIDTHS[1], WIDTHS[1], WIDTHS[3]];
         let model = Mlp { widths, norm, residual, dropout, ..setup.model.clone() };
         checks.extend(subject.check(&name.to_lowercase(), &Setup { model, ..setup })?);
     }
-    for (name, loss, targets) in [("mixup", Loss::CrossEntropy, labels()), ("mixup mse", Loss::Mse, values.clone())] {
+    let mixed = [("mixup", Loss::CrossEntropy, labels()), ("mixup mse", Loss::Mse, values.clone())];
+    for (name, loss, targets) in mixed.into_iter().take(most(is_full, 0)) {
         let setup = setup(Activation::Tanh, loss, targets)?;
         let augment = Augment { mixup: 0.5, ..Augment::default() };
         checks.extend(subject.check(name, &Setup { augment, ..setup })?);
     }
-    checks.extend(weighted(subject, values)?);
+    checks.extend(weighted(subject, values, is_full)?);
     Ok(checks)
 }
 
+/// All of what is checked, or the first few.
+fn most(is_full: bool, few: usize) -> usize {
+    if is_full { usize::MAX } else { few }
+}
+
 /// The checks of weights of samples and classes, mixed with one another or not.
-fn weighted(subject: &dyn Subject, values: Targets) -> Result<Vec<Check>> {
+fn weighted(subject: &dyn Subject, values: Targets, is_full: bool) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     let all = [(Loss::CrossEntropy, labels()), (Loss::Mse, labels()), (Loss::Mse, values)];
-    for ((loss, targets), mixup) in all.into_iter().flat_map(|case| [(case.clone(), 0.0), (case, 0.5)]) {
+    let cases = all.into_iter().flat_map(|case| [(case.clone(), 0.5), (case, 0.0)]);
+    for ((loss, targets), mixup) in cases.take(most(is_full, 1)) {
         let class_weights = if let Targets::Labels(_) = targets { vec![0.5, 3.0, 1.0, 0.0, 2.0] } else { Vec::new() };
         let name = format!("weights {loss:?} mixup {mixup} classes {}", class_weights.len()).to_lowercase();
         let setup = setup(Activation::Tanh, loss, targets)?;
