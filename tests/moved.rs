@@ -80,7 +80,7 @@ fn a_run_keeps_how_it_read_its_data() {
     assert!(text.contains("labels 1, 2 are classes 0 to 1"), "{text}");
     npy(&dir.path().join("x2.npy"), &[2, 1], vec![38f64, 39.]);
     npy(&dir.path().join("y2.npy"), &[2], vec![2f64, 2.]);
-    assert_eq!(evaluation(dir.path(), &["r", "--data", "npy:x2.npy,y2.npy"])["train_accuracy"]["mean"], 1.0);
+    assert_eq!(evaluation(dir.path(), &["r", "--data", "npy:x2.npy,y2.npy"])["data_accuracy"]["mean"], 1.0);
     // What the configuration records says the same again.
     let again = ok(dir.path(), &["train", "r/config.toml", "--run", "again"]);
     assert!(again.contains("labels 1, 2 are classes 0 to 1"), "{again}");

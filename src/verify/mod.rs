@@ -58,8 +58,8 @@ impl Check {
 
     /// The name of what was checked, a kernel or a kind of comparison of whole networks: the beginning of the check's.
     pub fn subject(&self) -> &str {
-        let (network, kernel) = (self.name.split_once(", "), self.name.split_once(' '));
-        network.or(kernel).map_or(&self.name, |(subject, _)| subject)
+        let end = if self.name.contains(" vs ") { self.name.find(", ") } else { self.name.find(' ') };
+        &self.name[..end.unwrap_or(self.name.len())]
     }
 
     /// The error of the worst element, as a share of what is allowed; infinite where it is NaN.

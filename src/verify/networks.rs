@@ -44,7 +44,7 @@ pub struct Precise;
 pub fn networks(subject: &dyn Subject, scope: Scope) -> Result<Vec<Check>> {
     let is_full = scope == Scope::Full;
     let mut checks = Vec::new();
-    for &activation in if is_full { &Activation::ALL[..] } else { &[Activation::Silu] } {
+    for &activation in if is_full { &Activation::ALL[..] } else { &[Activation::Relu, Activation::Silu] } {
         let setup = setup(activation, Loss::CrossEntropy, labels())?;
         checks.extend(subject.check(&format!("{activation:?}"), &setup)?);
     }
@@ -70,7 +70,7 @@ pub fn networks(subject: &dyn Subject, scope: Scope) -> Result<Vec<Check>> {
         checks.extend(subject.check(&name.to_lowercase(), &Setup { model, ..setup })?);
     }
     let mixed = [("mixup", Loss::CrossEntropy, labels()), ("mixup mse", Loss::Mse, values.clone())];
-    for (name, loss, targets) in mixed.into_iter().take(most(is_full, 0)) {
+    for (name, loss, targets) in mixed.into_iter().take(most(is_full, 1)) {
         let setup = setup(Activation::Tanh, loss, targets)?;
         let augment = Augment { mixup: 0.5, ..Augment::default() };
         checks.extend(subject.check(name, &Setup { augment, ..setup })?);

@@ -114,15 +114,24 @@ fn of_rows(gpu: &Gpu, stored: Stored, is_full: bool) -> Result<Vec<Check>> {
         }
         checks.extend(loss_scale(gpu, shape)?);
     }
-    if !is_full {
-        return Ok(checks);
+    if is_full || stored == Stored::F32 {
+        checks.extend(of_sums(gpu, stored, is_full)?);
     }
-    // Long sums, which may be split; as many inputs as outputs, for a residual connection.
-    let split_forms = |product, shape| {
+    Ok(checks)
+}
+
+/// The checks of the products in the forms for long sums, which are split, and for few rows.
+fn of_sums(gpu: &Gpu, stored: Stored, is_full: bool) -> Result<Vec<Check>> {
+    let shape = |replicas, rows, inputs, outputs| Shape { replicas, rows, inputs, outputs, stored };
+    let mut checks = Vec::new();
+    let forms_of = |is_one: fn(&Form) -> bool, product, shape| {
         let mut forms = all_forms(gpu, product, shape);
-        forms.retain(|form| form.variant == Variant::Split);
+        forms.retain(is_one);
+        forms.truncate(if is_full { usize::MAX } else { 1 });
         forms
     };
+    let split_forms = |product, shape| forms_of(|form| form.variant == Variant::Split, product, shape);
+    // As many inputs as outputs, for a residual connection.
     let long = shape(2, 3, 300, 300);
     checks.extend(linear(gpu, long, Activation::Silu, 0.3, &split_forms(Product::Linear, long))?);
     checks.extend(linear_dx(gpu, long, true, &split_forms(Product::LinearDx, long))?);
@@ -131,6 +140,12 @@ fn of_rows(gpu: &Gpu, stored: Stored, is_full: bool) -> Result<Vec<Check>> {
     checks.extend(linear_dw(gpu, long, true, None, &forms)?);
     for optimizer in [optimizers()[0], optimizers()[4]] {
         checks.extend(linear_dw(gpu, long, false, Some(optimizer), &forms)?);
+    }
+    // Few rows, which `every_form` has in full.
+    if !is_full {
+        let few = shape(2, 1, 33, 65);
+        let forms = forms_of(|form| matches!(form.variant, Variant::Few { .. }), Product::LinearDw, few);
+        checks.extend(linear_dw(gpu, few, true, None, &forms)?);
     }
     Ok(checks)
 }
