@@ -7,6 +7,8 @@ use crate::loss::{Loss, softmax};
 
 /// The number of bins of the calibration error.
 const BINS: usize = 15;
+/// The most classes of which a matrix of confusions is made.
+const MOST_CONFUSED: usize = 1000;
 /// The number of classes above which the five likeliest are looked at.
 const TOP: usize = 5;
 
@@ -34,7 +36,7 @@ impl Scores {
 /// The scores of a classification.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassScores {
-    /// The number of samples of each class (row) that were taken for each class (column).
+    /// The number of samples of each class (row) that were taken for each class (column); empty above 1,000 classes.
     pub confusion: Vec<Vec<u64>>,
     /// The scores of each class.
     pub per_class: Vec<ClassScore>,
@@ -64,13 +66,19 @@ impl ClassScores {
     fn of(labels: &[u32], outputs: &[Vec<f64>], loss: Loss) -> Self {
         let all: usize = outputs.iter().map(Vec::len).sum();
         let (answers, classes) = (labels.len() * outputs.len(), all / (labels.len() * outputs.len()));
-        let mut confusion = vec![vec![0; classes]; classes];
+        let size = if classes > MOST_CONFUSED { 0 } else { classes };
+        let (mut confusion, mut counts) = (vec![vec![0; size]; size], vec![Count::default(); classes]);
         let (mut bins, mut in_top) = ([Bin::default(); BINS], 0);
         let has_probabilities = loss == Loss::CrossEntropy;
         for of_replica in outputs {
             for (&label, row) in labels.iter().zip(of_replica.chunks_exact(classes)) {
                 let (label, answer) = (label as usize, largest(row));
-                confusion[label][answer] += 1;
+                counts[label].support += 1;
+                counts[answer].named += 1;
+                counts[label].right += u64::from(answer == label);
+                if let Some(row) = confusion.get_mut(label) {
+                    row[answer] += 1;
+                }
                 in_top += u64::from(rank(row, label) < TOP);
                 if has_probabilities {
                     let mut probabilities = row.to_vec();
@@ -80,7 +88,7 @@ impl ClassScores {
             }
         }
         Self {
-            per_class: (0..classes).map(|c| ClassScore::of(&confusion, c)).collect(),
+            per_class: counts.into_iter().map(ClassScore::of).collect(),
             confusion,
             calibration_error: has_probabilities.then(|| bins.iter().map(Bin::gap).sum::<f64>() / answers as f64),
             top5_accuracy: (classes > 2 * TOP).then(|| in_top as f64 / answers as f64),
@@ -89,14 +97,20 @@ impl ClassScores {
 }
 
 impl ClassScore {
-    fn of(confusion: &[Vec<u64>], class: usize) -> Self {
-        let right = confusion[class][class] as f64;
-        let support: u64 = confusion[class].iter().sum();
-        let named: u64 = confusion.iter().map(|row| row[class]).sum();
+    fn of(Count { support, named, right }: Count) -> Self {
+        let right = right as f64;
         let share = |of: f64| if of > 0.0 { right / of } else { 0.0 };
         let f1 = if support + named > 0 { 2.0 * right / (support + named) as f64 } else { 0.0 };
         Self { precision: share(named as f64), recall: share(support as f64), f1, support }
     }
+}
+
+/// The samples of a class, those that were taken for it, and those that are both.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    support: u64,
+    named: u64,
+    right: u64,
 }
 
 /// The index of the first largest value.
@@ -139,7 +153,7 @@ pub struct ValueScores {
     /// The mean absolute error.
     pub mae: f64,
     /// The coefficient of determination R², `1 − Σ(y − ŷ)² / Σ(y − ȳ)²`; of targets that are all alike 1 if every answer is right,
-    /// else 0.
+    /// else 0; of a single sample NaN.
     pub r2: f64,
     /// The same of each target, where there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -166,7 +180,11 @@ impl ValueScores {
         let squares: f64 = errors().map(|e| e * e).sum();
         let answers = n * outputs.len() as f64;
         let is_constant = target().all(|&y| y == values[j]);
-        let r2 = if is_constant { f64::from(squares == 0.0) } else { 1.0 - squares / spread };
+        let r2 = match is_constant {
+            _ if n < 2.0 => f64::NAN,
+            true => f64::from(squares == 0.0),
+            false => 1.0 - squares / spread,
+        };
         let mae = errors().map(f64::abs).sum::<f64>() / answers;
         Self { rmse: (squares / answers).sqrt(), mae, r2, per_target: Vec::new() }
     }

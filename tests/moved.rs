@@ -48,10 +48,10 @@ fn a_run_is_read_from_any_folder_and_its_data_may_move() {
     // A run goes on with its own alone.
     npy(&other.path().join("x.npy"), &[60, 3], (0..180u8).map(f32::from).collect());
     let error = fails(other.path(), 2, &["train", "--resume", &run, "--data", &data, "--epochs", "5"]);
-    assert!(error.contains("expected the data of the run, found other features in npy:x.npy"), "{error}");
+    assert!(error.contains("expected the data of the run, found other samples in npy:x.npy"), "{error}");
     npy(&other.path().join("x.npy"), &[60, 2], vec![1f32; 120]);
     let error = fails(other.path(), 2, &["train", "--resume", &run, "--data", &data, "--epochs", "6"]);
-    assert!(error.contains("expected 3 channels, as the run has, found 2"), "{error}");
+    assert!(error.contains("expected 3 features, as before, found 2"), "{error}");
 }
 
 /// Labels from 1 and words are mapped, written down, told, and read so again.
@@ -64,7 +64,7 @@ fn a_run_keeps_how_it_read_its_data() {
     let text = ok(dir.path(), &[&["train", "--data", "csv:t.csv,target=kind"], &train[..]].concat());
     assert!(text.contains("note    labels high, low are classes 0 to 1"), "{text}");
     let kept = json(dir.path().join("r/encoding.json"));
-    assert_eq!(kept["encoding"]["classes"], serde_json::json!(["high", "low"]));
+    assert_eq!(kept["classes"], serde_json::json!(["high", "low"]));
 
     // One class alone, of which another reading would make class 0.
     std::fs::write(dir.path().join("low.csv"), "kind,a\nlow,1\nlow,2\n").unwrap();

@@ -124,7 +124,7 @@ fn standardised_targets_are_learned_and_come_back_in_their_units() {
     assert!(scores["rmse"].as_f64().unwrap() < 100.0 && scores["r2"].as_f64().unwrap() > 0.9999, "{scores}");
     assert!(scores["mae"].as_f64().unwrap() > 0.0 && scores.get("confusion").is_none());
     // The run's own scaling, whatever the statistics of new data.
-    let data = ["--data", "npy:x.npy,y.npy", "--part", "train"];
+    let data = ["--data", "npy:x.npy,y.npy"];
     ok(dir.path(), &[&words("predict r --device cpu --out p.csv")[..], &data].concat());
     let (header, rows) = csv(&dir.path().join("p.csv"));
     assert_eq!((header.as_str(), rows.len()), ("index,target,prediction", 200));
@@ -235,4 +235,68 @@ fn predictions_need_no_targets_and_speak_of_classes_as_the_files_do() {
     ok(dir.path(), &words("predict w --data csv:new.csv --device cpu --out said.npy"));
     let text = String::from_utf8_lossy(&std::fs::read(dir.path().join("said.npy")).unwrap()).to_string();
     assert!(text.contains("('prediction', '<U3')"), "{text}");
+}
+
+/// A part of the run's own data is that of the run, wherever it lies, and a row's index is its place in the file.
+#[test]
+fn held_out_samples_keep_their_places() {
+    let dir = TempDir::new().unwrap();
+    table(&dir);
+    ok(dir.path(), &words("train --data npy:x.npy,y.npy --validation 0.25 --device cpu --quiet --epochs 3 --run r"));
+    let predict = |args: &str| {
+        ok(dir.path(), &words(&format!("predict r --device cpu --out p.csv {args}")));
+        csv(&dir.path().join("p.csv")).1
+    };
+    let held = predict("--part validation");
+    let trained = predict("--part train");
+    std::fs::create_dir(dir.path().join("moved")).unwrap();
+    for name in ["x.npy", "y.npy"] {
+        std::fs::rename(dir.path().join(name), dir.path().join("moved").join(name)).unwrap();
+    }
+    let data = "--data npy:moved/x.npy,moved/y.npy";
+    assert_eq!(predict(&format!("{data} --part validation")), held);
+    let all = predict(data);
+    assert_eq!((held.len(), trained.len(), all.len()), (15, 45, 60));
+    for row in held.iter().chain(&trained) {
+        assert_eq!(*row, all[row[0] as usize], "the same sample by its place");
+    }
+    // What is read is not written over, and nothing is left where nothing can be written.
+    let error = fails(dir.path(), 2, &words(&format!("predict r {data} --out moved/x.npy")));
+    assert!(error.contains("expected another file than those of the data, found moved/x.npy"), "{error}");
+    std::fs::create_dir(dir.path().join("d.csv")).unwrap();
+    let error = fails(dir.path(), 2, &words(&format!("predict r {data} --out d.csv")));
+    assert!(error.starts_with("error: d.csv: "), "{error}");
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains(".part")), "{names:?}");
+    let error = fails(dir.path(), 2, &words("predict moved --out q.csv"));
+    assert_eq!(error, "error: moved: expected the folder of a run, found no config.toml in it");
+}
+
+/// A run that starts from another reads and scales its data as that one did.
+#[test]
+fn weights_of_a_run_keep_their_meaning() {
+    let dir = TempDir::new().unwrap();
+    let x: Vec<f32> = (0..90).map(|i| (i % 3) as f32 * 2.0 - 2.0).collect();
+    npy(&dir.path().join("x.npy"), &[90, 1], x);
+    npy(&dir.path().join("y.npy"), &[90], (0..90).map(|i| i64::from(i % 3) + 1).collect());
+    // Two of the three classes, whose features have another mean.
+    npy(&dir.path().join("x2.npy"), &[40, 1], (0..40).map(|i| (i % 2) as f32 * 2.0).collect());
+    npy(&dir.path().join("y2.npy"), &[40], (0..40).map(|i| i64::from(i % 2) + 2).collect());
+    ok(dir.path(), &words("train --data npy:x.npy,y.npy --device cpu --quiet --epochs 60 --lr 0.05 --run a"));
+    let args = "train --data npy:x2.npy,y2.npy --device cpu --quiet --epochs 1 --lr 1e-30 --init-from a --run b";
+    ok(dir.path(), &words(args));
+    assert_eq!(json(dir.path().join("b/summary.json"))["train_accuracy"]["mean"], 1.0);
+    let text = ok(dir.path(), &words("eval a --device cpu"));
+    assert!(text.contains("0: 1") && text.contains("2: 3"), "classes by what stands for them: {text}");
+    // From any folder.
+    let config = std::fs::read_to_string(dir.path().join("b/config.toml")).unwrap();
+    let init = config.lines().find(|line| line.starts_with("init_from")).unwrap();
+    assert!(init.contains(&dir.path().join("a").display().to_string()), "{init}");
+    // Images of another shape with as many pixels are others.
+    npy(&dir.path().join("im.npy"), &[20, 2, 8], (0..320).map(|i| (i % 251) as u8).collect());
+    npy(&dir.path().join("im2.npy"), &[20, 4, 4], (0..320).map(|i| (i % 251) as u8).collect());
+    npy(&dir.path().join("yi.npy"), &[20], (0..20).map(|i| i64::from(i % 2)).collect());
+    ok(dir.path(), &words("train --data npy:im.npy,yi.npy --device cpu --quiet --epochs 1 --run im"));
+    let error = fails(dir.path(), 2, &words("predict im --data npy:im2.npy --out p.csv"));
+    assert_eq!(error, "error: im2.npy: expected images of 1x2x8, as before, found images of 1x4x4");
 }

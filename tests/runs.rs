@@ -413,9 +413,9 @@ fn a_run_goes_on_with_its_own_data() {
         ok(dir.path(), &[&args[..], &["--precision", precision, "--overwrite", "--run", "r"]].concat());
         let refused = |data: &str| fails(dir.path(), 2, &["train", "--resume", "r", "--epochs", "2", "--data", data]);
         let error = refused("npy:x4.npy,y.npy");
-        assert!(error.contains("expected 3 channels, as the run has, found 4"), "{error}");
+        assert!(error.contains("expected 3 features, as before, found 4"), "{error}");
         let error = refused("npy:xs.npy,ys.npy");
-        assert!(error.contains("expected the data of the run, found other features"), "{error}");
+        assert!(error.contains("expected the data of the run, found other samples"), "{error}");
     }
 }
 

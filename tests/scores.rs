@@ -111,6 +111,15 @@ fn scores_have_no_holes() {
         scores.r2
     };
     assert_eq!((constant(0.1), constant(0.2)), (1.0, 0.0));
+    let one = Scores::of(&Targets::Values { width: 1, values: vec![1.0] }, &[vec![2.0]], Loss::Mse);
+    let Scores::Values(one) = one else { panic!() };
+    assert!(one.r2.is_nan() && one.rmse == 1.0);
+    // So many classes that a matrix of them would not fit.
+    let labels = Targets::Labels(vec![0, 49_999]);
+    let mut said = vec![0.0; 100_000];
+    (said[0], said[50_000]) = (1.0, 1.0);
+    let Scores::Classes(many) = Scores::of(&labels, &[said], Loss::Mse) else { panic!() };
+    assert!(many.confusion.is_empty() && many.per_class[0].recall == 1.0 && many.per_class[49_999].recall == 0.0);
 }
 
 /// The setup of `tests/common/small.rs` with the samples from 64 on counting `others`, and the rest `own`.
@@ -166,6 +175,23 @@ fn weights_of_samples_are_relative() {
         engine.download(Slot::Gradient, 0).unwrap()
     };
     assert_close("gradient", &gradient(&whole, N), &gradient(&first, 64), close(f64::EPSILON));
+}
+
+/// Only ratios count, so that no weight is too large or too small for f32.
+#[test]
+fn weights_may_have_any_size() {
+    for size in [1e-300, 1e38, 1e300] {
+        let class_weights: Vec<f64> = [1.0, 2.5, 4.0].map(|w| w * size).to_vec();
+        let [plain, sized] = [vec![1.0, 2.5, 4.0], class_weights].map(|class_weights| {
+            let results = std::cell::RefCell::new(Vec::new());
+            let setup = Setup { class_weights, ..weighted(size, size / 4.0) };
+            on_each_engine(&setup, |engine, eps| results.borrow_mut().push((train(engine, 4).0, eps)));
+            results.into_inner()
+        });
+        for ((plain, eps), (sized, _)) in plain.iter().zip(&sized) {
+            assert_close("weights", sized, plain, Tolerance { abs: 100.0 * eps, rel: 100.0 * eps });
+        }
+    }
 }
 
 /// A step of several passes divides by the weights of the whole step; one in which nothing counts changes nothing.

@@ -43,6 +43,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let scores = trained.score(part, &which)?;
     if args.json {
         object["scored"] = json!({ "part": part_name, "weights": which.name });
+        let names = trained.setup().dataset.encoding.names();
+        if !names.is_empty() {
+            object["classes"] = json!(names);
+        }
         if let Some(epochs) = trained.checkpoint {
             object["checkpoint_epochs"] = epochs.into();
         }
@@ -96,7 +100,7 @@ fn say_classes(scores: &ClassScores, dataset: &Dataset) {
     let mut rows = vec![["class", "precision", "recall", "f1", "samples"].map(String::from).to_vec()];
     for (c, score) in scores.per_class.iter().enumerate() {
         let figures = [score.precision, score.recall, score.f1].map(|figure| format!("{figure:.4}"));
-        let name = dataset.classes.get(c).map_or(c.to_string(), |name| format!("{c} {name}"));
+        let name = dataset.encoding.names().get(c).map_or(c.to_string(), |name| format!("{c}: {name}"));
         rows.push([vec![name], figures.to_vec(), vec![score.support.to_string()]].concat());
     }
     say!("\n{}", table(&rows));
@@ -106,7 +110,7 @@ fn say_classes(scores: &ClassScores, dataset: &Dataset) {
     if let Some(error) = scores.calibration_error {
         say!("\nexpected calibration error  {error:.4}");
     }
-    if scores.confusion.len() <= MOST_COLUMNS {
+    if (1..=MOST_COLUMNS).contains(&scores.confusion.len()) {
         let classes = scores.confusion.iter().enumerate();
         let header =
             [vec!["true \\ said".into()], (0..scores.confusion.len()).map(|c| c.to_string()).collect()].concat();
@@ -121,7 +125,10 @@ fn say_classes(scores: &ClassScores, dataset: &Dataset) {
 /// The errors in the units of the targets.
 fn say_values(scores: &ValueScores) {
     let row = |name: String, s: &ValueScores| {
-        [vec![name], [s.rmse, s.mae, s.r2].map(|figure| format!("{figure:.5}")).to_vec()].concat()
+        // Errors may be of any size.
+        let error =
+            |error: f64| if (1e-2..1e6).contains(&error) { format!("{error:.4}") } else { format!("{error:.4e}") };
+        vec![name, error(s.rmse), error(s.mae), format!("{:.5}", s.r2)]
     };
     let mut rows = vec![["target", "RMSE", "MAE", "R²"].map(String::from).to_vec(), row("mean".into(), scores)];
     rows.extend(scores.per_target.iter().enumerate().map(|(j, scores)| row(j.to_string(), scores)));

@@ -1,9 +1,9 @@
 //! `thalweg predict`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use thalweg::data::Targets;
+use thalweg::data::{Source, Targets};
 use thalweg::export::columns::{Cell, Table};
 use thalweg::loss::{Loss, softmax};
 use thalweg::run::Trained;
@@ -27,7 +27,8 @@ pub struct Args {
     /// auto, cpu, gpu, or an adapter's number or name [default: the run's]
     #[arg(long)]
     device: Option<String>,
-    /// The file to write: index,label,prediction,p0,p1,... or, of a regression, index,target,prediction
+    /// The file to write: index,label,prediction,p0,p1,... or, of a regression, index,target,prediction; the index is
+    /// the sample's place in its file
     #[arg(long, value_name = "FILE.csv|.jsonl|.npy")]
     out: PathBuf,
 }
@@ -35,13 +36,15 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Table::check_name(&args.out)?;
     let (device, part) = (args.device.as_deref(), args.part.as_deref());
-    let (mut trained, part) = match &args.data {
-        // Of other data the one part alone is read.
-        Some(data) => (Trained::open_inputs(&args.run, data, part, device, measuring)?, None),
-        None => (Trained::open(&args.run, None, device, measuring)?, part),
+    let mut trained = match &args.data {
+        Some(data) => Trained::open_inputs(&args.run, data, part, device, measuring)?,
+        None => Trained::open(&args.run, None, device, measuring)?,
     };
+    check_out(&args.out, &trained)?;
     let which = trained.which(&args.weights)?;
-    let (name, part) = trained.part(part)?;
+    // Of other data one part alone is read.
+    let (name, part) = trained.part(part.filter(|_| trained.has_own_data()))?;
+    let rows = trained.setup().dataset.rows(part);
     let mut outputs = trained.predict_part(part, &which)?;
     let width = trained.setup().model.outputs();
     if trained.setup().loss == Loss::CrossEntropy {
@@ -51,15 +54,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let table = if trained.setup().dataset.is_classification() {
         let labels =
             targets.and_then(|targets| if let Targets::Labels(labels) = targets { Some(labels) } else { None });
-        classes(labels.as_deref(), &trained.setup().dataset.encoding.labels, &outputs, width)
+        classes(labels.as_deref(), &trained.setup().dataset.encoding.labels, &rows, &outputs, width)
     } else {
-        numbers(targets, &outputs, width)
+        numbers(targets, &rows, &outputs, width)
     };
     table.write(&args.out)?;
     let rows = thousands(table.rows.len() as u64);
     let name = args.part.as_deref().unwrap_or(name);
     say!("{rows} predictions of the {} weights for the {name} part in {}", which.name, args.out.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to write over a file of the data.
+fn check_out(out: &Path, trained: &Trained) -> anyhow::Result<()> {
+    let source: Source = trained.config.data.source.parse()?;
+    let same =
+        |path: &&Path| path.canonicalize().ok().is_some_and(|path| out.canonicalize().is_ok_and(|out| out == path));
+    match source.paths().into_iter().find(same) {
+        Some(path) => anyhow::bail!("--out: expected another file than those of the data, found {}", path.display()),
+        None => Ok(()),
+    }
 }
 
 /// The mean of what the replicas say.
@@ -75,7 +89,7 @@ fn mean(mut outputs: Vec<Vec<f64>>) -> Vec<f64> {
 
 /// What was said of each sample of a classification: the likeliest class, and the probability of each. Classes have the names
 /// that stand for them in the files, or their numbers.
-fn classes(labels: Option<&[u32]>, names: &[String], outputs: &[f64], width: usize) -> Table {
+fn classes(labels: Option<&[u32]>, names: &[String], rows: &[u32], outputs: &[f64], width: usize) -> Table {
     let are_numbers = names.iter().all(|name| name.parse::<i64>().is_ok());
     let class = |c: usize| match names.get(c) {
         Some(name) if are_numbers => Cell::Whole(name.parse().ok()),
@@ -85,7 +99,7 @@ fn classes(labels: Option<&[u32]>, names: &[String], outputs: &[f64], width: usi
     let nothing = if are_numbers { Cell::Whole(None) } else { Cell::Text(String::new()) };
     let row = |(i, output): (usize, &[f64])| {
         let label = labels.map_or(nothing.clone(), |labels| class(labels[i] as usize));
-        let head = [Cell::Whole(Some(i as i64)), label, class(largest(output))];
+        let head = [Cell::Whole(Some(rows[i].into())), label, class(largest(output))];
         head.into_iter().chain(output.iter().copied().map(Cell::Real)).collect()
     };
     let mut header = ["index", "label", "prediction"].map(String::from).to_vec();
@@ -94,7 +108,7 @@ fn classes(labels: Option<&[u32]>, names: &[String], outputs: &[f64], width: usi
 }
 
 /// What was said of each sample of a regression, beside its targets.
-fn numbers(targets: Option<Targets>, outputs: &[f64], width: usize) -> Table {
+fn numbers(targets: Option<Targets>, rows: &[u32], outputs: &[f64], width: usize) -> Table {
     let targets = match targets {
         Some(Targets::Values { values, .. }) => values,
         _ => vec![f64::NAN; outputs.len()],
@@ -105,9 +119,9 @@ fn numbers(targets: Option<Targets>, outputs: &[f64], width: usize) -> Table {
     };
     let row = |(i, (target, output)): (usize, (&[f64], &[f64]))| {
         let values = target.iter().chain(output).copied().map(Cell::Real);
-        std::iter::once(Cell::Whole(Some(i as i64))).chain(values).collect()
+        std::iter::once(Cell::Whole(Some(rows[i].into()))).chain(values).collect()
     };
-    let rows = targets.chunks_exact(width).zip(outputs.chunks_exact(width)).enumerate();
+    let all = targets.chunks_exact(width).zip(outputs.chunks_exact(width)).enumerate();
     let names = [vec!["index".into()], named("target"), named("prediction")].concat();
-    Table { names, rows: rows.map(row).collect() }
+    Table { names, rows: all.map(row).collect() }
 }

@@ -72,9 +72,22 @@ pub struct Encoding {
     /// The columns of features, of a table, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Column>,
+    /// The shape of a sample: channels, height, width. None where it was not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<[usize; 3]>,
+    /// The fingerprint of the training part, features and targets, by which the same samples are known again wherever they lie.
+    /// None where it was not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }
 
 impl Encoding {
+    /// The names of the classes: those that the data set has, or what stands for them in the files; empty where labels are the
+    /// numbers of the classes.
+    pub fn names(&self) -> &[String] {
+        if self.classes.is_empty() { &self.labels } else { &self.classes }
+    }
+
     /// What a user should know of the reading, a line each: labels that were mapped, categories, the order of dimensions.
     pub fn describe(&self) -> Vec<String> {
         let mut lines = Vec::new();

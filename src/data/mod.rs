@@ -33,6 +33,11 @@ pub use source::Source;
 pub use standardize::TargetScaling;
 pub use tables::Inputs;
 
+/// The hash of a word after others.
+fn hash(hash: u64, word: u64) -> u64 {
+    (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// The most classes that labels may name; more is taken for a mistake.
 const MOST_CLASSES: usize = 65_536;
 
@@ -62,6 +67,8 @@ pub struct Dataset {
     pub train: Samples,
     /// The validation samples, held out of `train` by [`hold_out`](Self::hold_out).
     pub validation: Option<Samples>,
+    /// The places of the validation samples in the training part as it was read, ascending.
+    held_out: Vec<u32>,
     /// The samples of the data set's own test part.
     pub test: Option<Samples>,
     /// The scaling of the features, set by [`normalize`](Self::normalize); at first it changes nothing.
@@ -128,6 +135,7 @@ impl Dataset {
             classes,
             train,
             validation: None,
+            held_out: Vec::new(),
             test,
             normalization,
             target_scaling,
@@ -176,6 +184,18 @@ impl Dataset {
         matches!(self.train.targets, Targets::Labels(_))
     }
 
+    /// The place in its file of each sample of a part, of the training part before any was held out.
+    pub fn rows(&self, part: Part) -> Vec<u32> {
+        let n = self.part(part).map_or(0, Samples::len) as u32;
+        match (part, self.held_out.is_empty()) {
+            (Part::Validation, _) => self.held_out.clone(),
+            (Part::Train, false) => {
+                (0..n + self.held_out.len() as u32).filter(|row| self.held_out.binary_search(row).is_err()).collect()
+            }
+            _ => (0..n).collect(),
+        }
+    }
+
     /// The samples of a part, where there are any.
     pub fn part(&self, part: Part) -> Option<&Samples> {
         match part {
@@ -212,19 +232,18 @@ impl Dataset {
         validation.sort_unstable();
         train.sort_unstable();
         let width = self.width();
+        self.held_out = validation.to_vec();
         self.validation = Some(self.train.select(validation, width));
         self.train = self.train.select(train, width);
         Ok(self)
     }
 
-    /// A fingerprint of the features of the training part, held-out samples included, by which the same samples are known
-    /// again wherever they lie: 16 hexadecimal digits.
-    pub fn fingerprint(&self) -> String {
-        let width = self.width();
-        let parts = [Some(&self.train), self.validation.as_ref()].into_iter().flatten();
-        let rows = parts.flat_map(|samples| (0..samples.len()).map(move |row| samples.features.row_hash(row, width)));
-        // A sum, since it does not depend on the order, and thus not on the split.
-        format!("{:016x}", rows.fold(0u64, u64::wrapping_add))
+    /// A fingerprint of the features and targets of the training part, by which the same samples are known again wherever they
+    /// lie: 16 hexadecimal digits.
+    fn fingerprint(&self) -> String {
+        let (samples, width) = (&self.train, self.width());
+        let row = |row| hash(samples.features.row_hash(row, width), samples.targets.row_hash(row));
+        format!("{:016x}", (0..samples.len()).map(row).fold(0, hash))
     }
 
     /// The largest magnitude of a feature, as the network sees it, or of a target, where these are numbers.

@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use super::hash;
 use crate::error::{Error, Result};
 
 /// The features of all samples, sample after sample, as they lie in the file.
@@ -51,12 +52,11 @@ impl Features {
     /// A hash of the values of one sample of `width` values.
     pub(super) fn row_hash(&self, row: usize, width: usize) -> u64 {
         let range = row * width..(row + 1) * width;
-        let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let eight = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
         match self {
-            Self::U8(v) => v[range].chunks(8).map(eight).fold(1, add),
-            Self::F32(v) => v[range].iter().map(|x| u64::from(x.to_bits())).fold(2, add),
-            Self::F64(v) => v[range].iter().map(|x| x.to_bits()).fold(3, add),
+            Self::U8(v) => v[range].chunks(8).map(eight).fold(1, hash),
+            Self::F32(v) => v[range].iter().map(|x| u64::from(x.to_bits())).fold(2, hash),
+            Self::F64(v) => v[range].iter().map(|x| x.to_bits()).fold(3, hash),
         }
     }
 
@@ -123,6 +123,14 @@ impl Targets {
     /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// A hash of the targets of one sample.
+    pub(super) fn row_hash(&self, row: usize) -> u64 {
+        match self {
+            Self::Labels(labels) => labels[row].into(),
+            Self::Values { width, values } => values[row * width..][..*width].iter().map(|y| y.to_bits()).fold(4, hash),
+        }
     }
 
     /// The kind of the targets, as errors name it: `label` or `regression`.

@@ -1,6 +1,6 @@
 //! From the arrays that files hold to a data set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::encoding::{Column, Encoding, Hints, Layout, TargetKind};
 use super::targets::{Raw, decide, decode};
@@ -135,6 +135,7 @@ impl Tables {
         }
         let encoding = self.encoding(rules)?;
         let (shape, place) = (self.train.shape, self.train.place.clone());
+        check_shape(&place, shape, &encoding)?;
         if self.train.features.is_empty() {
             return Err(Error::data(place, "expected at least one train sample, found none"));
         }
@@ -142,7 +143,7 @@ impl Tables {
         let test = self.test.map(|test| test.samples(&encoding)).transpose()?;
         let mut dataset = Dataset::with_outputs(name, shape, train, test, Some(encoding.outputs))?;
         dataset.classes.clone_from(&encoding.classes);
-        dataset.encoding = encoding;
+        dataset.encoding = Encoding { shape: Some(shape), fingerprint: Some(dataset.fingerprint()), ..encoding };
         Ok(dataset)
     }
 
@@ -185,11 +186,25 @@ impl Tables {
             Part::Test => self.test,
         };
         let missing = || Error::data(name, format!("expected a {part:?} part, found none").to_lowercase());
-        let inputs = table.ok_or_else(missing)?.inputs(encoding)?;
+        let table = table.ok_or_else(missing)?;
+        check_shape(&table.place, table.shape, encoding)?;
+        let inputs = table.inputs(encoding)?;
         if let Some(targets) = inputs.targets.as_ref().filter(|_| encoding.outputs > 0) {
             targets.check_range(name, &format!("{part:?}").to_lowercase(), encoding.outputs)?;
         }
         Ok(inputs)
+    }
+}
+
+/// Refuses samples of another shape than those that were read before.
+fn check_shape(place: &Path, shape: [usize; 3], encoding: &Encoding) -> Result<()> {
+    let of = |[channels, height, width]: [usize; 3]| match [height, width] {
+        [1, 1] => format!("{channels} features"),
+        _ => format!("images of {channels}x{height}x{width}"),
+    };
+    match encoding.shape.filter(|wanted| *wanted != shape) {
+        Some(wanted) => Err(Error::data(place, format!("expected {}, as before, found {}", of(wanted), of(shape)))),
+        None => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::loss::Loss;
 
 /// The weights of a loss: those of samples and classes, of which a step's loss is the mean.
 pub(crate) struct LossWeights {
-    /// The weight of each training sample by itself; under the squared error times that of its class.
+    /// The weight of each training sample by itself, the largest being 1; under the squared error times that of its class.
     pub samples: Vec<f64>,
     /// The weight of each class, which label smoothing spreads as well; under the squared error empty.
     pub classes: Vec<f64>,
@@ -21,7 +21,13 @@ impl LossWeights {
         if !setup.is_weighted() {
             return None;
         }
-        let samples = train.weights.clone().unwrap_or_else(|| vec![1.0; train.len()]);
+        // In units of the largest, since only ratios count, and f32 holds no more.
+        let of_largest = |weights: &[f64]| -> Vec<f64> {
+            let largest = weights.iter().copied().fold(0.0, f64::max);
+            weights.iter().map(|weight| weight / largest).collect()
+        };
+        let classes = of_largest(classes);
+        let samples = train.weights.as_deref().map_or_else(|| vec![1.0; train.len()], of_largest);
         let whole: Vec<f64> = match &train.targets {
             Targets::Labels(labels) if !classes.is_empty() => {
                 samples.iter().zip(labels).map(|(weight, &label)| weight * classes[label as usize]).collect()
@@ -31,7 +37,7 @@ impl LossWeights {
         if setup.loss == Loss::Mse {
             return Some(Self { samples: whole.clone(), classes: Vec::new(), whole });
         }
-        let classes = if classes.is_empty() { vec![1.0; setup.model.outputs()] } else { classes.clone() };
+        let classes = if classes.is_empty() { vec![1.0; setup.model.outputs()] } else { classes };
         Some(Self { samples, classes, whole })
     }
 

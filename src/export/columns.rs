@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// One value of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    /// A whole number; none is an empty cell: `null` in JSON, −1 in NumPy.
+    /// A whole number; none is an empty cell: `null` in JSON, the smallest `i64` in NumPy (as in NaT).
     Whole(Option<i64>),
     /// A number; NaN is an empty cell: `null` in JSON.
     Real(f64),
@@ -155,7 +155,7 @@ impl TypeWrite for WriteRow {
 
     fn write_one<W: Write>(&self, mut writer: W, Row(cells, widths): &Row) -> io::Result<()> {
         cells.iter().zip(widths).try_for_each(|(cell, &width)| match cell {
-            Cell::Whole(number) => writer.write_all(&number.unwrap_or(-1).to_le_bytes()),
+            Cell::Whole(number) => writer.write_all(&number.unwrap_or(i64::MIN).to_le_bytes()),
             Cell::Real(number) => writer.write_all(&number.to_le_bytes()),
             Cell::Text(text) => {
                 let mut characters = text.chars().map(u32::from).chain(std::iter::repeat(0)).take(width);
@@ -183,7 +183,7 @@ mod tests {
         let header = String::from_utf8_lossy(&bytes[10..]).to_string();
         assert!(header.contains("[('label', '<i8'), ('name', '<U6'), ('p0', '<f8'), ]"), "{header}");
         let last = &bytes[bytes.len() - (8 + 24 + 8)..];
-        assert_eq!((&last[..8], &last[8..32]), (&(-1i64).to_le_bytes()[..], &[0; 24][..]));
+        assert_eq!((&last[..8], &last[8..32]), (&i64::MIN.to_le_bytes()[..], &[0; 24][..]));
         assert!(f64::from_le_bytes(last[32..].try_into().unwrap()).is_nan());
     }
 }

@@ -86,8 +86,11 @@ pub(crate) fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
 pub(crate) fn write_whole(path: &Path, bytes: Vec<u8>) -> Result<()> {
     // Another process may write the same file.
     let part = path.with_extension(format!("{}.part", std::process::id()));
-    std::fs::write(&part, bytes).map_err(Error::io(&part))?;
-    std::fs::rename(&part, path).map_err(Error::io(path))
+    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&part);
+        Error::io(path)(error)
+    })
 }
 
 /// Writes a flat parameter vector in `precision`. The file appears whole or not at all.

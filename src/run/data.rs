@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config::Config;
@@ -16,14 +15,6 @@ use crate::export::safetensors::write_whole;
 pub(super) const NORMALIZATION: &str = "normalization.json";
 pub(super) const ENCODING: &str = "encoding.json";
 
-/// The content of `encoding.json`.
-#[derive(Default, Serialize, Deserialize)]
-struct Reading {
-    /// By what the data set is known again, wherever it lies; none in folders of earlier versions.
-    fingerprint: Option<String>,
-    encoding: Encoding,
-}
-
 /// Writes how the run's data is read and scaled.
 ///
 /// # Errors
@@ -35,8 +26,7 @@ pub(super) fn write(dir: &Path, dataset: &Dataset) -> Result<()> {
         object["targets"] = json!(scaling);
     }
     write_whole(&dir.join(NORMALIZATION), (object.to_string() + "\n").into_bytes())?;
-    let reading = Reading { fingerprint: Some(dataset.fingerprint()), encoding: dataset.encoding.clone() };
-    let text = serde_json::to_string_pretty(&reading).unwrap_or_default() + "\n";
+    let text = serde_json::to_string_pretty(&dataset.encoding).unwrap_or_default() + "\n";
     write_whole(&dir.join(ENCODING), text.into_bytes())
 }
 
@@ -60,17 +50,27 @@ impl Config {
     pub(super) fn own_dataset(&self, dir: &Path) -> Result<Dataset> {
         let (dataset, is_own) = self.read_as(dir)?;
         if !is_own {
-            let found = format!("expected the data of the run, found other features in {}", dataset.name);
+            let found = format!("expected the data of the run, found other samples in {}", dataset.name);
             return Err(Error::config("data.source", found + "; --init-from starts a new run from its weights"));
         }
         self.weighted(dataset)?.hold_out(self.data.validation, self.data.seed)
     }
 
+    /// The data set for a new run that starts from the weights of the run in `dir`: its own, split anew, but read and scaled as
+    /// that run's.
+    ///
+    /// # Errors
+    /// What [`dataset_as`](Self::dataset_as) refuses.
+    pub(super) fn dataset_after(&self, dir: &Path) -> Result<Dataset> {
+        let (dataset, _) = self.read_as(dir)?;
+        self.weighted(dataset)?.hold_out(self.data.validation, self.data.seed)
+    }
+
     /// The data set, read and scaled as the run in `dir` did, and whether it is the run's own.
     fn read_as(&self, dir: &Path) -> Result<(Dataset, bool)> {
-        let Reading { fingerprint, encoding } = self.reading(dir)?;
+        let encoding = self.encoding(dir)?;
         let dataset = self.found_source()?.load_as(self.data.seed, &encoding)?;
-        let is_own = fingerprint.is_none_or(|fingerprint| fingerprint == dataset.fingerprint());
+        let is_own = encoding.fingerprint.is_none() || encoding.fingerprint == dataset.encoding.fingerprint;
         Ok((scaled(dir, dataset)?, is_own))
     }
 
@@ -80,7 +80,7 @@ impl Config {
     /// # Errors
     /// Files that are missing or do not fit the run; no such part.
     pub(super) fn inputs_as(&self, dir: &Path, part: Option<Part>) -> Result<(Dataset, bool)> {
-        let encoding = self.reading(dir)?.encoding;
+        let encoding = self.encoding(dir)?;
         let source = self.found_source()?;
         let Inputs { features, shape, targets } = source.inputs(self.data.seed, &encoding, part)?;
         let rows = features.len() / shape.iter().product::<usize>().max(1);
@@ -118,12 +118,11 @@ impl Config {
     }
 
     /// How the run in `dir` read its data; what follows from its configuration, where an earlier version kept nothing.
-    fn reading(&self, dir: &Path) -> Result<Reading> {
+    fn encoding(&self, dir: &Path) -> Result<Encoding> {
         let path = dir.join(ENCODING);
         if !path.exists() {
             let targets = Some(if self.data.classes.is_some() { TargetKind::Labels } else { TargetKind::Values });
-            let encoding = Encoding { targets, outputs: self.data.classes.unwrap_or(0), ..Encoding::default() };
-            return Ok(Reading { fingerprint: None, encoding });
+            return Ok(Encoding { targets, outputs: self.data.classes.unwrap_or(0), ..Encoding::default() });
         }
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));

@@ -160,7 +160,11 @@ pub(super) fn write_config(dir: &Path, config: &Config) -> Result<()> {
 /// # Errors
 /// The file is missing, or no TOML.
 pub fn read_config(dir: &Path) -> Result<toml::Table> {
-    super::read_table(&dir.join(CONFIG))
+    let path = dir.join(CONFIG);
+    if !path.exists() {
+        return Err(Error::data(dir, format!("expected the folder of a run, found no {CONFIG} in it")));
+    }
+    super::read_table(&path)
 }
 
 /// The summary of the run in `dir`; none if the run is unfinished.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `config.toml` | every setting of the run, resolved, and the forms of the matrix products, with which it repeats its bits |
 //! | `normalization.json` | `scale` and `shift` of each channel: the network sees `raw · scale + shift`; where they are standardised, `targets` with their `mean` and `deviation` |
-//! | `encoding.json` | how the data's files were read, as `encoding`: labels, categories, names of classes; and its `fingerprint` |
+//! | `encoding.json` | how the data's files were read: shape, labels, categories, names of classes; and its `fingerprint` |
 //! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy` |
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
 //! | `evaluations.jsonl` | a line an evaluation within an epoch, where `eval_every` counts steps |
@@ -73,8 +73,21 @@ impl Config {
     /// The data set with the weights of its training samples.
     fn weighted(&self, dataset: Dataset) -> Result<Dataset> {
         match &self.data.weights {
-            Some(path) => dataset.weighted(read_numbers(path)?),
             None => Ok(dataset),
+            Some(path) if !path.exists() => {
+                let text =
+                    format!("found nothing at {}; --sample-weights FILE names where they lie now", path.display());
+                Err(Error::config("data.weights", text))
+            }
+            Some(path) => {
+                let (weights, samples) = (read_numbers(path)?, dataset.train.len());
+                if weights.len() != samples {
+                    let found = weights.len();
+                    let text = format!("expected {samples} weights, one a training sample, found {found}");
+                    return Err(Error::data(path, text));
+                }
+                dataset.weighted(weights)
+            }
         }
     }
 

@@ -89,12 +89,15 @@ impl Prepared {
         config.optimizer.check()?;
         let dataset = match &place {
             Place::Resume(dir) => config.own_dataset(dir)?,
-            Place::Next | Place::New(_) | Place::Replace(_) => config.dataset()?,
+            Place::Next | Place::New(_) | Place::Replace(_) => match &config.model.init_from {
+                Some(run) if run.is_dir() => config.dataset_after(run)?,
+                _ => config.dataset()?,
+            },
         };
         // The folder may be read from another one.
         config.data.source = config.data.source.parse::<Source>()?.absolute()?.to_string();
-        if let Some(weights) = &mut config.data.weights {
-            *weights = std::path::absolute(&weights).map_err(Error::io(&*weights))?;
+        for path in [&mut config.data.weights, &mut config.model.init_from].into_iter().flatten() {
+            *path = std::path::absolute(&path).map_err(Error::io(&*path))?;
         }
         let notes = dataset.encoding.describe();
         // What the data decided is part of the resolved configuration.

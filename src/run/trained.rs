@@ -51,8 +51,8 @@ impl Trained {
         Self::on(dir, config, dataset, is_own, measuring)
     }
 
-    /// Opens the run in `dir` to predict for one part of `data` (the last that is there, where none is named), which need not
-    /// have targets; else as [`open`](Self::open).
+    /// Opens the run in `dir` to predict for one part of `data`, which need not have targets: of the files, the last that is
+    /// there where none is named; or of the run, if the data are its own. Else as [`open`](Self::open).
     ///
     /// # Errors
     /// What [`open`](Self::open) refuses; no such part.
@@ -64,6 +64,12 @@ impl Trained {
         measuring: Measuring,
     ) -> Result<Self> {
         let config = configuration(dir, Some(data), device)?;
+        // The run's own data, wherever they lie now, have its parts.
+        if part.is_some()
+            && let Ok((dataset, true)) = config.dataset_as(dir)
+        {
+            return Self::on(dir, config, dataset, true, measuring);
+        }
         let part = match part {
             None => None,
             Some("train" | "data") => Some(Part::Train),
@@ -122,6 +128,11 @@ impl Trained {
         let train = if !self.is_own && dataset.test.is_none() { "data" } else { "train" };
         let parts = [(train, Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
         parts.into_iter().filter(|(_, part)| dataset.part(*part).is_some()).collect()
+    }
+
+    /// Whether the data are the run's own, and so have its parts.
+    pub fn has_own_data(&self) -> bool {
+        self.is_own
     }
 
     /// The part of this name; without a name the last that is there.
