@@ -142,6 +142,24 @@ fn restored_weights_are_marked() {
     assert!(text.contains(&line) && text.contains("whose weights the run ended with"), "{line}: {text}");
 }
 
+/// The highest accuracy may lie within an epoch.
+#[test]
+fn evaluations_within_epochs_count_for_the_highest() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let args = ["train", "--data", &data, "--batch", "8", "--device", "cpu", "--quiet", "--lr", "0.5", "--run", "r"];
+    ok(dir.path(), &[&args[..], &["--epochs", "4", "--eval-every", "1steps"]].concat());
+    let accuracies = |name: &str| -> Vec<f64> {
+        let lines = common::program::lines(dir.path().join("r").join(name));
+        lines.iter().filter_map(|line| line["test_accuracy"]["mean"].as_f64()).collect()
+    };
+    let all = [accuracies("evaluations.jsonl"), accuracies("epochs.jsonl")].concat();
+    let highest = all.iter().copied().fold(0.0, f64::max);
+    assert_eq!(summary_of(&dir)["highest_test_accuracy"]["mean"], highest);
+    ok(dir.path(), &["train", "--resume", "r", "--epochs", "5", "--quiet"]);
+    assert!(summary_of(&dir)["highest_test_accuracy"]["mean"].as_f64().unwrap() >= highest);
+}
+
 fn summary_of(dir: &TempDir) -> Value {
     common::program::json(dir.path().join("r/summary.json"))
 }

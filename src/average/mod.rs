@@ -39,7 +39,7 @@ pub struct Average {
 #[serde(
     untagged,
     deny_unknown_fields,
-    expecting = "expected {start, every, unit}, {after_updates} or {at = \"minima\"}"
+    expecting = "expected {start, every, unit}, of which start is needed, {after_updates} or {at = \"minima\"}"
 )]
 pub enum Sampling {
     /// Samples at even distances: after `start`, `start + every`, `start + 2 every`, ..., counted from 0, in steps or

@@ -34,7 +34,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if adapters.is_empty() {
-        say!("No adapter. Install a Vulkan driver (software: mesa-vulkan-drivers on Debian and Ubuntu).");
+        let set = |name: &&str| std::env::var_os(name).is_some();
+        let words = match ["WGPU_BACKEND", "WGPU_ADAPTER_NAME"].iter().find(|name| set(name)) {
+            Some(name) => format!("No adapter. {name} is set, and hides those that it does not name."),
+            None => "No adapter. Install a Vulkan driver (software: mesa-vulkan-drivers on Debian and Ubuntu).".into(),
+        };
+        say!("{}", wrap("", &words));
     } else {
         adapters.iter().for_each(|adapter| say!("{}", describe(adapter)));
     }

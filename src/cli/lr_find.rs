@@ -59,8 +59,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let (Some(highest), [first, .., last]) = (highest, &test.points[..]) {
         let place = |p: &RatePoint| (p.lr.log10() as f32, p.smoothed.min(highest) as f32);
         let points: Vec<(f32, f32)> = test.points.iter().map(place).collect();
-        let chart = chart(&points, place(first).0..=place(last).0);
-        say!("\nsmoothed loss by the learning rate's power of ten\n{chart}");
+        let chart = chart(&points, place(first).0..=place(last).0, test.suggested.map(|lr| lr.log10() as f32));
+        say!("\nsmoothed loss by the learning rate's power of ten; upright the suggestion\n{chart}");
     }
     let show = |lr: Option<f64>| lr.map_or("none".into(), |lr| format!("{lr:.2e}"));
     if replicas > 1 {

@@ -22,6 +22,7 @@ mod verify;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use textplots::{Chart, Plot, Shape};
 use thalweg::engine::Evaluation;
@@ -106,6 +107,7 @@ pub fn main() -> ExitCode {
     let parsed = brief(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
+        Err(help) if help.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => help.exit(),
         Err(error) if error.use_stderr() => return complain(&one_line(&error.to_string()), BAD_INPUT),
         Err(help) => help.exit(),
     };
@@ -214,12 +216,16 @@ fn wrap(label: &str, text: &str) -> String {
     lines
 }
 
-/// A curve for the terminal, over the numbers of `range`.
-fn chart(points: &[(f32, f32)], range: std::ops::RangeInclusive<f32>) -> String {
-    let shape = Shape::Lines(points);
+/// A curve for the terminal, over the numbers of `range`, with an upright line at `mark`.
+fn chart(points: &[(f32, f32)], range: std::ops::RangeInclusive<f32>, mark: Option<f32>) -> String {
+    let height = |f: fn(f32, f32) -> f32| points.iter().map(|point| point.1).reduce(f).unwrap_or_default();
+    let upright: Vec<(f32, f32)> =
+        mark.into_iter().flat_map(|x| [(x, height(f32::min)), (x, height(f32::max))]).collect();
+    let (curve, mark) = (Shape::Lines(points), Shape::Lines(&upright));
     let mut chart = Chart::new(140, 48, *range.start(), *range.end());
-    let chart = chart.lineplot(&shape);
-    chart.axis();
+    let chart = chart.lineplot(&curve).lineplot(&mark);
+    // An axis would stand where a number is 0, which is a rate of 1 where they are logarithms.
+    chart.borders();
     chart.figures();
     chart.to_string()
 }

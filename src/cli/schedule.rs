@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let exponent = if highest > 0.0 { highest.log10().floor() } else { 0.0 };
         let scaled = |lr: f64| (lr / 10f64.powf(exponent)) as f32;
         let points: Vec<(f32, f32)> = rates.iter().enumerate().map(|(i, r)| (i as f32, scaled(r.lr))).collect();
-        let chart = chart(&points, 0.0..=(steps - 1).max(1) as f32);
+        let chart = chart(&points, 0.0..=(steps - 1).max(1) as f32, None);
         say!("\nlearning rate by {unit}, in 1e{exponent}\n{chart}");
     }
     Ok(ExitCode::SUCCESS)

@@ -155,7 +155,7 @@ pub struct Settings {
     /// auto (a hardware GPU, else the CPU; default), cpu, gpu, or an adapter's number or name
     #[arg(long, help_heading = "Run")]
     device: Option<String>,
-    /// Device memory that may be taken, as 512MiB; data that does not fit is streamed [default: all]
+    /// Memory of a GPU that may be taken, as 512MiB; data that does not fit is streamed [default: all]
     #[arg(long, help_heading = "Run", value_name = "BYTES")]
     memory: Option<String>,
     /// Do not choose the forms of the matrix products by measuring them, which takes a second or two when an adapter sees

@@ -113,7 +113,7 @@ fn describe(engine: &dyn Engine, reason: &str, epochs: u64, notes: &[String]) {
     let parameters = thousands(setup.model.parameters() as u64);
     say!("{}", wrap("model   ", &format!("{}, {parameters} parameters", widths.join("-"))));
     say!("run     batch {}, {epochs} epochs, {} replica(s)", setup.batch, setup.replicas);
-    say!("train   is the running mean of an epoch, while the weights still learn\n");
+    say!("train   is the running mean, of weights that still learn\n");
 }
 
 /// Every buffer with its bytes, the largest first, and their sum.

@@ -297,7 +297,8 @@ fn advice(setup: &Setup, name: &str) -> &'static str {
 /// The error of a run that needs more than its memory budget.
 pub(super) fn over_budget(needed: u64, offered: u64) -> Error {
     let place = "the memory budget".into();
-    Error::DeviceMemory { what: "the run".into(), needed, offered, place, advice: LESS }
+    let advice = "raise it (train.memory), or use a smaller model, a smaller batch or fewer replicas";
+    Error::DeviceMemory { what: "the run".into(), needed, offered, place, advice }
 }
 
 /// Bytes of an ensemble's predictions for the longest part.

@@ -52,7 +52,7 @@ fn check_schedule(progress: &mut Progress, config: &Config, own: &Config, setup:
         // A run that is over goes on from its last rate.
         let before = old.rate(setup, step.min(old.total_steps(setup) - 1), memory).lr;
         let after = new.rate(setup, step, memory).lr;
-        format!("the learning rate at step {step} would go from {before:.3e} to {after:.3e}")
+        format!("the learning rate at step {step} would go from {before:.6e} to {after:.6e}")
     } else if sampler.taken(at) != taken {
         "averages were sampled where the schedule would no longer have its minima".to_string()
     } else {

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::engine::{Engine, Evaluation};
-use crate::event::{Ended, Epoch};
+use crate::error::Result;
+use crate::event::{Control, Ended, Epoch, Event, Observer};
 use crate::explore::least_seconds;
 use crate::stop::{Metric, Stop, Watch};
 
@@ -46,10 +47,14 @@ impl Best {
 }
 
 impl Outcome {
-    /// The outcome of the epochs before a resumed one, by their lines in `epochs.jsonl`.
-    pub(super) fn so_far(lines: &[Value]) -> Self {
+    /// The outcome of the epochs before a resumed one, by their lines in `epochs.jsonl` and those of the evaluations within them.
+    pub(super) fn so_far(epochs: &[Value], evaluations: &[Value]) -> Self {
         let mut outcome = Self::default();
-        for line in lines {
+        for line in evaluations {
+            let accuracy = line["test_accuracy"]["mean"].as_f64();
+            outcome.rise(accuracy.map(|accuracy| (line["epoch"].as_u64().unwrap_or(0), accuracy)));
+        }
+        for line in epochs {
             let seconds = line["seconds"].as_f64().unwrap_or(0.0);
             let per_second = line["samples_per_second"].as_f64().unwrap_or(0.0);
             outcome.add(
@@ -65,8 +70,7 @@ impl Outcome {
     /// Takes up an epoch.
     pub(super) fn take(&mut self, epoch: Epoch, is_classification: bool) {
         // Restored weights are those of an epoch before.
-        let accuracies = epoch.test.as_ref().filter(|_| is_classification && !epoch.is_restored);
-        let accuracy = accuracies.map(|e| mean(&e.iter().map(|e| e.accuracy).collect::<Vec<_>>()));
+        let accuracy = test_accuracy(&epoch).filter(|_| is_classification && !epoch.is_restored);
         self.add(epoch.epoch, epoch.seconds, epoch.samples_per_second, accuracy);
         self.last = epoch;
     }
@@ -74,11 +78,15 @@ impl Outcome {
     fn add(&mut self, epoch: u64, seconds: f64, samples_per_second: f64, test_accuracy: Option<f64>) {
         self.seconds += seconds;
         self.samples += seconds * samples_per_second;
-        if let Some(accuracy) = test_accuracy
-            && self.highest.is_none_or(|(_, highest)| accuracy > highest)
-        {
-            self.highest = Some((epoch, accuracy));
-        }
+        self.rise(test_accuracy.map(|accuracy| (epoch, accuracy)));
+    }
+
+    /// Takes up an epoch's test accuracy, or one within it, if it is higher than all before.
+    pub(super) fn rise(&mut self, found: Option<(u64, f64)>) {
+        let is_higher = |&(epoch, accuracy): &(u64, f64)| {
+            self.highest.is_none_or(|(first, highest)| accuracy > highest || accuracy == highest && epoch < first)
+        };
+        self.highest = found.filter(is_higher).or(self.highest);
     }
 
     /// The number of samples trained a second, all replicas together.
@@ -122,6 +130,28 @@ impl Outcome {
         }
         summary
     }
+}
+
+/// An observer of the evaluations within epochs, which keeps the highest test accuracy and its epoch.
+#[derive(Default)]
+pub(super) struct Highest(pub Option<(u64, f64)>);
+
+impl Observer for Highest {
+    fn on(&mut self, event: &Event) -> Result<Control> {
+        if let Event::Evaluated(epoch) = event
+            && let Some(accuracy) = test_accuracy(epoch)
+            && self.0.is_none_or(|(_, highest)| accuracy > highest)
+        {
+            self.0 = Some((epoch.epoch, accuracy));
+        }
+        Ok(Control::Continue)
+    }
+}
+
+/// The mean test accuracy of an evaluation.
+fn test_accuracy(epoch: &Epoch) -> Option<f64> {
+    let test = epoch.test.as_ref()?;
+    Some(mean(&test.iter().map(|e| e.accuracy).collect::<Vec<_>>()))
 }
 
 /// The facts of a run that its summary tells.

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::checkpoint::{self, Checkpoint};
 use super::config::{Batch, Config};
-use super::folder::{self, EPOCHS, Place};
+use super::folder::{self, EPOCHS, EVALUATIONS, Place};
 use super::log::Log;
 use super::resume;
 use super::start::first_weights;
-use super::summary::{Best, Facts, Outcome, Pace};
+use super::summary::{Best, Facts, Highest, Outcome, Pace};
 use crate::data::Source;
 use crate::engine::Slot;
 use crate::error::{Error, Result};
@@ -173,12 +173,14 @@ impl Prepared {
         let (epochs, steps) = (self.trainer.progress().epoch, self.trainer.steps_taken());
         let is_classification = dataset.is_classification();
         let mut log = Log::open(&dir, self.config.train.log_every, is_classification, steps, epochs)?;
-        let mut outcome = Outcome::so_far(&folder::lines(&dir, EPOCHS)?);
+        let mut outcome = Outcome::so_far(&folder::lines(&dir, EPOCHS)?, &folder::lines(&dir, EVALUATIONS)?);
         (outcome.last.epoch, outcome.last.steps) = (epochs.saturating_sub(1), steps);
 
-        let mut all: Vec<&mut dyn Observer> = vec![&mut log];
+        let mut within = Highest::default();
+        let mut all: Vec<&mut dyn Observer> = vec![&mut log, &mut within];
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
         let result = self.epochs(&dir, &mut outcome, &mut all);
+        outcome.rise(within.0.filter(|_| is_classification));
         outcome.best = Best::of(&self.config.stop, &self.trainer.progress().watch);
         let diverged = match &result {
             Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
