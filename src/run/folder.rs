@@ -198,12 +198,15 @@ pub(super) fn open_lines(dir: &Path, name: &str, key: &str, end: u64) -> Result<
     File::options().append(true).open(&path).map(BufWriter::new).map_err(Error::io(&path))
 }
 
-/// The lines of a file of lines.
+/// The lines of a file of lines; none where there is no such file.
 ///
 /// # Errors
 /// The file cannot be read.
 pub(super) fn lines(dir: &Path, name: &str) -> Result<Vec<Value>> {
     let path = dir.join(name);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
     let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
