@@ -113,12 +113,16 @@ impl LastGood {
     /// Takes a copy before `step` is handed to the engine, unless one is still undecided.
     pub fn before(&mut self, engine: &mut dyn Engine, step: u64) -> Result<()> {
         if self.candidate.is_none() {
-            let slot =
-                if self.good.is_some_and(|(slot, _)| slot == Slot::Copy(0)) { Slot::Copy(1) } else { Slot::Copy(0) };
+            let slot = self.spare();
             engine.copy(Slot::Live, slot)?;
             self.candidate = Some((slot, step));
         }
         Ok(())
+    }
+
+    /// The slot of a copy that is not the good one.
+    pub fn spare(&self) -> Slot {
+        if self.good.is_some_and(|(slot, _)| slot == Slot::Copy(0)) { Slot::Copy(1) } else { Slot::Copy(0) }
     }
 
     /// Makes the candidate the good copy if it was taken before `step`, whose losses are finite, or earlier.

@@ -282,7 +282,7 @@ fn a_schedule_is_not_stretched_without_a_word() {
         let before = rates(&dir, "r");
         let error = fails(dir.path(), 2, &["train", "--resume", "r", "--epochs", "8"]);
         let last = lines(dir.path().join("r/metrics.jsonl"))[11]["lr"].as_f64().unwrap();
-        for part in ["train.epochs: expected 4", "found 8", "step 12", &format!("{last:.3e}"), "--schedule-epochs 4"] {
+        for part in ["train.epochs: expected 4", "found 8", "step 12", &format!("{last:.6e}"), "--schedule-epochs 4"] {
             assert!(error.contains(part), "{part}: {error}");
         }
         assert_eq!(rates(&dir, "r"), before);
@@ -446,4 +446,55 @@ fn a_run_may_start_from_another() {
     }
     let error = fails(dir.path(), 2, &["eval", "r"]);
     assert!(error.contains("--resume") && error.contains("checkpoint"), "{error}");
+}
+
+/// What a run writes last is written when it goes on, if it was killed before.
+#[test]
+fn an_end_that_was_not_written_is() {
+    let dir = TempDir::new().unwrap();
+    let averages = "average={swa={start=2,every=2},ema={decay=0.9},snapshots={max=2,when={start=2,every=3}}}";
+    for more in [&[][..], &["--restore-best"], &["--patience", "1", "--set", "stop.min_delta=100", "--keep-best"]] {
+        begun(&dir, &[&["--epochs", "5", "--norm", "batch", "--replicas", "2", "--set", averages], more].concat());
+        let run = dir.path().join("r");
+        let is_written = |name: &str| name.starts_with("weights") || name == "summary.json";
+        let written = || -> std::collections::BTreeMap<String, Vec<u8>> {
+            let names = std::fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names
+                .filter(|name| is_written(name))
+                .map(|name| (name.clone(), std::fs::read(run.join(name)).unwrap()))
+                .collect()
+        };
+        let before = written();
+        before.keys().for_each(|name| std::fs::remove_file(run.join(name)).unwrap());
+        ok(dir.path(), &["train", "--resume", "r", "--quiet"]);
+        let mut after = written();
+        assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+        // Of the summary the paces of two processes may differ.
+        let numbers = |bytes: &[u8]| {
+            let mut summary: Value = serde_json::from_slice(bytes).unwrap();
+            ["seconds", "samples_per_second", "of_limit"]
+                .iter()
+                .for_each(|key| drop(summary.as_object_mut().unwrap().remove(*key)));
+            summary
+        };
+        assert_eq!(numbers(&before["summary.json"]), numbers(&after["summary.json"]));
+        after.insert("summary.json".into(), before["summary.json"].clone());
+        assert!(before == after, "{more:?}: the same weights");
+        // Once it is written, nothing is left to do.
+        fails(dir.path(), 2, &["train", "--resume", "r"]);
+    }
+}
+
+/// A run that went back to its best weights goes on from its last.
+#[test]
+fn restored_runs_go_on_from_their_last_weights() {
+    let dir = TempDir::new().unwrap();
+    let train = |epochs: &str| begun(&dir, &["--epochs", epochs, "--restore-best", "--lr", "0.5"]);
+    train("6");
+    let want = tensors(&dir.path().join("r/checkpoint.safetensors"));
+    let restored = tensors(&dir.path().join("r/weights.safetensors"));
+    train("3");
+    ok(dir.path(), &["train", "--resume", "r", "--epochs", "6", "--quiet"]);
+    assert!(tensors(&dir.path().join("r/checkpoint.safetensors")) == want);
+    assert!(tensors(&dir.path().join("r/weights.safetensors")) == restored);
 }

@@ -32,16 +32,16 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes the checkpoint of the run in `dir`, what `engine` holds and `progress`; the file appears whole or not at all.
+    /// Writes the checkpoint of the run in `dir`, what `engine` holds, in `last` the weights of the last step, and `progress`; the file appears whole or not at all.
     ///
     /// # Errors
     /// The file cannot be written, or the device is lost.
-    pub fn write(dir: &Path, engine: &mut dyn Engine, progress: &Progress) -> Result<()> {
+    pub fn write(dir: &Path, engine: &mut dyn Engine, last: Slot, progress: &Progress) -> Result<()> {
         let path = dir.join(FILE);
         let bad = |error: String| Error::weights(&path, error);
         let mut vectors = Vec::new();
         for (slot, r) in places(engine) {
-            let values = engine.download(slot, r)?;
+            let values = engine.download(if slot == Slot::Live { last } else { slot }, r)?;
             vectors.push((name(slot, r), vec![values.len()], encode(&values, engine.setup().precision)));
         }
         let views = vectors

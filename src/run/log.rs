@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::folder::{EPOCHS, EVALUATIONS, METRICS, open_lines};
 use super::summary::{mean, number, statistics};
+use crate::engine::Evaluation;
 use crate::error::{Error, Result};
-use crate::event::{Control, Epoch, Event, Observer, StepReport};
+use crate::event::{Control, Epoch, Event, Mean, Observer, StepReport};
 
 /// The log of a run, which writes a line of JSON to `metrics.jsonl` for every so many steps, one to `epochs.jsonl` for every
 /// epoch, and one to `evaluations.jsonl` for every evaluation within an epoch, if there are such.
@@ -97,6 +98,37 @@ impl Log {
             },
         };
         writeln!(file, "{line}").map_err(Error::io(&path))
+    }
+}
+
+/// The epoch that a line of `epochs.jsonl` tells of.
+pub(super) fn logged(line: &Value) -> Epoch {
+    let values = |key: String| -> Vec<f64> {
+        let replicas = line[key]["replicas"].as_array().into_iter().flatten();
+        replicas.map(|value| value.as_f64().unwrap_or(f64::NAN)).collect()
+    };
+    let part = |name: &str| -> Option<Vec<Evaluation>> {
+        let (losses, accuracies) = (values(format!("{name}_loss")), values(format!("{name}_accuracy")));
+        let accuracy = |r: usize| accuracies.get(r).copied().unwrap_or_default();
+        let all = losses.iter().enumerate().map(|(r, &loss)| Evaluation { loss, accuracy: accuracy(r) });
+        (!losses.is_empty()).then(|| all.collect())
+    };
+    let mean = |name: &'static str| {
+        let (validation, test) = (part(&format!("{name}_validation")), part(&format!("{name}_test")));
+        (validation.is_some() || test.is_some()).then_some(Mean { name, validation, test })
+    };
+    Epoch {
+        epoch: line["epoch"].as_u64().unwrap_or_default(),
+        steps: line["steps"].as_u64().unwrap_or_default(),
+        lr: line["lr"].as_f64().unwrap_or_default(),
+        train: part("train").unwrap_or_default(),
+        validation: part("validation"),
+        test: part("test"),
+        means: ["swa", "ema", "snapshots", "best"].into_iter().filter_map(mean).collect(),
+        is_restored: line["restored"] == true,
+        seconds: line["seconds"].as_f64().unwrap_or_default(),
+        samples_per_second: line["samples_per_second"].as_f64().unwrap_or_default(),
+        ..Epoch::default()
     }
 }
 

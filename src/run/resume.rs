@@ -8,20 +8,26 @@ use crate::progress::Progress;
 use crate::stop::Watch;
 
 /// Fits the progress of a run with the configuration `own` to `config`, with which it goes on. One that ended early goes on if
-/// `[stop]` is another now.
+/// `[stop]` is another now, and one whose end was not written down (not `has_ended`) has that to do.
 ///
 /// # Errors
 /// A run that has nothing left to do; another number of epochs, where the schedule or the averages depend on it.
-pub(super) fn fit(progress: &mut Progress, config: &Config, own: &Config, setup: &Setup) -> Result<()> {
+pub(super) fn fit(
+    progress: &mut Progress,
+    config: &Config,
+    own: &Config,
+    setup: &Setup,
+    has_ended: bool,
+) -> Result<()> {
     if config.stop != own.stop {
         progress.ended = None;
     }
-    if let Some(ended) = progress.ended {
+    if let Some(ended) = progress.ended.filter(|_| has_ended) {
         let found = format!("expected a run that goes on, found one that ended {}", ended.describe());
         return Err(Error::config("--resume", found));
     }
     let (epochs, done) = (config.train.epochs, progress.epoch);
-    if epochs <= done {
+    if epochs < done || epochs == done && has_ended {
         let found = format!("expected more than the {done} that the run has, found {epochs}");
         return Err(Error::config("train.epochs", found));
     }

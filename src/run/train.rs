@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use super::checkpoint::{self, Checkpoint};
 use super::config::{Batch, Config};
+use super::data::ENCODING;
 use super::folder::{self, EPOCHS, EVALUATIONS, Place};
-use super::log::Log;
+use super::log::{Log, logged};
 use super::resume;
 use super::start::first_weights;
 use super::summary::{Best, Facts, Highest, Outcome, Pace};
@@ -90,7 +91,7 @@ impl Prepared {
         let dataset = match &place {
             Place::Resume(dir) => config.own_dataset(dir)?,
             Place::Next | Place::New(_) | Place::Replace(_) => match &config.model.init_from {
-                Some(run) if run.is_dir() => config.dataset_after(run)?,
+                Some(run) if run.join(ENCODING).exists() => config.dataset_after(run)?,
                 _ => config.dataset()?,
             },
         };
@@ -121,7 +122,8 @@ impl Prepared {
     fn restore(&mut self, own: &Config) -> Result<()> {
         let Place::Resume(dir) = &self.place else { return Ok(()) };
         let mut checkpoint = Checkpoint::read(dir, self.trainer.engine())?;
-        resume::fit(&mut checkpoint.progress, &self.config, own, self.trainer.engine().setup())?;
+        let has_ended = !folder::is_interrupted(dir);
+        resume::fit(&mut checkpoint.progress, &self.config, own, self.trainer.engine().setup(), has_ended)?;
         checkpoint.restore(self.trainer.engine())?;
         self.trainer.resume(checkpoint.progress)
     }
@@ -180,6 +182,13 @@ impl Prepared {
         let mut all: Vec<&mut dyn Observer> = vec![&mut log, &mut within];
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
         let result = self.epochs(&dir, &mut outcome, &mut all);
+        if result.is_ok() && self.trainer.steps_taken() == steps && steps > 0 {
+            // Nothing was left to do but the end, which the last line tells.
+            outcome.last = folder::lines(&dir, EPOCHS)?.last().map(logged).unwrap_or_default();
+            if outcome.last.is_restored {
+                self.trainer.engine().copy(Slot::Best, Slot::Live)?;
+            }
+        }
         outcome.rise(within.0.filter(|_| is_classification));
         outcome.best = Best::of(&self.config.stop, &self.trainer.progress().watch);
         let diverged = match &result {
@@ -204,7 +213,8 @@ impl Prepared {
                 continue;
             }
             let progress = self.trainer.progress().clone();
-            Checkpoint::write(dir, self.trainer.engine(), &progress)?;
+            let last = self.trainer.last_weights();
+            Checkpoint::write(dir, self.trainer.engine(), last, &progress)?;
             let path = dir.join(checkpoint::FILE);
             let written = Event::Checkpoint(&Written { path: &path, epochs: progress.epoch });
             if observers.on(&written)? == Control::Stop {
@@ -214,14 +224,12 @@ impl Prepared {
         Ok(self.trainer.ended().unwrap_or(Ended::Epochs))
     }
 
-    /// Whether a checkpoint is written after the epoch `last`: not in the middle of one, and not when the weights are no
-    /// longer those that the steps led to.
+    /// Whether a checkpoint is written after the epoch `last`: not in the middle of one.
     fn is_checkpoint_due(&self, last: u64) -> bool {
         let (every, done, ended) =
             (self.config.train.checkpoint_every, self.trainer.progress().epoch, self.trainer.ended());
         let is_whole = done > last;
-        let is_restored = ended.is_some() && self.config.stop.restore_best;
-        every > 0 && is_whole && !is_restored && (done.is_multiple_of(every) || ended.is_some())
+        every > 0 && is_whole && (done.is_multiple_of(every) || ended.is_some())
     }
 
     fn write_end(&mut self, dir: &std::path::Path, outcome: &Outcome, diverged: Option<String>) -> Result<()> {

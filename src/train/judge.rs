@@ -164,6 +164,8 @@ impl Trainer {
         if stop.keeps_best() && watch.best.is_some() {
             evaluate::mean(self.engine.as_mut(), ("best", &[Slot::Best]), &[], report)?;
             if stop.restore_best {
+                self.last_weights = self.last_good.spare();
+                self.engine.copy(Slot::Live, self.last_weights)?;
                 self.engine.copy(Slot::Best, Slot::Live)?;
                 report.is_restored = watch.steps != report.steps || stop.metric.slot() != Slot::Live;
                 if let Some(best) = report.means.last() {

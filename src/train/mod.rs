@@ -23,6 +23,8 @@ pub struct Trainer {
     progress: Progress,
     ended: Option<Ended>,
     last_good: LastGood,
+    /// The slot of the weights of the last step: the live ones until the run goes back to its best.
+    last_weights: Slot,
     underway: Option<Underway>,
     has_started: bool,
     /// Whether somebody asked for the end between two steps.
@@ -53,6 +55,7 @@ impl Trainer {
             progress,
             ended: None,
             last_good: LastGood::default(),
+            last_weights: Slot::Live,
             underway: None,
             has_started: false,
             is_asked: false,
@@ -75,7 +78,7 @@ impl Trainer {
         self.engine.wait()?;
         (self.ended, self.last_good, self.underway, self.cut) = (progress.ended, LastGood::default(), None, 0);
         (self.has_started, self.is_asked) = (false, false);
-        (self.evaluated, self.watched) = (0, 0);
+        (self.evaluated, self.watched, self.last_weights) = (0, 0, Slot::Live);
         self.progress = progress;
         if let Some(taken) = self.progress.taken {
             self.sampler.go_on(self.steps_taken(), taken);
@@ -86,6 +89,12 @@ impl Trainer {
     /// The progress of the run, as a checkpoint keeps it.
     pub fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// The slot of the weights of the last step, which a checkpoint holds: the live ones, or a copy where the run went back to
+    /// its best weights.
+    pub fn last_weights(&self) -> Slot {
+        self.last_weights
     }
 
     /// The plan of the run.
