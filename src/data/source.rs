@@ -77,10 +77,10 @@ impl FromStr for Source {
             return Err(bad());
         }
         let all = || match items.len() {
-            1 | 2 | 4 => Ok(items.iter().map(|item| files::path(item)).collect()),
+            1 | 2 | 4 => Ok(items.iter().map(|item| files::expand(item)).collect()),
             _ => Err(bad()),
         };
-        let (dir, file) = (files::path(rest), files::path(&items[0]));
+        let (dir, file) = (files::expand(rest), files::expand(&items[0]));
         let pairs = items[1..].iter().map(|item| item.split_once('='));
         let pairs: Option<Vec<(&str, &str)>> = pairs.map(|pair| pair.filter(|(_, value)| !value.is_empty())).collect();
         match kind {
@@ -99,7 +99,7 @@ impl FromStr for Source {
                 for (key, value) in pairs.ok_or_else(bad)? {
                     match key {
                         "target" => csv.target = Some(value.into()),
-                        "test" => csv.test = Some(files::path(value)),
+                        "test" => csv.test = Some(files::expand(value)),
                         "categories" => csv.categories.push(value.into()),
                         "without" => csv.without.push(value.into()),
                         _ => return Err(bad()),
