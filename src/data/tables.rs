@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::encoding::{Column, Encoding, Hints, Layout, TargetKind};
-use super::targets::{Raw, decide, decode};
+use super::targets::{Raw, are_numbers, check_unasked, decide, decode};
 use super::{Dataset, Features, Part, Samples, Targets};
 use crate::error::{Error, Result};
 
@@ -121,7 +121,7 @@ impl Tables {
     ///
     /// # Errors
     /// A part without targets, or targets that are none.
-    pub fn dataset(self, name: &str, rules: Rules) -> Result<Dataset> {
+    pub fn dataset(mut self, name: &str, rules: Rules) -> Result<Dataset> {
         for table in [Some(&self.train), self.test.as_ref()].into_iter().flatten() {
             if table.targets.is_none() {
                 let text = "expected targets beside the features, found none; predictions alone need none";
@@ -137,6 +137,10 @@ impl Tables {
         let (shape, place) = (self.train.shape, self.train.place.clone());
         if self.train.features.is_empty() {
             return Err(Error::data(place, "expected at least one train sample, found none"));
+        }
+        if let Some(test) = self.test.as_mut().filter(|test| test.features.kind() != self.train.features.kind()) {
+            self.train.features.widen();
+            test.features.widen();
         }
         let train = self.train.samples(&encoding)?;
         let test = self.test.map(|test| test.samples(&encoding)).transpose()?;
@@ -162,7 +166,10 @@ impl Tables {
             }
             Rules::Hints(hints) => {
                 let classes = self.classes.or(hints.classes);
-                decide(&parts, &Hints { classes, ..*hints })?
+                let hints = Hints { classes, ..*hints };
+                let encoding = decide(&parts, &hints)?;
+                check_unasked(&parts, &hints, &encoding)?;
+                encoding
             }
         };
         if encoding.targets == Some(TargetKind::Labels) {
@@ -195,6 +202,5 @@ impl Tables {
 
 /// Labels that are names, not numbers.
 fn named(labels: &[String]) -> Vec<String> {
-    let are_numbers = labels.iter().all(|label| label.parse::<f64>().is_ok());
-    if are_numbers { Vec::new() } else { labels.to_vec() }
+    if are_numbers(labels) { Vec::new() } else { labels.to_vec() }
 }
