@@ -39,7 +39,7 @@ pub enum Source {
     /// `npy:X,Y[,TEST_X,TEST_Y]`: NumPy arrays, a row a sample; `npy:X` for predictions. Features of any integer type, bool
     /// or floats in 2 dimensions (columns), 3 (height, width) or 4 (channels, height, width; see [`Hints::layout`]). Labels
     /// of any integer type, bool or text, as whole floats (see [`Hints::targets`]) or rows with a single 1, counted from 0
-    /// or from 1, or -1 and 1; or regression targets, floats.
+    /// or from 1, or -1 and 1; or regression targets, floats or integers. Parts of two types are both read as f64.
     Npy(Vec<PathBuf>),
     /// `npz:FILE[,x=NAME][,y=NAME][,test_x=NAME][,test_y=NAME]`: the same arrays in one archive. Default: the usual names,
     /// such as `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`.
