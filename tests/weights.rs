@@ -67,7 +67,14 @@ fn wrapped_and_otherwise_numbered_layers_are_found() {
     }
     let path = file(&dir, Norm::Batch, |name| Some(format!("module.{}", name.replacen('6', "7", 1))));
     same(Norm::Batch, &path, None);
-    for map in ["fc1,fc2,fc3", "fc1=0,fc2=2,fc3=4", "fc3=4, fc2=2, fc1=0"] {
+    // Names may be given as they stand in the file, too.
+    for map in [
+        "fc1,fc2,fc3",
+        "fc1=0,fc2=2,fc3=4",
+        "fc3=4, fc2=2, fc1=0",
+        "module.fc1,module.fc2,module.fc3",
+        "module.fc3 = 4,module.fc2=2,fc1=0",
+    ] {
         let path = file(&dir, Norm::None, |name| Some(format!("module.{}", layers(name, ["fc1", "fc2", "fc3"])?)));
         same(Norm::None, &path, Some(map));
     }
@@ -97,7 +104,8 @@ fn names_that_do_not_fit_are_told_beside_those_that_would() {
         assert!(text.contains(want), "{text}");
     }
     assert!(error(&named, Some("fc1,fc2")).contains("expected 3 layers, those for 0, 2, 4, found 2"));
-    assert!(error(&named, Some("fc1,fc2,fc4")).contains("expected a layer of the file, found \"fc4\""));
+    let text = error(&named, Some("fc1,fc2,fc4"));
+    assert!(text.ends_with("expected a layer of the file, found \"fc4\"; it has fc1, fc2, fc3"), "{text}");
     assert!(error(&named, Some("fc1,fc2,fc2")).contains("expected every layer once"));
     assert!(error(&named, Some("fc1=0,fc2=2,fc3=3")).contains("expected one of the layers 0, 2, 4, found \"3\""));
     assert!(error(&named, Some("fc3,fc2,fc1")).contains("expected shape [4, 3], found [2, 4]"));
@@ -105,4 +113,26 @@ fn names_that_do_not_fit_are_told_beside_those_that_would() {
     assert!(error(&few, None).contains("tensor \"2.weight\" is missing: expected 0.weight [4, 3]"));
     let shapes = file(&dir, Norm::None, |name| layers(name, ["6", "3", "0"]));
     assert!(error(&shapes, None).contains("has no place in the model"));
+}
+
+#[test]
+fn batch_normalisation_needs_no_count_of_batches() {
+    let dir = TempDir::new().unwrap();
+    let path = file(&dir, Norm::Batch, |name| (!name.ends_with("num_batches_tracked")).then(|| name.to_string()));
+    let (got, notes) = read(&path, Norm::Batch, None).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((got, notes), (first(Norm::Batch), vec![]));
+}
+
+#[test]
+fn files_of_torch_save_are_named() {
+    let dir = TempDir::new().unwrap();
+    for (bytes, want) in
+        [(&b"PK\x03\x04\0\0\x08\x08"[..], "found a zip archive"), (b"\x80\x02\x8a\nl\xfc\x9c", "found a Python pickle")]
+    {
+        let path = dir.path().join("model.pt");
+        std::fs::write(&path, bytes).unwrap();
+        let text = read(&path, Norm::None, None).unwrap_err().to_string();
+        assert!(text.contains("model.pt: expected a safetensors file, ") && text.contains(want), "{text}");
+        assert!(text.contains("safetensors.torch.save_file(model.state_dict(), \"w.safetensors\")"), "{text}");
+    }
 }

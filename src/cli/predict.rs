@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use thalweg::data::{Source, Targets};
+use thalweg::data::{Source, Targets, expand};
 use thalweg::export::columns::{Cell, Table};
 use thalweg::loss::{Loss, softmax};
 use thalweg::run::Trained;
@@ -34,13 +34,14 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    Table::check_name(&args.out)?;
+    let out = expand(&args.out.to_string_lossy());
+    Table::check_name(&out)?;
     let (device, part) = (args.device.as_deref(), args.part.as_deref());
     let mut trained = match &args.data {
         Some(data) => Trained::open_inputs(&args.run, data, part, device, measuring)?,
         None => Trained::open(&args.run, None, device, measuring)?,
     };
-    check_out(&args.out, &trained)?;
+    check_out(&out, &trained)?;
     let which = trained.which(&args.weights)?;
     // Of other data one part alone is read.
     let (name, part) = trained.part(part.filter(|_| trained.has_own_data()))?;
@@ -58,10 +59,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         numbers(targets, &rows, &outputs, width)
     };
-    table.write(&args.out)?;
+    table.write(&out)?;
     let rows = thousands(table.rows.len() as u64);
     let name = args.part.as_deref().unwrap_or(name);
-    say!("{rows} predictions of the {} weights for the {name} part in {}", which.name, args.out.display());
+    say!("{rows} predictions of the {} weights for the {name} part in {}", which.name, out.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::encoding::{Column, Encoding};
 use super::tables::{Rules, Table, Tables};
-use super::targets::Raw;
+use super::targets::{Raw, listed};
 use super::{Features, files};
 use crate::error::{Error, Result};
 
@@ -43,7 +43,7 @@ pub(super) fn csv(source: &Csv, rules: Rules) -> Result<Tables> {
         Some(Encoding { columns, .. }) => columns.clone(),
         None => {
             if target.is_none() {
-                let text = format!("expected target=NAME, one of the columns {}", sheet.names.join(", "));
+                let text = format!("expected target=NAME, one of the columns {}", listed(&sheet.names));
                 return Err(Error::data(&source.file, text));
             }
             sheet.columns(source, target.as_deref(), test.as_ref())?
@@ -66,6 +66,7 @@ struct Sheet<'a> {
 impl<'a> Sheet<'a> {
     fn read(path: &'a Path) -> Result<Self> {
         let bytes = files::read(path)?;
+        check_text(path, &bytes)?;
         let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let header = text.split(|&b| b == b'\n').next().unwrap_or_default();
         let count = |separator: u8| header.iter().filter(|&&b| b == separator).count();
@@ -87,17 +88,23 @@ impl<'a> Sheet<'a> {
             return bad("expected a header and at least one row, found fewer".into());
         }
         if self.names.iter().all(|name| self.number(name).is_some()) {
-            return bad(format!("expected a header of names in the first row, found {}", self.names.join(", ")));
+            return bad(format!("expected a header of names in the first row, found {}", listed(&self.names)));
         }
-        let twice = self.names.iter().enumerate().find(|(i, name)| self.names[..*i].contains(name));
+        let twice = self
+            .names
+            .iter()
+            .map(String::as_str)
+            .enumerate()
+            .find(|(i, name)| self.names[..*i].iter().any(|n| n == name));
         match twice {
+            Some((i, "")) => Err(self.nameless(i)),
             Some((_, name)) => bad(format!("expected a name of its own for every column, found {name:?} twice")),
             None => Ok(()),
         }
     }
 
     fn column(&self, name: &str) -> Result<usize> {
-        let missing = || format!("expected a column {name:?}, found {}", self.names.join(", "));
+        let missing = || format!("expected a column {name:?}, found {}", listed(&self.names));
         self.names.iter().position(|n| n == name).ok_or_else(|| Error::data(self.path, missing()))
     }
 
@@ -142,7 +149,7 @@ impl<'a> Sheet<'a> {
                 continue;
             }
             if name.is_empty() {
-                return Err(Error::data(self.path, format!("expected a name for column {}, found none", i + 1)));
+                return Err(self.nameless(i));
             }
             if !source.categories.contains(name) && self.is_numeric(i)? {
                 columns.push(Column { name: name.clone(), categories: None });
@@ -169,10 +176,20 @@ impl<'a> Sheet<'a> {
         Ok(columns)
     }
 
-    /// Whether a column without a name counts the rows, as pandas writes it.
+    /// Whether a column is the index that pandas writes, in order or shuffled: the first, without a name, and an integer of
+    /// its own for every row.
     fn is_index(&self, column: usize) -> bool {
-        let counts = |(i, row): (usize, &Vec<String>)| row[column] == i.to_string();
-        self.names[column].is_empty() && self.rows.iter().enumerate().all(counts)
+        let numbers: Option<BTreeSet<i64>> = self.rows.iter().map(|row| row[column].parse().ok()).collect();
+        column == 0 && self.names[0].is_empty() && numbers.is_some_and(|numbers| numbers.len() == self.rows.len())
+    }
+
+    fn nameless(&self, column: usize) -> Error {
+        let text = format!(
+            "expected a name for column {}, found none; name it in the header (without=NAME leaves it out), or write the \
+             table without it (pandas: index=False)",
+            column + 1
+        );
+        Error::data(self.path, text)
     }
 
     /// The features of `columns`, and the target where the file has it.
@@ -187,7 +204,7 @@ impl<'a> Sheet<'a> {
                         None => return self.refuse(row, column, "expected a number"),
                     },
                     Some(categories) if !categories.iter().any(|c| c == text) => {
-                        let text = format!("expected one of {}", categories.join(", "));
+                        let text = format!("expected one of {}", listed(categories));
                         return self.refuse(row, column, &text);
                     }
                     Some(categories) => features[row].extend(categories.iter().map(|c| f64::from(c == text))),
@@ -205,4 +222,22 @@ impl<'a> Sheet<'a> {
         let values = self.values(column)?.into_iter().map(String::from).collect();
         Ok(Raw::of_texts(values, |text| self.number(text)))
     }
+}
+
+/// Refuses bytes that are no text in UTF-8.
+fn check_text(path: &Path, bytes: &[u8]) -> Result<()> {
+    let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.contains(&0);
+    let found = match std::str::from_utf8(bytes) {
+        _ if is_utf16 => "UTF-16 or bytes that are no text".into(),
+        Err(error) => {
+            let (row, byte) = (bytes[..error.valid_up_to()].split(|&b| b == b'\n').count(), bytes[error.valid_up_to()]);
+            format!("byte {byte:#04x} in row {row}, as Latin-1 and Windows-1252 have")
+        }
+        Ok(_) => return Ok(()),
+    };
+    let text = format!(
+        "expected text in UTF-8, found {found}; save it as UTF-8 (pandas: to_csv does, after \
+                        read_csv(FILE, encoding=\"latin-1\" or \"utf-16\"))"
+    );
+    Err(Error::data(path, text))
 }

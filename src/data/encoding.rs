@@ -25,8 +25,9 @@ pub enum Layout {
 /// The user's word on what files do not say themselves; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
-    /// The meaning of targets that may be either: whole numbers kept as floats. Default: such targets are refused with a
-    /// question.
+    /// The meaning of targets that may be either: whole numbers kept as floats, and integers, which stay labels where they
+    /// look like it (0, 1, 2 and so on without a gap, below 100). Default: whole floats, and integers that make more classes
+    /// than there are samples, are refused with a question; other integers are labels.
     pub targets: Option<TargetKind>,
     /// The number of classes, 1 to 65,536. Default: as many as the labels show.
     pub classes: Option<usize>,

@@ -27,8 +27,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A path as a user types it: `~` and `~/` are the home folder.
-pub(super) fn path(text: &str) -> PathBuf {
+/// A path as a user types it: `~` and what begins with `~/` lie in the home folder, as a shell has it; every other path is
+/// itself.
+///
+/// ```
+/// use thalweg::data::expand;
+/// assert_eq!(expand("data/x.npy"), std::path::Path::new("data/x.npy"));
+/// assert_eq!(std::env::home_dir().map(|home| home.join("x.npy")), Some(expand("~/x.npy")));
+/// ```
+pub fn expand(text: &str) -> PathBuf {
     let below = text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with(['/', '\\']));
     match (below, std::env::home_dir()) {
         (Some(below), Some(home)) => home.join(below.trim_start_matches(['/', '\\'])),
@@ -90,8 +97,8 @@ mod tests {
         assert_eq!(split(r"a\,b.npy,c"), ["a,b.npy", "c"]);
         assert_eq!(split(r"C:\data\x.npy,C:\y.npy"), [r"C:\data\x.npy", r"C:\y.npy"]);
         let home = std::env::home_dir().unwrap();
-        assert_eq!(path("~/x y.npy"), home.join("x y.npy"));
-        assert_eq!((path("~"), path("~x"), path("./~/x")), (home, "~x".into(), "./~/x".into()));
+        assert_eq!(expand("~/x y.npy"), home.join("x y.npy"));
+        assert_eq!((expand("~"), expand("~x"), expand("./~/x")), (home, "~x".into(), "./~/x".into()));
     }
 
     proptest! {

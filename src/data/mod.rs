@@ -25,6 +25,7 @@ pub use augment::Augment;
 pub(crate) use augment::QUANTILES;
 pub use csv::Csv;
 pub use encoding::{Column, Encoding, Hints, Layout, TargetKind};
+pub use files::expand;
 pub use normalize::{Normalization, Normalize};
 pub use npy::read_numbers;
 pub use order::Order;

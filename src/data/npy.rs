@@ -274,7 +274,7 @@ impl Array {
     }
 }
 
-/// The name that NumPy gives a type: `int64`.
+/// The name that NumPy gives a type, as `int64`, and what helps where it is one that is never read.
 fn type_name(kind: &npyz::TypeStr) -> String {
     let bits = 8 * kind.size_field();
     match kind.type_char() {
@@ -284,6 +284,10 @@ fn type_name(kind: &npyz::TypeStr) -> String {
         TypeChar::Float => format!("float{bits}"),
         TypeChar::Complex => format!("complex{bits}"),
         TypeChar::UnicodeStr => "text".into(),
+        TypeChar::ByteStr => "bytes; .astype(str) makes them text, as labels may be".into(),
+        TypeChar::Object => "object; save it with .astype(str) or a number type, such as .astype(\"float32\")".into(),
+        TypeChar::DateTime => "datetime64; .astype(\"int64\") makes it a number".into(),
+        TypeChar::TimeDelta => "timedelta64; .astype(\"int64\") makes it a number".into(),
         _ => kind.to_string(),
     }
 }

@@ -49,6 +49,11 @@ impl Features {
         }
     }
 
+    /// Makes the values f64, which holds those of every other type: what parts of several types have in common.
+    pub(super) fn widen(&mut self) {
+        *self = Self::F64((0..self.len()).map(|i| self.get(i)).collect());
+    }
+
     /// A hash of the values of one sample of `width` values.
     pub(super) fn row_hash(&self, row: usize, width: usize) -> u64 {
         let range = row * width..(row + 1) * width;

@@ -39,7 +39,7 @@ pub enum Source {
     /// `npy:X,Y[,TEST_X,TEST_Y]`: NumPy arrays, a row a sample; `npy:X` for predictions. Features of any integer type, bool
     /// or floats in 2 dimensions (columns), 3 (height, width) or 4 (channels, height, width; see [`Hints::layout`]). Labels
     /// of any integer type, bool or text, as whole floats (see [`Hints::targets`]) or rows with a single 1, counted from 0
-    /// or from 1, or -1 and 1; or regression targets, floats.
+    /// or from 1, or -1 and 1; or regression targets, floats or integers. Parts of two types are both read as f64.
     Npy(Vec<PathBuf>),
     /// `npz:FILE[,x=NAME][,y=NAME][,test_x=NAME][,test_y=NAME]`: the same arrays in one archive. Default: the usual names,
     /// such as `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`.
@@ -77,10 +77,10 @@ impl FromStr for Source {
             return Err(bad());
         }
         let all = || match items.len() {
-            1 | 2 | 4 => Ok(items.iter().map(|item| files::path(item)).collect()),
+            1 | 2 | 4 => Ok(items.iter().map(|item| files::expand(item)).collect()),
             _ => Err(bad()),
         };
-        let (dir, file) = (files::path(rest), files::path(&items[0]));
+        let (dir, file) = (files::expand(rest), files::expand(&items[0]));
         let pairs = items[1..].iter().map(|item| item.split_once('='));
         let pairs: Option<Vec<(&str, &str)>> = pairs.map(|pair| pair.filter(|(_, value)| !value.is_empty())).collect();
         match kind {
@@ -99,7 +99,7 @@ impl FromStr for Source {
                 for (key, value) in pairs.ok_or_else(bad)? {
                     match key {
                         "target" => csv.target = Some(value.into()),
-                        "test" => csv.test = Some(files::path(value)),
+                        "test" => csv.test = Some(files::expand(value)),
                         "categories" => csv.categories.push(value.into()),
                         "without" => csv.without.push(value.into()),
                         _ => return Err(bad()),

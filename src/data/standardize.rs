@@ -94,7 +94,9 @@ impl Dataset {
     }
 
     fn no_values() -> Error {
-        Error::config("data.standardize_targets", "expected regression targets, found labels")
+        let found = "expected regression targets, found labels; --loss mse takes numbers for targets, and whole ones that \
+                     look like labels (0, 1, 2 and so on) if they are floats";
+        Error::config("data.standardize_targets", found)
     }
 }
 
@@ -129,6 +131,9 @@ mod tests {
     fn labels_have_no_scale() {
         let data = Dataset::new("labels", [1, 1, 1], Samples::labelled(vec![0f32, 1.0], [0, 1]), None).unwrap();
         let error = data.standardize_targets().unwrap_err().to_string();
-        assert_eq!(error, "data.standardize_targets: expected regression targets, found labels");
+        assert!(
+            error.starts_with("data.standardize_targets: expected regression targets, found labels; --loss mse"),
+            "{error}"
+        );
     }
 }

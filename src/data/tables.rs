@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::encoding::{Column, Encoding, Hints, Layout, TargetKind};
-use super::targets::{Raw, decide, decode};
+use super::targets::{Raw, are_numbers, check_unasked, decide, decode};
 use super::{Dataset, Features, Part, Samples, Targets};
 use crate::error::{Error, Result};
 
@@ -121,7 +121,7 @@ impl Tables {
     ///
     /// # Errors
     /// A part without targets, or targets that are none.
-    pub fn dataset(self, name: &str, rules: Rules) -> Result<Dataset> {
+    pub fn dataset(mut self, name: &str, rules: Rules) -> Result<Dataset> {
         for table in [Some(&self.train), self.test.as_ref()].into_iter().flatten() {
             if table.targets.is_none() {
                 let text = "expected targets beside the features, found none; predictions alone need none";
@@ -138,6 +138,10 @@ impl Tables {
         check_shape(&place, shape, &encoding)?;
         if self.train.features.is_empty() {
             return Err(Error::data(place, "expected at least one train sample, found none"));
+        }
+        if let Some(test) = self.test.as_mut().filter(|test| test.features.kind() != self.train.features.kind()) {
+            self.train.features.widen();
+            test.features.widen();
         }
         let train = self.train.samples(&encoding)?;
         let test = self.test.map(|test| test.samples(&encoding)).transpose()?;
@@ -163,7 +167,10 @@ impl Tables {
             }
             Rules::Hints(hints) => {
                 let classes = self.classes.or(hints.classes);
-                decide(&parts, &Hints { classes, ..*hints })?
+                let hints = Hints { classes, ..*hints };
+                let encoding = decide(&parts, &hints)?;
+                check_unasked(&parts, &hints, &encoding)?;
+                encoding
             }
         };
         if encoding.targets == Some(TargetKind::Labels) {
@@ -210,6 +217,5 @@ fn check_shape(place: &Path, shape: [usize; 3], encoding: &Encoding) -> Result<(
 
 /// Labels that are names, not numbers.
 fn named(labels: &[String]) -> Vec<String> {
-    let are_numbers = labels.iter().all(|label| label.parse::<f64>().is_ok());
-    if are_numbers { Vec::new() } else { labels.to_vec() }
+    if are_numbers(labels) { Vec::new() } else { labels.to_vec() }
 }

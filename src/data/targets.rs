@@ -14,8 +14,8 @@ pub(super) enum Raw {
     Labels(Vec<u32>),
     /// Numbers, `width` a sample.
     Numbers { width: usize, values: Vec<f64>, kind: NumberKind },
-    /// Words, one a sample.
-    Texts(Vec<String>),
+    /// Words, one a sample, and the number that each says; NaN where it says none.
+    Texts { texts: Vec<String>, values: Vec<f64> },
 }
 
 /// What the file says of its numbers.
@@ -25,21 +25,19 @@ pub(super) enum NumberKind {
     Integer,
     /// They are floats: targets, unless all are whole.
     Float,
-    /// They are text: labels if they look like it.
-    Written,
 }
 
-/// The most classes that numbers in text are taken to be without a word of the user.
+/// The most classes that numbers in text are taken to be without a word of the user, and integers where targets are wanted.
 const MOST_UNASKED: f64 = 100.0;
 
+/// The most names that an error lists.
+const MOST_LISTED: usize = 8;
+
 impl Raw {
-    /// The targets out of words: numbers, if `number` reads all of them.
+    /// The targets out of words, of which `number` reads those that are numbers.
     pub fn of_texts(texts: Vec<String>, number: impl Fn(&str) -> Option<f64>) -> Self {
-        let values: Option<Vec<f64>> = texts.iter().map(|text| number(text)).collect();
-        match values {
-            Some(values) => Self::Numbers { width: 1, values, kind: NumberKind::Written },
-            None => Self::Texts(texts),
-        }
+        let values = texts.iter().map(|text| number(text).unwrap_or(f64::NAN)).collect();
+        Self::Texts { texts, values }
     }
 
     /// The number of samples.
@@ -47,13 +45,31 @@ impl Raw {
         match self {
             Self::Labels(labels) => labels.len(),
             Self::Numbers { width, values, .. } => values.len() / width,
-            Self::Texts(texts) => texts.len(),
+            Self::Texts { texts, .. } => texts.len(),
         }
     }
 
-    /// The numbers of a sample; none for labels and words.
-    fn width(&self) -> usize {
-        if let Self::Numbers { width, .. } = self { *width } else { 0 }
+    /// The numbers of a sample, and those of all; none for labels.
+    fn numbers(&self) -> Option<(usize, &[f64])> {
+        match self {
+            Self::Labels(_) => None,
+            Self::Numbers { width, values, .. } => Some((*width, values)),
+            Self::Texts { values, .. } => Some((1, values)),
+        }
+    }
+
+    /// The first sample whose word is no number.
+    fn stray_word(&self) -> Option<usize> {
+        self.numbers()?.1.iter().position(|y| y.is_nan())
+    }
+
+    /// The target of a sample, as it stands in the file.
+    fn word(&self, row: usize) -> String {
+        match self {
+            Self::Labels(labels) => labels[row].to_string(),
+            Self::Numbers { values, .. } => values[row].to_string(),
+            Self::Texts { texts, .. } => texts[row].clone(),
+        }
     }
 }
 
@@ -63,9 +79,10 @@ impl Raw {
 /// # Errors
 /// Numbers that may be labels or targets, labels that are none, parts that do not agree.
 pub(super) fn decide(parts: &[(&Path, &Raw)], hints: &Hints) -> Result<Encoding> {
-    let (place, first) = parts[0];
+    let first = parts[0].1;
     for (other, raw) in &parts[1..] {
-        let (wanted, found) = (first.width().max(1), raw.width().max(1));
+        let width = |raw: &Raw| raw.numbers().map_or(1, |(width, _)| width);
+        let (wanted, found) = (width(first), width(raw));
         if wanted != found {
             let kind = if wanted == 1 { "label".to_string() } else { format!("{wanted}") };
             let text = format!("test: expected {kind} targets, as the training part has, found {found} a sample");
@@ -75,22 +92,24 @@ pub(super) fn decide(parts: &[(&Path, &Raw)], hints: &Hints) -> Result<Encoding>
     let labels = |labels: Vec<String>, outputs| {
         Ok(Encoding { targets: Some(TargetKind::Labels), outputs, labels, ..Encoding::default() })
     };
-    if parts.iter().any(|(_, raw)| matches!(raw, Raw::Texts(_))) {
-        let names: BTreeSet<String> = parts.iter().flat_map(|(_, raw)| words(raw)).collect();
+    if let Some((place, raw, row)) = parts.iter().find_map(|(place, raw)| Some((place, raw, raw.stray_word()?))) {
         if hints.targets == Some(TargetKind::Values) {
-            return Err(Error::data(place, format!("expected numbers as targets, found {:?}", names.first())));
+            let text = format!("expected numbers as targets, found {:?} in row {row}", raw.word(row));
+            return Err(Error::data(place, text));
         }
+        let words = parts.iter().flat_map(|(_, raw)| (0..raw.len()).map(|row| raw.word(row)));
+        let names: BTreeSet<String> = words.collect();
         let outputs = hints.classes.unwrap_or(names.len());
         return labels(names.into_iter().collect(), outputs);
     }
-    if let Raw::Numbers { width, .. } = first {
-        let is_values = is_values(parts, *width, hints)?;
+    if let Some((width, _)) = first.numbers() {
+        let is_values = is_values(parts, width, hints)?;
         if is_values {
-            let (targets, outputs) = (Some(TargetKind::Values), *width);
+            let (targets, outputs) = (Some(TargetKind::Values), width);
             return Ok(Encoding { targets, outputs, ..Encoding::default() });
         }
-        if *width > 1 {
-            return labels(Vec::new(), hints.classes.unwrap_or(*width));
+        if width > 1 {
+            return labels(Vec::new(), hints.classes.unwrap_or(width));
         }
     }
     let codes = codes(parts, hints.classes)?;
@@ -98,33 +117,57 @@ pub(super) fn decide(parts: &[(&Path, &Raw)], hints: &Hints) -> Result<Encoding>
     labels(codes, hints.classes.unwrap_or(shown))
 }
 
+/// Refuses integers that were taken for labels without a word of the user, if they make more classes than there are samples:
+/// they may be amounts.
+///
+/// # Errors
+/// There are such; the text asks.
+pub(super) fn check_unasked(parts: &[(&Path, &Raw)], hints: &Hints, encoding: &Encoding) -> Result<()> {
+    let samples: usize = parts.iter().map(|(_, raw)| raw.len()).sum();
+    let is_asked = hints.targets.is_some() || hints.classes.is_some();
+    match parts[0] {
+        (place, Raw::Numbers { width: 1, .. }) if !is_asked && (1..encoding.outputs).contains(&samples) => {
+            let text = format!(
+                "expected labels or targets, found integers up to {} in {samples} samples, which may be either: \
+                 --loss mse takes them for targets, --classes {} for labels",
+                largest(parts),
+                encoding.outputs
+            );
+            Err(Error::data(place, text))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether numbers are regression targets, not labels.
 fn is_values(parts: &[(&Path, &Raw)], width: usize, hints: &Hints) -> Result<bool> {
     let has = |kind: NumberKind| parts.iter().any(|(_, raw)| matches!(raw, Raw::Numbers { kind: k, .. } if *k == kind));
+    let are_written = parts.iter().any(|(_, raw)| matches!(raw, Raw::Texts { .. }));
     let stray = |is_right: fn(&[f64]) -> bool| {
         parts.iter().find_map(|(place, raw)| {
-            let Raw::Numbers { width, values, .. } = raw else { return None };
-            let row = values.chunks(*width).position(|row| !is_right(row))?;
-            Some((place, row, &values[row * width..][..*width]))
+            let (width, values) = raw.numbers()?;
+            let row = values.chunks(width).position(|row| !is_right(row))?;
+            Some((place, row, &values[row * width..][..width]))
         })
     };
     let refuse = |wanted: &str, (place, row, found): (&&Path, usize, &[f64])| {
-        let found: Vec<String> = found.iter().take(8).map(ToString::to_string).collect();
-        Err(Error::data(place, format!("expected {wanted}, found {} in row {row}", found.join(", "))))
+        let found: Vec<String> = found.iter().take(MOST_LISTED).map(ToString::to_string).collect();
+        let text = format!("expected {wanted}, found {} in row {row}; --loss mse takes targets", found.join(", "));
+        Err(Error::data(place, text))
     };
     let wants_labels = hints.targets == Some(TargetKind::Labels) || hints.classes.is_some();
+    let wants_values = hints.targets == Some(TargetKind::Values) && !wants_labels;
     if width > 1 {
         return match stray(is_one_hot) {
-            None => Ok(!has(NumberKind::Integer) && !wants_labels && hints.targets == Some(TargetKind::Values)),
-            Some(stray) if has(NumberKind::Integer) || wants_labels => {
+            None => Ok(!has(NumberKind::Integer) && wants_values),
+            Some(stray) if wants_labels || (has(NumberKind::Integer) && !wants_values) => {
                 refuse("one label a row, or a single 1 among zeros", stray)
             }
             Some(_) => Ok(true),
         };
     }
     if has(NumberKind::Integer) && !has(NumberKind::Float) {
-        // Integers that cannot be labels may be targets, if that is what the loss wants.
-        return Ok(hints.targets == Some(TargetKind::Values) && codes(parts, None).is_err());
+        return Ok(wants_values && !look_like_classes(parts));
     }
     if let Some(stray) = stray(|row| row[0].fract() == 0.0) {
         return if wants_labels { refuse("whole numbers as labels", stray) } else { Ok(true) };
@@ -132,7 +175,7 @@ fn is_values(parts: &[(&Path, &Raw)], width: usize, hints: &Hints) -> Result<boo
     match hints.targets {
         _ if wants_labels => Ok(false),
         Some(kind) => Ok(kind == TargetKind::Values),
-        None if has(NumberKind::Written) && look_like_classes(parts) => Ok(false),
+        None if are_written && look_like_classes(parts) => Ok(false),
         None => {
             let text = "expected integer labels or fractional targets, found whole numbers, which may be either: \
                         --loss cross_entropy or --classes takes them for labels, --loss mse for targets";
@@ -150,8 +193,7 @@ fn numbers<'a>(parts: &'a [(&Path, &Raw)]) -> impl Iterator<Item = f64> + 'a {
     parts.iter().flat_map(|(_, raw)| -> Box<dyn Iterator<Item = f64> + 'a> {
         match raw {
             Raw::Labels(labels) => Box::new(labels.iter().map(|&label| f64::from(label))),
-            Raw::Numbers { values, .. } => Box::new(values.iter().copied()),
-            Raw::Texts(_) => Box::new(std::iter::empty()),
+            Raw::Numbers { values, .. } | Raw::Texts { values, .. } => Box::new(values.iter().copied()),
         }
     })
 }
@@ -178,7 +220,7 @@ fn codes(parts: &[(&Path, &Raw)], classes: Option<usize>) -> Result<Vec<String>>
         return Ok(vec!["-1".into(), "1".into()]);
     }
     for (place, raw) in parts {
-        let Raw::Numbers { values, .. } = raw else { continue };
+        let Some((_, values)) = raw.numbers() else { continue };
         if let Some(row) = values.iter().position(|y| !(0.0..MOST_CLASSES as f64).contains(y)) {
             let (most, found) = (MOST_CLASSES - 1, values[row]);
             let text = format!("expected labels 0 to {most}, found {found} in row {row}; --loss mse takes targets");
@@ -189,15 +231,6 @@ fn codes(parts: &[(&Path, &Raw)], classes: Option<usize>) -> Result<Vec<String>>
     Ok(if is_from_one { (1..=most as u32).map(|label| label.to_string()).collect() } else { Vec::new() })
 }
 
-/// The targets as words.
-fn words(raw: &Raw) -> Vec<String> {
-    match raw {
-        Raw::Labels(labels) => labels.iter().map(ToString::to_string).collect(),
-        Raw::Numbers { values, .. } => values.iter().map(ToString::to_string).collect(),
-        Raw::Texts(texts) => texts.clone(),
-    }
-}
-
 /// The targets of one part, read as `encoding` says.
 ///
 /// # Errors
@@ -206,33 +239,53 @@ pub(super) fn decode(place: &Path, raw: &Raw, encoding: &Encoding) -> Result<Tar
     let stray = |row: usize, found: &str, wanted: &str| {
         Error::data(place, format!("expected {wanted}, found {found} in row {row}"))
     };
-    let label = |row: usize, y: f64| match y {
-        y if y.fract() == 0.0 && (0.0..MOST_CLASSES as f64).contains(&y) => Ok(y as u32),
-        y => Err(stray(row, &y.to_string(), &format!("labels 0 to {}", encoding.outputs.max(1) - 1))),
+    if let Raw::Labels(labels) = raw {
+        return Ok(Targets::Labels(labels.clone()));
+    }
+    let (width, values) = raw.numbers().unwrap_or((1, &[]));
+    if encoding.targets == Some(TargetKind::Values) {
+        return match raw.stray_word() {
+            Some(row) => Err(stray(row, &raw.word(row), "numbers")),
+            None => Ok(Targets::Values { width, values: values.to_vec() }),
+        };
+    }
+    let labels: Result<Vec<u32>> = if width > 1 {
+        let class = |(row, y): (usize, &[f64])| match y.iter().position(|&y| y == 1.0) {
+            Some(class) if is_one_hot(y) => Ok(class as u32),
+            _ => Err(stray(row, "other numbers", "a single 1 among zeros")),
+        };
+        values.chunks(width).enumerate().map(class).collect()
+    } else if encoding.labels.is_empty() {
+        let wanted = format!("labels 0 to {}", encoding.outputs.max(1) - 1);
+        let class = |(row, &y): (usize, &f64)| match y {
+            y if y.fract() == 0.0 && (0.0..MOST_CLASSES as f64).contains(&y) => Ok(y as u32),
+            _ => Err(stray(row, &raw.word(row), &wanted)),
+        };
+        values.iter().enumerate().map(class).collect()
+    } else {
+        let classes: HashMap<&str, u32> = encoding.labels.iter().map(String::as_str).zip(0..).collect();
+        // Where all labels are numbers, 01 and 1.0 are the label 1; where some are words, each is what it says.
+        let are_numbers = are_numbers(&encoding.labels);
+        let class = |row: usize| {
+            let word = raw.word(row);
+            let number = || classes.get(values[row].to_string().as_str()).filter(|_| are_numbers);
+            let wanted = || format!("one of the labels {}", listed(&encoding.labels));
+            classes.get(word.as_str()).or_else(number).copied().ok_or_else(|| stray(row, &word, &wanted()))
+        };
+        (0..raw.len()).map(class).collect()
     };
-    match raw {
-        Raw::Labels(labels) => Ok(Targets::Labels(labels.clone())),
-        Raw::Numbers { width, values, .. } if encoding.targets == Some(TargetKind::Values) => {
-            Ok(Targets::Values { width: *width, values: values.clone() })
-        }
-        Raw::Numbers { width, values, .. } if *width > 1 => {
-            let class = |(row, y): (usize, &[f64])| match y.iter().position(|&y| y == 1.0) {
-                Some(class) if is_one_hot(y) => Ok(class as u32),
-                _ => Err(stray(row, "other numbers", "a single 1 among zeros")),
-            };
-            Ok(Targets::Labels(values.chunks(*width).enumerate().map(class).collect::<Result<_>>()?))
-        }
-        Raw::Numbers { values, .. } if encoding.labels.is_empty() => {
-            Ok(Targets::Labels(values.iter().enumerate().map(|(row, &y)| label(row, y)).collect::<Result<_>>()?))
-        }
-        Raw::Texts(texts) if encoding.labels.is_empty() => Err(stray(0, &texts[0], "numbers")),
-        Raw::Numbers { .. } | Raw::Texts(_) => {
-            let classes: HashMap<&str, u32> = encoding.labels.iter().map(String::as_str).zip(0..).collect();
-            let class = |(row, word): (usize, String)| match classes.get(word.as_str()) {
-                Some(&class) => Ok(class),
-                None => Err(stray(row, &word, &format!("one of the labels {}", encoding.labels.join(", ")))),
-            };
-            Ok(Targets::Labels(words(raw).into_iter().enumerate().map(class).collect::<Result<_>>()?))
-        }
+    Ok(Targets::Labels(labels?))
+}
+
+/// Whether all labels are numbers, not names.
+pub(super) fn are_numbers(labels: &[String]) -> bool {
+    labels.iter().all(|label| label.parse::<f64>().is_ok())
+}
+
+/// Names in an error: the first few of them, and how many there are.
+pub(super) fn listed(names: &[String]) -> String {
+    match names.get(..MOST_LISTED) {
+        Some(first) if names.len() > MOST_LISTED => format!("{}, ... ({} in all)", first.join(", "), names.len()),
+        _ => names.join(", "),
     }
 }

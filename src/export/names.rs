@@ -1,6 +1,6 @@
 //! The names that other programs give to tensors, and ours: those of `torch.nn.Sequential`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::Tensor;
 
@@ -25,9 +25,7 @@ pub(super) fn rename(
     map: Option<&str>,
 ) -> Result<(Vec<Tensor>, Vec<String>), String> {
     for tensor in &mut tensors {
-        while let Some(rest) = WRAPPERS.iter().find_map(|wrapper| tensor.name.strip_prefix(wrapper)) {
-            tensor.name = rest.to_string();
-        }
+        tensor.name = unwrapped(&tensor.name).to_string();
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let is_ours = tensors.iter().all(|tensor| wanted.iter().any(|(name, _)| *name == tensor.name));
@@ -47,6 +45,12 @@ pub(super) fn rename(
             return Err(refusal(&tensors, wanted));
         }
     }
+    // A count that nothing uses.
+    for (name, shape) in wanted.iter().filter(|(name, _)| name.ends_with(".num_batches_tracked")) {
+        if tensors.iter().all(|tensor| tensor.name != *name) {
+            tensors.push(Tensor { name: name.clone(), shape: shape.clone(), values: vec![0.0] });
+        }
+    }
     let mut without = Vec::new();
     for (name, shape) in wanted.iter().filter(|(name, _)| name.ends_with(".bias")) {
         let weight = format!("{}.weight", split(name).0);
@@ -61,6 +65,14 @@ pub(super) fn rename(
         return Err(refusal(&tensors, wanted));
     }
     Ok((tensors, without))
+}
+
+/// The name without what PyTorch puts before it.
+fn unwrapped(mut name: &str) -> &str {
+    while let Some(rest) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
+        name = rest;
+    }
+    name
 }
 
 /// The layer and the rest of a tensor's name.
@@ -85,15 +97,16 @@ fn mapped(map: &str, tensors: &[Tensor], wanted: &[Named]) -> Result<BTreeMap<St
     }
     let mut layers = BTreeMap::new();
     for (item, in_order) in items.into_iter().zip(&ours) {
-        let (theirs, number) = item.split_once('=').unwrap_or((item, in_order));
+        let (asked, number) = item.split_once('=').unwrap_or((item, in_order));
+        let (theirs, number) = (unwrapped(asked.trim()), number.trim());
         if !ours.contains(&number) {
             return Err(format!("init_map: expected one of the layers {}, found {number:?}", ours.join(", ")));
         }
         if tensors.iter().all(|tensor| split(&tensor.name).0 != theirs) {
-            return Err(format!(
-                "init_map: expected a layer of the file, found {theirs:?}; {}",
-                refusal(tensors, wanted)
-            ));
+            let layers: BTreeSet<&str> = tensors.iter().map(|tensor| split(&tensor.name).0).collect();
+            let list = layers.iter().copied().take(MOST_LISTED).collect::<Vec<_>>().join(", ");
+            let more = if layers.len() > MOST_LISTED { ", ..." } else { "" };
+            return Err(format!("init_map: expected a layer of the file, found {asked:?}; it has {list}{more}"));
         }
         if layers.values().any(|ours| ours == number) || layers.insert(theirs.into(), number.into()).is_some() {
             return Err(format!("init_map: expected every layer once, found {item:?} again"));

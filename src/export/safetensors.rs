@@ -30,8 +30,9 @@ pub fn read_mapped(
     map: Option<&str>,
 ) -> Result<(Vec<f64>, Vec<String>)> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| Error::weights(path, format!("expected a safetensors file, found: {error}")))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| {
+        Error::weights(path, format!("expected a safetensors file, found {}", found(&bytes, &error)))
+    })?;
     let tensors = file
         .tensors()
         .into_iter()
@@ -56,6 +57,17 @@ pub fn read_mapped(
     let note = |names: &Vec<String>| format!("{} lacks {}, which are 0", path.display(), names.join(", "));
     let notes = if without.is_empty() { Vec::new() } else { vec![note(&without)] };
     Ok((layout.pack(&tensors).map_err(bad)?, notes))
+}
+
+/// What a file is that is no safetensors file, and what helps.
+fn found(bytes: &[u8], error: &::safetensors::SafeTensorError) -> String {
+    let kind = match bytes {
+        [b'P', b'K', 3, 4, ..] => "a zip archive, as torch.save writes it",
+        // The second byte is the version of the protocol.
+        [0x80, 1..=5, ..] => "a Python pickle, as torch.save wrote it before version 1.6",
+        _ => return format!("other bytes: {error}"),
+    };
+    format!("{kind}; safetensors.torch.save_file(model.state_dict(), \"w.safetensors\") writes what is read")
 }
 
 /// The values of a tensor; none if they have a type that is not read.

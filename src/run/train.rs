@@ -10,7 +10,7 @@ use super::log::{Log, logged};
 use super::resume;
 use super::start::first_weights;
 use super::summary::{Best, Facts, Highest, Outcome, Pace};
-use crate::data::Source;
+use crate::data::{Source, expand};
 use crate::engine::Slot;
 use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Event, Observer, Written};
@@ -88,6 +88,10 @@ impl Prepared {
         }
         place.check()?;
         config.optimizer.check()?;
+        // The folder may be read from another one.
+        for path in [&mut config.data.weights, &mut config.model.init_from].into_iter().flatten() {
+            *path = std::path::absolute(expand(&path.to_string_lossy())).map_err(Error::io(&*path))?;
+        }
         let dataset = match &place {
             Place::Resume(dir) => config.own_dataset(dir)?,
             Place::Next | Place::New(_) | Place::Replace(_) => match &config.model.init_from {
@@ -95,11 +99,7 @@ impl Prepared {
                 _ => config.dataset()?,
             },
         };
-        // The folder may be read from another one.
         config.data.source = config.data.source.parse::<Source>()?.absolute()?.to_string();
-        for path in [&mut config.data.weights, &mut config.model.init_from].into_iter().flatten() {
-            *path = std::path::absolute(&path).map_err(Error::io(&*path))?;
-        }
         let notes = dataset.encoding.describe();
         // What the data decided is part of the resolved configuration.
         config.data.classes = dataset.is_classification().then_some(dataset.outputs);
