@@ -8,7 +8,7 @@ has_adapter() {
     cargo run --quiet -- devices --json 2>/dev/null | grep -q '"index"'
 }
 
-# Mesa's layer that selects devices complains where the session has no folder of its own.
+# Mesa's layer that selects devices complains where XDG_RUNTIME_DIR is not set.
 export NODEVICE_SELECT=1
 cargo build
 if ! has_adapter; then

@@ -58,7 +58,7 @@ pub fn speed_table(speeds: &[Speed]) -> String {
 
 /// `1..8192` as powers of two times the first, or a list with commas.
 pub fn numbers(flag: &str, text: &str) -> anyhow::Result<Vec<usize>> {
-    let bad = || format!("{flag}: expected numbers as 1..8192 or 1,32,100, found {text:?}");
+    let bad = || format!("{flag}: expected numbers above 0, as 1..8192 or 1,32,100, found {text:?}");
     let number = |text: &str| text.trim().parse().ok().filter(|&n: &usize| n > 0);
     let numbers: Option<Vec<usize>> = match text.split_once("..") {
         Some((from, to)) => number(from).zip(number(to)).map(|(from, to)| {

@@ -206,6 +206,8 @@ fn blame<T: DeserializeOwned>(section: &str, table: Table, error: &toml::de::Err
         (key, text)
     } else if let Some(key) = without() {
         (key.as_str(), text.to_string())
+    } else if section == "schedule" && text.contains("missing field") {
+        return Error::config(section, format!("{text}; thalweg schedule --list tells the arguments"));
     } else {
         return Error::config(section, text);
     };
@@ -310,6 +312,8 @@ mod tests {
         );
         assert!(text(&["train.epochs=-1"]).starts_with("train.epochs: "));
         assert!(text(&["schedule.name=cosin"]).contains("cosine"));
+        assert!(text(&["schedule.name=step"]).contains("step_size"));
+        assert!(text(&["schedule.name=step"]).ends_with("thalweg schedule --list tells the arguments"));
         assert_eq!(resolve("", &["train.memory=2MiB"], &[]).unwrap().train.memory, Some(Bytes(2 << 20)));
     }
 }
