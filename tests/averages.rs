@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::small::{N, WIDTHS, on_each_engine, setup};
+use common::small::{N, WIDTHS, ema, on_each_engine, setup};
 use common::{Tolerance, assert_close};
-use thalweg::average::{Average, Clock, Ema, Lookahead, Sampling, Snapshots};
+use thalweg::average::{Average, Clock, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Augment, Features, Part, Targets};
 use thalweg::engine::{Engine, Setup, Slot, Step};
@@ -124,14 +124,7 @@ fn averages_take_the_weights_that_lookahead_leaves() {
     let third = |value| serde_json::from_value(value).unwrap();
     let average = Average {
         swa: Some(third(serde_json::json!({ "start": 2, "every": 100 }))),
-        ema: Some(Ema {
-            decay: 0.0,
-            start: 0,
-            start_unit: thalweg::schedule::Unit::Step,
-            every: 1,
-            bias_correction: false,
-            warm_up: false,
-        }),
+        ema: Some(ema(0.0)),
         snapshots: Some(Snapshots { max: 1, when: third(serde_json::json!({ "after_updates": [2] })) }),
         lookahead,
     };

@@ -1,9 +1,10 @@
 //! The loaders, on files made here: what they read, and what they say of files that are not right.
 
-use std::io::Write;
+mod common;
+
 use std::path::Path;
 
-use npyz::WriterBuilder;
+use common::files::{gzip, idx, npy, write};
 use tempfile::TempDir;
 use thalweg::Result;
 use thalweg::data::{Dataset, Features, Order, Source, Targets};
@@ -16,12 +17,6 @@ fn error(source: &str) -> String {
     load(source).unwrap_err().to_string()
 }
 
-fn write(dir: &TempDir, name: &str, bytes: &[u8]) -> String {
-    let path = dir.path().join(name);
-    std::fs::write(&path, bytes).unwrap();
-    path.display().to_string()
-}
-
 fn record(labels: &[u8], shade: u8) -> Vec<u8> {
     let mut record = labels.to_vec();
     record.extend((0..3072).map(|i| (i / 1024) as u8 * 10 + shade));
@@ -30,9 +25,9 @@ fn record(labels: &[u8], shade: u8) -> Vec<u8> {
 
 fn cifar10(dir: &TempDir) -> String {
     for i in 1..=2 {
-        write(dir, &format!("data_batch_{i}.bin"), &[record(&[i], 1), record(&[9], 2)].concat());
+        write(dir, &format!("data_batch_{i}.bin"), [record(&[i], 1), record(&[9], 2)].concat());
     }
-    write(dir, "test_batch.bin", &record(&[3], 4));
+    write(dir, "test_batch.bin", record(&[3], 4));
     write(dir, "batches.meta.txt", b"airplane\nautomobile\n\n");
     format!("cifar10:{}", dir.path().display())
 }
@@ -48,8 +43,8 @@ fn cifar_records_are_label_then_channels() {
     assert_eq!(data.test.unwrap().targets, Targets::Labels(vec![3]));
 
     let dir = TempDir::new().unwrap();
-    write(&dir, "train.bin", &record(&[19, 99], 0));
-    write(&dir, "test.bin", &record(&[0, 7], 0));
+    write(&dir, "train.bin", record(&[19, 99], 0));
+    write(&dir, "test.bin", record(&[0, 7], 0));
     let data = load(&format!("cifar100:{}", dir.path().display())).unwrap();
     assert_eq!((data.outputs, data.train.targets), (100, Targets::Labels(vec![99])));
 }
@@ -73,25 +68,12 @@ fn broken_cifar_files_are_named() {
     assert!(error(&source).contains("data_batch_2.bin: No such file"), "a gap is an error");
 }
 
-fn idx(dims: &[u32], bytes: &[u8]) -> Vec<u8> {
-    let mut file = vec![0, 0, 8, dims.len() as u8];
-    dims.iter().for_each(|d| file.extend(d.to_be_bytes()));
-    file.extend(bytes);
-    file
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
 fn mnist(dir: &TempDir) -> String {
     let images: Vec<u8> = (0..12).collect();
-    write(dir, "train-images-idx3-ubyte.gz", &gzip(&idx(&[3, 2, 2], &images)));
-    write(dir, "train-labels-idx1-ubyte", &idx(&[3], &[0, 9, 4]));
-    write(dir, "t10k-images-idx3-ubyte", &idx(&[1, 2, 2], &[9, 9, 9, 9]));
-    write(dir, "t10k-labels-idx1-ubyte.gz", &gzip(&idx(&[1], &[5])));
+    write(dir, "train-images-idx3-ubyte.gz", gzip(&idx(&[3, 2, 2], &images)));
+    write(dir, "train-labels-idx1-ubyte", idx(&[3], &[0, 9, 4]));
+    write(dir, "t10k-images-idx3-ubyte", idx(&[1, 2, 2], &[9, 9, 9, 9]));
+    write(dir, "t10k-labels-idx1-ubyte.gz", gzip(&idx(&[1], &[5])));
     format!("mnist:{}", dir.path().display())
 }
 
@@ -133,15 +115,6 @@ fn broken_idx_files_are_named() {
     }
     std::fs::remove_file(dir.path().join(images)).unwrap();
     assert!(error(&source).contains("expected train-images-idx3-ubyte or train-images-idx3-ubyte.gz, found neither"));
-}
-
-fn npy<T: npyz::AutoSerialize>(dir: &TempDir, name: &str, shape: &[u64], values: Vec<T>) -> String {
-    let path = dir.path().join(name);
-    let file = std::fs::File::create(&path).unwrap();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(file).begin_nd().unwrap();
-    writer.extend(values).unwrap();
-    writer.finish().unwrap();
-    path.display().to_string()
 }
 
 #[test]

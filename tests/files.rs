@@ -1,9 +1,11 @@
 //! Files as people have them: other types, orders and spellings, archives and tables.
 
+mod common;
+
 use std::io::Write;
 use std::path::Path;
 
-use npyz::WriterBuilder;
+use common::files::{array, gzip, idx, npy, write};
 use tempfile::TempDir;
 use thalweg::Result;
 use thalweg::data::{Dataset, Encoding, Features, Hints, Layout, Part, Source, TargetKind, Targets};
@@ -29,26 +31,6 @@ fn labels(data: &Dataset) -> Vec<u32> {
 
 fn features(data: &Dataset) -> Vec<f64> {
     (0..data.train.features.len()).map(|i| data.train.features.get(i)).collect()
-}
-
-fn write(dir: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
-    let path = dir.path().join(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, bytes).unwrap();
-    path.display().to_string()
-}
-
-fn array<T: npyz::AutoSerialize>(order: npyz::Order, shape: &[u64], values: Vec<T>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let options = npyz::WriteOptions::new().default_dtype().shape(shape).order(order);
-    let mut writer = options.writer(&mut bytes).begin_nd().unwrap();
-    writer.extend(values).unwrap();
-    writer.finish().unwrap();
-    bytes
-}
-
-fn npy<T: npyz::AutoSerialize>(dir: &TempDir, name: &str, shape: &[u64], values: Vec<T>) -> String {
-    write(dir, name, array(npyz::Order::C, shape, values))
 }
 
 #[test]
@@ -223,19 +205,6 @@ fn channels_last_are_asked_about() {
     }
     let x = npy(&dir, "x.npy", &[1, 3, 2, 1], (0u8..6).collect());
     assert_eq!(load(&format!("npy:{x},{y}")).shape, [3, 2, 1], "channels come first");
-}
-
-fn idx(dims: &[u32], bytes: &[u8]) -> Vec<u8> {
-    let mut file = vec![0, 0, 8, dims.len() as u8];
-    dims.iter().for_each(|d| file.extend(d.to_be_bytes()));
-    file.extend(bytes);
-    file
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 #[test]

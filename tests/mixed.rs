@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use thalweg::average::{Average, Ema};
+use thalweg::average::Average;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Normalize, Source};
 use thalweg::engine::{Choice, Engine, Forms, LossScale, Precision, Setup, Slot, Step};
@@ -20,14 +20,7 @@ use thalweg::train::Trainer;
 fn setup(replicas: usize) -> Setup {
     let dataset = Source::Synthetic.load(0).unwrap().normalize(Normalize::Channel);
     let model = Mlp::new(dataset.width(), dataset.outputs).hidden([24]);
-    let ema = Some(Ema {
-        decay: 0.5,
-        start: 0,
-        start_unit: thalweg::schedule::Unit::Step,
-        every: 1,
-        bias_correction: false,
-        warm_up: false,
-    });
+    let ema = Some(common::small::ema(0.5));
     let optimizer = Optimizer::sgd(0.01).momentum(0.9);
     let average = Average { ema, ..Average::default() };
     Setup {

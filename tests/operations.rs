@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{Tolerance, assert_close};
-use thalweg::average::{Average, Ema, Lookahead, Sampling, Snapshots};
+use thalweg::average::{Average, Lookahead, Sampling, Snapshots};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Augment, Dataset, Features, Normalization, Normalize, Part, Samples, Targets};
 use thalweg::engine::initialize;
@@ -41,14 +41,7 @@ fn plain() -> Setup {
 /// Everything that may stand in a step.
 fn rich(norm: Norm) -> Setup {
     let snapshots = Snapshots { max: 2, when: Sampling::Listed { after_updates: vec![1, 2, 4] } };
-    let ema = Ema {
-        decay: 0.5,
-        start: 0,
-        start_unit: thalweg::schedule::Unit::Step,
-        every: 1,
-        bias_correction: false,
-        warm_up: false,
-    };
+    let ema = common::small::ema(0.5);
     Setup {
         model: plain().model.norm(norm).residual().dropout(0.3),
         augment: Augment { pad: 1, flip: true, cutout: 2, mixup: 0.5, noise: 0.1 },

@@ -1,8 +1,10 @@
 //! Targets and columns that could be taken for something else: labels, numbers, types that differ between parts.
 
+mod common;
+
 use std::path::Path;
 
-use npyz::WriterBuilder;
+use common::files::{npy, write};
 use tempfile::TempDir;
 use thalweg::Result;
 use thalweg::data::{Dataset, Encoding, Features, Hints, Samples, Source, TargetKind, Targets, expand};
@@ -40,20 +42,6 @@ fn values(data: &Dataset) -> (usize, Vec<f64>) {
         Targets::Labels(labels) => panic!("targets are labels: {labels:?}"),
         Targets::Values { width, values } => (*width, values.clone()),
     }
-}
-
-fn write(dir: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
-    let path = dir.path().join(name);
-    std::fs::write(&path, bytes).unwrap();
-    path.display().to_string()
-}
-
-fn npy<T: npyz::AutoSerialize>(dir: &TempDir, name: &str, shape: &[u64], values: Vec<T>) -> String {
-    let mut bytes = Vec::new();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd().unwrap();
-    writer.extend(values).unwrap();
-    writer.finish().unwrap();
-    write(dir, name, bytes)
 }
 
 /// An array of one dimension of the type that NumPy's code names.

@@ -1,6 +1,7 @@
 //! What several tests need.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod files;
 pub mod program;
 pub mod small;
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use thalweg::activation::Activation;
+use thalweg::average::Ema;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Samples};
 use thalweg::engine::{Engine, Setup};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::Mlp;
 use thalweg::optimizer::Optimizer;
+use thalweg::schedule::Unit;
 
 pub const N: usize = 96;
 pub const WIDTHS: [usize; 3] = [5, 7, 3];
@@ -28,6 +30,11 @@ pub fn setup() -> Setup {
     let model = Mlp::new(WIDTHS[0], WIDTHS[2]).hidden([WIDTHS[1]]).activation(Activation::Tanh);
     let optimizer = Optimizer::sgd(0.3).momentum(0.9);
     Setup { optimizer, batch: 16, ..Setup::new(model, Arc::new(dataset())) }
+}
+
+/// An EMA of every step from the first on, without a warm-up.
+pub fn ema(decay: f64) -> Ema {
+    Ema { decay, start: 0, start_unit: Unit::Step, every: 1, bias_correction: false, warm_up: false }
 }
 
 /// Opens the setup on each engine.
