@@ -43,8 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     check_out(&out, &trained)?;
     let which = trained.which(&args.weights)?;
-    // Of other data one part alone is read.
-    let (name, part) = trained.part(part.filter(|_| trained.has_own_data()))?;
+    let (name, part) = trained.part(part)?;
     let rows = trained.setup().dataset.rows(part);
     let mut outputs = trained.predict_part(part, &which)?;
     let width = trained.setup().model.outputs();
@@ -61,7 +60,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     table.write(&out)?;
     let rows = thousands(table.rows.len() as u64);
-    let name = args.part.as_deref().unwrap_or(name);
     say!("{rows} predictions of the {} weights for the {name} part in {}", which.name, out.display());
     Ok(ExitCode::SUCCESS)
 }

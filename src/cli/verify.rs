@@ -105,20 +105,7 @@ fn summary(checks: &[Check]) -> String {
 
 /// Everything there is to say of checks that are off.
 fn whole(off: &[&Check]) -> String {
-    let lines = off.iter().map(|c| {
-        format!(
-            "{}\n  {} of {} elements are off; worst is [{}]: got {:e}, want {:e}, error {:.1e}, allowed {:.1e}",
-            c.name,
-            c.off,
-            c.elements,
-            c.worst,
-            c.got,
-            c.want,
-            (c.got - c.want).abs(),
-            c.tolerance
-        )
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    off.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// The checks as a suite of tests, which people's CI shows.

@@ -57,9 +57,13 @@ impl Features {
     /// A hash of the values of one sample of `width` values.
     pub(super) fn row_hash(&self, row: usize, width: usize) -> u64 {
         let range = row * width..(row + 1) * width;
-        let eight = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
         match self {
-            Self::U8(v) => v[range].chunks(8).map(eight).fold(1, hash),
+            Self::U8(v) => {
+                let (words, rest) = v[range].as_chunks();
+                let rest = rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+                let all = words.iter().map(|word| u64::from_be_bytes(*word)).fold(1, hash);
+                if words.len() * 8 < width { hash(all, rest) } else { all }
+            }
             Self::F32(v) => v[range].iter().map(|x| u64::from(x.to_bits())).fold(2, hash),
             Self::F64(v) => v[range].iter().map(|x| x.to_bits()).fold(3, hash),
         }

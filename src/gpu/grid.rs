@@ -9,6 +9,7 @@ use crate::engine::stride;
 /// The most rounds of an invocation's loops on a software adapter: Mesa's driver leaves them, without a word, after 65,535 of all
 /// loops together.
 pub(super) const MOST_ROUNDS: usize = 60_000;
+
 impl Form {
     /// The workgroups that make a product of `shape` in this form.
     pub(super) fn grid(&self, product: Product, shape: Shape) -> Grid {

@@ -53,7 +53,7 @@ impl Config {
             let found = format!("expected the data of the run, found other samples in {}", dataset.name);
             return Err(Error::config("data.source", found + "; --init-from starts a new run from its weights"));
         }
-        self.weighted(dataset)?.hold_out(self.data.validation, self.data.seed)
+        self.split(dataset)
     }
 
     /// The data set for a new run that starts from the weights of the run in `dir`: its own, split anew, but read and scaled as
@@ -63,7 +63,7 @@ impl Config {
     /// What [`dataset_as`](Self::dataset_as) refuses.
     pub(super) fn dataset_after(&self, dir: &Path) -> Result<Dataset> {
         let (dataset, _) = self.read_as(dir)?;
-        self.weighted(dataset)?.hold_out(self.data.validation, self.data.seed)
+        self.split(dataset)
     }
 
     /// The data set, read and scaled as the run in `dir` did, and whether it is the run's own.

@@ -66,8 +66,13 @@ impl Config {
         };
         let hints = Hints { targets, classes: data.classes, layout: data.layout };
         let dataset = data.source.parse::<Source>()?.load_with(data.seed, &hints)?;
-        let dataset = self.weighted(dataset)?.hold_out(data.validation, data.seed)?.normalize(data.normalize);
+        let dataset = self.split(dataset)?.normalize(data.normalize);
         if data.standardize_targets { dataset.standardize_targets() } else { Ok(dataset) }
+    }
+
+    /// The data set to train on: with the weights of its training samples, and without those that are held out.
+    fn split(&self, dataset: Dataset) -> Result<Dataset> {
+        self.weighted(dataset)?.hold_out(self.data.validation, self.data.seed)
     }
 
     /// The data set with the weights of its training samples.

@@ -22,8 +22,8 @@ pub struct Trained {
     pub reason: String,
     /// The number of epochs after which the weights are those of a checkpoint, since the run was interrupted.
     pub checkpoint: Option<u64>,
-    /// Whether the data are the run's own.
-    is_own: bool,
+    /// The name of the part that stands in the place of the training part.
+    first: &'static str,
     /// Whether the samples have targets.
     has_targets: bool,
     engine: Box<dyn Engine>,
@@ -48,7 +48,8 @@ impl Trained {
     pub fn open(dir: &Path, data: Option<&str>, device: Option<&str>, measuring: Measuring) -> Result<Self> {
         let config = configuration(dir, data, device)?;
         let (dataset, is_own) = config.dataset_as(dir)?;
-        Self::on(dir, config, dataset, is_own, measuring)
+        let first = if is_own || dataset.test.is_some() { "train" } else { "data" };
+        Self::on(dir, config, dataset, first, measuring)
     }
 
     /// Opens the run in `dir` to predict for one part of `data`, which need not have targets: of the files, the last that is
@@ -68,22 +69,23 @@ impl Trained {
         if part.is_some()
             && let Ok((dataset, true)) = config.dataset_as(dir)
         {
-            return Self::on(dir, config, dataset, true, measuring);
+            return Self::on(dir, config, dataset, "train", measuring);
         }
-        let part = match part {
-            None => None,
-            Some("train" | "data") => Some(Part::Train),
-            Some("test") => Some(Part::Test),
+        let (part, first) = match part {
+            None => (None, "data"),
+            Some("data") => (Some(Part::Train), "data"),
+            Some("train") => (Some(Part::Train), "train"),
+            Some("test") => (Some(Part::Test), "test"),
             Some(name) => {
                 let found = format!("expected train or test, the parts that files have, found {name}");
                 return Err(Error::config("--part", found));
             }
         };
         let (dataset, has_targets) = config.inputs_as(dir, part)?;
-        Ok(Self { has_targets, ..Self::on(dir, config, dataset, false, measuring)? })
+        Ok(Self { has_targets, ..Self::on(dir, config, dataset, first, measuring)? })
     }
 
-    fn on(dir: &Path, mut config: Config, dataset: Dataset, is_own: bool, measuring: Measuring) -> Result<Self> {
+    fn on(dir: &Path, mut config: Config, dataset: Dataset, first: &'static str, measuring: Measuring) -> Result<Self> {
         // Losses are summed up batch by batch, and so repeat their bits.
         let samples = dataset.train.len();
         config.train.batch = config.train.batch.filter(|_| config.train.batch_of(samples) <= samples);
@@ -91,7 +93,7 @@ impl Trained {
         let (mut engine, reason) = config.engine(setup, measuring)?;
         let (slots, checkpoint) = load(engine.as_mut(), dir, &config)?;
         let weights = ensembles(slots);
-        Ok(Self { config, reason, checkpoint, is_own, has_targets: true, engine, weights })
+        Ok(Self { config, reason, checkpoint, first, has_targets: true, engine, weights })
     }
 
     /// The setup of the engine, with its data set.
@@ -122,17 +124,11 @@ impl Trained {
     }
 
     /// The parts that the data have, by name: `train`, `validation` and `test`; other data than the run's, of one part, are
-    /// `data`, since nothing was trained on them.
+    /// `data`, since nothing was trained on them. Of [`open_inputs`](Self::open_inputs) it is the one part that was asked for.
     pub fn parts(&self) -> Vec<(&'static str, Part)> {
         let dataset = &self.setup().dataset;
-        let train = if !self.is_own && dataset.test.is_none() { "data" } else { "train" };
-        let parts = [(train, Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
+        let parts = [(self.first, Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
         parts.into_iter().filter(|(_, part)| dataset.part(*part).is_some()).collect()
-    }
-
-    /// Whether the data are the run's own, and so have its parts.
-    pub fn has_own_data(&self) -> bool {
-        self.is_own
     }
 
     /// The part of this name; without a name the last that is there.

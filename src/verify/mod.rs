@@ -7,6 +7,8 @@ mod networks;
 
 pub use networks::{Mixed, Precise, networks};
 
+use std::fmt;
+
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
 use crate::number::{Purpose, Stream};
@@ -38,11 +40,7 @@ impl Check {
     pub fn new(name: impl Into<String>, got: &[f64], want: &[f64], tolerance: impl Fn(f64) -> f64) -> Self {
         let name = name.into();
         assert_eq!(got.len(), want.len(), "{name}: both tensors have one length");
-        // How many times its tolerance an element is off; NaN is off by infinity.
-        let ratio = |i: usize| {
-            let ratio = (got[i] - want[i]).abs() / tolerance(want[i]);
-            if ratio.is_nan() && got[i] != want[i] { f64::INFINITY } else { ratio }
-        };
+        let ratio = |i: usize| share(got[i], want[i], tolerance(want[i]));
         let within = |i: &usize| (got[*i] - want[*i]).abs() <= tolerance(want[*i]);
         let worst = (0..got.len()).max_by(|&i, &j| ratio(i).total_cmp(&ratio(j))).unwrap_or(0);
         Self {
@@ -64,13 +62,28 @@ impl Check {
 
     /// The error of the worst element, as a share of what is allowed; infinite where it is NaN.
     pub fn share(&self) -> f64 {
-        let share = (self.got - self.want).abs() / self.tolerance;
-        if share.is_nan() && self.got != self.want { f64::INFINITY } else { share }
+        share(self.got, self.want, self.tolerance)
     }
 
     /// Whether every element is close.
     pub fn passed(&self) -> bool {
         self.off == 0 && self.elements > 0
+    }
+}
+
+/// How many times its tolerance a value is off; NaN is off by infinity.
+fn share(got: f64, want: f64, tolerance: f64) -> f64 {
+    let share = (got - want).abs() / tolerance;
+    if share.is_nan() && got != want { f64::INFINITY } else { share }
+}
+
+impl fmt::Display for Check {
+    /// The check's name, and below it how many elements are off and which is the worst.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, elements, off, worst, got, want, tolerance } = self;
+        let error = (got - want).abs();
+        write!(f, "{name}\n  {off} of {elements} elements are off; worst is [{worst}]: ")?;
+        write!(f, "got {got:e}, want {want:e}, error {error:.1e}, allowed {tolerance:.1e}")
     }
 }
 
