@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::{Real, Weighting};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
-    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision, Setup,
+    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision, Setup,
     Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
@@ -133,6 +133,17 @@ impl<T: Real> Engine for CpuEngine<T> {
     fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
         let values = self.replicas[replica].slot(slot)?.clone();
         Ok(flat(&self.layout, values))
+    }
+
+    fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
+        let mut vectors = Vec::with_capacity(slots.len() * self.replicas.len());
+        for &slot in slots {
+            for replica in &mut self.replicas {
+                vectors.push(replica.slot(slot)?.clone());
+            }
+        }
+        let layout = self.layout.clone();
+        Ok(Box::new(move || Ok(vectors.into_iter().map(|vector| flat(&layout, vector)).collect())))
     }
 
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {

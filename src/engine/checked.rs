@@ -1,7 +1,7 @@
 //! The one place where what a caller asks of an engine is checked, before the engine sees it.
 
 use super::{
-    Allocation, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step, StepMetrics, Timed,
+    Allocation, Capture, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step, StepMetrics, Timed,
 };
 use crate::data::{Features, Part};
 use crate::engine::Layout;
@@ -143,6 +143,11 @@ impl<E: Engine> Engine for Checked<E> {
         self.expect_slot(slot)?;
         self.expect_replica(replica)?;
         self.engine.download(slot, replica)
+    }
+
+    fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
+        self.expect_slots(slots)?;
+        self.engine.capture(slots)
     }
 
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {

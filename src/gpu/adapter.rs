@@ -248,7 +248,8 @@ fn cooperative(adapter: &Adapter) -> Option<u32> {
     sizes.map(|p| p.m_size).filter(|size| [8, 16].contains(size)).max()
 }
 
-/// An opened device.
+/// An opened device; its clones are the same one.
+#[derive(Clone)]
 pub struct Gpu {
     /// The description of the adapter that the device belongs to.
     pub description: Description,

@@ -8,11 +8,11 @@ use super::engine::GpuEngine;
 use super::kernels::{PASS_BYTES, Pass, Scaling};
 use super::profile;
 use super::program::Op;
-use super::readback::read_words;
+use super::readback::{self, read_words};
 use super::step::StepProgram;
 use crate::data::{Features, Part};
 use crate::engine::{
-    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup, Slot,
+    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup, Slot,
     Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
@@ -148,6 +148,17 @@ impl Engine for GpuEngine {
         let (buffer, at) = self.buffers.slot(slot)?;
         let values = self.read(buffer, at + replica as u64 * bytes, bytes)?;
         Ok(values.into_iter().map(f64::from).collect())
+    }
+
+    fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
+        let vectors: Vec<_> = slots.iter().map(|&slot| self.buffers.slot(slot)).collect::<Result<_>>()?;
+        let read = readback::read_later(&self.gpu, &vectors, self.buffers.params.size());
+        let len = self.layout.len;
+        Ok(Box::new(move || {
+            let values = read()?;
+            let vectors = values.iter().flat_map(|replicas| replicas.chunks_exact(len));
+            Ok(vectors.map(|vector| vector.iter().map(|&value| f64::from(value)).collect()).collect())
+        }))
     }
 
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
