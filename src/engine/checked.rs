@@ -259,6 +259,10 @@ impl<E: Diagnose + Engine> Diagnose for Checked<E> {
         self.engine.describe()
     }
 
+    fn device(&self) -> Option<wgpu::Device> {
+        self.engine.device()
+    }
+
     fn memory(&self) -> Vec<Allocation> {
         self.engine.memory()
     }

@@ -1,13 +1,18 @@
 //! Reading buffers back to the host.
 
-use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
-use wgpu::{Buffer, BufferUsages, MapMode, PollType, SubmissionIndex};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
 
 use super::adapter::Gpu;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The channel that tells when a buffer can be read.
-pub(super) type Mapped = OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>;
+pub(super) type Mapped = Receiver<std::result::Result<(), wgpu::BufferAsyncError>>;
+
+/// The time after which a buffer that is still not there is a reason to look whether the device is.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A submission whose metrics have not been read.
 pub(super) struct Pending {
@@ -28,7 +33,7 @@ pub(super) fn read_words(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: u64) ->
     encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);
     let submission = gpu.queue.submit([encoder.finish()]);
     wait(gpu, &submission, &map(&readback))?;
-    let view = readback.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
+    let view = readback.get_mapped_range(..).map_err(|e| gpu.error(e))?;
     Ok(bytemuck::cast_slice(&view).to_vec())
 }
 
@@ -44,7 +49,7 @@ pub(super) fn readable(gpu: &Gpu, bytes: u64) -> Buffer {
 
 /// Asks for `buffer` to be readable once the device is done with it.
 pub(super) fn map(buffer: &Buffer) -> Mapped {
-    let (sender, receiver) = oneshot_channel();
+    let (sender, receiver) = channel();
     buffer.map_async(MapMode::Read, .., move |result| {
         // The receiver is gone only if the engine is.
         let _ = sender.send(result);
@@ -54,12 +59,14 @@ pub(super) fn map(buffer: &Buffer) -> Mapped {
 
 /// Waits for `submission`, and for the buffer that was asked for after it.
 pub(super) fn wait(gpu: &Gpu, submission: &SubmissionIndex, mapped: &Mapped) -> Result<()> {
-    let poll = PollType::Wait { submission_index: Some(submission.clone()), timeout: None };
-    gpu.device.poll(poll).map_err(|error| Error::Device(error.to_string()))?;
-    gpu.check()?;
-    match pollster::block_on(mapped.receive()) {
-        Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(Error::Device(error.to_string())),
-        None => Err(Error::Device("a buffer was dropped before it was read".into())),
+    gpu.wait(Some(submission))?;
+    loop {
+        match mapped.recv_timeout(PATIENCE) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => return Err(gpu.error(error)),
+            // Another thread that shares the device may be about to tell it.
+            Err(RecvTimeoutError::Timeout) => gpu.check()?,
+            Err(RecvTimeoutError::Disconnected) => return Err(gpu.error("a buffer was dropped before it was read")),
+        }
     }
 }
