@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 
 /// The end of the names of files that are being written.
 const PART: &str = ".part";
+/// What stands between content and its checksum: in an object of JSON, and in lines that take a comment.
+const JSON_MARK: &str = ",\n  \"checksum\": \"";
+const LINES_MARK: &str = "# checksum ";
 
 /// Writes `bytes` so that the file appears whole or not at all, and stays when the machine loses its power.
 ///
@@ -87,7 +90,7 @@ pub(crate) fn checksum(bytes: &[&[u8]]) -> String {
     format!("{:08x}", hasher.finalize())
 }
 
-/// The text of a JSON object, with the checksum of all before it as its last entry.
+/// The text of a JSON object of several lines, with the checksum of all before it as its last entry.
 pub(crate) fn seal_json(object: &str) -> String {
     let object = object.trim_end();
     close_json(object.strip_suffix('}').unwrap_or(object).trim_end())
@@ -95,24 +98,19 @@ pub(crate) fn seal_json(object: &str) -> String {
 
 /// The text of a JSON object whose other entries are `content`, with its checksum as the last entry.
 fn close_json(content: &str) -> String {
-    let checksum = checksum(&[content.as_bytes()]);
-    if content.contains('\n') {
-        format!("{content},\n  \"checksum\": \"{checksum}\"\n}}\n")
-    } else {
-        format!("{content},\"checksum\":\"{checksum}\"}}")
-    }
+    format!("{content}{JSON_MARK}{}\"\n}}\n", checksum(&[content.as_bytes()]))
 }
 
 /// The text of lines, with the checksum of all of them in a comment behind them.
 pub(crate) fn seal_lines(lines: &str) -> String {
-    format!("{lines}# checksum {}\n", checksum(&[lines.as_bytes()]))
+    format!("{lines}{LINES_MARK}{}\n", checksum(&[lines.as_bytes()]))
 }
 
 /// Whether text is as [`seal_json`] or [`seal_lines`] made it.
 pub(crate) fn is_intact(text: &str) -> bool {
-    let before = |mark: &str| text.rsplit_once(mark).map(|(before, _)| before);
-    before("# checksum ").is_some_and(|lines| seal_lines(lines) == text)
-        || before(",\n  \"checksum\"").or(before(",\"checksum\"")).is_some_and(|content| close_json(content) == text)
+    let is_sealed =
+        |mark: &str, seal: fn(&str) -> String| text.rsplit_once(mark).is_some_and(|(content, _)| seal(content) == text);
+    is_sealed(LINES_MARK, seal_lines) || is_sealed(JSON_MARK, close_json)
 }
 
 /// The text of a file of a run.
@@ -134,8 +132,8 @@ mod tests {
     #[test]
     fn every_changed_bit_of_what_counts_is_told() {
         let lines = "[train]\nepochs = 3\n";
-        let (pretty, flat) = ("{\n  \"scale\": [0.5],\n  \"shift\": {}\n}\n", "{\"step\":7,\"of\":{\"loss\":0.25}}");
-        for (content, sealed) in [(lines, seal_lines(lines)), (pretty, seal_json(pretty)), (flat, seal_json(flat))] {
+        let object = "{\n  \"scale\": [0.5],\n  \"shift\": {}\n}\n";
+        for (content, sealed) in [(lines, seal_lines(lines)), (object, seal_json(object))] {
             assert!(is_intact(&sealed) && !is_intact(content), "{sealed}");
             for bit in 0..8 * sealed.len() {
                 let mut bytes = sealed.clone().into_bytes();
@@ -144,7 +142,7 @@ mod tests {
             }
             assert!((0..sealed.len()).all(|length| !is_intact(&sealed[..length])), "{sealed}");
         }
-        let parsed: serde_json::Value = serde_json::from_str(&seal_json(pretty)).unwrap();
+        let parsed: serde_json::Value = serde_json::from_str(&seal_json(object)).unwrap();
         assert_eq!(parsed["scale"][0], 0.5);
     }
 

@@ -13,6 +13,7 @@ use crate::schedule::Rate;
 /// evaluations among them, and the epoch, again and again, and [`Ended`](Self::Ended) once. Steps are told when their metrics have come back, up to two
 /// submissions after the device took them, so that watching costs the device nothing.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// The first step is about to be taken.
     Started(&'a Started<'a>),
@@ -279,9 +280,6 @@ impl Ended {
     /// Whether a run that ended so has come to its end by its own plan, so that going on with the same plan would change
     /// nothing.
     pub(crate) fn is_final(self) -> bool {
-        !matches!(
-            self,
-            Self::Epochs | Self::Seconds | Self::Asked | Self::Interrupted | Self::Diverged | Self::Failed
-        )
+        !matches!(self, Self::Epochs | Self::Seconds | Self::Asked | Self::Interrupted | Self::Diverged | Self::Failed)
     }
 }

@@ -44,6 +44,8 @@ pub struct Within {
     pub sums: Sums,
     /// The seconds that they took.
     pub seconds: f64,
+    /// Whether the evaluation that is due after the last of them, where evaluations are counted in steps, was made.
+    pub is_evaluated: bool,
 }
 
 /// The sums over samples of what was measured in training.

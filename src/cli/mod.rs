@@ -15,6 +15,7 @@ mod schedule;
 mod schedules;
 mod settings;
 mod shader;
+mod signals;
 mod speeds;
 mod train;
 mod verify;
@@ -132,6 +133,12 @@ pub fn main() -> ExitCode {
         };
         complain(&format!("{error:#}"), status)
     })
+}
+
+/// Says on standard error, in one line, what is wrong without ending the command.
+fn warn(text: &str) {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let _ = writeln!(std::io::stderr(), "warning: {}", words.join(" "));
 }
 
 /// Prints an error as one line.

@@ -10,8 +10,8 @@ use super::shared::Shared;
 use super::{Real, Weighting};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
-    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision, Setup,
-    Slot, Step, StepMetrics, Timed,
+    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision,
+    Setup, Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::loss::Loss;

@@ -8,7 +8,7 @@ use ::safetensors::SafeTensorError;
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::disk::{checksum, write_checked};
-use crate::error::{Error, Result};
+use crate::error::{self, Error};
 
 /// The start of the header of a sealed file; the digits of the checksum follow.
 const START: &[u8] = b"{\"__metadata__\":{\"checksum\":\"";
@@ -29,7 +29,7 @@ pub(crate) type Metadata = BTreeMap<String, String>;
 ///
 /// # Errors
 /// The file cannot be written.
-pub(crate) fn write(path: &Path, tensors: &[Named], metadata: Metadata) -> Result<()> {
+pub(crate) fn write(path: &Path, tensors: &[Named], metadata: Metadata) -> error::Result<()> {
     let bytes = bytes(tensors, metadata).map_err(|error| Error::weights(path, error.to_string()))?;
     write_checked(path, &bytes, |part| {
         let read = fs::read(part).map_err(Error::io(path))?;
@@ -39,10 +39,10 @@ pub(crate) fn write(path: &Path, tensors: &[Named], metadata: Metadata) -> Resul
 
 /// The bytes of a sealed file. They are a function of the arguments.
 fn bytes(tensors: &[Named], mut metadata: Metadata) -> Result<Vec<u8>, SafeTensorError> {
-    let view = |(name, dtype, shape, bytes): &'_ Named| -> Result<_, SafeTensorError> {
-        Ok((name.clone(), TensorView::new(*dtype, shape.clone(), bytes)?))
-    };
-    let views = tensors.iter().map(view).collect::<Result<Vec<_>, _>>()?;
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, SafeTensorError>>()?;
     let plain = ::safetensors::serialize(views, None)?;
     let (header, data) = plain[LENGTH..].split_at(header_length(&plain));
     metadata.insert(KEYS[0].into(), BLANK.into());
@@ -50,7 +50,8 @@ fn bytes(tensors: &[Named], mut metadata: Metadata) -> Result<Vec<u8>, SafeTenso
     // The checksum comes first, so that it is found at a glance.
     let others: Metadata = metadata.into_iter().filter(|(key, _)| key != KEYS[0]).collect();
     let others = serde_json::to_string(&others)?;
-    let mut sealed = [START, BLANK.as_bytes(), b"\",", &others.as_bytes()[1..], b",", &header.trim_ascii()[1..]].concat();
+    let mut sealed =
+        [START, BLANK.as_bytes(), b"\",", &others.as_bytes()[1..], b",", &header.trim_ascii()[1..]].concat();
     sealed.resize(sealed.len().next_multiple_of(LENGTH), b' ');
     let mut bytes = [&(sealed.len() as u64).to_le_bytes()[..], &sealed, data].concat();
     let checksum = checksum(&[&bytes]);
@@ -71,7 +72,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(SafeTensors<'_>, Metadata), String> 
     if is_started && !is_intact(bytes) {
         return Err("a damaged one: its checksum is another".into());
     }
-    let other = |error| format!("other bytes: {error}");
+    let other = |error: SafeTensorError| format!("other bytes: {error}");
     let file = SafeTensors::deserialize(bytes).map_err(other)?;
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(other)?;
     let metadata: Metadata = metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();

@@ -12,8 +12,8 @@ use super::readback::{self, read_words};
 use super::step::StepProgram;
 use crate::data::{Features, Part};
 use crate::engine::{
-    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup, Slot,
-    Step, StepMetrics, Timed,
+    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup,
+    Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::model::Norm;
@@ -132,7 +132,7 @@ impl Engine for GpuEngine {
 
     fn free(&mut self, slot: Slot) -> Result<()> {
         self.free_vector(slot);
-        Ok(())
+        self.gpu.check()
     }
 
     fn upload(&mut self, slot: Slot, replica: usize, values: &[f64]) -> Result<()> {
@@ -140,7 +140,8 @@ impl Engine for GpuEngine {
         let (buffer, at) = self.buffers.slot(slot)?;
         self.gpu.queue.write_buffer(buffer, at + replica as u64 * self.vector_bytes(), bytemuck::cast_slice(&values));
         self.is_working_current &= slot != Slot::Live;
-        self.accept_gradient(slot, replica..replica + 1)
+        self.accept_gradient(slot, replica..replica + 1)?;
+        self.gpu.check()
     }
 
     fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
@@ -164,7 +165,8 @@ impl Engine for GpuEngine {
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
         self.copy_vectors(self.buffers.slot(from)?, self.buffers.slot(to)?);
         self.is_working_current &= to != Slot::Live;
-        self.accept_gradient(to, 0..self.setup.replicas)
+        self.accept_gradient(to, 0..self.setup.replicas)?;
+        self.gpu.check()
     }
 
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
@@ -189,7 +191,7 @@ impl Engine for GpuEngine {
         if self.is_streamed() || self.setup.is_weighted() {
             self.orders = orders.to_vec();
         }
-        Ok(())
+        self.gpu.check()
     }
 
     fn steps_at_once(&self) -> usize {
@@ -210,6 +212,7 @@ impl Engine for GpuEngine {
     }
 
     fn wait(&mut self) -> Result<Vec<StepMetrics>> {
+        self.gpu.check()?;
         self.arrived(0)
     }
 
@@ -277,7 +280,7 @@ impl Engine for GpuEngine {
             first += steps.len();
         }
         self.copy_vectors((&self.buffers.eval_params, 0), self.buffers.slot(slot)?);
-        Ok(())
+        self.gpu.check()
     }
 
     fn loss_scales(&mut self) -> Result<Vec<LossScale>> {
@@ -293,7 +296,7 @@ impl Engine for GpuEngine {
         }
         let scaling = |s: &LossScale| Scaling { steps: s.steps, ..Scaling::new(s.next) };
         self.set_scaling(&scales.iter().map(scaling).collect::<Vec<_>>());
-        Ok(())
+        self.gpu.check()
     }
 
     fn forms(&self) -> Forms {
@@ -304,6 +307,10 @@ impl Engine for GpuEngine {
 impl Diagnose for GpuEngine {
     fn describe(&self) -> String {
         self.gpu.description.to_string()
+    }
+
+    fn device(&self) -> Option<wgpu::Device> {
+        Some(self.gpu.device().clone())
     }
 
     fn value_bytes(&self) -> usize {

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::engine::{Choice, Forms, Limits};
 use crate::disk::write_whole;
+use crate::engine::{Choice, Forms, Limits};
 
 /// A cache: one value a device, in a file of the user's folder of caches.
 struct Cache {

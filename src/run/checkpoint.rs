@@ -67,9 +67,10 @@ impl Checkpoint {
             }
         }
         let none_left = |error: Error| match error {
-            Error::Weights { path, message } => {
-                Error::Weights { path, message: message + ", and no other is left; its config.toml begins the run anew" }
-            }
+            Error::Weights { path, message } => Error::Weights {
+                path,
+                message: message + ", and no other is left; its config.toml begins the run anew",
+            },
             other => other,
         };
         damaged.map_or(Ok(None), |error| Err(none_left(error)))
@@ -97,9 +98,8 @@ impl Checkpoint {
     /// One that was written for another setup; the device is lost.
     pub fn restore(&self, engine: &mut dyn Engine) -> Result<Progress> {
         let setup = engine.setup();
-        let bad = |found: String| {
-            Error::weights(&self.path, format!("expected a checkpoint of this run, found {found}"))
-        };
+        let bad =
+            |found: String| Error::weights(&self.path, format!("expected a checkpoint of this run, found {found}"));
         let (replicas, len, evaluation_only) = (setup.replicas, engine.layout().len, setup.evaluation_only);
         let expected = if setup.is_mixed() { replicas } else { 0 };
         if self.loss_scales.len() != expected && !evaluation_only {
@@ -154,9 +154,8 @@ impl Taken {
     ) -> Result<Self> {
         let slots = engine.slots();
         let captured: Vec<Slot> = slots.iter().map(|&slot| if slot == Slot::Live { last } else { slot }).collect();
-        let text = |result: serde_json::Result<String>| {
-            result.map_err(|error| Error::config("checkpoint", error.to_string()))
-        };
+        let text =
+            |result: serde_json::Result<String>| result.map_err(|error| Error::config("checkpoint", error.to_string()));
         let config = toml::to_string(config).map_err(|error| Error::config("config", error.to_string()))?;
         let entries = [
             (PROGRESS, text(serde_json::to_string(progress))?),
@@ -239,9 +238,8 @@ pub(super) fn parse_name(name: &str) -> Option<Option<u64>> {
 /// The checkpoints but for the newest, the later ones first, each with its number of steps.
 fn older(dir: &Path) -> Vec<(u64, PathBuf)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut all: Vec<(u64, PathBuf)> = entries
-        .filter_map(|entry| Some((parse_name(entry.file_name().to_str()?)??, entry.path())))
-        .collect();
+    let mut all: Vec<(u64, PathBuf)> =
+        entries.filter_map(|entry| Some((parse_name(entry.file_name().to_str()?)??, entry.path()))).collect();
     all.sort_by(|a, b| b.cmp(a));
     all
 }

@@ -108,7 +108,8 @@ fn run_files(dir: &Path) -> Vec<PathBuf> {
     entries
         .filter(|entry| {
             let name = entry.file_name();
-            let is_of_run = |name: &str| FILES.contains(&name) || is_weights(name) || checkpoint::parse_name(name).is_some();
+            let is_of_run =
+                |name: &str| FILES.contains(&name) || is_weights(name) || checkpoint::parse_name(name).is_some();
             name.to_str().is_some_and(is_of_run)
         })
         .map(|entry| entry.path())

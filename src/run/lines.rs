@@ -1,4 +1,5 @@
-//! Files of lines, each a JSON object with its checksum, so that a torn or altered line is told from a whole one.
+//! Files of lines, each a JSON object with the checksum of what stands before it, so that a torn or altered line is told from a
+//! whole one. Times stand behind the checksum, since they alone differ from one run of the same bits to another.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -6,12 +7,26 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::disk::{is_intact, seal_json, write_whole};
+use crate::disk::{checksum, write_whole};
 use crate::error::{Error, Result};
 
-/// Writes a line.
-pub(super) fn write(file: &mut BufWriter<File>, line: &Value) -> std::io::Result<()> {
-    writeln!(file, "{}", seal_json(&line.to_string()))
+/// What stands between the content of a line and its checksum.
+const MARK: &str = ",\"checksum\":\"";
+
+/// Writes a line, with `times` behind its checksum.
+pub(super) fn write(file: &mut BufWriter<File>, line: &Value, times: &[(&str, Value)]) -> std::io::Result<()> {
+    let line = line.to_string();
+    let content = line.strip_suffix('}').unwrap_or(&line);
+    let times: String = times.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
+    writeln!(file, "{content}{MARK}{}\"{times}}}", checksum(&[content.as_bytes()]))
+}
+
+/// The object of a line that is as it was written.
+fn parse(line: &[u8]) -> Option<(String, Value)> {
+    let text = std::str::from_utf8(line).ok()?;
+    let (content, rest) = text.split_once(MARK)?;
+    rest.strip_prefix(checksum(&[content.as_bytes()]).as_str())?;
+    Some((text.into(), serde_json::from_str(text).ok()?))
 }
 
 /// The intact lines of a file, and the number of those that are not; none where there is no such file.
@@ -29,10 +44,9 @@ fn read_text(path: &Path) -> Result<(Vec<(String, Value)>, usize)> {
         return Ok((Vec::new(), 0));
     }
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let (mut lines, mut damaged) = (Vec::new(), 0);
+    let (mut lines, mut damaged) = (Vec::new(), 0usize);
     for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-        let text = std::str::from_utf8(line).ok().filter(|text| is_intact(text));
-        match text.and_then(|text| Some((text.to_string(), serde_json::from_str(text).ok()?))) {
+        match parse(line) {
             Some(line) => lines.push(line),
             None => damaged += 1,
         }

@@ -63,7 +63,7 @@ impl Log {
         if all.iter().any(|m| m.loss_scale.is_some()) {
             line["loss_scales"] = all.iter().filter_map(|m| m.loss_scale).collect();
         }
-        self.write(METRICS, &line)
+        self.write(METRICS, &line, &[])
     }
 
     fn epoch(&mut self, name: &str, epoch: &Epoch) -> Result<()> {
@@ -76,9 +76,8 @@ impl Log {
         if epoch.is_restored {
             line["restored"] = json!(true);
         }
-        line["seconds"] = json!(epoch.seconds);
-        line["samples_per_second"] = json!(epoch.samples_per_second);
-        self.write(name, &line)?;
+        let times = [("seconds", json!(epoch.seconds)), ("samples_per_second", json!(epoch.samples_per_second))];
+        self.write(name, &line, &times)?;
         self.flush()
     }
 
@@ -88,7 +87,7 @@ impl Log {
         self.evaluations.iter_mut().try_for_each(|file| file.flush().map_err(Error::io(&self.dir.join(EVALUATIONS))))
     }
 
-    fn write(&mut self, name: &str, line: &Value) -> Result<()> {
+    fn write(&mut self, name: &str, line: &Value, times: &[(&str, Value)]) -> Result<()> {
         let path = self.dir.join(name);
         let file = match name {
             METRICS => &mut self.metrics,
@@ -98,7 +97,7 @@ impl Log {
                 none => none.insert(BufWriter::new(File::create(&path).map_err(Error::io(&path))?)),
             },
         };
-        lines::write(file, line).map_err(Error::io(&path))
+        lines::write(file, line, times).map_err(Error::io(&path))
     }
 }
 
@@ -129,7 +128,10 @@ pub(super) fn complaints(dir: &Path, steps: u64) -> Result<Vec<String>> {
     }
     for name in [METRICS, EPOCHS] {
         if steps > 0 && !dir.join(name).exists() {
-            complaints.push(format!("{}: expected the lines of {steps} steps, found no file; they are lost", dir.join(name).display()));
+            complaints.push(format!(
+                "{}: expected the lines of {steps} steps, found no file; they are lost",
+                dir.join(name).display()
+            ));
         }
     }
     Ok(complaints)

@@ -34,7 +34,8 @@ impl Resumed {
         let lock = Lock::take(dir)?;
         let checkpoint = Checkpoint::newest(dir, warnings)?;
         if checkpoint.is_none() && folder::has_ended(dir) {
-            let found = "expected the checkpoint of a run (train.checkpoint_every), found none; its config.toml begins it anew";
+            let found =
+                "expected the checkpoint of a run (train.checkpoint_every), found none; its config.toml begins it anew";
             return Err(Error::data(dir, found));
         }
         let own = match &checkpoint {
@@ -58,7 +59,10 @@ impl Resumed {
 pub(super) fn differences(checkpoint: &Checkpoint, data: &str, engine: &dyn Engine) -> Result<Vec<String>> {
     if checkpoint.data != data {
         let found = format!("expected {}, as the run has, found {data}", checkpoint.data);
-        return Err(Error::data(&engine.setup().dataset.name, found + "; --init-from starts a new run from its weights"));
+        return Err(Error::data(
+            &engine.setup().dataset.name,
+            found + "; --init-from starts a new run from its weights",
+        ));
     }
     let (device, version) = (engine.describe(), env!("CARGO_PKG_VERSION"));
     let mut lines = Vec::new();

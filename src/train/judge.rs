@@ -26,6 +26,7 @@ impl Trainer {
             let answer = observer.on(&Event::Evaluated(&report))?;
             self.ask(answer);
         }
+        self.progress.within.is_evaluated = true;
         self.underway.evaluated = Some(report);
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Epoch, Event, Observer, Sample, Started, StepReport};
 use crate::model::Init;
 use crate::plan::Plan;
-use crate::progress::{LastGood, Progress, Underway};
+use crate::progress::{LastGood, Progress, Underway, Within};
 use crate::schedule::{Memory, Unit};
 
 /// The training loop around an engine, which it owns. It can be taken step by step, by any number of steps, by epochs, or to
@@ -294,6 +294,8 @@ impl Trainer {
         if !self.underway.has_order {
             self.set_order()?;
         }
+        // One that was due when the run was left.
+        self.evaluate_if_due(&mut start, observer)?;
         let end = self.progress.within.steps.saturating_add(most).min(per_epoch);
         while self.progress.within.steps < end && self.ended.is_none() {
             self.hand_over(end, observer)?;
@@ -303,13 +305,8 @@ impl Trainer {
             }
             if self.plan.stop.seconds.is_some_and(|most| seconds >= most) {
                 self.ended = Some(Ended::Seconds);
-            } else if self.progress.within.steps < per_epoch
-                && self.plan.is_evaluated(self.engine.setup(), self.underway.last.index + 1)
-            {
-                self.drain(observer)?;
-                self.progress.within.seconds += start.elapsed().as_secs_f64();
-                self.evaluate_within(observer)?;
-                start = Instant::now();
+            } else {
+                self.evaluate_if_due(&mut start, observer)?;
             }
             if self.asked > Control::Continue {
                 break;
@@ -322,6 +319,20 @@ impl Trainer {
             Control::Interrupt => self.ended = self.ended.or(Some(Ended::Interrupted)),
             Control::Stop => self.ended = self.ended.or(Some(Ended::Asked)),
             Control::Save | Control::Continue => {}
+        }
+        Ok(())
+    }
+
+    /// Evaluates within an epoch if that is due after the last step and has not been done; `start` is when the steps began whose
+    /// seconds do not count yet.
+    fn evaluate_if_due(&mut self, start: &mut Instant, observer: &mut dyn Observer) -> Result<()> {
+        let Within { steps, is_evaluated, .. } = self.progress.within;
+        let is_within = 0 < steps && steps < self.steps_per_epoch();
+        if is_within && !is_evaluated && self.plan.is_evaluated(self.engine.setup(), self.underway.last.index + 1) {
+            self.drain(observer)?;
+            self.progress.within.seconds += start.elapsed().as_secs_f64();
+            self.evaluate_within(observer)?;
+            *start = Instant::now();
         }
         Ok(())
     }
@@ -339,6 +350,7 @@ impl Trainer {
         let rates = steps.iter().flat_map(|step| &step.rates);
         self.progress.peak_lr = rates.map(|rate| rate.lr).fold(self.progress.peak_lr, f64::max);
         self.progress.within.steps += steps.len() as u64;
+        self.progress.within.is_evaluated = false;
         self.underway.evaluated = None;
         self.underway.last.clone_from(&steps[steps.len() - 1]);
         self.underway.pending.extend(steps);
