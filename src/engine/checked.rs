@@ -26,6 +26,11 @@ impl<E: Engine> Checked<E> {
         &self.engine
     }
 
+    #[cfg(test)]
+    pub(crate) fn inner_mut(&mut self) -> &mut E {
+        &mut self.engine
+    }
+
     fn expect_slot(&self, slot: Slot) -> Result<()> {
         if self.engine.has(slot) { Ok(()) } else { Err(slot.missing()) }
     }
