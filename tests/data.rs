@@ -95,7 +95,7 @@ fn broken_idx_files_are_named() {
     let cases = [
         (images, idx(&[3, 2, 2], &[0; 11]), "the header [3, 2, 2] promises 12 bytes, found 11"),
         (images, idx(&[3, 2, 2], &[0; 13]), "promises 12 bytes, found 13"),
-        (images, idx(&[u32::MAX, u32::MAX, u32::MAX], &[]), "promises more than can be addressed bytes, found 0"),
+        (images, idx(&[u32::MAX, u32::MAX, u32::MAX], &[]), "promises more bytes than can be addressed"),
         (images, gzip(&idx(&[3, 2, 2], &[0; 12]))[..20].to_vec(), "expected a whole gzip file"),
         (images, b"PNG".to_vec(), "expected an IDX header (0, 0, type, rank), found [80, 78, 71]"),
         (images, [0, 0, 0x0d, 3].to_vec(), "expected type 0x08 (unsigned bytes), found 0x0d"),
