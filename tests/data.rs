@@ -56,7 +56,7 @@ fn broken_cifar_files_are_named() {
     let cases: [(Vec<u8>, &str); 4] = [
         (record(&[1], 0)[..3000].to_vec(), "data_batch_2.bin: expected 1 to 10000 records of 3073 bytes, found 3000"),
         (Vec::new(), "found 0 bytes"),
-        (record(&[1], 0).repeat(10_001), "found 30733073 bytes"),
+        (record(&[1], 0).repeat(10_001), "found 30730001 bytes or more"),
         ([record(&[1], 0), record(&[10], 0)].concat(), "expected labels 0 to 9, found 10 in record 1"),
     ];
     for (bytes, want) in cases {
@@ -166,7 +166,7 @@ fn broken_npy_files_are_named() {
         (&complex, &y, "complex.npy: expected features of type float16, float32, float64, bool or an integer".into()),
         (&x, &complex, "expected labels of an integer type, bool or text, or targets of type float16".into()),
         (&none, &no_labels, "expected at least one train sample, found none".into()),
-        (&short, &y, "short.npy: expected 4 values".into()),
+        (&short, &y, "short.npy: the header promises 16 bytes, the file has 12".into()),
         (&text, &y, "text.npy: expected a .npy file".into()),
         (&missing, &y, "missing.npy: No such file".into()),
     ];

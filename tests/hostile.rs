@@ -11,13 +11,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::files::{array, gzip, write};
+use common::files::{gzip, idx, npy, write};
+use common::program::{fails, ok};
 use targets::{TARGETS, Target};
 use tempfile::TempDir;
-use thalweg::data::Source;
+use thalweg::cpu::CpuEngine;
+use thalweg::data::{Dataset, Samples, Source, fetch};
+use thalweg::engine::Setup;
+use thalweg::loss::Loss;
+use thalweg::{Mlp, Result};
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static MOST_HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// The most bytes that are given at once: an allocation of more fails, as on a small machine.
+const MOST_AT_ONCE: usize = 1 << 30;
 
 /// Counts the bytes that are held.
 struct Counting;
@@ -25,6 +33,9 @@ struct Counting;
 // SAFETY: the system's allocator does the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
+        if layout.size() > MOST_AT_ONCE {
+            return std::ptr::null_mut();
+        }
         let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         MOST_HELD.fetch_max(held, Ordering::Relaxed);
         unsafe { System.alloc(layout) }
@@ -154,5 +165,123 @@ fn parsers_bear_changed_seeds() {
             let bytes = changed(seed, &mut Numbers(i as u64));
             run(target, &bytes, &format!("change {i} of {}: {:?}", path.display(), bytes.escape_ascii().to_string()));
         }
+    }
+}
+
+/// The error of a data set, and the memory that it took.
+fn refused(source: &str) -> (String, usize) {
+    let mut error = String::new();
+    let bytes = held(|| error = load(source).unwrap_err().to_string());
+    (error, bytes)
+}
+
+fn load(source: &str) -> Result<Dataset> {
+    source.parse::<Source>()?.load(0)
+}
+
+/// Packed files that unpack to a thousand times as much.
+#[test]
+fn bombs_are_refused() {
+    let _alone = ALONE.lock().unwrap_or_else(|held| held.into_inner());
+    let dir = TempDir::new().unwrap();
+    // Members of a gzip file stand one after the other.
+    let zeros = gzip(&vec![0; 1 << 20]).repeat(256);
+    let rows = gzip("1,2\n".repeat(1 << 18).as_bytes()).repeat(256);
+    // What is unpacked, and as much again while it grows.
+    let most = |file: &[u8]| 2 * (64 << 20) + 2 * 128 * file.len() + (1 << 20);
+
+    let label = write(&dir, "y", idx(&[1], &[0]));
+    let promise = idx(&[1, 1 << 14, 1 << 14], &[]);
+    let (error, bytes) =
+        refused(&format!("idx:{},{label}", write(&dir, "x", [gzip(&promise), zeros.clone()].concat())));
+    assert!(error.contains("packed ones, found a header that promises 268435472; unpack it"), "{error}");
+    assert!(bytes < 1 << 20, "{bytes}");
+
+    // More than the header says is not read.
+    let file = [gzip(&idx(&[1, 2, 2], &[0; 4])), zeros.clone()].concat();
+    let (error, bytes) = refused(&format!("idx:{},{label}", write(&dir, "x", file)));
+    assert!(error.ends_with("promises 4 bytes, found 16368 or more"), "{error}");
+    assert!(bytes < 1 << 20, "{bytes}");
+
+    let table = [gzip(b"a,y\n"), rows].concat();
+    let (error, bytes) = refused(&format!("csv:{},target=y", write(&dir, "x.csv", &table)));
+    assert!(error.contains("packed ones, found more; unpack it, if that is right"), "{error}");
+    assert!(bytes < most(&table), "{bytes}");
+
+    // A file of CIFAR-10 has at most 10,000 records.
+    write(&dir, "data_batch_1.bin", &zeros);
+    let (error, bytes) = refused(&format!("cifar10:{}", dir.path().display()));
+    assert!(error.ends_with("expected 1 to 10000 records of 3073 bytes, found 30730001 bytes or more"), "{error}");
+    assert!(bytes < 2 * 30_730_001 + (1 << 20), "{bytes}");
+
+    let header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 268435456), }";
+    let array = [&b"\x93NUMPY\x01\0"[..], &(header.len() as u16).to_le_bytes(), header, &[0; 1000]].concat();
+    let y = npy(&dir, "y.npy", &[1], vec![0i64]);
+    let (error, _) = refused(&format!("npy:{},{y}", write(&dir, "x.npy", gzip(&array))));
+    assert!(error.contains("found a header that promises 268435"), "{error}");
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    archive.start_file("x.npy", zip::write::SimpleFileOptions::default()).unwrap();
+    std::io::Write::write_all(&mut archive, &array).unwrap();
+    let archive = archive.finish().unwrap().into_inner();
+    let (error, bytes) = refused(&format!("npz:{}", write(&dir, "x.npz", archive)));
+    assert!(error.contains("x.npz[x]: expected at most") && error.contains("a header that promises"), "{error}");
+    assert!(bytes < 1 << 20, "{bytes}");
+}
+
+/// What is legal but does not fit is an error of one line, with the bytes.
+#[test]
+fn too_little_memory_is_an_error() {
+    let _alone = ALONE.lock().unwrap_or_else(|held| held.into_inner());
+    let dir = TempDir::new().unwrap();
+    // 1,000 categories become as many features of eight bytes.
+    let rows: String = (0..150_000).map(|row| format!("c{},{}\n", row % 1000, row % 2)).collect();
+    let (error, _) = refused(&format!("csv:{},target=y", write(&dir, "x.csv", "a,y\n".to_string() + &rows)));
+    assert!(error.ends_with("x.csv: expected memory for its values, 1200000000 bytes, found less"), "{error}");
+
+    let samples = Samples::labelled(vec![0f32; 3000], vec![0; 3000]);
+    let dataset = Dataset::new("labels", [1, 1, 1], samples, None).unwrap().with_classes(65_536).unwrap();
+    let setup = Setup { loss: Loss::Mse, ..Setup::new(Mlp::new(1, 65_536), dataset.into()) };
+    let error = CpuEngine::<f32>::new(setup).err().unwrap().to_string();
+    assert!(error.contains("expected memory for its values, 1572864000 bytes, found less"), "{error}");
+}
+
+#[test]
+fn archives_write_nowhere_else() {
+    for (path, bytes) in inputs("regressions", "tar") {
+        let dir = TempDir::new().unwrap();
+        let error = fetch::unpack(&bytes[..], bytes.len() as u64, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("expected an archive of ") && !error.contains('\n'), "{}: {error}", path.display());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{}", path.display());
+    }
+}
+
+/// Settings far out of range, each with the line that it gets; ranges are checked before anything is made of them.
+#[test]
+fn settings_out_of_proportion_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let small = ["--device", "cpu", "--hidden", "4", "--dry-run"];
+    let x = npy(&dir, "x.npy", &[4, 2], vec![0f32, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    let source = format!("npy:{x},{}", npy(&dir, "y.npy", &[4], vec![0i64, 1, 0, 1]));
+    for (set, wanted) in [
+        (
+            "average={snapshots={max=2147483648,when={start=0}}}",
+            "average.snapshots.max: expected 1 to 100, found 2147483648",
+        ),
+        ("average={snapshots={max=9223372036854775807}}", "average.snapshots.max: expected 1 to 100"),
+        ("train.replicas=9223372036854775807", "train.replicas: expected 1 to 4095"),
+        ("train.epochs=9223372036854775807", "train.epochs: expected at most 2^53 samples"),
+        ("train.batch=9223372036854775807", "train.batch: expected 1 to 4 samples"),
+        (
+            "model.hidden=[9223372036854775807,9223372036854775807]",
+            "model.hidden: expected at most 1073741824 parameters",
+        ),
+        ("data.classes=9223372036854775807", "data.classes: expected 1 to 65536"),
+        ("augment.mixup=1e308", "augment.mixup: expected a number in [0, 1000]"),
+    ] {
+        let error = fails(dir.path(), 2, &[&["train", "--data", &source, "--set", set][..], &small].concat());
+        assert!(error.contains(wanted), "{set}: {error}");
+    }
+    for mixup in ["1e-320", "1e-300", "1e-5"] {
+        ok(dir.path(), &[&["train", "--data", &source, "--mixup", mixup][..], &small].concat());
     }
 }
