@@ -52,12 +52,13 @@ impl<T: Real> CpuEngine<T> {
         let setup = Setup { precision, ..setup };
         let layout = Layout::new(&setup.model);
         let replicas = (0..setup.replicas).map(|r| Replica::new(&setup, &layout, r)).collect::<Result<_>>()?;
-        let targets = [Part::Train, Part::Validation, Part::Test].map(|part| match setup.dataset.part(part) {
+        let targets_of = |part| match setup.dataset.part(part) {
             Some(samples) if setup.loss == Loss::Mse => {
-                samples.targets.to_values(setup.model.outputs()).into_iter().map(T::of).collect()
+                Ok(samples.targets.to_values(setup.model.outputs())?.into_iter().map(T::of).collect())
             }
-            _ => Vec::new(),
-        });
+            _ => Ok(Vec::new()),
+        };
+        let targets = [targets_of(Part::Train)?, targets_of(Part::Validation)?, targets_of(Part::Test)?];
         let cast = |values: &[f64]| values.iter().map(|&value| T::of(value)).collect();
         let loss_weights = LossWeights::of(&setup).map(|weights| {
             let casts = [cast(&weights.samples), cast(&weights.classes)];
