@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use thalweg::event::{Control, Ended, Event};
 use thalweg::run::{Config, Interval, Place, Prepared};
 
-use common::program::{fails, json, lines, ok, table, thalweg};
+use common::program::{fails, json, lines, npy, ok, table, thalweg};
 
 /// Whatever meets a position within an epoch: averages, a plateau, batch normalisation, dropout, mixup, the best weights of
 /// evaluations by steps, lookahead, two replicas.
@@ -151,6 +151,16 @@ fn checkpoints_may_be_anywhere() {
     };
     open(&config, "asked").train(&mut [&mut ask]).unwrap();
     assert!(written.len() == 1 && (10..=14).contains(&written[0]), "{written:?}");
+
+    // By the clock, which never ticks at the same step: it suffices that it does.
+    config.train.checkpoint_every = Interval::Seconds(1);
+    config.train.epochs = 1_000_000;
+    let mut leave = |event: &Event| match event {
+        Event::Checkpoint(_) => Ok(Control::Interrupt),
+        _ => Ok(Control::Continue),
+    };
+    let finished = open(&config, "seconds").train(&mut [&mut leave]).unwrap();
+    assert_eq!(finished.ended, Ended::Interrupted);
     for name in ["steps", "asked"] {
         let of = |name: &str| {
             let mut left = left(&dir.path().join(name));
@@ -217,10 +227,10 @@ fn a_killed_run_is_the_run() {
     killed(10, "cpu");
 }
 
-/// `cargo test --test resume -- --ignored`
+/// `cargo test --test resume -- --ignored long_`
 #[test]
 #[ignore = "minutes"]
-fn a_run_killed_a_hundred_times_is_the_run() {
+fn long_a_run_killed_a_hundred_times_is_the_run() {
     killed(100, "cpu");
     killed(20, "gpu");
 }
@@ -267,6 +277,33 @@ fn signals_leave_a_run_that_goes_on() {
             assert!(metrics(&run) == metrics(&dir.path().join("through")));
         }
     }
+}
+
+/// A second signal ends the process where it is, in the middle of an evaluation that takes seconds.
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let dir = TempDir::new().unwrap();
+    table(&dir);
+    let rows = 40_000;
+    npy(&dir.path().join("t.npy"), &[rows, 3], vec![0.5f32; 3 * rows as usize]);
+    npy(&dir.path().join("u.npy"), &[rows], vec![0i64; rows as usize]);
+    let args = ["train", "--data", "npy:x.npy,y.npy,t.npy,u.npy", "--device", "cpu", "--quiet", "--run", "r"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args([&args[..], &["--hidden", "1024,1024,1024"]].concat())
+        .current_dir(dir.path())
+        .spawn()
+        .unwrap();
+    while !dir.path().join("r/config.toml").exists() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let end = |signal: &str| Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    end("-INT");
+    std::thread::sleep(Duration::from_millis(50));
+    end("-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(!dir.path().join("r/checkpoint.safetensors").exists());
 }
 
 /// What two processes would write at once, one writes, and the other is told so; a process that has died holds nothing.
