@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all, and marks by which a damaged one is told from an intact one.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -17,30 +17,48 @@ const LINES_MARK: &str = "# checksum ";
 /// # Errors
 /// The file cannot be written; what lay there before still does.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_checked(path, bytes, |_| Ok(()))
+    write_pieces(path, &[bytes])
 }
 
-/// Writes `bytes` as [`write_whole`] does, once `check` has found right what can be read back of them.
+/// Writes `pieces`, one behind the other, as [`write_whole`] does.
 ///
 /// # Errors
-/// The file cannot be written, or `check` refuses it; what lay there before still does.
-pub(crate) fn write_checked(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        let gone = error.kind() == ErrorKind::NotFound && path.parent().is_some_and(|dir| !folder(dir).exists());
-        if gone { std::io::Error::new(error.kind(), "its folder is gone") } else { error }
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+/// The file cannot be written, or does not read back; what lay there before still does.
+pub(crate) fn write_pieces(path: &Path, pieces: &[&[u8]]) -> Result<()> {
     let dir = folder(path.parent().unwrap_or(Path::new("")));
-    let mut part = part_file(&format!(".{name}."), dir).map_err(|error| Error::io(path)(failed(error)))?;
-    part.write_all(bytes).and_then(|()| part.as_file().sync_all()).map_err(|error| Error::io(path)(failed(error)))?;
-    check(part.path())?;
-    part.persist(path).map_err(|error| Error::io(path)(failed(error.error)))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let write = || -> io::Result<()> {
+        let mut part = part_file(&format!(".{name}."), dir)?;
+        pieces.iter().try_for_each(|piece| part.write_all(piece))?;
+        part.as_file().sync_all()?;
+        check(part.reopen()?, pieces)?;
+        part.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|error| {
+        let is_gone = error.kind() == ErrorKind::NotFound && !dir.exists();
+        Error::io(path)(if is_gone { io::Error::new(error.kind(), "its folder is gone") } else { error })
+    })?;
     sync_folder(dir);
     Ok(())
 }
 
+/// Refuses a file that does not read back as it was written.
+fn check(mut file: File, pieces: &[&[u8]]) -> io::Result<()> {
+    const AT_ONCE: usize = 1 << 16;
+    let mut read = [0; AT_ONCE];
+    for chunk in pieces.iter().flat_map(|piece| piece.chunks(AT_ONCE)) {
+        let read = &mut read[..chunk.len()];
+        file.read_exact(read)?;
+        if read != chunk {
+            return Err(io::Error::other("what was written reads back as something else"));
+        }
+    }
+    Ok(())
+}
+
 /// A file to be written beside others, which goes away with the value.
-fn part_file(prefix: &str, dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+fn part_file(prefix: &str, dir: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).suffix(PART);
     #[cfg(unix)]
@@ -151,13 +169,15 @@ mod tests {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("a.json");
         write_whole(&path, b"old").unwrap();
-        let refused = write_checked(&path, b"new", |_| Err(Error::data("a.json", "no")));
-        assert!(refused.is_err());
-        assert_eq!((fs::read(&path).unwrap(), fs::read_dir(dir.path()).unwrap().count()), (b"old".to_vec(), 1));
+        fs::create_dir(dir.path().join("b.json")).unwrap();
+        assert!(write_whole(&dir.path().join("b.json"), b"new").is_err());
+        assert_eq!((fs::read(&path).unwrap(), fs::read_dir(dir.path()).unwrap().count()), (b"old".to_vec(), 2));
+        assert!(check(File::open(&path).unwrap(), &[b"o", b"ld"]).is_ok());
+        assert!(check(File::open(&path).unwrap(), &[b"o", b"ls"]).is_err());
         let error = write_whole(&dir.path().join("gone/a.json"), b"new").unwrap_err().to_string();
         assert!(error.contains("gone/a.json: its folder is gone"), "{error}");
         fs::write(dir.path().join(".a.json.x1.part"), "half").unwrap();
         remove_parts(dir.path());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

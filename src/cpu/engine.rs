@@ -122,6 +122,12 @@ fn unusable(message: &str) -> Error {
     Error::Device(format!("a thread of the CPU engine panicked, so that its weights are of no use: {message}"))
 }
 
+/// The bytes of a vector whose weights lie in panels, in the layout's order.
+fn bytes<T: Real>(layout: &Layout, mut vector: Vec<T>) -> Vec<u8> {
+    layout.layers.iter().for_each(|layer| panels::join(layer, &mut vector));
+    bytemuck::cast_slice(&vector).to_vec()
+}
+
 /// A vector whose weights lie in panels, in the layout's order, as others know it.
 fn flat<T: Real>(layout: &Layout, mut vector: Vec<T>) -> Vec<f64> {
     layout.layers.iter().for_each(|layer| panels::join(layer, &mut vector));
@@ -176,7 +182,7 @@ impl<T: Real> Engine for CpuEngine<T> {
             }
         }
         let layout = self.layout.clone();
-        Ok(Box::new(move || Ok(vectors.into_iter().map(|vector| flat(&layout, vector)).collect())))
+        Ok(Box::new(move || Ok(vectors.into_iter().map(|vector| bytes(&layout, vector)).collect())))
     }
 
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {

@@ -28,9 +28,10 @@ pub use slot::Slot;
 pub(crate) use step::Aim;
 pub use step::{Gradient, Step};
 
-/// A capture of vectors: waits for their values, and returns them in the layout's order; slot after slot, and of each the
-/// replicas one after the other. Any thread may call it, while the engine goes on.
-pub type Capture = Box<dyn FnOnce() -> Result<Vec<Vec<f64>>> + Send>;
+/// A capture of vectors: waits for their values, and returns their bytes, in the layout's order and the precision of the
+/// engine's weights (f64, or else f32); slot after slot, and of each the replicas one after the other. Any thread may call it,
+/// while the engine goes on.
+pub type Capture = Box<dyn FnOnce() -> Result<Vec<Vec<u8>>> + Send>;
 
 /// An engine carries out steps and evaluations for all replicas, and holds vectors as long as the parameters.
 ///

@@ -85,14 +85,21 @@ pub(crate) fn values(view: &TensorView) -> Option<Vec<f64>> {
     }
 }
 
-/// The bytes of values in `precision`; in the mixed one, weights are f32.
-pub(crate) fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
+/// The type of weights in `precision`, and its bytes; in the mixed one, weights are f32.
+pub(crate) fn stored(precision: Precision) -> (Dtype, usize) {
     match precision {
-        Precision::F32 | Precision::Mixed => {
-            (Dtype::F32, values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect())
-        }
-        Precision::F64 => (Dtype::F64, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        Precision::F32 | Precision::Mixed => (Dtype::F32, size_of::<f32>()),
+        Precision::F64 => (Dtype::F64, size_of::<f64>()),
     }
+}
+
+/// The bytes of values in `precision`.
+fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
+    let bytes = match precision {
+        Precision::F32 | Precision::Mixed => values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
+        Precision::F64 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    };
+    (stored(precision).0, bytes)
 }
 
 /// Writes a flat parameter vector in `precision`, with a checksum in the metadata, by which [`read`] tells a damaged file. It
@@ -114,5 +121,5 @@ pub fn write(path: &Path, layout: &Layout, flat: &[f64], precision: Precision) -
             (t.name, dtype, t.shape, bytes)
         })
         .collect();
-    sealed::write(path, &tensors, Metadata::new())
+    sealed::write(path, tensors, Metadata::new())
 }

@@ -1,13 +1,12 @@
 //! Safetensors files that carry a checksum over all of their bytes.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use ::safetensors::SafeTensorError;
-use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 
-use crate::disk::{checksum, write_checked};
+use crate::disk::{checksum, write_pieces};
 use crate::error::{self, Error};
 
 /// The start of the header of a sealed file; the digits of the checksum follow.
@@ -25,42 +24,41 @@ pub(crate) type Named = (String, Dtype, Vec<usize>, Vec<u8>);
 /// The metadata of a file.
 pub(crate) type Metadata = BTreeMap<String, String>;
 
-/// Writes tensors and metadata with a checksum; the file appears whole or not at all, and only if it reads back as it should.
+/// Writes tensors and metadata with a checksum; the file appears whole or not at all. Its bytes are a function of the arguments.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(crate) fn write(path: &Path, tensors: &[Named], metadata: Metadata) -> error::Result<()> {
-    let bytes = bytes(tensors, metadata).map_err(|error| Error::weights(path, error.to_string()))?;
-    write_checked(path, &bytes, |part| {
-        let read = fs::read(part).map_err(Error::io(path))?;
-        if read == bytes { Ok(()) } else { Err(Error::weights(path, "expected what was written, read something else")) }
-    })
+pub(crate) fn write(path: &Path, mut tensors: Vec<Named>, metadata: Metadata) -> error::Result<()> {
+    let header = header(&mut tensors, metadata).map_err(|error| Error::weights(path, error.to_string()))?;
+    write_pieces(path, &pieces(&header, &tensors))
 }
 
-/// The bytes of a sealed file. They are a function of the arguments.
-fn bytes(tensors: &[Named], mut metadata: Metadata) -> Result<Vec<u8>, SafeTensorError> {
-    let views = tensors
-        .iter()
-        .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, SafeTensorError>>()?;
-    let plain = ::safetensors::serialize(views, None)?;
-    let (header, data) = plain[LENGTH..].split_at(header_length(&plain));
-    metadata.insert(KEYS[0].into(), BLANK.into());
+/// The pieces of a file: its header, and the bytes of one tensor after the other.
+fn pieces<'a>(header: &'a [u8], tensors: &'a [Named]) -> Vec<&'a [u8]> {
+    std::iter::once(header).chain(tensors.iter().map(|(.., bytes)| &bytes[..])).collect()
+}
+
+/// The header of a file, from its length on, for tensors that are put in their order: wide types first, so that all are aligned.
+fn header(tensors: &mut [Named], mut metadata: Metadata) -> Result<Vec<u8>, SafeTensorError> {
+    tensors.sort_by(|(a, a_type, ..), (b, b_type, ..)| b_type.cmp(a_type).then(a.cmp(b)));
+    let mut end = 0;
+    let place = |(name, dtype, shape, bytes): &Named| {
+        let start = end;
+        end += bytes.len();
+        (name.clone(), TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (start, end) })
+    };
+    let places = tensors.iter().map(place).collect();
+    let places = serde_json::to_string(&::safetensors::tensor::Metadata::new(None, places)?)?;
     metadata.insert(KEYS[1].into(), env!("CARGO_PKG_VERSION").into());
+    let metadata = serde_json::to_string(&metadata)?;
     // The checksum comes first, so that it is found at a glance.
-    let others: Metadata = metadata.into_iter().filter(|(key, _)| key != KEYS[0]).collect();
-    let others = serde_json::to_string(&others)?;
-    let mut sealed =
-        [START, BLANK.as_bytes(), b"\",", &others.as_bytes()[1..], b",", &header.trim_ascii()[1..]].concat();
-    sealed.resize(sealed.len().next_multiple_of(LENGTH), b' ');
-    let mut bytes = [&(sealed.len() as u64).to_le_bytes()[..], &sealed, data].concat();
-    let checksum = checksum(&[&bytes]);
-    bytes[LENGTH + START.len()..][..BLANK.len()].copy_from_slice(checksum.as_bytes());
-    Ok(bytes)
-}
-
-fn header_length(bytes: &[u8]) -> usize {
-    bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length) as usize)
+    let json = [START, BLANK.as_bytes(), b"\",", &metadata.as_bytes()[1..], b",", &places.as_bytes()[1..]].concat();
+    let length = json.len().next_multiple_of(LENGTH);
+    let mut header = [&(length as u64).to_le_bytes()[..], &json].concat();
+    header.resize(LENGTH + length, b' ');
+    let checksum = checksum(&pieces(&header, tensors));
+    header[LENGTH + START.len()..][..BLANK.len()].copy_from_slice(checksum.as_bytes());
+    Ok(header)
 }
 
 /// Reads a safetensors file and its metadata, whoever wrote it; one that carries a checksum must be as it was written.
@@ -97,19 +95,22 @@ mod tests {
 
     fn sealed() -> Vec<u8> {
         let values: Vec<u8> = [1.5f32, -2.0, 0.25].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let tensors = [("0.weight".to_string(), Dtype::F32, vec![1, 3], values)];
-        bytes(&tensors, Metadata::from([("progress".to_string(), "{\"epoch\": 3}".to_string())])).unwrap()
+        let count = ("0.count".to_string(), Dtype::I64, vec![], 7u64.to_le_bytes().to_vec());
+        let mut tensors = [("0.weight".to_string(), Dtype::F32, vec![1, 3], values), count];
+        let metadata = Metadata::from([("progress".to_string(), "{\"epoch\": 3}".to_string())]);
+        let header = header(&mut tensors, metadata).unwrap();
+        pieces(&header, &tensors).concat()
     }
 
     #[test]
     fn what_is_written_reads_back() {
         let bytes = sealed();
         let (file, metadata) = read(&bytes).unwrap();
-        assert_eq!((file.len(), file.tensor("0.weight").unwrap().shape()), (1, &[1, 3][..]));
+        assert_eq!((file.len(), file.tensor("0.weight").unwrap().shape()), (2, &[1, 3][..]));
         assert_eq!((metadata["progress"].as_str(), metadata.len()), ("{\"epoch\": 3}", 3));
         assert_eq!(bytes, sealed(), "the same bytes each time");
         // Others write no checksum.
-        let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+        let view = ::safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
         assert!(read(&::safetensors::serialize([("w", view)], None).unwrap()).is_ok());
     }
 

@@ -154,11 +154,10 @@ impl Engine for GpuEngine {
     fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
         let vectors: Vec<_> = slots.iter().map(|&slot| self.buffers.slot(slot)).collect::<Result<_>>()?;
         let read = readback::read_later(&self.gpu, &vectors, self.buffers.params.size());
-        let len = self.layout.len;
+        let vector = self.vector_bytes() as usize;
         Ok(Box::new(move || {
-            let values = read()?;
-            let vectors = values.iter().flat_map(|replicas| replicas.chunks_exact(len));
-            Ok(vectors.map(|vector| vector.iter().map(|&value| f64::from(value)).collect()).collect())
+            let bytes = read()?;
+            Ok(bytes.iter().flat_map(|replicas| replicas.chunks_exact(vector)).map(<[u8]>::to_vec).collect())
         }))
     }
 

@@ -44,7 +44,7 @@ pub(super) fn read_later(
     gpu: &Gpu,
     places: &[(&Buffer, u64)],
     bytes: u64,
-) -> impl FnOnce() -> Result<Vec<Vec<f32>>> + Send + use<> {
+) -> impl FnOnce() -> Result<Vec<Vec<u8>>> + Send + use<> {
     let copies: Vec<Buffer> = places.iter().map(|_| readable(gpu, bytes)).collect();
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     for ((buffer, offset), copy) in places.iter().zip(&copies) {
@@ -57,7 +57,7 @@ pub(super) fn read_later(
         let read = |(mapped, copy): (Mapped, Buffer)| {
             wait(&gpu, &submission, &mapped)?;
             let view = copy.get_mapped_range(..).map_err(|e| gpu.error(e))?;
-            Ok(bytemuck::cast_slice(&view).to_vec())
+            Ok(view.to_vec())
         };
         copies.into_iter().map(read).collect()
     }

@@ -21,7 +21,7 @@ pub trait Real:
     + Neg<Output = Self>
     + AddAssign
     + MulAssign
-    + 'static
+    + bytemuck::Pod
 {
     /// The name of the type: `f32` or `f64`.
     const NAME: &'static str;

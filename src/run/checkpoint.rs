@@ -8,10 +8,9 @@ use toml::Table;
 
 use super::config::Config;
 use crate::data::Dataset;
-use crate::disk::sync_folder;
-use crate::engine::{Capture, Engine, LossScale, Slot};
+use crate::engine::{Capture, Engine, LossScale, Precision, Slot};
 use crate::error::{Error, Result};
-use crate::export::safetensors::{encode, values};
+use crate::export::safetensors::{stored, values};
 use crate::export::sealed::{self, Metadata, Named};
 use crate::progress::Progress;
 
@@ -91,6 +90,11 @@ impl Checkpoint {
         Ok(Self { progress, steps, path: path.into(), config, device, data, version, loss_scales, bytes })
     }
 
+    /// The number of its steps, if it is the newest one and not one before.
+    pub(super) fn newest_steps(&self) -> Option<u64> {
+        self.path.ends_with(FILE).then_some(self.steps)
+    }
+
     /// Gives `engine` what the checkpoint holds, one for evaluation alone weights and averages. Returns the progress, which knows
     /// no best evaluation where its weights were not kept but now are.
     ///
@@ -136,7 +140,7 @@ pub(super) struct Taken {
     metadata: Metadata,
     slots: Vec<Slot>,
     replicas: usize,
-    precision: crate::engine::Precision,
+    precision: Precision,
     capture: Capture,
 }
 
@@ -176,50 +180,42 @@ impl Taken {
         })
     }
 
-    /// Waits for the vectors and writes them to `dir` as the newest checkpoint, of which `keep` are kept. Returns whether they
-    /// were: weights that are not finite take no other's place.
+    /// Waits for the vectors and writes them to `dir` as the newest checkpoint; `keep` are kept, with that of so many steps which
+    /// was the newest, if one is intact. Returns whether they were written: weights that are not finite take no other's place.
     ///
     /// # Errors
     /// The device is lost, or the file cannot be written; the checkpoint that was the newest still is.
-    pub fn write(self, dir: &Path, keep: usize) -> Result<bool> {
+    pub fn write(self, dir: &Path, keep: usize, newest: Option<u64>) -> Result<bool> {
         let vectors = (self.capture)()?;
         let places = places(&self.slots, self.replicas);
         let mut live = places.iter().zip(&vectors).filter(|((slot, _), _)| *slot == Slot::Live);
-        if !live.all(|(_, values)| values.iter().all(|w| w.is_finite())) {
+        if !live.all(|(_, bytes)| are_finite(bytes, self.precision)) {
             return Ok(false);
         }
-        let tensor = |(&(slot, r), values): (&(Slot, usize), &Vec<f64>)| {
-            let (dtype, bytes) = encode(values, self.precision);
-            (name(slot, r), dtype, vec![values.len()], bytes)
+        let tensor = |((slot, r), bytes): ((Slot, usize), Vec<u8>)| {
+            let (dtype, size) = stored(self.precision);
+            (name(slot, r), dtype, vec![bytes.len() / size], bytes)
         };
-        let tensors: Vec<Named> = places.iter().zip(&vectors).map(tensor).collect();
-        drop(vectors);
+        let tensors: Vec<Named> = places.into_iter().zip(vectors).map(tensor).collect();
         let path = dir.join(FILE);
-        keep_older(&path, self.steps, keep)?;
-        sealed::write(&path, &tensors, self.metadata)?;
+        if let Some(steps) = newest.filter(|&steps| keep > 1 && steps != self.steps) {
+            keep_older(&path, steps)?;
+        }
+        sealed::write(&path, tensors, self.metadata)?;
         older(dir).into_iter().skip(keep.saturating_sub(1)).for_each(|(_, path)| drop(fs::remove_file(path)));
         Ok(true)
     }
 }
 
-/// Gives the newest checkpoint a second name, so that it outlives the next one, after so many steps.
-fn keep_older(path: &Path, next: u64, keep: usize) -> Result<()> {
-    if keep < 2 || !path.exists() {
-        return Ok(());
-    }
-    let Ok(Checkpoint { steps, .. }) = Checkpoint::read(path) else { return Ok(()) };
-    if steps == next {
-        return Ok(());
-    }
+/// Gives the newest checkpoint, of so many steps, a second name, so that it outlives the next one.
+fn keep_older(path: &Path, steps: u64) -> Result<()> {
     let second = path.with_file_name(older_name(steps));
     match fs::remove_file(&second) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(&second)(error)),
         _ => {}
     }
     // Some file systems know no second names.
-    fs::hard_link(path, &second).or_else(|_| fs::copy(path, &second).map(drop)).map_err(Error::io(&second))?;
-    sync_folder(path.parent().unwrap_or(Path::new("")));
-    Ok(())
+    fs::hard_link(path, &second).or_else(|_| fs::copy(path, &second).map(drop)).map_err(Error::io(&second))
 }
 
 fn older_name(steps: u64) -> String {
@@ -259,6 +255,16 @@ pub(super) fn exists(dir: &Path) -> bool {
 pub(super) fn digest(dataset: &Dataset) -> String {
     let [channels, height, width] = dataset.shape;
     format!("{channels}x{height}x{width}, {} outputs, {}", dataset.outputs, dataset.digest())
+}
+
+/// Whether all values of a vector are finite.
+fn are_finite(bytes: &[u8], precision: Precision) -> bool {
+    match precision {
+        Precision::F64 => bytes.as_chunks().0.iter().all(|value| f64::from_le_bytes(*value).is_finite()),
+        Precision::F32 | Precision::Mixed => {
+            bytes.as_chunks().0.iter().all(|value| f32::from_le_bytes(*value).is_finite())
+        }
+    }
 }
 
 /// Every slot of every replica.

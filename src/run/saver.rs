@@ -14,6 +14,8 @@ pub(super) struct Saver {
     dir: PathBuf,
     /// The number of checkpoints that are kept.
     keep: usize,
+    /// The number of steps of the newest one, if it is intact.
+    newest: Option<u64>,
     under_way: Option<UnderWay>,
 }
 
@@ -24,8 +26,9 @@ struct UnderWay {
 }
 
 impl Saver {
-    pub fn new(dir: &Path, keep: usize) -> Self {
-        Self { dir: dir.into(), keep, under_way: None }
+    /// A writer for a folder whose newest checkpoint, if one is intact, has so many steps.
+    pub fn new(dir: &Path, keep: usize, newest: Option<u64>) -> Self {
+        Self { dir: dir.into(), keep, newest, under_way: None }
     }
 
     /// Begins to write a checkpoint, once the one before is written, of which the observer is told.
@@ -34,12 +37,12 @@ impl Saver {
     /// The one before could not be written; what the observer meets.
     pub fn save(&mut self, taken: Taken, observer: &mut dyn Observer) -> Result<Control> {
         let answer = self.wait(observer)?;
-        let (dir, keep) = (self.dir.clone(), self.keep);
+        let (dir, keep, newest) = (self.dir.clone(), self.keep, self.newest);
         let (epochs, steps) = (taken.progress.epoch, taken.steps);
         let write = move || {
             // The lines of the log that the checkpoint counts on.
             log::files(&dir).iter().try_for_each(|path| sync_file(path))?;
-            taken.write(&dir, keep)
+            taken.write(&dir, keep, newest)
         };
         let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(write);
         let thread = thread.map_err(Error::io(&self.dir.join(checkpoint::FILE)))?;
@@ -57,6 +60,7 @@ impl Saver {
         if !thread.join().map_err(panicked)?? {
             return Ok(Control::Continue);
         }
+        self.newest = Some(steps);
         let path = self.dir.join(checkpoint::FILE);
         observer.on(&Event::Checkpoint(&Written { path: &path, epochs, steps }))
     }

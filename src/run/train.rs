@@ -65,8 +65,9 @@ pub struct Prepared {
     measuring: Measuring,
     /// The digest of the data.
     data: String,
-    /// Whether the weights are those of a checkpoint.
+    /// Whether the weights are those of a checkpoint, and the number of its steps if it is the newest.
     is_resumed: bool,
+    newest: Option<u64>,
 }
 
 /// A run that is over.
@@ -119,10 +120,9 @@ impl Prepared {
         config.forms = engine.forms();
         let pace = Pace::of(engine.as_ref());
         let trainer = Trainer::new(engine, config.plan())?;
-        let is_resumed = false;
-        let lock = None;
+        let (is_resumed, newest, lock) = (false, None, None);
         let prepared =
-            Self { config, place, lock, trainer, reason, notes, warnings, pace, measuring, data, is_resumed };
+            Self { config, place, lock, trainer, reason, notes, warnings, pace, measuring, data, is_resumed, newest };
         match resumed {
             Some(resumed) => prepared.resume(resumed),
             None => prepared.init(),
@@ -143,7 +143,7 @@ impl Prepared {
         let mut progress = checkpoint.restore(engine)?;
         resume::fit(&mut progress, &self.config, &own, engine.setup(), folder::has_ended(dir))?;
         self.trainer.resume(progress)?;
-        self.is_resumed = true;
+        (self.is_resumed, self.newest) = (true, checkpoint.newest_steps());
         Ok(self)
     }
 
@@ -228,6 +228,7 @@ impl Prepared {
         let mut trainer = Trainer::new(engine, self.config.plan())?;
         let checkpoint = Checkpoint::newest(dir, &mut self.warnings)?;
         self.is_resumed = checkpoint.is_some();
+        self.newest = checkpoint.as_ref().and_then(Checkpoint::newest_steps);
         match checkpoint {
             Some(checkpoint) => {
                 let progress = checkpoint.restore(trainer.engine())?;
@@ -279,7 +280,7 @@ impl Prepared {
     /// The epochs, with their checkpoints.
     fn epochs(&mut self, dir: &Path, outcome: &mut Outcome, observers: &mut dyn Observer) -> Result<Ended> {
         let is_classification = self.trainer.engine().setup().dataset.is_classification();
-        let mut saver = Saver::new(dir, self.config.train.keep_checkpoints);
+        let mut saver = Saver::new(dir, self.config.train.keep_checkpoints, self.newest);
         // A run that ended within an epoch, and was killed before it had written that, closes the epoch again.
         let mut is_over = self.trainer.is_over() && self.trainer.progress().within.steps == 0;
         while !is_over {
