@@ -44,6 +44,10 @@ pub enum Error {
     /// No adapter of the wanted kind is there, or it refuses to work.
     #[error("device: {0}")]
     Device(String),
+    /// The device is lost: its driver gave it up, it was unplugged or destroyed. Every call of an engine on it fails from then
+    /// on, and what it held is gone; the reason, in words.
+    #[error("device: lost: {0}; open it again, and go on from the last checkpoint (thalweg train --resume RUN)")]
+    DeviceLost(String),
     /// The adapter has too little memory.
     #[error("device: {what} needs {needed} bytes, {place} offers {offered}; {advice}")]
     DeviceMemory {

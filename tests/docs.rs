@@ -1,10 +1,13 @@
 //! What the pages say: their commands parse, their configurations resolve, their links lead somewhere, and none is long.
 #![cfg(feature = "cli")]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use common::program::thalweg;
 use tempfile::TempDir;
 use thalweg::run::Config;
 use toml::{Table, Value};
@@ -149,11 +152,6 @@ fn of_thalweg(commands: &[Vec<String>]) -> Vec<Vec<String>> {
     all
 }
 
-fn thalweg(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-    command.args(args).current_dir(dir).env("XDG_CACHE_HOME", dir).env("HOME", dir).output().unwrap()
-}
-
 /// The flags of `train`, `lr-find` and `bench` that set no configuration, and whether a value follows.
 const OWN: &[(&str, bool)] = &[
     ("--run", true),
@@ -244,22 +242,9 @@ fn wrong_commands_are_caught() {
     }
 }
 
-/// Adds what `--help` says of a command and of all below it.
-fn read_help(command: &[&str], help: &mut String) {
-    let output = thalweg(root(), &[command, &["--help"]].concat());
-    let text = String::from_utf8(output.stdout).unwrap();
-    let below = text.split_once("\nCommands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap());
-    let names = below.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
-    for name in names.filter(|name| !name.is_empty() && *name != "help") {
-        read_help(&[command, &[name]].concat(), help);
-    }
-    help.push_str(&text);
-}
-
 #[test]
 fn flags_exist() {
-    let mut help = String::new();
-    read_help(&[], &mut help);
+    let help: String = common::program::commands().into_iter().map(|(_, help)| help).collect();
     let flag = |word: &str| word.trim_end_matches(',').to_string();
     let known: BTreeSet<String> = help.split_whitespace().filter(|word| word.starts_with("--")).map(flag).collect();
     for page in pages() {
@@ -336,7 +321,7 @@ fn broken(page: &Page) -> Vec<String> {
 
 #[test]
 fn links_lead_somewhere() {
-    let others = ["CONTRIBUTING.md", "CHANGELOG.md", "benches/peers/README.md"].map(Page::read);
+    let others = ["CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benches/peers/README.md"].map(Page::read);
     for page in pages().iter().chain(&others) {
         let broken = broken(page);
         assert!(broken.is_empty(), "{}: nothing is at {broken:?}", page.name);

@@ -14,7 +14,7 @@ use thalweg::train::Trainer;
 
 use super::settings::Settings;
 use super::speeds::{limits_table, measure_limits, numbers, open};
-use super::{percent, say, thousands, wrap};
+use super::{output, percent, say, thousands, wrap};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -69,6 +69,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = args.settings.resolve()?;
     let setup = config.setup(config.dataset()?)?;
     let setups = args.setups(&config, &setup)?;
+    if args.svg.is_some() {
+        output::go_on();
+    }
     let (mut engine, device) = open(&config, setup.clone())?;
     let limits = measure_limits(engine.as_mut())?;
     if !args.json {

@@ -9,25 +9,29 @@ mod devices;
 mod epochs;
 mod eval;
 mod lr_find;
+mod output;
 mod predict;
 mod progress;
 mod schedule;
 mod schedules;
 mod settings;
 mod shader;
+mod signals;
 mod speeds;
 mod train;
 mod verify;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::ErrorKind as Refusal;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use textplots::{Chart, Plot, Shape};
 use thalweg::engine::Evaluation;
 use thalweg::gpu::Tuning;
 use thalweg::{Error, run};
+
+use output::say;
 
 /// Train small neural networks by mini-batch gradient descent, on any GPU and on the CPU
 #[derive(Parser)]
@@ -107,10 +111,17 @@ pub fn main() -> ExitCode {
     let parsed = brief(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(help) if help.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => help.exit(),
+        Err(help) if help.kind() == Refusal::DisplayHelpOnMissingArgumentOrSubcommand => help.exit(),
         Err(error) if error.use_stderr() => return complain(&one_line(&error.to_string()), BAD_INPUT),
-        Err(help) => help.exit(),
+        Err(help) => {
+            output::record(help.print());
+            return end(ExitCode::SUCCESS, false);
+        }
     };
+    let is_run = matches!(cli.command, Command::Train(_));
+    if is_run || matches!(cli.command, Command::Verify(_)) {
+        output::go_on();
+    }
     let result = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
@@ -125,13 +136,40 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(&args),
         Command::Shader(args) => shader::run(&args),
     };
-    result.unwrap_or_else(|error| {
-        let status = match error.downcast_ref::<Error>() {
-            Some(Error::Diverged { .. }) => FAILED,
-            _ => BAD_INPUT,
-        };
-        complain(&format!("{error:#}"), status)
-    })
+    match result {
+        Ok(status) => end(status, is_run),
+        Err(error) => {
+            let status = match error.downcast_ref::<Error>() {
+                Some(Error::Diverged { .. }) => FAILED,
+                _ => BAD_INPUT,
+            };
+            complain(&format!("{error:#}"), status)
+        }
+    }
+}
+
+/// The exit status of a command that has worked, unless what it printed was lost: then it says so. That nobody read to the end
+/// is said of a run alone.
+fn end(status: ExitCode, is_run: bool) -> ExitCode {
+    match output::failure() {
+        Some(failure) if failure.kind() == ErrorKind::BrokenPipe => {
+            if is_run {
+                let _ = writeln!(std::io::stderr(), "warning: standard output: {failure}; the run went on without it");
+            }
+            status
+        }
+        Some(failure) => {
+            let lost = complain(&format!("standard output: {failure}; what was printed is not complete"), BAD_INPUT);
+            if status == ExitCode::SUCCESS { lost } else { status }
+        }
+        None => status,
+    }
+}
+
+/// Says on standard error, in one line, what is wrong without ending the command.
+fn warn(text: &str) {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let _ = writeln!(std::io::stderr(), "warning: {}", words.join(" "));
 }
 
 /// Prints an error as one line.
@@ -147,15 +185,6 @@ fn one_line(text: &str) -> String {
     let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
     format!("{} (see --help)", text[..end.unwrap_or(text.len())].trim())
 }
-
-/// Prints a line. When nobody reads any more, as under `| head`, the line is dropped.
-macro_rules! say {
-    ($($arg:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($arg)*);
-    }};
-}
-use say;
 
 /// What [`evaluation_row`] shows.
 const EVALUATION_HEADER: [&str; 5] = ["part", "loss", "", "accuracy", ""];

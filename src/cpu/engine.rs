@@ -1,5 +1,8 @@
 //! The CPU engine: all replicas behind the contract.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use rayon::prelude::*;
 
 use super::crew::Crew;
@@ -10,8 +13,8 @@ use super::shared::Shared;
 use super::{Real, Weighting};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
-    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision, Setup,
-    Slot, Step, StepMetrics, Timed,
+    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision,
+    Setup, Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::loss::Loss;
@@ -29,6 +32,8 @@ pub struct CpuEngine<T> {
     loss_weights: Option<(LossWeights, [Vec<T>; 2])>,
     /// The quantile function of mixup's shares.
     quantiles: Vec<T>,
+    /// What a thread said when it panicked amid the work on the replicas, which are half-done since.
+    panicked: Option<String>,
 }
 
 impl<T: Real> CpuEngine<T> {
@@ -60,7 +65,7 @@ impl<T: Real> CpuEngine<T> {
             (weights, casts)
         });
         let quantiles = setup.augment.quantiles().into_iter().map(T::of).collect();
-        Ok(Checked::new(Self { setup, layout, replicas, targets, loss_weights, quantiles }))
+        Ok(Checked::new(Self { setup, layout, replicas, targets, loss_weights, quantiles, panicked: None }))
     }
 
     /// Applies `f`, with passes of at most so many rows, to every replica, side by side where there are several.
@@ -70,6 +75,7 @@ impl<T: Real> CpuEngine<T> {
         rows: usize,
         f: impl Fn(&mut Replica<T>, &Shared<T>, &Samples, usize) -> R + Sync,
     ) -> Result<Vec<R>> {
+        self.replicas()?;
         let samples = self.setup.dataset.part(part).ok_or_else(|| self.setup.dataset.missing(part))?;
         let shared = Shared {
             setup: &self.setup,
@@ -80,15 +86,40 @@ impl<T: Real> CpuEngine<T> {
             quantiles: &self.quantiles,
             crew: Crew::alone(),
         };
-        Ok(match &mut self.replicas[..] {
+        let work = || match &mut self.replicas[..] {
             [only] => {
                 let works = self.layout.layers.iter().map(|layer| product::work(layer, rows));
                 let most = works.max().unwrap_or_default();
                 vec![Crew::gather(most, |crew| f(only, &Shared { crew, ..shared }, samples, 0))]
             }
             several => several.par_iter_mut().enumerate().map(|(r, replica)| f(replica, &shared, samples, r)).collect(),
+        };
+        // Whichever thread panics, this one hears of it when all are done.
+        catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+            let message = message(panic.as_ref());
+            let error = unusable(&message);
+            self.panicked = Some(message);
+            error
         })
     }
+
+    /// The replicas, unless a panic has left them half-done.
+    fn replicas(&mut self) -> Result<&mut [Replica<T>]> {
+        match &self.panicked {
+            Some(message) => Err(unusable(message)),
+            None => Ok(&mut self.replicas),
+        }
+    }
+}
+
+/// What a panic says, in one line.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it said nothing").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn unusable(message: &str) -> Error {
+    Error::Device(format!("a thread of the CPU engine panicked, so that its weights are of no use: {message}"))
 }
 
 /// A vector whose weights lie in panels, in the layout's order, as others know it.
@@ -111,8 +142,9 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn allocate(&mut self, slot: Slot) -> Result<()> {
-        let replicas = self.replicas.len();
-        let result = self.replicas.iter_mut().try_for_each(|replica| replica.allocate(slot, replicas));
+        let replicas = self.replicas()?;
+        let count = replicas.len();
+        let result = replicas.iter_mut().try_for_each(|replica| replica.allocate(slot, count));
         if result.is_err() {
             self.free(slot)?;
         }
@@ -120,24 +152,35 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn free(&mut self, slot: Slot) -> Result<()> {
-        self.replicas.iter_mut().for_each(|replica| replica.free(slot));
+        self.replicas()?.iter_mut().for_each(|replica| replica.free(slot));
         Ok(())
     }
 
     fn upload(&mut self, slot: Slot, replica: usize, values: &[f64]) -> Result<()> {
         let mut values: Vec<T> = values.iter().map(|&value| T::of(value)).collect();
         self.layout.layers.iter().for_each(|layer| panels::cut(layer, &mut values));
-        *self.replicas[replica].slot(slot)? = values;
+        *self.replicas()?[replica].slot(slot)? = values;
         Ok(())
     }
 
     fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
-        let values = self.replicas[replica].slot(slot)?.clone();
+        let values = self.replicas()?[replica].slot(slot)?.clone();
         Ok(flat(&self.layout, values))
     }
 
+    fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
+        let mut vectors = Vec::with_capacity(slots.len() * self.replicas.len());
+        for &slot in slots {
+            for replica in &mut self.replicas {
+                vectors.push(replica.slot(slot)?.clone());
+            }
+        }
+        let layout = self.layout.clone();
+        Ok(Box::new(move || Ok(vectors.into_iter().map(|vector| flat(&layout, vector)).collect())))
+    }
+
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
-        self.replicas.iter_mut().try_for_each(|replica| {
+        self.replicas()?.iter_mut().try_for_each(|replica| {
             replica.both(from, to, |from, to| {
                 to.clear();
                 to.extend_from_slice(from);
@@ -146,12 +189,12 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
-        let mut each = self.replicas.iter_mut().zip(alpha);
+        let mut each = self.replicas()?.iter_mut().zip(alpha);
         each.try_for_each(|(replica, &alpha)| replica.both(x, y, |x, y| super::axpy(T::of(alpha), x, y)))
     }
 
     fn scale(&mut self, alpha: &[f64], x: Slot) -> Result<()> {
-        let mut each = self.replicas.iter_mut().zip(alpha);
+        let mut each = self.replicas()?.iter_mut().zip(alpha);
         each.try_for_each(|(replica, &alpha)| replica.slot(x).map(|x| super::scale(T::of(alpha), x)))
     }
 
@@ -162,11 +205,11 @@ impl<T: Real> Engine for CpuEngine<T> {
             }
             replica.both(x, y, |x, y| super::dot(x, y))
         };
-        self.replicas.iter_mut().map(dot).collect()
+        self.replicas()?.iter_mut().map(dot).collect()
     }
 
     fn set_order(&mut self, orders: &[Vec<u32>]) -> Result<()> {
-        for (replica, order) in self.replicas.iter_mut().zip(orders) {
+        for (replica, order) in self.replicas()?.iter_mut().zip(orders) {
             replica.order.clone_from(order);
         }
         Ok(())
@@ -251,5 +294,70 @@ impl<T: Real> Diagnose for CpuEngine<T> {
 
     fn profile(&mut self, _: &Step) -> Result<Vec<Timed>> {
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::data::Dataset;
+    use crate::model::Mlp;
+
+    /// An engine of a layer that is worth as many threads as there are.
+    fn engine(replicas: usize) -> Checked<CpuEngine<f32>> {
+        let dataset =
+            Dataset::new("rows", [512, 1, 1], Samples::labelled(vec![0.5; 512 * 8], vec![0; 8]), None).unwrap();
+        let setup = Setup { replicas, batch: 8, ..Setup::new(Mlp::new(512, 1).hidden([512]), Arc::new(dataset)) };
+        CpuEngine::new(setup).unwrap()
+    }
+
+    /// Fails unless the panic is told in one line, and told again by what reads or changes the engine's vectors.
+    fn is_told(found: Result<Vec<()>>, engine: &mut Checked<CpuEngine<f32>>) {
+        let said = "device: a thread of the CPU engine panicked, so that its weights are of no use: item 3 is bad";
+        assert_eq!(found.unwrap_err().to_string(), said);
+        let again = [
+            engine.evaluate(Part::Train, &[Slot::Live]).map(drop),
+            engine.download(Slot::Live, 0).map(drop),
+            engine.copy(Slot::Live, Slot::Copy(0)),
+            engine.dot(Slot::Live, Slot::Live).map(drop),
+        ];
+        again.into_iter().for_each(|found| assert_eq!(found.unwrap_err().to_string(), said));
+    }
+
+    /// In a helper of the crew, while the calling thread waits for it, and in the calling thread.
+    #[test]
+    fn a_panic_in_a_crew_is_an_error() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        for in_helper in [true, false] {
+            let mut engine = engine(1);
+            let found = pool.install(|| {
+                let begun = AtomicBool::new(false);
+                engine.inner_mut().each(Part::Train, 8, |_, shared, _, _| {
+                    let caller = thread::current().id();
+                    assert_eq!(shared.crew.threads(), 3);
+                    shared.crew.each(0..8, |_| {
+                        if (thread::current().id() != caller) == in_helper {
+                            begun.store(true, Ordering::Relaxed);
+                            panic!("item {} is\nbad", 3);
+                        }
+                        while !begun.load(Ordering::Relaxed) {
+                            thread::yield_now();
+                        }
+                    });
+                })
+            });
+            is_told(found, &mut engine);
+        }
+    }
+
+    #[test]
+    fn a_panic_of_one_among_several_replicas_is_an_error() {
+        let mut engine = engine(4);
+        let found = engine.inner_mut().each(Part::Train, 8, |_, _, _, r| assert!(r != 3, "item 3 is bad"));
+        is_told(found, &mut engine);
     }
 }

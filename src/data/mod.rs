@@ -264,9 +264,25 @@ impl Dataset {
     /// A fingerprint of the features and targets of the training part, by which the same samples are known again wherever they
     /// lie: 16 hexadecimal digits.
     fn fingerprint(&self) -> String {
-        let (samples, width) = (&self.train, self.width());
+        format!("{:016x}", self.hash_of(&self.train))
+    }
+
+    /// A digest of all that a training takes from the data set: the features, targets and weights of every part, in
+    /// hexadecimal digits.
+    pub(crate) fn digest(&self) -> String {
+        let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
+        let digest = |samples: &Samples| {
+            let weights = samples.weights.iter().flatten().map(|weight| weight.to_bits());
+            weights.fold(self.hash_of(samples), hash)
+        };
+        format!("{:016x}", parts.iter().map(|part| part.map_or(0, digest)).fold(0, hash))
+    }
+
+    /// A hash of the features and targets of a part.
+    fn hash_of(&self, samples: &Samples) -> u64 {
+        let width = self.width();
         let row = |row| hash(samples.features.row_hash(row, width), samples.targets.row_hash(row));
-        format!("{:016x}", (0..samples.len()).map(row).fold(0, hash))
+        (0..samples.len()).map(row).fold(0, hash)
     }
 
     /// The largest magnitude of a feature, as the network sees it, or of a target, where these are numbers.

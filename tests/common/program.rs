@@ -7,10 +7,35 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub fn thalweg(dir: &Path, args: &[&str]) -> Output {
+/// The program in a folder, not yet started.
+pub fn program(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
     // What is measured on the adapter stays with the test.
-    command.args(args).current_dir(dir).env("XDG_CACHE_HOME", dir).env("HOME", dir).output().unwrap()
+    command.args(args).current_dir(dir).env("XDG_CACHE_HOME", dir).env("HOME", dir);
+    command
+}
+
+pub fn thalweg(dir: &Path, args: &[&str]) -> Output {
+    program(dir, args).output().unwrap()
+}
+
+/// Every command that has none below it, as its words, and what `--help` says of it.
+pub fn commands() -> Vec<(Vec<String>, String)> {
+    let mut found = Vec::new();
+    let mut left = vec![Vec::<String>::new()];
+    while let Some(command) = left.pop() {
+        let args: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = ok(Path::new("."), &args);
+        match help.split_once("\nCommands:\n") {
+            Some((_, below)) => {
+                let names = below.split("\n\n").next().unwrap().lines().filter_map(|line| line.strip_prefix("  "));
+                let names = names.filter_map(|line| line.split(' ').next()).filter(|n| !n.is_empty() && *n != "help");
+                left.extend(names.map(|name| [&command[..], &[name.to_string()]].concat()));
+            }
+            None => found.push((command, help)),
+        }
+    }
+    found
 }
 
 /// The arguments on a command line without quotes.
