@@ -14,7 +14,7 @@ pub struct Range {
     pub from: f64,
     /// The highest rate.
     pub to: f64,
-    /// The number of updates, at least 2.
+    /// The number of updates, from 2 to 1,000,000.
     pub steps: usize,
     /// The order of the samples.
     pub order: Order,
