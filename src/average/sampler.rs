@@ -296,7 +296,7 @@ impl Sampler {
     /// The shares that the averages take after `step`, counted from 0. It is meant to be asked for one step after the other.
     pub fn take(&self, step: u64) -> Take {
         let position = |samples: &Samples, ahead: i64| Some(samples.position(step)?.saturating_add_signed(ahead));
-        let swa = position(&self.swa, self.ahead[0]).map_or(0.0, |n| 1.0 / (n + 1) as f64);
+        let swa = position(&self.swa, self.ahead[0]).map_or(0.0, |n| 1.0 / (n as f64 + 1.0));
         let snapshot = self
             .average
             .snapshots
@@ -327,7 +327,7 @@ impl Sampler {
     pub fn go_on(&mut self, steps: u64, taken: Taken) {
         self.ahead = [0, 0];
         let Taken { swa, snapshots } = self.taken(steps);
-        let beyond = |taken: u64, planned: u64| taken.cast_signed() - planned.cast_signed();
+        let beyond = |taken: u64, planned: u64| taken.cast_signed().saturating_sub(planned.cast_signed());
         self.ahead = [beyond(taken.swa, swa), beyond(taken.snapshots, snapshots)];
     }
 }

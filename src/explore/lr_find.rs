@@ -14,7 +14,7 @@ pub struct Range {
     pub from: f64,
     /// The highest rate.
     pub to: f64,
-    /// The number of updates, at least 2.
+    /// The number of updates, from 2 to 1,000,000.
     pub steps: usize,
     /// The order of the samples.
     pub order: Order,
@@ -63,6 +63,9 @@ const OF_LOWEST: f64 = 0.5;
 /// The first part of the points, which suggests nothing, since the smoothed loss there is that of a few steps.
 const SKIPPED: f64 = 0.1;
 
+/// The most steps of the test, all of whose losses are kept.
+const MOST_STEPS: usize = 1_000_000;
+
 /// The learning-rate range test (Smith, 2015), from the weights that the engine holds, which it holds again afterwards.
 ///
 /// With one replica the rate rises exponentially from step to step, `from · (to/from)^(i / (steps − 1))`, until the loss is
@@ -76,12 +79,12 @@ const SKIPPED: f64 = 0.1;
 /// A range that is none; the device is lost.
 pub fn lr_find(engine: &mut dyn Engine, range: Range) -> Result<RateTest> {
     let Range { from, to, steps, .. } = range;
-    if !(from > 0.0 && from < to && to.is_finite()) {
-        let found = format!("expected rates 0 < from < to, found {from} and {to}");
+    if !(from > 0.0 && from < to && (to / from).is_finite()) {
+        let found = format!("expected rates 0 < from < to whose ratio is a number, found {from:?} and {to:?}");
         return Err(Error::config("from, to", found));
     }
-    if steps < 2 {
-        return Err(Error::config("steps", format!("expected at least 2, found {steps}")));
+    if !(2..=MOST_STEPS).contains(&steps) {
+        return Err(Error::config("steps", format!("expected 2 to {MOST_STEPS}, found {steps}")));
     }
     let replicas = engine.setup().replicas;
     let slots: Vec<Slot> = engine.slots();

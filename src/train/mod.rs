@@ -66,11 +66,16 @@ impl Trainer {
     /// goes on only if [`Progress::ended`] is cleared.
     ///
     /// # Errors
-    /// A checkpoint of another number of replicas.
+    /// A checkpoint of another number of replicas, or of a position that no run has.
     pub fn resume(&mut self, progress: Progress) -> Result<()> {
         if progress.memories.len() != self.replicas() {
             let found = format!("expected {} as in the checkpoint, found {}", progress.memories.len(), self.replicas());
             return Err(Error::config("train.replicas", found));
+        }
+        let (per_epoch, Progress { epoch, within, .. }) = (self.steps_per_epoch(), &progress);
+        if within.steps > per_epoch || epoch.checked_mul(per_epoch).is_none_or(|steps| steps > 1 << 53) {
+            let found = format!("found step {} of epoch {epoch}, of {per_epoch} steps each", within.steps);
+            return Err(Error::config("checkpoint", format!("expected a position within a run, {found}")));
         }
         self.engine.wait()?;
         (self.ended, self.last_good, self.underway) = (progress.ended, LastGood::default(), Underway::default());
