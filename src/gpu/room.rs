@@ -49,8 +49,9 @@ impl Room {
         fixed_bytes(setup) + records
     }
 
-    /// Whether an engine of `setup` fits, and so many bytes that callers allocate.
-    fn holds(&self, setup: &Setup, more: u64) -> bool {
+    /// Whether an engine of `setup` fits, and so many bytes that callers allocate; by default those of a run's best weights.
+    fn holds(&self, setup: &Setup, more: Option<u64>) -> bool {
+        let more = more.unwrap_or_else(|| vector_bytes(setup));
         let largest = buffers(setup).chain([pass_bytes(setup)]).max();
         self.taken(setup).saturating_add(more) <= self.all && largest <= Some(self.each)
     }
@@ -58,11 +59,12 @@ impl Room {
     /// Refuses a setup that takes more than the budget.
     pub fn check(&self, setup: &Setup) -> Result<(), Error> {
         let needed = self.taken(setup);
-        if needed > self.all { Err(self.over_budget(setup, needed, vector_bytes(setup))) } else { Ok(()) }
+        if needed > self.all { Err(self.over_budget(setup, needed, None)) } else { Ok(()) }
     }
 
-    /// The error where `needed` bytes are more than the budget; what would fit leaves room for `more` that callers allocate.
-    pub fn over_budget(&self, setup: &Setup, needed: u64, more: u64) -> Error {
+    /// The error where `needed` bytes are more than the budget; what would fit leaves room for `more` bytes that callers
+    /// allocate, by default a run's best weights.
+    pub fn over_budget(&self, setup: &Setup, needed: u64, more: Option<u64>) -> Error {
         let advice = format!("raise it (train.memory){}; {}", self.streaming(setup, more), self.advice(setup, more));
         let place = "the memory budget".into();
         Error::DeviceMemory { what: "the run".into(), needed, offered: self.all, place, advice }
@@ -75,7 +77,7 @@ impl Room {
                 // So much there was.
                 let found = taken.iter().map(|allocation| allocation.bytes).sum();
                 let room = if offered == 0 { Self { all: found, ..self } } else { self };
-                let advice = format!("{}, or --device cpu", room.advice(setup, vector_bytes(setup)));
+                let advice = format!("{}, or --device cpu", room.advice(setup, None));
                 Error::DeviceMemory { what, needed, offered, place, advice }
             }
             error => error,
@@ -83,7 +85,7 @@ impl Room {
     }
 
     /// What helps a setup whose records lie on the device: a budget under which they are streamed, if that makes room enough.
-    fn streaming(&self, setup: &Setup, more: u64) -> String {
+    fn streaming(&self, setup: &Setup, more: Option<u64>) -> String {
         let below = fixed_bytes(setup) + all_records(&setup.dataset) + vector_bytes(setup);
         let room = Self { all: self.all.min(below.saturating_sub(1)), ..*self };
         if room.all < self.all && stream_bytes(setup, room.for_records(setup)).is_some() && room.holds(setup, more) {
@@ -95,7 +97,7 @@ impl Room {
 
     /// What of `setup` would fit, and so many bytes beside it: the largest batch, the most replicas, or, where neither alone is
     /// enough, the largest batch of one replica.
-    fn advice(&self, setup: &Setup, more: u64) -> String {
+    fn advice(&self, setup: &Setup, more: Option<u64>) -> String {
         let with = |replicas| Setup { replicas, ..setup.clone() };
         let replicas = (1..setup.replicas).rev().find(|&replicas| self.holds(&with(replicas), more));
         match (self.largest_batch(setup, more), replicas) {
@@ -110,7 +112,7 @@ impl Room {
     }
 
     /// The largest batch below that of `setup` that fits.
-    fn largest_batch(&self, setup: &Setup, more: u64) -> Option<usize> {
+    fn largest_batch(&self, setup: &Setup, more: Option<u64>) -> Option<usize> {
         let least = if setup.model.norm == Norm::Batch { 2 } else { 1 };
         // Beyond one pass a batch takes no more memory.
         let most = (setup.batch - 1).min(setup.most_in_pass());

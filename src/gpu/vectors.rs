@@ -21,7 +21,7 @@ impl GpuEngine {
         let needed = self.taken.iter().map(|allocation| allocation.bytes).sum::<u64>() + bytes;
         if needed > self.room.all {
             let more = needed - self.room.taken(&self.setup).min(needed);
-            return Err(self.room.over_budget(&self.setup, needed, more));
+            return Err(self.room.over_budget(&self.setup, needed, Some(more)));
         }
         let buffer = buffers::allocate(&self.gpu, &name, bytes, BufferUsages::STORAGE);
         let buffer = buffer.map_err(|error| self.room.advised(error, &self.setup, &self.taken))?;
