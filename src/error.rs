@@ -59,8 +59,8 @@ pub enum Error {
         offered: u64,
         /// The name of what limits the memory.
         place: String,
-        /// What helps, in words.
-        advice: &'static str,
+        /// What helps, in words: the largest batch and the most replicas that would fit, where there are any.
+        advice: String,
     },
     /// The loss, or a weight, stopped being finite.
     #[error(

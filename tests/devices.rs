@@ -167,6 +167,59 @@ fn a_device_lost_in_training_is_an_error_of_its_own() {
     }
 }
 
+/// A folder of caches that cannot be written, or a home folder that is not there, is done without, silently.
+#[test]
+fn a_cache_that_cannot_be_written_is_done_without() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    if common::gpu().is_none() {
+        return;
+    }
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (file, home) = (path("file"), path("file/home"));
+    for (i, caches) in [&file, ""].into_iter().enumerate() {
+        let line = format!("train --data {data} --hidden 4 --batch 16 --epochs 1 --device gpu --quiet --run r{i}");
+        // Mesa has a cache of its own, and says where it cannot be.
+        let variables = [("XDG_CACHE_HOME", caches), ("HOME", &home), ("MESA_SHADER_CACHE_DISABLE", "true")];
+        let output = without_session(&dir, &variables, &words(&line));
+        assert!(output.status.success(), "{caches}: {}", stderr(&output));
+        assert_eq!(stderr(&output), "", "{caches}");
+    }
+}
+
+/// Remembered forms that are no forms, or that no workgroup holds, are refused before anything is compiled.
+#[test]
+fn remembered_forms_beyond_every_device_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    if common::gpu().is_none() {
+        return;
+    }
+    let line = format!("train --data {data} --hidden 4 --batch 16 --epochs 1 --device gpu --quiet --run");
+    ok(dir.path(), &[&words(&line)[..], &["measured"]].concat());
+    let cache = dir.path().join("thalweg/kernels.json");
+    let all: Value = serde_json::from_slice(&std::fs::read(&cache).unwrap()).unwrap();
+    let most = u32::MAX;
+    for (i, form) in
+        [format!("plain {most}x{most}x{most}x{most}x{most}"), "staged 0x0x0x0x0".into(), "no form at all".into()]
+            .into_iter()
+            .enumerate()
+    {
+        let mut absurd = all.clone();
+        for products in absurd.as_object_mut().unwrap().values_mut() {
+            products.as_object_mut().unwrap().values_mut().for_each(|measured| measured["form"] = form.clone().into());
+        }
+        std::fs::write(&cache, absurd.to_string()).unwrap();
+        let run = format!("r{i}");
+        let output = without_session(&dir, &[], &[&words(&line)[..], &[&run]].concat());
+        assert!(output.status.success(), "{form}: {}", stderr(&output));
+        assert!(stderr(&output).lines().all(|line| line.starts_with("warning: ")), "{form}: {}", stderr(&output));
+        let config = std::fs::read_to_string(dir.path().join(run).join("config.toml")).unwrap();
+        assert!(!config.contains(&form), "{form}");
+    }
+}
+
 /// Whether a call of the engine tells that the device is lost.
 type Call<'a> = &'a dyn Fn(&mut dyn Engine) -> bool;
 

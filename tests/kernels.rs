@@ -208,6 +208,56 @@ fn every_form_of_the_products() {
     }
 }
 
+/// Each kernel that runs without runtime checks, in every form, has the bits that it has with them; and no kernel writes behind
+/// its buffers, which every check of a kernel looks for.
+#[test]
+fn kernels_without_checks_have_the_bits_they_have_with_them() {
+    let Some(gpu) = common::gpu().map(Gpu::repeating_with_checks) else { return };
+    let shape = |replicas, rows, inputs, outputs| Shape { replicas, rows, inputs, outputs, stored: Stored::F32 };
+    let mut run = BTreeSet::new();
+    let mut checked = |product: Product, shape: Shape, forms: &[Form]| {
+        run.extend(forms.iter().map(|form| form.kernel(product).name));
+        pass(match product {
+            Product::Linear => verify::linear(&gpu, shape, Activation::Relu, 0.0, forms).unwrap(),
+            Product::LinearDx => verify::linear_dx(&gpu, shape, false, forms).unwrap(),
+            Product::LinearDw => verify::linear_dw(&gpu, shape, false, None, forms).unwrap(),
+        });
+    };
+    // Parts of tiles on every side.
+    for product in Product::ALL {
+        let shape = shape(2, 17, 33, 65);
+        checked(product, shape, &verify::all_forms(&gpu, product, shape));
+        for stored in Stored::all(&gpu).into_iter().skip(1) {
+            let shape = Shape { stored, ..shape };
+            checked(product, shape, &verify::plain_forms(&gpu, product, shape));
+        }
+    }
+    // Few rows, whose sums are handed round.
+    let few = shape(2, 9, 150, 64);
+    let mut forms = verify::all_forms(&gpu, Product::LinearDw, few);
+    forms.retain(|form| matches!(form.variant, Variant::Few(_)));
+    checked(Product::LinearDw, few, &forms);
+    // Long sums, which are split.
+    let long = [shape(2, 5, 300, 21), shape(2, 5, 21, 300), shape(2, 260, 21, 10)];
+    for (product, shape) in Product::ALL.into_iter().zip(long) {
+        let mut forms = verify::all_forms(&gpu, product, shape);
+        forms.retain(|form| form.variant == Variant::Split);
+        checked(product, shape, &forms);
+    }
+    // The optimizers with the fewest and the most vectors, in the weight gradient.
+    for optimizer in [verify::optimizers()[0], verify::optimizers()[4]] {
+        let shape = shape(2, 17, 33, 65);
+        let forms = verify::plain_forms(&gpu, Product::LinearDw, shape);
+        pass(verify::linear_dw(&gpu, shape, false, Some(optimizer), &forms).unwrap());
+    }
+    let lacks = |name: &str| {
+        let broadcasts = name.contains("broadcast") || name.contains("few");
+        broadcasts && !gpu.can_broadcast() || name.contains("cooperative") && gpu.cooperative.is_none()
+    };
+    let missed: Vec<&str> = kernels::unchecked().map(|k| k.name).filter(|n| !run.contains(n) && !lacks(n)).collect();
+    assert!(missed.is_empty(), "{missed:?}");
+}
+
 /// Passes shorter than the samples that the form has room for, in the same group of eight and in an earlier one; several
 /// workgroups along both sides, the last one along the inputs not full.
 #[test]

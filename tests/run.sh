@@ -26,7 +26,7 @@ fi
 export THALWEG_REQUIRE_GPU=1
 cargo test "$@"
 if [ -n "${THALWEG_DATA:-}" ]; then
-    cargo test --tests -- --ignored
+    cargo test --tests -- --ignored --skip long_
 else
     echo "NOT TESTED: real images; THALWEG_DATA names no folder with them." >&2
 fi

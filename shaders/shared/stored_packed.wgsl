@@ -6,8 +6,17 @@ fn load(v: Stored) -> vec4<f32> {
     return vec4(unpack2x16float(v.x), unpack2x16float(v.y));
 }
 
-// What no half can hold becomes infinite, whichever way the device rounds.
+// What no half can hold becomes infinite, and NaN stays NaN: told and written by their bits, since what the packing of either
+// gives is the device's choice.
 fn store(v: vec4<f32>) -> Stored {
-    let bounded = select(v, v * 1e38, abs(v) > vec4(65504.0));
-    return vec2(pack2x16float(bounded.xy), pack2x16float(bounded.zw));
+    let bits = bitcast<vec4<u32>>(v);
+    let size = bits & vec4(0x7fffffffu);
+    let fits = size <= vec4(0x477fe000u); // 65504
+    let beyond = ((bits >> vec4(16u)) & vec4(0x8000u)) | select(vec4(0x7c00u), vec4(0x7e00u), size > vec4(0x7f800000u));
+    let bounded = select(vec4(0.0), v, fits);
+    let put = select(beyond, vec4(0u), fits);
+    return vec2(
+        pack2x16float(bounded.xy) | put.x | (put.y << 16u),
+        pack2x16float(bounded.zw) | put.z | (put.w << 16u),
+    );
 }

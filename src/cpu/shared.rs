@@ -29,7 +29,7 @@ pub(super) fn zeros<T: Real>(n: usize, replicas: usize) -> Result<Vec<T>> {
         needed: (n * size_of::<T>()) as u64,
         offered: 0,
         place: "the memory".into(),
-        advice: "use a smaller batch, a smaller model or fewer replicas",
+        advice: "use a smaller batch, a smaller model or fewer replicas".into(),
     })?;
     vector.resize(n, T::default());
     Ok(vector)

@@ -259,6 +259,8 @@ pub struct Gpu {
     pub cooperative: Option<u32>,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
+    /// Whether single dispatches of kernels that run without runtime checks are repeated with them.
+    pub(super) repeats: bool,
     fault: Arc<Mutex<Fault>>,
 }
 
@@ -315,7 +317,7 @@ impl Gpu {
             let why = if reason == DeviceLostReason::Destroyed { "it was destroyed".into() } else { text };
             lock(&on_loss).lost = Some(why);
         });
-        Ok(Self { description, cooperative, device, queue, fault })
+        Ok(Self { description, cooperative, device, queue, repeats: false, fault })
     }
 
     /// Opens the first adapter that can be opened, hardware if there is any; of those that do not conform, only what
@@ -356,6 +358,13 @@ impl Gpu {
             Some(error) => Err(self.error(error)),
             None => tried,
         }
+    }
+
+    /// The same device, for tests: a single dispatch of a kernel that runs without runtime checks is repeated with them, and must
+    /// have the same bits.
+    #[doc(hidden)]
+    pub fn repeating_with_checks(self) -> Self {
+        Self { repeats: true, ..self }
     }
 
     /// The wgpu device, for programs that share it.

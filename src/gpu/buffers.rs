@@ -91,11 +91,12 @@ impl Buffers {
     /// Allocates all buffers of `setup`; `taken` grows by what each takes.
     pub fn new(gpu: &Gpu, setup: &Setup, layout: &Layout, taken: &mut Vec<Allocation>) -> Result<Self> {
         let plan = plan(setup, layout);
-        let mut allocate = |name: &str| {
+        let mut allocate = |name: &str| -> Result<Buffer> {
             let bytes = plan.iter().find(|a| a.name == name).map_or(0, |a| a.bytes);
-            taken.push(Allocation { name: name.to_string(), bytes });
             let usage = if name == "passes" { BufferUsages::UNIFORM } else { BufferUsages::STORAGE };
-            allocate(gpu, name, bytes, usage).map_err(|error| advised(error, setup, name))
+            let buffer = allocate(gpu, name, bytes, usage)?;
+            taken.push(Allocation { name: name.to_string(), bytes });
+            Ok(buffer)
         };
         let layers = setup.model.layers();
         let is_planned = |name: &str| plan.iter().any(|a| a.name == name);
@@ -272,35 +273,6 @@ pub(super) fn eval_rows(setup: &Setup, description: &Description) -> usize {
     ((bytes / (SIDE_BY_SIDE * widest)) as usize).clamp(1, most)
 }
 
-/// The same error, with what helps where a limit of the adapter is the reason.
-fn advised(error: Error, setup: &Setup, name: &str) -> Error {
-    match error {
-        Error::DeviceMemory { what, needed, offered: offered @ 1.., place, .. } => {
-            Error::DeviceMemory { what, needed, offered, place, advice: advice(setup, name) }
-        }
-        error => error,
-    }
-}
-
-/// What helps where one of the planned buffers is larger than the adapter allows.
-fn advice(setup: &Setup, name: &str) -> &'static str {
-    let is_of_rows = ["a ", "slope ", "dz ", "da ", "xhat ", "inverse ", "mix"].iter().any(|of| name.starts_with(of));
-    match (is_of_rows, setup.replicas > 1, setup.most_in_pass() > 1) {
-        (true, true, _) => "use fewer replicas or a smaller batch, or --device cpu",
-        (true, false, true) => "use a smaller batch or narrower layers, or --device cpu",
-        (true, false, false) => "one sample is too wide; use smaller samples or narrower layers, or --device cpu",
-        (false, true, _) => "use a smaller model or fewer replicas, or --device cpu",
-        (false, false, _) => "use a smaller model, or --device cpu",
-    }
-}
-
-/// The error of a run that needs more than its memory budget.
-pub(super) fn over_budget(needed: u64, offered: u64) -> Error {
-    let place = "the memory budget".into();
-    let advice = "raise it (train.memory), or use a smaller model, a smaller batch or fewer replicas";
-    Error::DeviceMemory { what: "the run".into(), needed, offered, place, advice }
-}
-
 /// Bytes of an ensemble's predictions for the longest part.
 pub(super) fn mean_bytes(setup: &Setup) -> u64 {
     let samples = |part| setup.dataset.part(part).map_or(0, Samples::len);
@@ -334,7 +306,7 @@ pub(super) fn allocate(gpu: &Gpu, name: &str, bytes: u64, usage: BufferUsages) -
         needed: bytes,
         offered,
         place,
-        advice: LESS,
+        advice: LESS.into(),
     };
     if bytes > offered {
         return Err(too_large(offered, format!("one {limit} of {}", description.name)));

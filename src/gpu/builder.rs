@@ -26,9 +26,12 @@ impl Pipelines {
     }
 
     fn get(&self, gpu: &Gpu, kernel: &Kernel, entry_point: &str, constants: &[(&str, f64)]) -> Pipeline {
-        let Kernel { row, tile, side, samples, stored, update } = kernel;
+        let Kernel { row, tile, side, samples, stored, update, checked } = kernel;
         let update = update.map(|row| row.name);
-        let key = format!("{}:{entry_point} {tile:?} {side} {samples} {stored:?} {update:?} {constants:?}", row.name);
+        let key = format!(
+            "{}:{entry_point} {tile:?} {side} {samples} {stored:?} {update:?} {checked} {constants:?}",
+            row.name
+        );
         let known = self.compiled().get(&key).cloned();
         known.unwrap_or_else(|| {
             // Other threads compile others meanwhile.

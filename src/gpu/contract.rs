@@ -50,6 +50,7 @@ impl GpuEngine {
     /// Carries out a step's gradient by itself, and waits for its metrics.
     fn submit_gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
         self.early = self.arrived(0)?;
+        self.clear_statistics_of_gradient();
         self.submit(std::slice::from_ref(step), Aim::Gradient(of))?;
         self.read_metrics_later(std::slice::from_ref(step))?;
         let early = std::mem::take(&mut self.early);
@@ -58,6 +59,16 @@ impl GpuEngine {
         metrics.iter_mut().for_each(|m| m.grad_norm = None);
         self.early = early;
         Ok(metrics)
+    }
+
+    /// Running statistics have no gradient, so no kernel writes one; what a caller put there is no part of the next.
+    fn clear_statistics_of_gradient(&self) {
+        let (trained, vector) = (self.layout.trained as u64 * 4, self.vector_bytes());
+        let mut encoder = self.encoder();
+        for r in (0..self.setup.replicas as u64).filter(|_| trained < vector) {
+            encoder.clear_buffer(&self.buffers.grads, r * vector + trained, Some(vector - trained));
+        }
+        self.gpu.queue.submit([encoder.finish()]);
     }
 
     /// Makes the dispatches of forward pass and loss without dropout and augmentation, when they are asked for first.

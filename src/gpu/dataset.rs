@@ -9,7 +9,7 @@ use crate::engine::{Allocation, LossWeights, Setup};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 
-/// The bytes of streamed records in one submission, unless one pass needs more.
+/// The most bytes of streamed records in one submission, unless one pass needs more.
 const STREAM_BYTES: u64 = 16 << 20;
 /// The bytes handed to the queue at once while the data set is uploaded.
 const UPLOAD_BYTES: usize = 32 << 20;
@@ -91,7 +91,7 @@ pub(super) fn upload(
     let all = [Part::Train, Part::Validation, Part::Test];
     let piece = gpu.description.binding_bytes.min(gpu.description.buffer_bytes);
     let piece = most_piece.map_or(piece, |bytes| bytes.min(piece));
-    let resident = (all_records(dataset) <= room).then(|| -> Result<Vec<Records>> {
+    let resident = stream_bytes(setup, room).is_none().then(|| -> Result<Vec<Records>> {
         all.iter().map(|&part| Ok(Records::Resident(upload_part(gpu, dataset, part, piece, taken)?))).collect()
     });
     let mut records = match resident {
@@ -108,7 +108,8 @@ pub(super) fn upload(
         allocate(gpu, name, bytes, BufferUsages::STORAGE)
     };
     let is_streamed = matches!(records[0], Records::Streamed);
-    let stream = is_streamed.then(|| take("stream", stream_bytes(setup))).transpose()?;
+    let bytes = stream_bytes(setup, room).unwrap_or(STREAM_BYTES.max(pass_bytes(setup)));
+    let stream = is_streamed.then(|| take("stream", bytes)).transpose()?;
     let mut parts = [const { None }; 3];
     for (part, records) in all.into_iter().zip(records.drain(..)) {
         let Some(samples) = dataset.part(part) else { continue };
@@ -154,7 +155,7 @@ pub(super) fn is_bytes(features: &Features) -> bool {
 }
 
 /// The bytes of the records of all parts.
-fn all_records(dataset: &Dataset) -> u64 {
+pub(super) fn all_records(dataset: &Dataset) -> u64 {
     let samples: usize = [Part::Train, Part::Validation, Part::Test]
         .iter()
         .filter_map(|&part| dataset.part(part))
@@ -163,10 +164,31 @@ fn all_records(dataset: &Dataset) -> u64 {
     (samples * own_record_bytes(dataset)) as u64
 }
 
-/// The bytes of the buffer that streamed records pass through.
-fn stream_bytes(setup: &Setup) -> u64 {
-    let pass = setup.replicas * setup.room() * own_record_bytes(&setup.dataset);
-    (pass as u64).max(STREAM_BYTES)
+/// The bytes of the targets and of the order of every part, buffer by buffer.
+pub(super) fn beside_records(setup: &Setup) -> Vec<u64> {
+    let mut bytes = Vec::new();
+    for part in [Part::Train, Part::Validation, Part::Test] {
+        let Some(samples) = setup.dataset.part(part) else { continue };
+        let is_label = setup.loss == Loss::CrossEntropy && matches!(samples.targets, Targets::Labels(_));
+        let mut words = samples.len() * if is_label { 1 } else { setup.model.outputs() };
+        if part == Part::Train && setup.is_weighted() {
+            words += samples.len() + if setup.loss == Loss::Mse { 0 } else { setup.model.outputs() };
+        }
+        bytes.extend([words as u64 * 4, samples.len() as u64 * 4]);
+    }
+    bytes
+}
+
+/// The bytes of the records of one pass.
+pub(super) fn pass_bytes(setup: &Setup) -> u64 {
+    (setup.replicas * setup.room() * own_record_bytes(&setup.dataset)) as u64
+}
+
+/// The bytes of the buffer that records pass through which are streamed since `room` bytes do not hold them all; none where
+/// they lie on the device, or would take no more there than those of one pass. It leaves half of the room to callers.
+pub(super) fn stream_bytes(setup: &Setup, room: u64) -> Option<u64> {
+    let (all, pass) = (all_records(&setup.dataset), pass_bytes(setup));
+    (all > room.max(pass)).then(|| (room / 8 * 4).min(STREAM_BYTES).max(pass))
 }
 
 /// Copies the records of one part to the device, in as many buffers as its limits ask for.
@@ -186,7 +208,7 @@ fn upload_part(
             needed: bytes as u64,
             offered: piece_bytes,
             place: format!("one binding of {}", gpu.description.name),
-            advice: "use smaller samples, or --device cpu",
+            advice: "use smaller samples, or --device cpu".into(),
         });
     }
     let mut pieces = Vec::new();

@@ -11,6 +11,7 @@ use super::dataset::{PartData, upload};
 use super::program::Op;
 use super::reach;
 use super::readback::{Pending, read_words};
+use super::room::Room;
 use super::step::{EvalProgram, Predictor, StepProgram};
 use super::tune::{Measuring, Tuner};
 use crate::data::Part;
@@ -71,8 +72,8 @@ pub struct GpuEngine {
     pub(super) spare: Vec<Buffer>,
     /// The name and size of every buffer that was allocated.
     pub(super) taken: Vec<Allocation>,
-    /// The most bytes that all of them may take.
-    pub(super) budget: u64,
+    /// The memory that all of them may take.
+    pub(super) room: Room,
     /// The forms of the matrix products in use.
     pub(super) forms: Forms,
     /// Whether the working copy of the weights is that of the live ones.
@@ -91,17 +92,14 @@ impl GpuEngine {
         let setup = Setup { eval_rows: Some(buffers::eval_rows(&setup, &gpu.description)), ..setup };
         reach::check(&gpu, &setup)?;
         let layout = Layout::new(&setup.model);
-        let planned: u64 = buffers::plan(&setup, &layout).iter().map(|a| a.bytes).sum();
-        let budget = options.memory.unwrap_or(u64::MAX);
-        if planned > budget {
-            return Err(buffers::over_budget(planned, budget));
-        }
+        let room = Room::new(&gpu.description, options.memory.unwrap_or(u64::MAX));
+        room.check(&setup)?;
         let mut taken = Vec::new();
-        let buffers = Buffers::new(&gpu, &setup, &layout, &mut taken)?;
+        let buffers = Buffers::new(&gpu, &setup, &layout, &mut taken);
+        let buffers = buffers.map_err(|error| room.advised(error, &setup, &taken))?;
         buffers.fill(&gpu, &setup);
-        // The best weights of a run, which it allocates later, find room beside the records.
-        let room = (budget - planned).saturating_sub(buffers.params.size());
-        let (parts, stream) = upload(&gpu, &setup, room, options.record_buffer, &mut taken)?;
+        let placed = upload(&gpu, &setup, room.for_records(&setup), options.record_buffer, &mut taken);
+        let (parts, stream) = placed.map_err(|error| room.advised(error, &setup, &taken))?;
         let pipelines = Pipelines::new(&gpu);
         let tuner = Tuner::new(&options.forms, &gpu.description.to_string(), options.measure, options.tell)?;
         let builder = Builder::new(&gpu, &setup, &layout, &buffers, &pipelines, tuner);
@@ -139,7 +137,7 @@ impl GpuEngine {
             early: Vec::new(),
             spare: Vec::new(),
             taken,
-            budget,
+            room,
             forms,
             is_working_current: false,
             gpu,

@@ -50,6 +50,18 @@ pub fn shaders() -> impl Iterator<Item = Shader> {
     kernels.chain(probes)
 }
 
+/// A digest of every shader's text in every memory, FNV-1a: what was measured with one holds for no other.
+#[cfg(feature = "run")]
+pub(crate) fn digest() -> u64 {
+    let texts = shaders().flat_map(|shader| {
+        let memories = if shader.memories.is_empty() { &[Stored::F32][..] } else { shader.memories };
+        memories.iter().map(|&stored| shader.text(stored)).collect::<Vec<_>>()
+    });
+    texts.fold(0xcbf2_9ce4_8422_2325, |digest, text| {
+        text.bytes().fold(digest, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    })
+}
+
 /// The text of the shader of that name with rows in this memory, or in the first that it has; nothing if there is no such shader,
 /// or it has no rows in this memory.
 ///

@@ -8,6 +8,10 @@ use super::kernels::{self, Coefficients, Kernel, Pass};
 use super::readback::read_words;
 use crate::error::Result;
 
+/// What lies behind each buffer, where nothing may be written: NaN, as an f32 and as two halves, which tells of what is read
+/// there as well.
+const GUARD: [u32; 64] = [0x7fa5_7fa5; 64];
+
 /// One dispatch of one kernel.
 pub struct Dispatch<'a> {
     /// The kernel that is dispatched.
@@ -30,31 +34,49 @@ impl Dispatch<'_> {
     /// Binds `buffers` after the arguments, dispatches, and returns what the buffers hold afterwards.
     ///
     /// # Errors
-    /// The device is lost, or refuses the shader.
+    /// The device is lost, or refuses the shader; the kernel wrote behind a buffer, or, where `gpu` is one that
+    /// [repeats](Gpu::repeating_with_checks) dispatches, has other bits with runtime checks.
     pub fn run(&self, gpu: &Gpu, buffers: &[Vec<u32>]) -> Result<Vec<Vec<u32>>> {
+        let got = self.run_kernel(gpu, self.kernel, buffers)?;
+        if gpu.repeats
+            && self.kernel.is_unchecked()
+            && got != self.run_kernel(gpu, &self.kernel.with_checks(), buffers)?
+        {
+            return Err(gpu.error(format!("{} has other bits with runtime checks", self.kernel.name)));
+        }
+        Ok(got)
+    }
+
+    fn run_kernel(&self, gpu: &Gpu, kernel: &Kernel, buffers: &[Vec<u32>]) -> Result<Vec<Vec<u32>>> {
         let device = &gpu.device;
-        let buffer = |contents: &[u8], usage: BufferUsages| filled(gpu, self.kernel.name, contents, usage);
+        let buffer = |contents: &[u8], usage: BufferUsages| filled(gpu, kernel.name, contents, usage);
         let args = buffer(self.args, BufferUsages::STORAGE);
-        let storage: Vec<_> =
-            buffers.iter().map(|words| buffer(bytemuck::cast_slice(words), BufferUsages::STORAGE)).collect();
+        let storage: Vec<_> = buffers
+            .iter()
+            .map(|words| buffer(bytemuck::cast_slice(&[words, &GUARD[..]].concat()), BufferUsages::STORAGE))
+            .collect();
         let pass = buffer(bytemuck::bytes_of(&self.pass), BufferUsages::UNIFORM);
         let none = [Coefficients::default()];
         let coefficients = if self.coefficients.is_empty() { &none } else { self.coefficients };
         let coefficients = buffer(bytemuck::cast_slice(coefficients), BufferUsages::STORAGE);
 
         let step_layout = kernels::step_layout(gpu);
-        let pipeline = self.kernel.compile(gpu, &step_layout, self.entry_point, self.constants);
-        let bind = |layout: &wgpu::BindGroupLayout, buffers: &[&wgpu::Buffer]| {
-            let entries: Vec<_> = buffers
-                .iter()
-                .enumerate()
-                .map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() })
+        let pipeline = kernel.compile(gpu, &step_layout, self.entry_point, self.constants);
+        // The optimizers take the end of a buffer for that of a vector; for all others it ends behind the guard.
+        let guarded = if kernel.text().contains("arrayLength") { 0 } else { size_of_val(&GUARD) as u64 };
+        let part = |buffer, size| wgpu::BufferBinding { buffer, offset: 0, size: wgpu::BufferSize::new(size) };
+        let bind = |layout: &wgpu::BindGroupLayout, parts: Vec<wgpu::BufferBinding>| {
+            let entries: Vec<_> = (0..)
+                .zip(parts)
+                .map(|(binding, part)| wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(part) })
                 .collect();
             device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
         };
-        let all: Vec<&wgpu::Buffer> = std::iter::once(&args).chain(&storage).collect();
-        let own = bind(&pipeline.layout, &all);
-        let step = bind(&step_layout, &[&pass, &coefficients]);
+        let bytes = |words: &Vec<u32>| size_of_val(&words[..]) as u64;
+        let mut parts = vec![part(&args, args.size())];
+        parts.extend(storage.iter().zip(buffers).map(|(buffer, words)| part(buffer, bytes(words) + guarded)));
+        let own = bind(&pipeline.layout, parts);
+        let step = bind(&step_layout, vec![part(&pass, pass.size()), part(&coefficients, coefficients.size())]);
         let mut encoder = device.create_command_encoder(&Default::default());
         {
             let mut compute = encoder.begin_compute_pass(&Default::default());
@@ -64,6 +86,14 @@ impl Dispatch<'_> {
             compute.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
         }
         gpu.queue.submit([encoder.finish()]);
-        storage.iter().map(|buffer| read_words(gpu, buffer, 0, buffer.size())).collect()
+        let mut all = Vec::new();
+        for (i, (buffer, before)) in storage.iter().zip(buffers).enumerate() {
+            let mut words = read_words(gpu, buffer, 0, buffer.size())?;
+            if words.split_off(before.len()) != GUARD {
+                return Err(gpu.error(format!("{} writes behind the end of its buffer {i}", kernel.name)));
+            }
+            all.push(words);
+        }
+        Ok(all)
     }
 }

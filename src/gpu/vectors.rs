@@ -19,10 +19,12 @@ impl GpuEngine {
     /// Makes a buffer within the memory budget.
     pub(super) fn allocate_bytes(&mut self, name: String, bytes: u64) -> Result<Buffer> {
         let needed = self.taken.iter().map(|allocation| allocation.bytes).sum::<u64>() + bytes;
-        if needed > self.budget {
-            return Err(buffers::over_budget(needed, self.budget));
+        if needed > self.room.all {
+            let more = needed - self.room.taken(&self.setup).min(needed);
+            return Err(self.room.over_budget(&self.setup, needed, Some(more)));
         }
-        let buffer = buffers::allocate(&self.gpu, &name, bytes, BufferUsages::STORAGE)?;
+        let buffer = buffers::allocate(&self.gpu, &name, bytes, BufferUsages::STORAGE);
+        let buffer = buffer.map_err(|error| self.room.advised(error, &self.setup, &self.taken))?;
         self.taken.push(Allocation { name, bytes });
         Ok(buffer)
     }

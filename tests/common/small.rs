@@ -17,13 +17,18 @@ pub const WIDTHS: [usize; 3] = [5, 7, 3];
 
 /// Three classes by the largest of the first three features.
 pub fn dataset() -> Dataset {
+    dataset_of(N)
+}
+
+/// The same with so many training samples.
+pub fn dataset_of(samples: usize) -> Dataset {
     let part = |n: usize, salt: usize| {
         let x: Vec<f32> = (0..n * WIDTHS[0]).map(|i| ((i * 37 + salt) % 101) as f32 / 50.0 - 1.0).collect();
         let largest = |row: &[f32]| (0..3u32).max_by(|&i, &j| row[i as usize].total_cmp(&row[j as usize])).unwrap();
         let labels: Vec<u32> = x.chunks(WIDTHS[0]).map(largest).collect();
         Samples::labelled(x, labels)
     };
-    Dataset::new("rows", [WIDTHS[0], 1, 1], part(N, 0), Some(part(50, 7))).unwrap()
+    Dataset::new("rows", [WIDTHS[0], 1, 1], part(samples, 0), Some(part(50, 7))).unwrap()
 }
 
 pub fn setup() -> Setup {

@@ -53,7 +53,7 @@ pub struct Row {
     pub memories: &'static [Stored],
     /// The product that it makes, or helps to make, and the way it does.
     pub form: Option<(Product, Way)>,
-    /// Whether it runs without naga's checks, which its inner loop earns.
+    /// Whether it runs without naga's checks, which its inner loop earns; see [`unchecked`].
     unchecked: bool,
     /// The function that tells what a dispatch of the kernel costs.
     pub cost: fn(&Work) -> Cost,
@@ -137,6 +137,8 @@ pub struct Kernel {
     pub(super) stored: Stored,
     /// The optimizer that uses a weight gradient up where it is made.
     pub(super) update: Option<&'static Row>,
+    /// Whether it runs with naga's checks although its row does without them, for tests.
+    pub(super) checked: bool,
 }
 
 impl std::ops::Deref for Kernel {
@@ -203,6 +205,17 @@ pub fn update(rule: Rule) -> Update {
         Rule::Adam { amsgrad } => update(adam, "AMSGRAD", amsgrad),
         Rule::Rmsprop { centered } => update(rmsprop, "CENTERED", centered),
     }
+}
+
+/// The kernels that run without naga's runtime checks: the matrix products but for the second passes of split ones, which a test
+/// compares, bit by bit, with themselves under the checks.
+///
+/// It is sound, since they clamp every row and column that they read to the last one of its matrix, or compare it with the end,
+/// as they do every one that they write; they index workgroup memory by their tile, slices and lanes, which forms make fit; and
+/// their loops run over dimensions of matrices, so they end. With the checks a product of 128x3072x512 takes 34 ms instead of 18
+/// on Mesa's software driver.
+pub fn unchecked() -> impl Iterator<Item = Kernel> {
+    ALL.iter().filter(|kernel| kernel.unchecked).copied()
 }
 
 /// The kernels that carry out optimizers' rules.
@@ -320,7 +333,7 @@ fn join<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
 
 impl Kernel {
     const fn of(row: &'static Row) -> Self {
-        Self { row, tile: None, side: SIDE, samples: SAMPLES, stored: Stored::F32, update: None }
+        Self { row, tile: None, side: SIDE, samples: SAMPLES, stored: Stored::F32, update: None, checked: false }
     }
 
     /// The same kernel with another tile; a shader without `COLUMNS` has one.
@@ -341,6 +354,16 @@ impl Kernel {
     /// The same kernel, but a weight gradient is used up by the update of an optimizer's kernel.
     pub fn with_update_by(self, optimizer: Kernel) -> Self {
         Self { update: Some(optimizer.row), ..self }
+    }
+
+    /// The same kernel with naga's checks.
+    pub(super) fn with_checks(self) -> Self {
+        Self { checked: true, ..self }
+    }
+
+    /// Whether it runs without naga's checks.
+    pub fn is_unchecked(&self) -> bool {
+        self.row.unchecked && !self.checked
     }
 
     /// The texts that are joined to the kernel's own.
@@ -393,11 +416,8 @@ impl Kernel {
             label: Some(self.name),
             source: wgpu::ShaderSource::Wgsl(for_naga(&self.text()).into()),
         };
-        let module = if self.unchecked {
-            // SAFETY: these kernels clamp every row and column they read to the last one of its matrix, or compare it with
-            // the end, as they do every one they write; they index workgroup memory by their tile, slices and lanes, which
-            // forms make fit; their loops run over matrix dimensions, so they end.
-            // Without naga's checks a 128x3072x512 product takes 18 ms instead of 34 on Mesa's software driver.
+        let module = if self.is_unchecked() {
+            // SAFETY: see `unchecked`.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         } else {
             device.create_shader_module(descriptor)

@@ -313,6 +313,22 @@ pub fn lookahead(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     Ok(Check::new(format!("lookahead {replicas}x{n}"), &got, &weights, |x| 2.0 * EPS * (1.0 + x.abs())))
 }
 
+/// Values at the ends of what halves hold, and beyond them.
+const EDGES: [f64; 12] = [
+    65504.0,
+    -65504.0,
+    65504.004,
+    65519.0,
+    -65520.0,
+    65536.0,
+    1e6,
+    -1e38,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::NAN,
+    6e-8,
+];
+
 /// The check of `to_half`, on weights of which some do not fit into a half.
 ///
 /// # Errors
@@ -320,6 +336,7 @@ pub fn lookahead(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
 pub fn to_half(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let mut weights = uniform(30, n * replicas, 1.0);
     weights.iter_mut().step_by(7).for_each(|w| *w *= 1e5);
+    weights.iter_mut().skip(1).step_by(3).zip(EDGES.into_iter().cycle()).for_each(|(w, edge)| *w = edge);
     let trained = if n > 4 { n - 4 } else { n };
     let mut got = Vec::new();
     let stored: Vec<Stored> = Stored::all(gpu).into_iter().filter(|&s| s != Stored::F32).collect();
@@ -335,8 +352,9 @@ pub fn to_half(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
         cpu::to_half(&weights[at.clone()], &mut want[at]);
     }
     let want: Vec<f64> = want.iter().map(|h| h.to_f64()).collect();
-    // Infinity is compared as a number above all others.
-    let finite = |values: Vec<f64>| values.into_iter().map(|v| v.clamp(-1e6, 1e6)).collect::<Vec<_>>();
+    // Infinity is compared as a number above all others, and NaN as one above that.
+    let number = |v: f64| if v.is_nan() { 2e6 } else { v.clamp(-1e6, 1e6) };
+    let finite = |values: Vec<f64>| values.into_iter().map(number).collect::<Vec<_>>();
     let (got, want) = (finite(got), finite(want.repeat(stored.len())));
     // One step of a half, whichever way the device rounds.
     Ok(Check::new(format!("to_half {replicas}x{n}"), &got, &want, |x| 2f64.powi(-10) * x.abs() + 2f64.powi(-24)))
