@@ -1,6 +1,6 @@
 //! `thalweg predict` and `thalweg eval`: what a trained run says of samples, and how good it is.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //!
 //! The comparisons themselves are the library's (`verify::kernels`), which `thalweg verify` runs too.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;

@@ -1,7 +1,7 @@
 //! Runs whose data lies elsewhere: evaluated and resumed from any folder, with data that moved, and in the way in which
 //! they read their own.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 

@@ -284,7 +284,7 @@ fn a_kernel_has_one_name() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let table: BTreeSet<String> = ALL.iter().map(|kernel| kernel.name.to_string()).collect();
     assert_eq!(files("shaders"), table);
-    let tests = std::fs::read_to_string(root.join("tests/kernels.rs")).unwrap();
+    let tests = std::fs::read_to_string(root.join("tests/library/kernels.rs")).unwrap();
     for name in ALL.iter().map(|kernel| kernel.base()) {
         let twin = root.join(format!("src/cpu/{name}.rs"));
         let text = std::fs::read_to_string(&twin).unwrap_or_else(|_| panic!("{} is missing", twin.display()));

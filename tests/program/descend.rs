@@ -1,7 +1,7 @@
 //! Descent on surfaces of two parameters: their derivatives, what the trajectories show, and the program around them.
 #![cfg(feature = "cli")]
 
-mod common;
+use crate::common;
 
 use std::process::{Command, Output};
 

@@ -1,6 +1,6 @@
 //! Gradients of whole networks: the CPU engine in f64 against central differences, the GPU against the CPU.
 
-mod common;
+use crate::common;
 
 use thalweg::verify::{Check, Mixed, Precise, Scope, networks};
 

@@ -1,6 +1,6 @@
 //! The loaders, on files made here: what they read, and what they say of files that are not right.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 

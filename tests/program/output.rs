@@ -1,7 +1,7 @@
 //! Standard output that is full, that nobody reads any more, or that is closed: every command says so, and none panics.
 #![cfg(target_os = "linux")]
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! Which learning rate a step has: that of the range test, of a plateau, of a schedule in epochs.
 
-mod common;
+use crate::common;
 
 use common::program::{json, lines, ok, summary, table, words};
 use common::small::{N, on_each_engine, setup};

@@ -1,7 +1,7 @@
 //! What the pages say: their commands parse, their configurations resolve, their links lead somewhere, and none is long.
 #![cfg(feature = "cli")]
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The loop and its observers: in what portions a run is taken changes no bit, and whoever watches may end it.
 
-mod common;
+use crate::common;
 
 use common::program::{fails, json, lines, ok, table};
 use common::small::{N, on_each_engine, setup};

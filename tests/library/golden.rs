@@ -1,6 +1,6 @@
 //! Both engines against PyTorch's own numbers (float64, `tests/golden`): optimizers, and whole training runs.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 use std::sync::Arc;

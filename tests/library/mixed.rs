@@ -1,6 +1,6 @@
 //! Mixed precision: what its loss scale does, and that it learns what f32 learns.
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Which runs of the program begin, and which go on: their configurations, interruption and resuming.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! The program on the adapters of this machine: what it lists, chooses and says.
 
-mod common;
+use crate::common;
 
 use std::process::{Command, Output};
 

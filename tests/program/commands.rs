@@ -1,6 +1,6 @@
 //! The program, from outside: what it writes, what it prints, and what it says of bad input.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 use std::process::Command;
@@ -81,7 +81,7 @@ fn the_same_run_on_the_gpu() {
     let losses = |run: &str| -> Vec<f64> {
         lines(dir.path().join(run).join("metrics.jsonl")).iter().map(|s| s["loss"].as_f64().unwrap()).collect()
     };
-    // Twelve steps of AdamW in f32, as tests/golden.rs counts them.
+    // Twelve steps of AdamW in f32, as `golden.rs` of the library counts them.
     common::assert_close("losses", &losses("gpu"), &losses("cpu"), common::Tolerance { abs: 2e-5, rel: 2e-5 });
     assert!(ok(dir.path(), &["eval", "gpu"]).contains("device"));
     let verified = ok(dir.path(), &["verify"]);

@@ -1,6 +1,6 @@
 //! What a run keeps beside its weights: averages, snapshots and their ensemble, lookahead.
 
-mod common;
+use crate::common;
 
 use common::small::{N, WIDTHS, ema, on_each_engine, setup};
 use common::{Tolerance, assert_close};

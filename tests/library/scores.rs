@@ -1,6 +1,6 @@
 //! Weighted losses and the scores of predictions, against PyTorch and scikit-learn (`tests/golden/scores.py`).
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use thalweg::schedule::Rate;
 use thalweg::score::{ClassScores, Scores};
 
 fn golden() -> Value {
-    serde_json::from_str(include_str!("golden/scores.json")).unwrap()
+    serde_json::from_str(include_str!("../golden/scores.json")).unwrap()
 }
 
 fn numbers(value: &Value) -> Vec<f64> {

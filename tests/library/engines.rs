@@ -1,122 +1,25 @@
 //! What both engines promise: a run's bits depend neither on the replicas beside it, nor on when it runs, nor on where
 //! its data lies.
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 
 use thalweg::Error;
 use thalweg::activation::Activation;
-use thalweg::average::{Average, Clock, Ema, Lookahead, Sampling, Snapshots};
+use thalweg::average::{Average, Clock};
 use thalweg::cpu::CpuEngine;
-use thalweg::data::{Augment, Dataset, Features, Normalize, Part, Samples, Source, Targets};
-use thalweg::engine::{Choice, Diagnose, Engine, Evaluation, Forms, Precision, Setup, Slot, Step};
-use thalweg::event::Epoch;
+use thalweg::data::{Dataset, Part, Samples};
+use thalweg::engine::{Diagnose, Engine, Precision, Setup, Slot, Step};
 use thalweg::gpu::{GpuEngine, Options};
-use thalweg::internals::forms::{Form, Shape, Variant};
-use thalweg::internals::kernels::{Product, Stored};
 use thalweg::model::{Init, Mlp, Norm};
 use thalweg::number::Real;
-use thalweg::optimizer::{Decay, Optimizer};
+use thalweg::optimizer::Optimizer;
 use thalweg::plan::Plan;
-use thalweg::schedule::{Rate, Schedule, Unit};
+use thalweg::schedule::Rate;
 use thalweg::train::Trainer;
 
-const EMA: Ema = Ema { decay: 0.8, start: 1, start_unit: Unit::Step, every: 1, bias_correction: true, warm_up: false };
-
-/// 330 training images, 40 held out of them, and 50 test images.
-fn images() -> Arc<Dataset> {
-    let mut data = Source::Synthetic.load(0).unwrap();
-    let first = |samples: &Samples, n: usize| {
-        let (Features::U8(pixels), Targets::Labels(labels)) = (&samples.features, &samples.targets) else { panic!() };
-        let features = Features::U8(pixels[..n * 3072].to_vec());
-        Samples::labelled(features, labels[..n].to_vec())
-    };
-    data.train = first(&data.train, 370);
-    data.test = data.test.map(|test| first(&test, 50));
-    Arc::new(data.hold_out(40.0 / 370.0, 1).unwrap().normalize(Normalize::Channel))
-}
-
-fn setup(replicas: usize, batch: usize) -> Setup {
-    let dataset = images();
-    let model = Mlp::new(dataset.width(), 10).hidden([37, 21]).activation(Activation::Silu);
-    let swa = Some(Sampling::Every { start: 3, every: 2, unit: Unit::Step });
-    Setup {
-        label_smoothing: 0.1,
-        optimizer: Optimizer::sgd(0.05).momentum(0.9).weight_decay(1e-3).nesterov(),
-        clip_norm: Some(1.0),
-        average: Average { swa, ema: Some(EMA), ..Average::default() },
-        replicas,
-        batch,
-        ..Setup::new(model, dataset)
-    }
-}
-
-/// Everything at once: normalisation, residual connections, dropout, augmentation, all averages.
-fn rich(setup: Setup, norm: Norm) -> Setup {
-    let model = Mlp::new(3072, 10).hidden([37, 37, 37]).activation(Activation::Silu);
-    let snapshots = Snapshots { max: 2, when: Sampling::Listed { after_updates: vec![4, 6, 9] } };
-    Setup {
-        model: Mlp { norm, residual: true, dropout: 0.2, ..model },
-        augment: Augment { pad: 2, flip: true, cutout: 5, mixup: 0.5, noise: 0.1 },
-        decay: Decay::Weights,
-        average: Average {
-            snapshots: Some(snapshots),
-            lookahead: Some(Lookahead { every: 3, alpha: 0.5 }),
-            ..setup.average.clone()
-        },
-        ..setup
-    }
-}
-
-/// Everything a run leaves: weights, losses, evaluations.
-#[derive(Debug, PartialEq)]
-struct Trace {
-    weights: Vec<Vec<Vec<f64>>>,
-    losses: Vec<Vec<f64>>,
-    evaluations: Vec<Vec<Evaluation>>,
-}
-
-fn train(engine: Box<dyn Engine>) -> Trace {
-    trained(engine).0
-}
-
-fn trained(engine: Box<dyn Engine>) -> (Trace, Box<dyn Engine>) {
-    let plan = Plan { epochs: 2, schedule: Schedule::cosine(), ..Plan::default() };
-    let replicas = engine.setup().replicas;
-    let mut trainer = Trainer::new(engine, plan).unwrap();
-    trainer.init(Init::Kaiming).unwrap();
-    let mut losses = vec![Vec::new(); replicas];
-    let mut evaluations = vec![Vec::new(); replicas];
-    while let Some(Epoch { train, validation, test, means, .. }) =
-        trainer.epoch_with(&mut common::keep(&mut losses)).unwrap()
-    {
-        let means = means.into_iter().flat_map(|mean| [mean.validation.unwrap(), mean.test.unwrap()]);
-        for part in [train, validation.unwrap(), test.unwrap()].into_iter().chain(means) {
-            part.into_iter().zip(&mut evaluations).for_each(|(e, all)| all.push(e));
-        }
-    }
-    let mut engine = trainer.into_engine();
-    let weights = (0..replicas).map(|r| all_weights(engine.as_mut(), r)).collect();
-    (Trace { weights, losses, evaluations }, engine)
-}
-
-fn all_weights(engine: &mut dyn Engine, replica: usize) -> Vec<Vec<f64>> {
-    let slots = engine.setup().slots();
-    slots.into_iter().map(|slot| engine.download(slot, replica).unwrap()).collect()
-}
-
-impl Trace {
-    fn replica(&self, r: usize) -> Self {
-        Self {
-            weights: vec![self.weights[r].clone()],
-            losses: vec![self.losses[r].clone()],
-            evaluations: vec![self.evaluations[r].clone()],
-        }
-    }
-}
+use crate::traces::{rich, setup, train, trained};
 
 /// 330 training samples: five batches of 64 and a short one.
 fn replicas_equal_separate_runs(open: &dyn Fn(Setup) -> Box<dyn Engine>, with: &dyn Fn(Setup) -> Setup) {
@@ -383,96 +286,5 @@ fn too_little_memory_is_told_in_bytes() {
             assert!(error.to_string().contains(&binding.to_string()), "{error}")
         }
         other => panic!("{other:?}"),
-    }
-}
-
-/// Where nobody asks for the gradient, weights are updated as it is made: the same up to rounding as by clipping to a norm
-/// that no gradient reaches, and bit for bit for replicas. Measured forms are replayed bit for bit.
-#[test]
-fn fused_updates_and_measured_forms_train_the_same() {
-    static MEASURED: AtomicUsize = AtomicUsize::new(0);
-    let Some(gpu) = common::gpu() else { return };
-    drop(gpu);
-    for optimizer in [
-        Optimizer::sgd(0.05).momentum(0.9).weight_decay(1e-3).nesterov(),
-        Optimizer::Adamw { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-3, weight_decay: 0.01, amsgrad: true },
-    ] {
-        let setup = |clip_norm, replicas, norm| {
-            let setup = setup(replicas, 64);
-            let model = Mlp { norm, ..setup.model.clone() };
-            Setup { model, optimizer, clip_norm, decay: Decay::Weights, ..setup }
-        };
-        let run = |setup, options| {
-            let (trace, engine) = trained(Box::new(GpuEngine::new(common::gpu().unwrap(), setup, options).unwrap()));
-            (trace, engine.forms())
-        };
-        let (fused, built_in) = run(setup(None, 2, Norm::Layer), Options::default());
-        assert!(built_in.products.values().all(|choice| choice.microseconds.is_none()));
-        let (alone, _) = run(setup(None, 1, Norm::Layer), Options::default());
-        assert!(fused.replica(0) == alone, "{optimizer:?}: replicas change bits");
-        let (separate, _) = run(setup(Some(1e9), 2, Norm::Layer), Options::default());
-        // Twelve steps, each rounding weights below 2 and moving them by a few times the rate times the last place of a
-        // gradient: 12 · 2⁻²² and as much again, grown by the steps between.
-        let far = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        let worst = far(&fused.weights[0][0], &separate.weights[0][0]);
-        assert!(worst < 3e-5, "{optimizer:?}: the fused update is off by {worst:e}");
-
-        let measure =
-            Options { measure: true, tell: Some(|_| _ = MEASURED.fetch_add(1, Relaxed)), ..Options::default() };
-        let (measured, forms) = run(setup(None, 2, Norm::None), measure.clone());
-        assert!(forms.products.values().any(|choice| choice.microseconds.is_some()), "nothing was measured");
-        let before = MEASURED.load(Relaxed);
-        assert!(before > 0);
-        let replay = Options { forms: forms.clone(), ..measure };
-        let (replayed, again) = run(setup(None, 2, Norm::None), replay);
-        assert!(measured == replayed, "{optimizer:?}: a recorded choice changes bits");
-        assert_eq!((again, MEASURED.load(Relaxed)), (forms, before), "what is known is not measured");
-    }
-}
-
-/// Sums that are split over workgroups train the same up to rounding, bit for bit the same again, and bit for bit for
-/// replicas: those of the products with the weights in small batches, those of the weight gradient in a large one.
-#[test]
-fn split_sums_train_the_same() {
-    let Some(gpu) = common::gpu() else { return };
-    for (batch, of) in [(64, &["linear", "linear_dx"][..]), (330, &["linear_dw"])] {
-        let run = |replicas, forms| {
-            let model = Mlp::new(3072, 10).hidden([37, 300]).activation(Activation::Silu);
-            let average = Average { ema: Some(EMA), ..Average::default() };
-            let setup = Setup { model, clip_norm: None, average, ..setup(replicas, batch) };
-            let options = Options { forms, ..Options::default() };
-            let (trace, engine) = trained(Box::new(GpuEngine::new(common::gpu().unwrap(), setup, options).unwrap()));
-            (trace, engine.forms())
-        };
-        // By kernel and shape, as `linear 64x3072x37`.
-        let split = |key: &str| {
-            let mut words = key.split(' ');
-            let product = Product::named(words.clone().next().unwrap()).unwrap();
-            let sizes: Vec<usize> = words.nth(1).unwrap().split('x').map(|n| n.parse().unwrap()).collect();
-            let [rows, inputs, outputs] = sizes[..] else { panic!("{key}") };
-            let shape = Shape { replicas: 2, rows, inputs, outputs, stored: Stored::F32 };
-            let mut candidates = Form::candidates(&gpu, product, shape, gpu.lanes()).into_iter();
-            candidates.find(|form| form.variant == Variant::Split)
-        };
-        let (built_in, forms) = run(2, Forms::default());
-        let choose = |(key, choice): (&String, &Choice)| {
-            let form = split(key).filter(|_| of.iter().any(|name| key.split(' ').next() == Some(name)));
-            (key.clone(), form.map_or(choice.clone(), |form| Choice { form: form.to_string(), ..choice.clone() }))
-        };
-        let recorded = Forms { products: forms.products.iter().map(choose).collect(), ..forms };
-        let (trained, used) = run(2, recorded.clone());
-        for name in of {
-            let is_split = |(key, choice): (&String, &Choice)| {
-                key.starts_with(&format!("{name} ")) && choice.form.parse::<Form>().unwrap().parts > 1
-            };
-            assert!(used.products.iter().any(is_split), "{used:?}");
-        }
-        // As for the fused update: twelve steps, each rounding weights below 2 and moving them by a few times the rate
-        // times the last place of a gradient.
-        let weights = built_in.weights[0][0].iter().zip(&trained.weights[0][0]);
-        let far = weights.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        assert!(far > 0.0 && far < 3e-5, "split sums are off by {far:e}");
-        assert!(run(2, recorded.clone()).0 == trained, "a recorded choice changes bits");
-        assert!(run(1, recorded).0 == trained.replica(0), "replicas change bits");
     }
 }

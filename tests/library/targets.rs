@@ -1,6 +1,6 @@
 //! Targets and columns that could be taken for something else: labels, numbers, types that differ between parts.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 

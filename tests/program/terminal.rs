@@ -1,6 +1,6 @@
 //! What the program shows on a terminal of eighty columns.
 
-mod common;
+use crate::common;
 
 use common::program::{fails, json, lines, ok, table, words};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Where a run ends, and with which weights.
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
 

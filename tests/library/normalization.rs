@@ -1,6 +1,6 @@
 //! Columns that single precision cannot hold: timestamps in milliseconds, of which the last digits decide.
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
 

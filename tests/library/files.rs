@@ -1,6 +1,6 @@
 //! Files as people have them: other types, orders and spellings, archives and tables.
 
-mod common;
+use crate::common;
 
 use std::io::Write;
 use std::path::Path;

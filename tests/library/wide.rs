@@ -1,6 +1,6 @@
 //! Samples and layers so wide that dispatches and bindings come to their limits.
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
 

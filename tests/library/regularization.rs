@@ -1,6 +1,6 @@
 //! What keeps a network from learning its samples by heart: weight decay, dropout, augmentation.
 
-mod common;
+use crate::common;
 
 use common::small::{N, setup};
 use thalweg::activation::Activation;

@@ -1,0 +1,17 @@
+//! What the program promises. One crate for all, since each would link the whole library anew.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod commands;
+mod descend;
+mod devices;
+mod docs;
+mod moved;
+mod output;
+mod predict;
+mod rates;
+mod runs;
+mod stopping;
+mod terminal;
+mod trainer;
