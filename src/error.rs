@@ -44,6 +44,10 @@ pub enum Error {
     /// No adapter of the wanted kind is there, or it refuses to work.
     #[error("device: {0}")]
     Device(String),
+    /// The device is lost: its driver gave it up, it was unplugged or destroyed. Every call of an engine on it fails from then
+    /// on, and what it held is gone; the reason, in words.
+    #[error("device: lost: {0}; open it again, and go on from the last checkpoint (thalweg train --resume RUN)")]
+    DeviceLost(String),
     /// The adapter has too little memory.
     #[error("device: {what} needs {needed} bytes, {place} offers {offered}; {advice}")]
     DeviceMemory {
@@ -76,18 +80,40 @@ pub enum Error {
     },
 }
 
+/// The most characters of a message: what a file holds may be quoted in it.
+const MOST_SHOWN: usize = 2000;
+
+/// The text as one line of bounded length, whatever it quotes.
+fn one_line(text: String) -> String {
+    if text.len() <= MOST_SHOWN && !text.contains(char::is_control) {
+        return text;
+    }
+    let mut line = String::new();
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
+        }
+        if line.len() > MOST_SHOWN {
+            return line + "...";
+        }
+    }
+    line
+}
+
 impl Error {
     pub(crate) fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Config { key: key.into(), message: message.into() }
+        Self::Config { key: one_line(key.into()), message: one_line(message.into()) }
     }
 
     pub(crate) fn data(place: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::Data { place: place.as_ref().display().to_string(), message: message.into() }
+        Self::Data { place: place.as_ref().display().to_string(), message: one_line(message.into()) }
     }
 
     #[cfg(feature = "run")]
     pub(crate) fn weights(path: &Path, message: impl Into<String>) -> Self {
-        Self::Weights { path: path.into(), message: message.into() }
+        Self::Weights { path: path.into(), message: one_line(message.into()) }
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {

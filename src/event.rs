@@ -13,6 +13,7 @@ use crate::schedule::Rate;
 /// evaluations among them, and the epoch, again and again, and [`Ended`](Self::Ended) once. Steps are told when their metrics have come back, up to two
 /// submissions after the device took them, so that watching costs the device nothing.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// The first step is about to be taken.
     Started(&'a Started<'a>),
@@ -26,8 +27,14 @@ pub enum Event<'a> {
     Evaluated(&'a Epoch),
     /// An epoch is over, and evaluated if it is due.
     Epoch(&'a Epoch),
-    /// A checkpoint has been written.
+    /// A checkpoint is about to be taken: an observer that writes lines of its own puts on disk what it holds back, so that a
+    /// run which goes on from there misses none.
+    Saving,
+    /// A checkpoint has been written. It is told when the next one is taken, or the run ends, since another thread writes it.
     Checkpoint(&'a Written<'a>),
+    /// The device was lost, and the run goes on on another one from its last checkpoint: [`Started`](Self::Started) and steps
+    /// that were told before follow again.
+    Recovered(&'a Recovered<'a>),
     /// No further step is taken.
     Ended(Ended),
 }
@@ -58,14 +65,20 @@ pub trait Observer {
     fn on(&mut self, event: &Event) -> Result<Control>;
 }
 
-/// The answer of an observer to an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The answer of an observer to an event; where several answer, the last of these counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Control {
     /// The run goes on.
     #[default]
     Continue,
+    /// The run goes on after a checkpoint, which is written once the steps that the device has are done. Without a folder,
+    /// where nothing is written, it merely goes on.
+    Save,
     /// The run ends after the steps that the device has, with an evaluation, as [`Ended::Asked`].
     Stop,
+    /// The run is left after the steps that the device has, as [`Ended::Interrupted`]: a checkpoint is written, from which it
+    /// can go on as if nothing had been, and nothing else.
+    Interrupt,
 }
 
 /// The observer that does nothing, for a run that nobody watches.
@@ -86,8 +99,7 @@ impl Observer for Vec<&mut (dyn Observer + '_)> {
     fn on(&mut self, event: &Event) -> Result<Control> {
         // All of them before the first error.
         let answers: Vec<Result<Control>> = self.iter_mut().map(|observer| observer.on(event)).collect();
-        let answers = answers.into_iter().collect::<Result<Vec<_>>>()?;
-        Ok(if answers.contains(&Control::Stop) { Control::Stop } else { Control::Continue })
+        Ok(answers.into_iter().collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or_default())
     }
 }
 
@@ -135,8 +147,21 @@ pub struct Sample {
 pub struct Written<'a> {
     /// The path of the file.
     pub path: &'a Path,
-    /// The number of epochs that the checkpoint holds.
+    /// The number of whole epochs that the checkpoint holds.
     pub epochs: u64,
+    /// The number of steps that it holds, those of an epoch under way too.
+    pub steps: u64,
+}
+
+/// The recovery of a run from the loss of its device.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovered<'a> {
+    /// The reason that was given for the loss.
+    pub reason: &'a str,
+    /// The device on which the run goes on, in words.
+    pub device: &'a str,
+    /// The number of steps of the checkpoint from which it goes on; 0 where there was none, and it begins anew.
+    pub steps: u64,
 }
 
 /// The report of one epoch; its vectors have one entry a replica.
@@ -213,6 +238,8 @@ pub enum Ended {
     Seconds,
     /// An [`Observer`] asked for it.
     Asked,
+    /// An [`Observer`] asked for the run to be left where it is, so that it can go on another time.
+    Interrupted,
     /// A loss or a weight is no longer finite.
     Diverged,
     /// An error ended it: an observer's, or the device's.
@@ -229,6 +256,7 @@ impl Ended {
             Self::MinLr => "min_lr",
             Self::Seconds => "seconds",
             Self::Asked => "asked",
+            Self::Interrupted => "interrupted",
             Self::Diverged => "diverged",
             Self::Failed => "failed",
         }
@@ -243,6 +271,7 @@ impl Ended {
             Self::MinLr => "since the learning rate fell below stop.min_lr",
             Self::Seconds => "with its time (stop.seconds)",
             Self::Asked => "since it was asked to",
+            Self::Interrupted => "since it was interrupted",
             Self::Diverged => "since its loss is no longer finite",
             Self::Failed => "with an error",
         }
@@ -251,6 +280,6 @@ impl Ended {
     /// Whether a run that ended so has come to its end by its own plan, so that going on with the same plan would change
     /// nothing.
     pub(crate) fn is_final(self) -> bool {
-        !matches!(self, Self::Epochs | Self::Seconds | Self::Asked | Self::Diverged | Self::Failed)
+        !matches!(self, Self::Epochs | Self::Seconds | Self::Asked | Self::Interrupted | Self::Diverged | Self::Failed)
     }
 }

@@ -59,6 +59,8 @@ pub mod average;
 pub mod cpu;
 pub mod data;
 pub mod device;
+#[cfg(feature = "run")]
+mod disk;
 pub mod engine;
 mod error;
 pub mod event;

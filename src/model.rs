@@ -6,7 +6,7 @@ use crate::activation::Activation;
 use crate::error::{Error, Result};
 
 /// The most parameters of a model: kernels count vec4s in 32 bits.
-const MOST_PARAMETERS: usize = 1 << 30;
+pub(crate) const MOST_PARAMETERS: usize = 1 << 30;
 /// The most layers of a model: random numbers are keyed by the layer in ten bits.
 const MOST_LAYERS: usize = 1000;
 

@@ -16,7 +16,9 @@ use crate::stop::Watch;
 pub struct Progress {
     /// The number of epochs that are over.
     pub epoch: u64,
-    /// The seconds that the steps took, without evaluation.
+    /// The part of the next epoch that is over; nothing between two epochs.
+    pub within: Within,
+    /// The seconds that the steps of these epochs took, without evaluation.
     pub seconds: f64,
     /// The highest learning rate so far, over all replicas.
     pub peak_lr: f64,
@@ -28,11 +30,22 @@ pub struct Progress {
     /// The history of the metric of [`Stop`](crate::stop::Stop).
     pub watch: Watch,
     /// What was measured in training since the last evaluation, where these are counted in steps.
-    #[serde(default)]
     pub window: Sums,
-    /// The numbers of samples that averages have taken; nothing where that is not known, as in older checkpoints.
-    #[serde(default)]
+    /// The numbers of samples that averages have taken; nothing before the first step.
     pub taken: Option<Taken>,
+}
+
+/// A position within an epoch: what its steps so far have come to. The epoch's order is redrawn.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Within {
+    /// The number of steps that the engine has taken.
+    pub steps: u64,
+    /// The sums of their metrics, as far as these have arrived.
+    pub sums: Sums,
+    /// The seconds that they took.
+    pub seconds: f64,
+    /// Whether the evaluation that is due after the last of them, where evaluations are counted in steps, was made.
+    pub is_evaluated: bool,
 }
 
 /// The sums over samples of what was measured in training.
@@ -66,35 +79,35 @@ impl Sums {
     }
 }
 
-/// An epoch that is not over.
+/// What the loop knows of the epoch under way beside [`Within`].
 #[derive(Default)]
 pub(crate) struct Underway {
-    /// The number of steps that the engine has taken.
-    pub handed: u64,
-    /// Those of them whose metrics have not arrived.
+    /// The steps that the engine has, and whose metrics have not arrived.
     pub pending: VecDeque<Step>,
-    /// The last of them.
+    /// The last step that the engine was given.
     pub last: Step,
-    /// The sums of the metrics that have arrived.
-    pub sums: Sums,
-    /// The seconds that its steps took.
-    pub seconds: f64,
-    /// Whether an observer has asked for the end.
-    pub is_asked: bool,
     /// The report of the last evaluation, if no step was taken since.
     pub evaluated: Option<Epoch>,
+    /// Whether the engine has the epoch's order.
+    pub has_order: bool,
 }
 
-impl Underway {
-    /// The report of the steps taken, whose metrics have all arrived, for the epoch with the number `epoch`, counted from 0.
-    pub fn report(&self, epoch: u64) -> Epoch {
-        let train = self.sums.means();
+impl Progress {
+    /// The number of updates made so far, in epochs of `per_epoch` steps.
+    pub(crate) fn steps(&self, per_epoch: u64) -> u64 {
+        self.epoch * per_epoch + self.within.steps
+    }
+
+    /// The report of the epoch under way, of which `last` was the last step and the metrics of all steps have arrived.
+    pub(crate) fn report(&self, last: &Step) -> Epoch {
+        let Within { sums, seconds, .. } = &self.within;
+        let train = sums.means();
         Epoch {
-            epoch,
-            steps: self.last.index + 1,
-            lr: self.last.rates[0].lr,
-            seconds: self.seconds,
-            samples_per_second: self.sums.samples * train.len() as f64 / self.seconds,
+            epoch: self.epoch,
+            steps: last.index + 1,
+            lr: last.rates[0].lr,
+            seconds: *seconds,
+            samples_per_second: sums.samples * train.len() as f64 / seconds,
             train,
             ..Epoch::default()
         }
@@ -130,6 +143,11 @@ impl LastGood {
         if self.candidate.is_some_and(|(_, taken)| taken <= step) {
             self.good = self.candidate.take();
         }
+    }
+
+    /// Whether the loss of some weights was found to be finite.
+    pub fn is_proved(&self) -> bool {
+        self.good.is_some()
     }
 
     /// Copies the last good weights back; returns the step before which they were taken.

@@ -4,6 +4,7 @@ mod sampler;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::schedule::Unit;
 
 pub use sampler::{Clock, Course, Sampled, Sampler, Take, Taken};
@@ -147,6 +148,21 @@ pub struct Lookahead {
     /// The share of the way to the fast weights that the slow ones go. In `(0, 1]`, default 0.5.
     #[serde(default = "half")]
     pub alpha: f64,
+}
+
+impl Average {
+    /// Refuses another number of snapshots than can be kept, before room is made for them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names `average.snapshots.max`.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.snapshots.as_ref().map(|snapshots| snapshots.max) {
+            Some(max) if !(1..=MOST_SNAPSHOTS).contains(&max) => {
+                Err(Error::config("average.snapshots.max", format!("expected 1 to {MOST_SNAPSHOTS}, found {max}")))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn one() -> u64 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Average, Ema, Lookahead, MOST_SNAPSHOTS, Sampling, Snapshots};
+use super::{Average, Ema, Lookahead, Sampling, Snapshots};
 use crate::error::{Error, Result};
 use crate::schedule::Unit;
 
@@ -268,15 +268,12 @@ impl Average {
     /// # Errors
     /// [`Error::Config`] names averages that never sample, and constants out of range.
     pub fn sampler(&self, clock: &Clock) -> Result<Sampler> {
+        self.check()?;
         let mut sampler = Sampler { average: self.clone(), ..Sampler::default() };
         if let Some(swa) = &self.swa {
             sampler.swa = swa.samples("average.swa", clock)?;
         }
-        if let Some(Snapshots { max, when }) = &self.snapshots {
-            if !(1..=MOST_SNAPSHOTS).contains(max) {
-                let found = format!("expected 1 to {}, found {max}", MOST_SNAPSHOTS);
-                return Err(Error::config("average.snapshots.max", found));
-            }
+        if let Some(Snapshots { when, .. }) = &self.snapshots {
             sampler.snapshots = when.samples("average.snapshots.when", clock)?;
         }
         sampler.average.ema = self.ema.map(|ema| ema.in_steps(clock)).transpose()?;

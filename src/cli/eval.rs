@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use thalweg::Dataset;
-use thalweg::run::{self, Trained, Which};
+use thalweg::run::{self, Position, Trained, Which};
 use thalweg::score::{ClassScores, Scores, ValueScores};
 
-use super::{EVALUATION_HEADER, evaluation_row, measuring, say, table, wrap};
+use super::{EVALUATION_HEADER, evaluation_row, measuring, say, table, warn, wrap};
 
 /// The most classes whose confusions fit on a terminal.
 const MOST_COLUMNS: usize = 12;
@@ -37,6 +37,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut trained = Trained::open(&args.run, args.data.as_deref(), args.device.as_deref(), measuring)?;
+    trained.warnings.iter().for_each(|warning| warn(warning));
     let which = trained.which(&args.weights)?;
     let (part_name, part) = trained.part(args.part.as_deref())?;
     let (rows, mut object) = evaluate(&mut trained)?;
@@ -47,8 +48,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if !names.is_empty() {
             object["classes"] = json!(names);
         }
-        if let Some(epochs) = trained.checkpoint {
+        if let Some(Position { epochs, steps }) = trained.checkpoint {
             object["checkpoint_epochs"] = epochs.into();
+            object["checkpoint_steps"] = steps.into();
         }
         if let (Value::Object(all), Value::Object(scores)) = (&mut object, serde_json::to_value(&scores)?) {
             all.extend(scores);
@@ -57,10 +59,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     say!("{}", wrap("device  ", &format!("{}: {}", trained.device(), trained.reason)));
-    if let Some(epochs) = trained.checkpoint {
+    if let Some(Position { epochs, steps }) = trained.checkpoint {
         let dir = args.run.display();
         let text = format!(
-            "of the checkpoint after epoch {epochs}: the run has not ended; train --resume {dir} goes on with it"
+            "of the checkpoint after epoch {epochs}, step {steps}: the run has not ended; train --resume {dir} goes on with it"
         );
         say!("{}", wrap("weights ", &text));
     }

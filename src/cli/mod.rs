@@ -16,6 +16,7 @@ mod schedule;
 mod schedules;
 mod settings;
 mod shader;
+mod signals;
 mod speeds;
 mod train;
 mod verify;
@@ -163,6 +164,12 @@ fn end(status: ExitCode, is_run: bool) -> ExitCode {
         }
         None => status,
     }
+}
+
+/// Says on standard error, in one line, what is wrong without ending the command.
+fn warn(text: &str) {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let _ = writeln!(std::io::stderr(), "warning: {}", words.join(" "));
 }
 
 /// Prints an error as one line.

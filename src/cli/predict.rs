@@ -9,7 +9,7 @@ use thalweg::loss::{Loss, softmax};
 use thalweg::run::Trained;
 use thalweg::score::largest;
 
-use super::{measuring, say, thousands};
+use super::{measuring, say, thousands, warn};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -41,6 +41,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(data) => Trained::open_inputs(&args.run, data, part, device, measuring)?,
         None => Trained::open(&args.run, None, device, measuring)?,
     };
+    trained.warnings.iter().for_each(|warning| warn(warning));
     check_out(&out, &trained)?;
     let which = trained.which(&args.weights)?;
     let (name, part) = trained.part(part)?;

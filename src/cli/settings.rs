@@ -169,9 +169,12 @@ pub struct Settings {
     /// of the epoch, while the weights still learn [default: 1]
     #[arg(long, help_heading = "Run", value_name = "N|Nsteps")]
     eval_every: Option<String>,
-    /// Write a checkpoint after every so many epochs, 0 for none [default: 1]
-    #[arg(long, help_heading = "Run", value_name = "EPOCHS")]
-    checkpoint_every: Option<i64>,
+    /// Write a checkpoint after every so many epochs, steps as 500steps or seconds as 30s, 0 for none [default: 1]
+    #[arg(long, help_heading = "Run", value_name = "N|Nsteps|Ns")]
+    checkpoint_every: Option<String>,
+    /// Keep so many checkpoints, of which an older one serves where a newer is damaged [default: 2]
+    #[arg(long, help_heading = "Run", value_name = "N")]
+    keep_checkpoints: Option<i64>,
     /// What --patience, --target and --restore-best watch: train, validation or test, _loss or _accuracy; with swa_ or ema_
     /// before validation or test that average's, whose weights are the best then [default: validation_loss]
     #[arg(long, help_heading = "Stopping")]
@@ -205,7 +208,7 @@ pub struct Settings {
 /// The configuration of a first run: what `train` does when nothing decides it.
 const FIRST: &str = include_str!("../../examples/first.toml");
 /// The keys that do not decide what is trained and how: where, how often, and what is written.
-const BESIDE: [&str; 8] = [
+const BESIDE: [&str; 9] = [
     "train.device",
     "train.memory",
     "train.tune",
@@ -214,6 +217,7 @@ const BESIDE: [&str; 8] = [
     "train.replicas",
     "train.log_every",
     "train.checkpoint_every",
+    "train.keep_checkpoints",
 ];
 
 impl Settings {
@@ -307,7 +311,7 @@ impl Settings {
             ("train.replicas", self.replicas),
             ("train.log_every", self.log_every),
             ("schedule.epochs", self.schedule_epochs),
-            ("train.checkpoint_every", self.checkpoint_every),
+            ("train.keep_checkpoints", self.keep_checkpoints),
             ("stop.patience", self.patience),
         ];
         let mut counts: Vec<_> = counts.into_iter().filter_map(|(key, v)| Some((key, Value::Integer(v?)))).collect();
@@ -315,6 +319,7 @@ impl Settings {
         let worded = |text: &String| text.parse().map_or_else(|_| Value::String(text.clone()), Value::Integer);
         counts.extend(self.batch.as_ref().map(|text| ("train.batch", worded(text))));
         counts.extend(self.eval_every.as_ref().map(|text| ("train.eval_every", worded(text))));
+        counts.extend(self.checkpoint_every.as_ref().map(|text| ("train.checkpoint_every", worded(text))));
         counts
     }
 

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use thalweg::engine::{Engine, Setup};
-use thalweg::event::Observer;
-use thalweg::run::{Best, Config, Finished, Outcome, Pace, Place, Prepared, read_config};
+use thalweg::event::{Control, Ended, Event, Observer};
+use thalweg::run::{Best, Config, Finished, Outcome, Pace, Place, Prepared, read_edited_config};
 
 use super::progress::Progress;
 use super::settings::Settings;
-use super::{EVALUATION_HEADER, evaluation_row, measuring, say, speed, table, thousands, wrap};
+use super::signals::Signals;
+use super::{EVALUATION_HEADER, evaluation_row, measuring, say, speed, table, thousands, warn, wrap};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,6 +38,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (config, place, is_first) = args.resolve()?;
     let mut prepared = Prepared::open(config, place, measuring)?;
+    prepared.warnings().iter().for_each(|warning| warn(warning));
     if !args.quiet {
         if is_first {
             say!("{}", wrap("config  ", "built in, since no setting was given: examples/first.toml"));
@@ -50,26 +52,48 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let (pace, setup) = (prepared.pace(), prepared.trainer().engine().setup().clone());
-    if args.quiet {
-        prepared.train(&mut [])?;
-        return Ok(ExitCode::SUCCESS);
+    let (mut bar, mut signals, mut warnings) = (Progress::new(pace), Signals::watch()?, Warnings);
+    let mut observers: Vec<&mut dyn Observer> = vec![&mut signals, &mut warnings];
+    if !args.quiet {
+        observers.push(&mut bar);
     }
-    let mut bar = Progress::new(pace);
-    let finished = prepared.train(&mut [&mut bar as &mut dyn Observer]);
+    let finished = prepared.train(&mut observers);
     bar.clear();
     let finished = finished?;
-    say!("\n{}", final_table(&finished, &setup, pace, args.resume.is_some()));
-    if is_first {
+    if let (Ended::Interrupted, Some(status)) = (finished.ended, signals.status()) {
+        let dir = finished.dir.display();
+        warn(&format!("interrupted, with a checkpoint; thalweg train --resume {dir} goes on from it"));
+        return Ok(ExitCode::from(status));
+    }
+    if !args.quiet {
+        say!("\n{}", final_table(&finished, &setup, pace, args.resume.is_some()));
+    }
+    if is_first && !args.quiet {
         say!("\n{}", next(&finished));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The observer that says on standard error what went wrong without ending the run.
+struct Warnings;
+
+impl Observer for Warnings {
+    fn on(&mut self, event: &Event) -> thalweg::Result<Control> {
+        if let Event::Recovered(recovered) = event {
+            warn(&format!(
+                "the device was lost ({}); the run goes on from step {} on {}",
+                recovered.reason, recovered.steps, recovered.device
+            ));
+        }
+        Ok(Control::Continue)
+    }
 }
 
 impl Args {
     /// The configuration, the place, and whether the configuration is that of a first run.
     fn resolve(&self) -> anyhow::Result<(Config, Place, bool)> {
         if let Some(dir) = &self.resume {
-            return Ok((self.settings.over(read_config(dir)?)?, Place::Resume(dir.clone()), false));
+            return Ok((self.settings.over(read_edited_config(dir)?)?, Place::Resume(dir.clone()), false));
         }
         let place = match &self.run {
             None => Place::Next,

@@ -13,8 +13,8 @@ use super::shared::Shared;
 use super::{Real, Weighting};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
-    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision, Setup,
-    Slot, Step, StepMetrics, Timed,
+    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision,
+    Setup, Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::loss::Loss;
@@ -52,12 +52,13 @@ impl<T: Real> CpuEngine<T> {
         let setup = Setup { precision, ..setup };
         let layout = Layout::new(&setup.model);
         let replicas = (0..setup.replicas).map(|r| Replica::new(&setup, &layout, r)).collect::<Result<_>>()?;
-        let targets = [Part::Train, Part::Validation, Part::Test].map(|part| match setup.dataset.part(part) {
+        let targets_of = |part| match setup.dataset.part(part) {
             Some(samples) if setup.loss == Loss::Mse => {
-                samples.targets.to_values(setup.model.outputs()).into_iter().map(T::of).collect()
+                Ok(samples.targets.to_values(setup.model.outputs())?.into_iter().map(T::of).collect())
             }
-            _ => Vec::new(),
-        });
+            _ => Ok(Vec::new()),
+        };
+        let targets = [targets_of(Part::Train)?, targets_of(Part::Validation)?, targets_of(Part::Test)?];
         let cast = |values: &[f64]| values.iter().map(|&value| T::of(value)).collect();
         let loss_weights = LossWeights::of(&setup).map(|weights| {
             let casts = [cast(&weights.samples), cast(&weights.classes)];
@@ -165,6 +166,17 @@ impl<T: Real> Engine for CpuEngine<T> {
     fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
         let values = self.replicas()?[replica].slot(slot)?.clone();
         Ok(flat(&self.layout, values))
+    }
+
+    fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
+        let mut vectors = Vec::with_capacity(slots.len() * self.replicas.len());
+        for &slot in slots {
+            for replica in &mut self.replicas {
+                vectors.push(replica.slot(slot)?.clone());
+            }
+        }
+        let layout = self.layout.clone();
+        Ok(Box::new(move || Ok(vectors.into_iter().map(|vector| flat(&layout, vector)).collect())))
     }
 
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {

@@ -33,6 +33,10 @@ pub struct Augment {
 /// The largest parameter of mixup; from here on its shares are all but equal.
 const MOST_MIXUP: f64 = 1000.0;
 
+/// Below it, every share of the quantile function is 0, 1/2 or 1 to the last bit of f64, and the search for others does not end:
+/// the largest below 1/2 is that at `p = 127/256`, about `(2p)^(1/mixup)`, here e⁻⁷⁸⁴.
+const LEAST_MIXUP: f64 = 1e-5;
+
 /// The number of points of the quantile function that mixup's shares come from.
 pub(crate) const QUANTILES: usize = 257;
 
@@ -77,6 +81,11 @@ impl Augment {
     pub(crate) fn quantiles(&self) -> Vec<f64> {
         let Ok(beta) = Beta::new(self.mixup, self.mixup) else { return Vec::new() };
         let last = (QUANTILES - 1) as f64;
+        if self.mixup < LEAST_MIXUP {
+            let middle = (QUANTILES - 1) / 2;
+            let half = |i: usize| if i == middle { 0.5 } else { f64::from(i > middle) };
+            return (0..QUANTILES).map(half).collect();
+        }
         (0..QUANTILES)
             .map(|i| match i {
                 0 => 0.0,
@@ -101,6 +110,13 @@ mod tests {
             assert!((q - p).abs() < 1e-9, "{q} at {p}");
             let want = (std::f64::consts::FRAC_PI_2 * p).sin().powi(2);
             assert!((arcsine - want).abs() < 1e-9, "{arcsine} at {p}, expected {want}");
+        }
+        // However little, an answer: shares come to 0, 1/2 and 1 on the way.
+        for mixup in [5e-324, 1e-320, 1e-300, 1e-100, 1e-16, 1e-6, 9.99e-6, 1e-5, 1e-4, MOST_MIXUP] {
+            let all = of(mixup);
+            assert_eq!((all.len(), all[0], all[QUANTILES - 1]), (QUANTILES, 0.0, 1.0), "{mixup:e}");
+            assert!(all.iter().all(|q| (0.0..=1.0).contains(q)) && (all[128] - 0.5).abs() < 1e-9, "{mixup:e}");
+            assert!(mixup > 1e-4 || (all[127] < 1e-16 && all[129] > 1.0 - 1e-16), "{mixup:e}: {:e}", all[127]);
         }
         let steep = of(0.2);
         assert!(steep.is_sorted() && (steep[128] - 0.5).abs() < 1e-9 && steep[64] < 0.05, "{}", steep[64]);

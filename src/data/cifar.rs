@@ -115,13 +115,12 @@ fn read(kind: Kind, files: &[PathBuf]) -> Result<Samples> {
     let record = kind.label_bytes() + PIXELS;
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for file in files {
-        let bytes = files::read(file)?;
         let most = kind.most_records();
+        let bytes = files::read(file, |_| Ok((most * record) as u64))?;
         if bytes.is_empty() || bytes.len() % record != 0 || bytes.len() / record > most {
-            return Err(Error::data(
-                file,
-                format!("expected 1 to {most} records of {record} bytes, found {} bytes", bytes.len()),
-            ));
+            let more = if bytes.len() > most * record { " or more" } else { "" };
+            let text = format!("expected 1 to {most} records of {record} bytes, found {} bytes{more}", bytes.len());
+            return Err(Error::data(file, text));
         }
         for (i, record) in bytes.chunks_exact(record).enumerate() {
             let (head, image) = record.split_at(kind.label_bytes());

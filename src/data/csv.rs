@@ -1,12 +1,12 @@
 //! Tables of text: a header of names, a row a sample, columns of numbers or of categories.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::encoding::{Column, Encoding};
 use super::tables::{Rules, Table, Tables};
 use super::targets::{Raw, listed};
-use super::{Features, files};
+use super::{Features, files, reserved};
 use crate::error::{Error, Result};
 
 /// A table of text and what is made of its columns.
@@ -58,6 +58,8 @@ pub(super) fn csv(source: &Csv, rules: Rules) -> Result<Tables> {
 struct Sheet<'a> {
     path: &'a Path,
     names: Vec<String>,
+    /// The place of each name.
+    places: HashMap<String, usize>,
     rows: Vec<Vec<String>>,
     /// Whether a comma is a decimal point, as in tables that are separated by semicolons.
     has_commas: bool,
@@ -65,7 +67,7 @@ struct Sheet<'a> {
 
 impl<'a> Sheet<'a> {
     fn read(path: &'a Path) -> Result<Self> {
-        let bytes = files::read(path)?;
+        let bytes = files::read(path, files::unknown)?;
         check_text(path, &bytes)?;
         let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let header = text.split(|&b| b == b'\n').next().unwrap_or_default();
@@ -76,7 +78,8 @@ impl<'a> Sheet<'a> {
         let names: Vec<String> = reader.headers().map_err(bad)?.iter().map(String::from).collect();
         let rows = reader.records().map(|row| Ok(row.map_err(bad)?.iter().map(String::from).collect()));
         let rows: Vec<Vec<String>> = rows.collect::<Result<_>>()?;
-        let sheet = Self { path, names, rows, has_commas: separator == b';' };
+        let places = names.iter().rev().cloned().zip((0..names.len()).rev()).collect();
+        let sheet = Self { path, names, places, rows, has_commas: separator == b';' };
         sheet.check()?;
         Ok(sheet)
     }
@@ -90,14 +93,9 @@ impl<'a> Sheet<'a> {
         if self.names.iter().all(|name| self.number(name).is_some()) {
             return bad(format!("expected a header of names in the first row, found {}", listed(&self.names)));
         }
-        let twice = self
-            .names
-            .iter()
-            .map(String::as_str)
-            .enumerate()
-            .find(|(i, name)| self.names[..*i].iter().any(|n| n == name));
+        let twice = self.names.iter().enumerate().find(|(i, name)| self.places[*name] != *i);
         match twice {
-            Some((i, "")) => Err(self.nameless(i)),
+            Some((i, name)) if name.is_empty() => Err(self.nameless(i)),
             Some((_, name)) => bad(format!("expected a name of its own for every column, found {name:?} twice")),
             None => Ok(()),
         }
@@ -105,7 +103,7 @@ impl<'a> Sheet<'a> {
 
     fn column(&self, name: &str) -> Result<usize> {
         let missing = || format!("expected a column {name:?}, found {}", listed(&self.names));
-        self.names.iter().position(|n| n == name).ok_or_else(|| Error::data(self.path, missing()))
+        self.places.get(name).copied().ok_or_else(|| Error::data(self.path, missing()))
     }
 
     /// The row as an editor counts it, the header being 1.
@@ -194,28 +192,34 @@ impl<'a> Sheet<'a> {
 
     /// The features of `columns`, and the target where the file has it.
     fn table(&self, columns: &[Column], target: Option<&str>) -> Result<Table> {
-        let mut features: Vec<Vec<f64>> = vec![Vec::new(); self.rows.len()];
+        let width = columns.iter().map(|column| column.categories.as_ref().map_or(1, Vec::len)).sum::<usize>();
+        let mut features: Vec<f64> = reserved(self.path, self.rows.len().checked_mul(width))?;
+        features.resize(self.rows.len() * width, 0.0);
+        let mut first = 0;
         for Column { name, categories } in columns {
             let column = self.column(name)?;
             for (row, text) in self.values(column)?.into_iter().enumerate() {
+                let at = row * width + first;
                 match categories {
                     None => match self.number(text) {
-                        Some(x) => features[row].push(x),
+                        Some(x) => features[at] = x,
                         None => return self.refuse(row, column, "expected a number"),
                     },
                     Some(categories) if !categories.iter().any(|c| c == text) => {
                         let text = format!("expected one of {}", listed(categories));
                         return self.refuse(row, column, &text);
                     }
-                    Some(categories) => features[row].extend(categories.iter().map(|c| f64::from(c == text))),
+                    Some(categories) => {
+                        let ones = features[at..].iter_mut().zip(categories);
+                        ones.for_each(|(feature, category)| *feature = f64::from(category == text));
+                    }
                 }
             }
+            first += categories.as_ref().map_or(1, Vec::len);
         }
-        let target = target.and_then(|name| self.names.iter().position(|n| n == name));
-        let targets = target.map(|column| Ok((self.path.to_path_buf(), self.target(column)?))).transpose()?;
-        let width = features[0].len();
-        let features = Features::F64(features.concat());
-        Table::new(self.path.to_path_buf(), features, [width, 1, 1], targets)
+        let target = target.and_then(|name| self.places.get(name));
+        let targets = target.map(|&column| Ok((self.path.to_path_buf(), self.target(column)?))).transpose()?;
+        Table::new(self.path.to_path_buf(), Features::F64(features), [width, 1, 1], targets)
     }
 
     fn target(&self, column: usize) -> Result<Raw> {

@@ -1,6 +1,12 @@
 //! How the values of files become features and classes, so that other files are read in the same way.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
+
+use super::MOST_CLASSES;
+use crate::error::{Error, Result};
+use crate::model::MOST_PARAMETERS;
 
 /// The meaning of targets: classes, or numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +93,18 @@ impl Encoding {
     /// numbers of the classes.
     pub fn names(&self) -> &[String] {
         if self.classes.is_empty() { &self.labels } else { &self.classes }
+    }
+
+    /// Refuses more outputs than a network may have, before anything is made of their number; `place` is where they are said.
+    pub(super) fn check(&self, place: &Path) -> Result<()> {
+        let (noun, most) = match self.targets {
+            Some(TargetKind::Values) => ("targets a sample", MOST_PARAMETERS),
+            _ => ("classes", MOST_CLASSES),
+        };
+        if self.outputs > most {
+            return Err(Error::data(place, format!("expected at most {most} {noun}, found {}", self.outputs)));
+        }
+        Ok(())
     }
 
     /// What a user should know of the reading, a line each: labels that were mapped, categories, the order of dimensions.

@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use md5::{Digest, Md5};
 
+use super::files::most_unpacked;
 use crate::error::{Error, Result};
 
 /// A published data set: its files, each with the MD5 checksum that its authors publish.
@@ -58,6 +59,11 @@ pub const ARCHIVES: [Archive; 4] = [
         unpacks_to: "",
     },
 ];
+
+/// The most bytes of a file that is downloaded, and of all that it unpacks to: CIFAR's archives have 170 MB, and 185 MB within.
+const MOST_BYTES: u64 = 512 << 20;
+/// The most files and folders of an archive: CIFAR's have 9.
+const MOST_ENTRIES: usize = 1000;
 
 impl Archive {
     /// The archive of that name.
@@ -124,12 +130,52 @@ impl Archive {
     fn place(&self, part: &Path, file: &str, dir: &Path) -> Result<()> {
         if file.ends_with(".tar.gz") {
             let packed = File::open(part).map_err(Error::io(part))?;
-            tar::Archive::new(flate2::read::GzDecoder::new(packed)).unpack(dir).map_err(Error::io(dir))?;
+            let bytes = packed.metadata().map_err(Error::io(part))?.len();
+            unpack(packed, bytes, dir)?;
             return fs::remove_file(part).map_err(Error::io(part));
         }
         let path = dir.join(file);
         fs::rename(part, &path).map_err(Error::io(&path))
     }
+}
+
+/// Unpacks the files and folders of a gzipped tar archive of `packed` bytes into `dir`, and nothing beside it.
+///
+/// # Errors
+/// A broken archive, one of more entries or bytes than any of [`ARCHIVES`] has, a path that leads out of `dir`, and entries that
+/// are neither files nor folders, as links and devices.
+#[doc(hidden)]
+pub fn unpack(reader: impl Read, packed: u64, dir: &Path) -> Result<()> {
+    let broken = |error: std::io::Error| Error::data(dir, format!("expected a whole .tar.gz archive, found: {error}"));
+    let most = MOST_BYTES.min(most_unpacked(packed));
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(reader).take(most));
+    let mut bytes = 0u64;
+    for (i, entry) in archive.entries().map_err(broken)?.enumerate() {
+        let mut entry = entry.map_err(broken)?;
+        let path = entry.path().map_err(broken)?.into_owned();
+        let refuse = |wanted: &str| {
+            let text = format!("expected an archive of {wanted}, found {}", path.display());
+            Err(Error::data(dir, text + "; nothing more was unpacked"))
+        };
+        let kind = entry.header().entry_type();
+        if matches!(kind, tar::EntryType::XGlobalHeader) {
+            continue;
+        }
+        if !(kind.is_file() || kind.is_dir()) {
+            return refuse("files and folders, without links and devices");
+        }
+        if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return refuse("paths within its folder");
+        }
+        bytes = bytes.saturating_add(entry.size());
+        if i >= MOST_ENTRIES || bytes > most {
+            return refuse(&format!("at most {MOST_ENTRIES} entries and {most} bytes"));
+        }
+        if !entry.unpack_in(dir).map_err(broken)? {
+            return refuse("paths within its folder");
+        }
+    }
+    Ok(())
 }
 
 fn download(url: &str, path: &Path, checksum: &str, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<()> {
@@ -147,8 +193,11 @@ fn download(url: &str, path: &Path, checksum: &str, progress: &mut dyn FnMut(u64
             break;
         }
         digest.update(&buffer[..n]);
-        file.write_all(&buffer[..n]).map_err(Error::io(path))?;
         done += n as u64;
+        if done > MOST_BYTES {
+            return Err(failed(format!("expected at most {MOST_BYTES} bytes, found more")));
+        }
+        file.write_all(&buffer[..n]).map_err(Error::io(path))?;
         progress(done, total);
     }
     let found: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

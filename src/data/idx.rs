@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::encoding::Layout;
 use super::npy::image_layout;
 use super::tables::{Rules, Table, Tables};
 use super::targets::{NumberKind, Raw};
@@ -29,7 +30,7 @@ pub(super) fn mnist(dir: &Path, name: &str, rules: Rules) -> Result<Tables> {
         return Ok(Tables { classes: Some(10), ..idx(&files, rules)? });
     }
     // For predictions, the images of one part alone will do.
-    let part = |images: PathBuf, labels: &str| table(&images, find(labels).as_deref(), rules);
+    let part = |images: PathBuf, labels: &str| Ok(table(&images, find(labels).as_deref(), rules)?.0);
     let test = test.ok().map(|test| part(test, labels[1])).transpose()?;
     let train = match (train, &test) {
         (Err(_), Some(test)) => test.clone(),
@@ -53,11 +54,14 @@ pub(super) fn idx(files: &[PathBuf], rules: Rules) -> Result<Tables> {
     let part = |files: &[PathBuf]| table(&files[0], files.get(1).map(PathBuf::as_path), rules);
     let mut parts = files.chunks(2);
     let train = parts.next().map(part);
-    let train = train.ok_or_else(|| Error::config("data.source", "expected a file of images, found none"))??;
-    Ok(Tables::new(train, parts.next().map(part).transpose()?))
+    let none = || Error::config("data.source", "expected a file of images, found none");
+    let (train, layout) = train.ok_or_else(none)??;
+    let test = parts.next().map(part).transpose()?.map(|(test, _)| test);
+    Ok(Tables { layout, ..Tables::new(train, test) })
 }
 
-fn table(images: &Path, labels: Option<&Path>, rules: Rules) -> Result<Table> {
+/// The table of a part, and the order of its dimensions, where the user said it of four.
+fn table(images: &Path, labels: Option<&Path>, rules: Rules) -> Result<(Table, Option<Layout>)> {
     let (dims, pixels) = read(images)?;
     let (shape, features) = match dims[..] {
         [_, width] => ([1, 1, width], Features::U8(pixels)),
@@ -73,33 +77,47 @@ fn table(images: &Path, labels: Option<&Path>, rules: Rules) -> Result<Table> {
         let values = bytes.into_iter().map(f64::from).collect();
         Ok((labels.to_path_buf(), Raw::Numbers { width: 1, values, kind: NumberKind::Integer }))
     });
-    Ok(Table { features, shape, targets: targets.transpose()?, place: images.to_path_buf() })
+    let table = Table { features, shape, targets: targets.transpose()?, place: images.to_path_buf() };
+    Ok((table, rules.layout().filter(|_| dims.len() == 4)))
 }
 
 /// The dimensions and bytes of one file.
 fn read(path: &Path) -> Result<(Vec<usize>, Vec<u8>)> {
-    let mut bytes = files::read(path)?;
-    let [0, 0, kind, rank, ..] = bytes[..] else {
-        let start = &bytes[..bytes.len().min(4)];
+    let mut dims = Vec::new();
+    let mut bytes = files::read(path, |head| {
+        dims = header(path, head)?;
+        promised(path, &dims)
+    })?;
+    let (length, found) = (promised(path, &dims)?, bytes.len() as u64);
+    let header = 4 + 4 * dims.len();
+    if found != length {
+        let promised = length - header as u64;
+        let (more, found) = (if found > length { " or more" } else { "" }, bytes.len() - header);
+        return Err(Error::data(path, format!("the header {dims:?} promises {promised} bytes, found {found}{more}")));
+    }
+    bytes.drain(..header);
+    Ok((dims, bytes))
+}
+
+/// The dimensions that a file's header tells.
+fn header(path: &Path, head: &[u8]) -> Result<Vec<usize>> {
+    let [0, 0, kind, rank, ..] = *head else {
+        let start = &head[..head.len().min(4)];
         return Err(Error::data(path, format!("expected an IDX header (0, 0, type, rank), found {start:?}")));
     };
     if kind != U8 {
         return Err(Error::data(path, format!("expected type {U8:#04x} (unsigned bytes), found {kind:#04x}")));
     }
-    let header = 4 + 4 * usize::from(rank);
-    if bytes.len() < header {
-        return Err(Error::data(path, format!("expected a header of {header} bytes, found {} bytes", bytes.len())));
-    }
-    let dims: Vec<usize> =
-        bytes[4..header].chunks_exact(4).map(|d| u32::from_be_bytes([d[0], d[1], d[2], d[3]]) as usize).collect();
-    let promised = dims.iter().try_fold(1usize, |product, &d| product.checked_mul(d));
-    if promised != Some(bytes.len() - header) {
-        let promised = promised.map_or_else(|| "more than can be addressed".to_string(), |n| n.to_string());
-        return Err(Error::data(
-            path,
-            format!("the header {dims:?} promises {promised} bytes, found {}", bytes.len() - header),
-        ));
-    }
-    bytes.drain(..header);
-    Ok((dims, bytes))
+    let length = 4 + 4 * usize::from(rank);
+    let Some(header) = head.get(4..length) else {
+        return Err(Error::data(path, format!("expected a header of {length} bytes, found {} bytes", head.len())));
+    };
+    Ok(header.as_chunks().0.iter().map(|d| u32::from_be_bytes(*d) as usize).collect())
+}
+
+/// The bytes of the whole file, header included.
+fn promised(path: &Path, dims: &[usize]) -> Result<u64> {
+    let header = 4 + 4 * dims.len() as u64;
+    let all = files::elements(dims).and_then(|n| (n as u64).checked_add(header));
+    all.ok_or_else(|| Error::data(path, format!("the header {dims:?} promises more bytes than can be addressed")))
 }

@@ -10,6 +10,7 @@ mod files;
 mod idx;
 mod normalize;
 mod npy;
+mod npy_header;
 mod order;
 mod samples;
 mod source;
@@ -39,8 +40,23 @@ fn hash(hash: u64, word: u64) -> u64 {
     (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// An empty list with room for `n` values, which the data at `place` needs; none where that is more than can be counted.
+fn reserved<T>(place: impl AsRef<std::path::Path>, n: Option<usize>) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    match n {
+        Some(n) if values.try_reserve_exact(n).is_ok() => Ok(values),
+        _ => {
+            let bytes = n.and_then(|n| n.checked_mul(size_of::<T>())).map_or("more".into(), |n| n.to_string());
+            Err(Error::data(place, format!("expected memory for its values, {bytes} bytes, found less")))
+        }
+    }
+}
+
 /// The most classes that labels may name; more is taken for a mistake.
 const MOST_CLASSES: usize = 65_536;
+
+/// The most samples of a part: they are numbered in 32 bits.
+const MOST_SAMPLES: usize = u32::MAX as usize;
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +121,9 @@ impl Dataset {
         outputs: Option<usize>,
     ) -> Result<Self> {
         let name = name.into();
-        let width: usize = shape.iter().product();
+        let width = files::elements(&shape).ok_or_else(|| {
+            Error::data(&name, format!("expected a shape whose values can be counted, found {shape:?}"))
+        })?;
         let outputs = outputs.unwrap_or_else(|| match &train.targets {
             Targets::Labels(labels) => 1 + labels.iter().max().copied().unwrap_or(0) as usize,
             Targets::Values { width, .. } => *width,
@@ -115,8 +133,12 @@ impl Dataset {
             if samples.is_empty() || width == 0 {
                 return Err(Error::data(&name, format!("expected at least one {part} sample, found none")));
             }
-            let (found, wanted) = (samples.features.len(), samples.len() * width);
-            if found != wanted {
+            if samples.len() > MOST_SAMPLES {
+                let found = format!("expected at most {MOST_SAMPLES} {part} samples, found {}", samples.len());
+                return Err(Error::data(&name, found));
+            }
+            let found = samples.features.len();
+            if samples.len().checked_mul(width) != Some(found) {
                 return Err(Error::data(
                     &name,
                     format!("{part}: expected {} samples of {width} features, found {found} values", samples.len()),
@@ -242,9 +264,25 @@ impl Dataset {
     /// A fingerprint of the features and targets of the training part, by which the same samples are known again wherever they
     /// lie: 16 hexadecimal digits.
     fn fingerprint(&self) -> String {
-        let (samples, width) = (&self.train, self.width());
+        format!("{:016x}", self.hash_of(&self.train))
+    }
+
+    /// A digest of all that a training takes from the data set: the features, targets and weights of every part, in
+    /// hexadecimal digits.
+    pub(crate) fn digest(&self) -> String {
+        let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
+        let digest = |samples: &Samples| {
+            let weights = samples.weights.iter().flatten().map(|weight| weight.to_bits());
+            weights.fold(self.hash_of(samples), hash)
+        };
+        format!("{:016x}", parts.iter().map(|part| part.map_or(0, digest)).fold(0, hash))
+    }
+
+    /// A hash of the features and targets of a part.
+    fn hash_of(&self, samples: &Samples) -> u64 {
+        let width = self.width();
         let row = |row| hash(samples.features.row_hash(row, width), samples.targets.row_hash(row));
-        format!("{:016x}", (0..samples.len()).map(row).fold(0, hash))
+        (0..samples.len()).map(row).fold(0, hash)
     }
 
     /// The largest magnitude of a feature, as the network sees it, or of a target, where these are numbers.

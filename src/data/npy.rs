@@ -1,22 +1,23 @@
 //! NumPy arrays, a row a sample: features and targets, from files of their own or out of one archive.
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use npyz::{Deserialize, NpyFile, Order, TypeChar};
 
-use super::Features;
 use super::encoding::Layout;
 use super::files;
+use super::npy_header::{Header, header, length, not_npy};
 use super::tables::{Rules, Table, Tables};
 use super::targets::{NumberKind, Raw};
+use super::{Features, reserved};
 use crate::error::{Error, Result};
 
 /// The tables of features and targets of the training part, then optionally of the test part; features alone for
 /// predictions.
 pub(super) fn npy(files: &[PathBuf], rules: Rules) -> Result<Tables> {
-    let arrays = files.iter().map(|file| Ok(Some(Array::parse(file.clone(), files::read(file)?)?)));
+    let arrays = files.iter().map(|file| Array::read(file).map(Some));
     let mut arrays = arrays.collect::<Result<Vec<_>>>()?;
     arrays.resize_with(4, || None);
     tables(arrays, rules)
@@ -27,7 +28,7 @@ pub(super) fn npy(files: &[PathBuf], rules: Rules) -> Result<Tables> {
 /// # Errors
 /// The file cannot be read, holds something else, or a number that is not finite.
 pub fn read_numbers(path: &Path) -> Result<Vec<f64>> {
-    let array = Array::parse(path.to_path_buf(), files::read(path)?)?;
+    let array = Array::read(path)?;
     let dims = array.dims.clone();
     if dims.len() != 1 {
         return Err(Error::data(path, format!("expected numbers in one dimension, found shape {dims:?}")));
@@ -48,11 +49,12 @@ const NAMES: [&[&str]; 4] = [
 /// The same from one `.npz` archive; `names` are those of the arrays, the usual ones where there are none.
 pub(super) fn npz(path: &Path, names: &[Option<String>; 4], rules: Rules) -> Result<Tables> {
     let file = File::open(path).map_err(Error::io(path))?;
+    let size = file.metadata().map_err(Error::io(path))?.len();
     let bad = |error: zip::result::ZipError| Error::data(path, format!("expected an .npz archive, found: {error}"));
     let mut archive = match zip::ZipArchive::new(file) {
         Ok(archive) => archive,
         // A page in the place of the archive is told by name.
-        Err(error) => return Err(files::read(path).map_or_else(|error| error, |_| bad(error))),
+        Err(error) => return Err(files::read(path, |_| Ok(0)).map_or_else(|error| error, |_| bad(error))),
     };
     let has = |archive: &zip::ZipArchive<File>, name: &str| archive.index_for_name(&format!("{name}.npy")).is_some();
     let mut arrays = Vec::new();
@@ -73,10 +75,11 @@ pub(super) fn npz(path: &Path, names: &[Option<String>; 4], rules: Rules) -> Res
             arrays.push(None);
             continue;
         };
-        let mut bytes = Vec::new();
-        let mut entry = archive.by_name(&format!("{name}.npy")).map_err(bad)?;
-        entry.read_to_end(&mut bytes).map_err(Error::io(path))?;
-        arrays.push(Some(Array::parse(format!("{}[{name}]", path.display()).into(), bytes)?));
+        let place = PathBuf::from(format!("{}[{name}]", path.display()));
+        let entry = archive.by_name(&format!("{name}.npy")).map_err(bad)?;
+        let packed = entry.compressed_size().min(size);
+        let bytes = files::read_from(entry, Some(packed), &place, Error::io(path), |head| length(&place, head))?;
+        arrays.push(Some(Array::parse(place, bytes)?));
     }
     tables(arrays, rules)
 }
@@ -166,23 +169,23 @@ struct Array {
     /// The type of an element, and its bytes.
     kind: (TypeChar, u64),
     type_name: String,
-    /// The bytes of the whole file.
-    bytes: u64,
+    /// The bytes that the header promises, and those that are there.
+    promised: u64,
+    found: u64,
     file: NpyFile<Cursor<Vec<u8>>>,
 }
 
 impl Array {
+    fn read(path: &Path) -> Result<Self> {
+        Self::parse(path.to_path_buf(), files::read(path, |head| length(path, head))?)
+    }
+
     fn parse(place: PathBuf, bytes: Vec<u8>) -> Result<Self> {
-        let here = bytes.len() as u64;
-        let file = NpyFile::new(Cursor::new(bytes))
-            .map_err(|error| Error::data(&place, format!("expected a .npy file, found: {error}")))?;
-        let npyz::DType::Plain(kind) = file.dtype() else {
-            let text = format!("expected plain numbers, found {}", file.dtype().descr());
-            return Err(Error::data(&place, text));
-        };
-        let dims = file.shape().iter().map(|&d| d as usize).collect();
+        let Header { start, dims, kind, promised } = header(&place, &bytes)?;
+        let found = (bytes.len() - start) as u64;
+        let file = NpyFile::new(Cursor::new(bytes)).map_err(|error| not_npy(&place, &error))?;
         let (type_name, kind) = (type_name(&kind), (kind.type_char(), kind.size_field()));
-        Ok(Self { place, dims, kind, type_name, bytes: here, file })
+        Ok(Self { place, dims, kind, type_name, promised, found, file })
     }
 
     fn features(self) -> Result<Features> {
@@ -231,37 +234,43 @@ impl Array {
 
     /// The values of any type of number; integers beyond 2⁵³ are rounded.
     fn numbers(self) -> Result<Vec<f64>> {
-        fn of<T>(values: Vec<T>, to: impl Fn(T) -> f64) -> Vec<f64> {
-            values.into_iter().map(to).collect()
+        let place = self.place.clone();
+        fn of<T>(place: &Path, values: Vec<T>, to: impl Fn(T) -> f64) -> Result<Vec<f64>> {
+            let mut numbers = reserved(place, Some(values.len()))?;
+            numbers.extend(values.into_iter().map(to));
+            Ok(numbers)
         }
-        Ok(match self.kind {
-            (TypeChar::Bool, _) => of(self.values::<bool>()?, f64::from),
-            (TypeChar::Int, 1) => of(self.values::<i8>()?, f64::from),
-            (TypeChar::Int, 2) => of(self.values::<i16>()?, f64::from),
-            (TypeChar::Int, 4) => of(self.values::<i32>()?, f64::from),
-            (TypeChar::Int, 8) => of(self.values::<i64>()?, |x| x as f64),
-            (TypeChar::Uint, 1) => of(self.values::<u8>()?, f64::from),
-            (TypeChar::Uint, 2) => of(self.values::<u16>()?, f64::from),
-            (TypeChar::Uint, 4) => of(self.values::<u32>()?, f64::from),
-            (TypeChar::Uint, 8) => of(self.values::<u64>()?, |x| x as f64),
-            (TypeChar::Float, 2) => of(self.values::<half::f16>()?, half::f16::to_f64),
-            (TypeChar::Float, 4) => of(self.values::<f32>()?, f64::from),
-            (TypeChar::Float, 8) => self.values()?,
-            _ => return Err(self.unexpected("numbers")),
-        })
+        match self.kind {
+            (TypeChar::Bool, _) => of(&place, self.values::<bool>()?, f64::from),
+            (TypeChar::Int, 1) => of(&place, self.values::<i8>()?, f64::from),
+            (TypeChar::Int, 2) => of(&place, self.values::<i16>()?, f64::from),
+            (TypeChar::Int, 4) => of(&place, self.values::<i32>()?, f64::from),
+            (TypeChar::Int, 8) => of(&place, self.values::<i64>()?, |x| x as f64),
+            (TypeChar::Uint, 1) => of(&place, self.values::<u8>()?, f64::from),
+            (TypeChar::Uint, 2) => of(&place, self.values::<u16>()?, f64::from),
+            (TypeChar::Uint, 4) => of(&place, self.values::<u32>()?, f64::from),
+            (TypeChar::Uint, 8) => of(&place, self.values::<u64>()?, |x| x as f64),
+            (TypeChar::Float, 2) => of(&place, self.values::<half::f16>()?, half::f16::to_f64),
+            (TypeChar::Float, 4) => of(&place, self.values::<f32>()?, f64::from),
+            (TypeChar::Float, 8) => self.values(),
+            _ => Err(self.unexpected("numbers")),
+        }
     }
 
     /// The values, row after row.
     fn values<T: Deserialize + Clone>(self) -> Result<Vec<T>> {
         let wanted = self.file.len();
-        let bytes = self.file.header().dtype().num_bytes().unwrap_or(0) as u64 * wanted;
-        if bytes > self.bytes {
-            let text = format!("the header promises {bytes} bytes, the file has {}", self.bytes);
+        if self.promised > self.found {
+            let text = format!("the header promises {} bytes, the file has {}", self.promised, self.found);
             return Err(Error::data(&self.place, text));
         }
         let is_fortran = self.file.order() == Order::Fortran && self.dims.len() > 1;
         let bad = |error| Error::data(&self.place, format!("expected {wanted} values, found: {error}"));
-        let values = self.file.into_vec().map_err(bad)?;
+        let mut values = reserved(&self.place, Some(wanted as usize))?;
+        let stored = self.file.data().map_err(std::io::Error::other).map_err(bad)?;
+        for value in stored {
+            values.push(value.map_err(bad)?);
+        }
         if !is_fortran {
             return Ok(values);
         }

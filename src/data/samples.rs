@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::hash;
+use super::{hash, reserved};
 use crate::error::{Error, Result};
 
 /// The features of all samples, sample after sample, as they lie in the file.
@@ -125,7 +125,7 @@ impl Targets {
     pub fn len(&self) -> usize {
         match self {
             Self::Labels(labels) => labels.len(),
-            Self::Values { width, values } => values.len() / width,
+            Self::Values { width, values } => values.len() / (*width).max(1),
         }
     }
 
@@ -151,16 +151,20 @@ impl Targets {
     }
 
     /// The targets as `outputs` values a sample, a label being one-hot.
-    pub(crate) fn to_values(&self, outputs: usize) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub(crate) fn to_values(&self, outputs: usize) -> Result<Vec<f64>> {
         match self {
             Self::Labels(labels) => {
-                let mut values = vec![0.0; labels.len() * outputs];
+                let mut values = reserved("the targets", labels.len().checked_mul(outputs))?;
+                values.resize(labels.len() * outputs, 0.0);
                 for (row, &label) in labels.iter().enumerate() {
                     values[row * outputs + label as usize] = 1.0;
                 }
-                values
+                Ok(values)
             }
-            Self::Values { values, .. } => values.clone(),
+            Self::Values { values, .. } => Ok(values.clone()),
         }
     }
 
@@ -179,13 +183,22 @@ impl Targets {
             Self::Labels(labels) => match labels.iter().position(|&label| label as usize >= outputs) {
                 Some(row) => Err(Error::data(
                     name,
-                    format!("{part}: expected labels 0 to {}, found {} in sample {row}", outputs - 1, labels[row]),
+                    format!(
+                        "{part}: expected labels 0 to {}, found {} in sample {row}",
+                        outputs.max(1) - 1,
+                        labels[row]
+                    ),
                 )),
                 None => Ok(()),
             },
-            Self::Values { width, .. } if *width != outputs => {
+            Self::Values { width, .. } if *width != outputs || outputs == 0 => {
+                let outputs = outputs.max(1);
                 Err(Error::data(name, format!("{part}: expected {outputs} targets a sample, found {width}")))
             }
+            Self::Values { width, values } if values.len() % width != 0 => Err(Error::data(
+                name,
+                format!("{part}: expected {width} targets a sample, found {} in all", values.len()),
+            )),
             Self::Values { .. } => Ok(()),
         }
     }

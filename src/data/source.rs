@@ -59,6 +59,9 @@ const FORMS: &str = "synthetic, cifar10:DIR, cifar100:DIR, mnist:DIR, fashion-mn
                      idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS], npy:X,Y[,TEST_X,TEST_Y], \
                      npz:FILE[,x=NAME,y=NAME,test_x=NAME,test_y=NAME] or csv:FILE,target=NAME[,test=FILE]";
 
+/// The place of a reading that was decided before, for errors.
+const ENCODING: &str = "encoding";
+
 /// The keys of an archive's arrays, in their order.
 const ARRAYS: [&str; 4] = ["x", "y", "test_x", "test_y"];
 
@@ -172,6 +175,7 @@ impl Source {
     /// # Errors
     /// What [`load`](Self::load) refuses, and labels, words or columns that the encoding does not know.
     pub fn load_as(&self, seed: u64, encoding: &Encoding) -> Result<Dataset> {
+        encoding.check(Path::new(ENCODING))?;
         self.read(seed, Rules::Encoding(encoding))?.dataset(&self.to_string(), Rules::Encoding(encoding))
     }
 
@@ -188,6 +192,7 @@ impl Source {
     /// # Errors
     /// What [`load_as`](Self::load_as) refuses, or no such part.
     pub fn inputs(&self, seed: u64, encoding: &Encoding, part: Option<Part>) -> Result<Inputs> {
+        encoding.check(Path::new(ENCODING))?;
         self.read(seed, Rules::Inputs(encoding))?.inputs(&self.to_string(), encoding, part)
     }
 

@@ -134,6 +134,7 @@ impl Tables {
             }
         }
         let encoding = self.encoding(rules)?;
+        encoding.check(&self.train.place)?;
         let (shape, place) = (self.train.shape, self.train.place.clone());
         check_shape(&place, shape, &encoding)?;
         if self.train.features.is_empty() {

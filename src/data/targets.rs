@@ -44,7 +44,7 @@ impl Raw {
     pub fn len(&self) -> usize {
         match self {
             Self::Labels(labels) => labels.len(),
-            Self::Numbers { width, values, .. } => values.len() / width,
+            Self::Numbers { width, values, .. } => values.len() / (*width).max(1),
             Self::Texts { texts, .. } => texts.len(),
         }
     }
@@ -206,7 +206,7 @@ fn largest(parts: &[(&Path, &Raw)]) -> f64 {
 fn look_like_classes(parts: &[(&Path, &Raw)]) -> bool {
     let distinct: BTreeSet<i64> = numbers(parts).map(|y| y as i64).collect();
     let (least, most) = (distinct.first().copied().unwrap_or(0), distinct.last().copied().unwrap_or(0));
-    let is_gapless = distinct.len() as i64 == most - least + 1 && matches!(least, 0 | 1);
+    let is_gapless = matches!(least, 0 | 1) && distinct.len() as i64 - 1 == most - least;
     distinct.iter().eq(&[-1, 1]) || (is_gapless && distinct.len() > 1 && (most as f64) < MOST_UNASKED)
 }
 

@@ -1,7 +1,8 @@
 //! The one place where what a caller asks of an engine is checked, before the engine sees it.
 
 use super::{
-    Allocation, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step, StepMetrics, Timed,
+    Allocation, Capture, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step,
+    StepMetrics, Timed,
 };
 use crate::data::{Features, Part};
 use crate::engine::Layout;
@@ -150,6 +151,11 @@ impl<E: Engine> Engine for Checked<E> {
         self.engine.download(slot, replica)
     }
 
+    fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
+        self.expect_slots(slots)?;
+        self.engine.capture(slots)
+    }
+
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
         self.expect_slots(&[from, to])?;
         if from == to { Ok(()) } else { self.engine.copy(from, to) }
@@ -262,6 +268,10 @@ impl<E: Engine> Engine for Checked<E> {
 impl<E: Diagnose + Engine> Diagnose for Checked<E> {
     fn describe(&self) -> String {
         self.engine.describe()
+    }
+
+    fn device(&self) -> Option<wgpu::Device> {
+        self.engine.device()
     }
 
     fn memory(&self) -> Vec<Allocation> {

@@ -93,6 +93,11 @@ pub trait Diagnose {
     /// The device that this engine computes on, in words.
     fn describe(&self) -> String;
 
+    /// The wgpu device of the engine, for programs that share it; none of a CPU engine.
+    fn device(&self) -> Option<wgpu::Device> {
+        None
+    }
+
     /// The buffers of the engine on its device; of the CPU engine, the vectors of its replicas, without what is small
     /// and without the data set.
     fn memory(&self) -> Vec<Allocation>;

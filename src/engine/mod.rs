@@ -28,6 +28,10 @@ pub use slot::Slot;
 pub(crate) use step::Aim;
 pub use step::{Gradient, Step};
 
+/// A capture of vectors: waits for their values, and returns them in the layout's order; slot after slot, and of each the
+/// replicas one after the other. Any thread may call it, while the engine goes on.
+pub type Capture = Box<dyn FnOnce() -> Result<Vec<Vec<f64>>> + Send>;
+
 /// An engine carries out steps and evaluations for all replicas, and holds vectors as long as the parameters.
 ///
 /// Flat vectors have the [`Layout`]'s order; the values of a single-precision engine are exact in `f64`. Every engine that
@@ -87,6 +91,13 @@ pub trait Engine: Diagnose + Send {
     /// # Errors
     /// No such slot, one slot for both, or another number of factors.
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()>;
+
+    /// Captures what `slots` hold after all that the engine was given so far. The call waits for nothing; another thread may
+    /// wait for the values while the engine takes further steps.
+    ///
+    /// # Errors
+    /// No such slot.
+    fn capture(&mut self, slots: &[Slot]) -> Result<Capture>;
 
     /// Multiplies a vector, `x ← alpha x`, on the device; `alpha` has one factor a replica.
     ///

@@ -143,6 +143,7 @@ impl Setup {
             let found = self.replicas;
             return Err(Error::config("train.replicas", format!("expected 1 to {MOST_REPLICAS}, found {found}")));
         }
+        self.average.check()?;
         self.check_batch()?;
         self.model.check()?;
         self.augment.check(data)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use npyz::{DType, Field, TypeWrite, WriterBuilder};
 use serde_json::{Map, Value};
 
-use super::safetensors::write_whole;
+use crate::disk::write_whole;
 use crate::error::{Error, Result};
 
 /// One value of a table.
@@ -71,7 +71,7 @@ impl Table {
             Format::Jsonl => Ok(self.jsonl().into_bytes()),
             Format::Npy => self.npy(),
         };
-        write_whole(path, bytes.map_err(Error::io(path))?)
+        write_whole(path, &bytes.map_err(Error::io(path))?)
     }
 
     fn csv(&self) -> io::Result<Vec<u8>> {

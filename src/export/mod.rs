@@ -3,3 +3,4 @@
 pub mod columns;
 mod names;
 pub mod safetensors;
+pub(crate) mod sealed;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ::safetensors::tensor::{Dtype, TensorView};
 use half::{bf16, f16};
 
 use super::names;
+use super::sealed::{self, Metadata, Named};
 use crate::engine::{Layout, Precision, Tensor};
 use crate::error::{Error, Result};
 
@@ -30,7 +31,7 @@ pub fn read_mapped(
     map: Option<&str>,
 ) -> Result<(Vec<f64>, Vec<String>)> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| {
+    let (file, _) = sealed::read(&bytes).map_err(|error| {
         Error::weights(path, format!("expected a safetensors file, found {}", found(&bytes, &error)))
     })?;
     let tensors = file
@@ -59,13 +60,13 @@ pub fn read_mapped(
     Ok((layout.pack(&tensors).map_err(bad)?, notes))
 }
 
-/// What a file is that is no safetensors file, and what helps.
-fn found(bytes: &[u8], error: &::safetensors::SafeTensorError) -> String {
+/// What a file is that cannot be read, and what helps.
+fn found(bytes: &[u8], error: &str) -> String {
     let kind = match bytes {
         [b'P', b'K', 3, 4, ..] => "a zip archive, as torch.save writes it",
         // The second byte is the version of the protocol.
         [0x80, 1..=5, ..] => "a Python pickle, as torch.save wrote it before version 1.6",
-        _ => return format!("other bytes: {error}"),
+        _ => return error.into(),
     };
     format!("{kind}; safetensors.torch.save_file(model.state_dict(), \"w.safetensors\") writes what is read")
 }
@@ -94,23 +95,13 @@ pub(crate) fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
     }
 }
 
-/// Writes `bytes` so that the file appears whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: Vec<u8>) -> Result<()> {
-    // Another process may write the same file.
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&part);
-        Error::io(path)(error)
-    })
-}
-
-/// Writes a flat parameter vector in `precision`. The file appears whole or not at all.
+/// Writes a flat parameter vector in `precision`, with a checksum in the metadata, by which [`read`] tells a damaged file. It
+/// appears whole or not at all.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write(path: &Path, layout: &Layout, flat: &[f64], precision: Precision) -> Result<()> {
-    let tensors: Vec<(String, Vec<usize>, Dtype, Vec<u8>)> = layout
+    let tensors: Vec<Named> = layout
         .unpack(flat)
         .into_iter()
         .map(|t| {
@@ -120,15 +111,8 @@ pub fn write(path: &Path, layout: &Layout, flat: &[f64], precision: Precision) -
                 }
                 _ => encode(&t.values, precision),
             };
-            (t.name, t.shape, dtype, bytes)
+            (t.name, dtype, t.shape, bytes)
         })
         .collect();
-    let views = tensors
-        .iter()
-        .map(|(name, shape, dtype, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)))
-        .collect::<std::result::Result<Vec<_>, ::safetensors::SafeTensorError>>();
-    let bytes = views
-        .and_then(|views| ::safetensors::serialize(views, None))
-        .map_err(|error| Error::weights(path, error.to_string()))?;
-    write_whole(path, bytes)
+    sealed::write(path, &tensors, Metadata::new())
 }

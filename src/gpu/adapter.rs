@@ -1,10 +1,12 @@
 //! Adapters, and the opened device.
 
 use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use wgpu::{
-    Adapter, Backends, CooperativeScalarType, DeviceType, ErrorFilter, Features, InstanceFlags, PowerPreference,
+    Adapter, Backends, CooperativeScalarType, DeviceLostReason, DeviceType, ErrorFilter, Features, InstanceFlags,
+    PollType, PowerPreference, SubmissionIndex,
 };
 
 use super::needs;
@@ -248,7 +250,8 @@ fn cooperative(adapter: &Adapter) -> Option<u32> {
     sizes.map(|p| p.m_size).filter(|size| [8, 16].contains(size)).max()
 }
 
-/// An opened device.
+/// An opened device; its clones are the same one.
+#[derive(Clone)]
 pub struct Gpu {
     /// The description of the adapter that the device belongs to.
     pub description: Description,
@@ -256,8 +259,16 @@ pub struct Gpu {
     pub cooperative: Option<u32>,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    /// The first error that no call of ours waited for.
-    fault: Arc<Mutex<Option<String>>>,
+    fault: Arc<Mutex<Fault>>,
+}
+
+/// What the device reported that no call of ours waited for.
+#[derive(Default)]
+struct Fault {
+    /// Why the device is lost, once it is.
+    lost: Option<String>,
+    /// The first other error since the last look.
+    error: Option<String>,
 }
 
 impl Gpu {
@@ -295,19 +306,15 @@ impl Gpu {
         let (device, queue) =
             pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| refused(error.to_string()))?;
 
-        let fault = Arc::new(Mutex::new(None));
-        let keep = |fault: &Arc<Mutex<Option<String>>>| {
-            let fault = Arc::clone(fault);
-            move |text: String| {
-                if let Ok(mut fault) = fault.lock() {
-                    fault.get_or_insert(text);
-                }
-            }
-        };
-        let (on_error, on_loss) = (keep(&fault), keep(&fault));
-        device.on_uncaptured_error(Arc::new(move |error| on_error(error.to_string())));
-        device
-            .set_device_lost_callback(move |reason, text| on_loss(format!("the device is lost ({reason:?}): {text}")));
+        let fault: Arc<Mutex<Fault>> = Arc::default();
+        let (on_error, on_loss) = (Arc::clone(&fault), Arc::clone(&fault));
+        device.on_uncaptured_error(Arc::new(move |error| {
+            lock(&on_error).error.get_or_insert(one_line(&error));
+        }));
+        device.set_device_lost_callback(move |reason, text| {
+            let why = if reason == DeviceLostReason::Destroyed { "it was destroyed".into() } else { text };
+            lock(&on_loss).lost = Some(why);
+        });
         Ok(Self { description, cooperative, device, queue, fault })
     }
 
@@ -344,20 +351,76 @@ impl Gpu {
         let scopes = filters.map(|filter| self.device.push_error_scope(filter));
         let tried = try_it();
         let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop()));
-        let words = |error: wgpu::Error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         // All scopes must be taken away, whichever has an error.
-        match errors.map(words).collect::<Vec<_>>().into_iter().next() {
-            Some(error) => Err(Error::Device(error)),
+        match errors.map(|error| one_line(&error)).collect::<Vec<_>>().into_iter().next() {
+            Some(error) => Err(self.error(error)),
             None => tried,
         }
     }
 
-    /// Fails if the device reported an error since the last call.
-    pub(super) fn check(&self) -> Result<()> {
-        match self.fault.lock().map(|mut fault| fault.take()) {
-            Ok(None) => Ok(()),
-            Ok(Some(text)) => Err(Error::Device(text)),
-            Err(_) => Err(Error::Device("a device callback panicked".into())),
+    /// The wgpu device, for programs that share it.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// Waits until the device is done with everything up to `submission`, by default with all that it was given.
+    ///
+    /// # Errors
+    /// The device is lost, or reported an error since the last look.
+    pub(super) fn wait(&self, submission: Option<&SubmissionIndex>) -> Result<()> {
+        match self.poll(PollType::Wait { submission_index: submission.cloned(), timeout: None }) {
+            Ok(()) => self.fault(),
+            Err(why) => Err(self.error(why)),
         }
     }
+
+    /// Fails if the device is lost, or reported an error since the last look.
+    pub(super) fn check(&self) -> Result<()> {
+        // That a device was destroyed is told while it is polled.
+        match self.poll(PollType::Poll) {
+            Ok(()) => self.fault(),
+            Err(why) => Err(self.error(why)),
+        }
+    }
+
+    /// The error of a call that failed, for which `why` is the reason unless the device is lost.
+    pub(super) fn error(&self, why: impl fmt::Display) -> Error {
+        if lock(&self.fault).lost.is_none() {
+            // The loss is told once what is under way has ended.
+            let _ = self.poll(PollType::wait_indefinitely());
+        }
+        match &lock(&self.fault).lost {
+            Some(lost) => Error::DeviceLost(lost.clone()),
+            None => Error::Device(why.to_string()),
+        }
+    }
+
+    fn poll(&self, poll: PollType) -> std::result::Result<(), String> {
+        // wgpu panics where the driver fails, as it does when it loses the device.
+        match catch_unwind(AssertUnwindSafe(|| self.device.poll(poll))) {
+            Ok(polled) => polled.map(|_| ()).map_err(|error| error.to_string()),
+            Err(_) => Err("the driver fails where it is waited for".into()),
+        }
+    }
+
+    fn fault(&self) -> Result<()> {
+        let (is_lost, error) = {
+            let mut fault = lock(&self.fault);
+            (fault.lost.is_some(), fault.error.take())
+        };
+        match error {
+            Some(error) => Err(self.error(error)),
+            None if is_lost => Err(self.error("")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn lock(fault: &Mutex<Fault>) -> MutexGuard<'_, Fault> {
+    fault.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The words of an error that wgpu writes over several lines.
+fn one_line(error: &wgpu::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

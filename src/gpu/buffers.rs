@@ -347,7 +347,20 @@ pub(super) fn allocate(gpu: &Gpu, name: &str, bytes: u64, usage: BufferUsages) -
         mapped_at_creation: false,
     });
     match pollster::block_on(scope.pop()) {
-        None => Ok(buffer),
+        None => gpu.check().map(|()| buffer),
         Some(_) => Err(too_large(0, format!("the free memory of {}", description.name))),
     }
+}
+
+/// A buffer that holds `contents`, some words. Unlike wgpu's own function of this purpose it does not panic where the device
+/// fails, which the next look at the device tells.
+pub(super) fn filled(gpu: &Gpu, label: &str, contents: &[u8], usage: BufferUsages) -> Buffer {
+    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: contents.len() as u64,
+        usage: usage | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    gpu.queue.write_buffer(&buffer, 0, contents);
+    buffer
 }

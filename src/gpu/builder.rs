@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
-use wgpu::util::DeviceExt;
 use wgpu::{BindGroup, Buffer, BufferUsages};
 
 use super::adapter::Gpu;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, filled};
 use super::kernels::{self, Kernel, LANES, MOST_GROUPS, Pipeline, Stored};
 use super::program::{Extent, Grid, Op};
 use super::tune::Tuner;
@@ -119,11 +118,7 @@ impl<'a> Builder<'a> {
     ) -> Op {
         let kernel = kernel.with_stored(self.stored());
         let pipeline = self.pipelines.get(self.gpu, &kernel, entry_point, constants);
-        let args = self.gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some(kernel.name),
-            contents: bytemuck::bytes_of(args),
-            usage: BufferUsages::STORAGE,
-        });
+        let args = filled(self.gpu, kernel.name, bytemuck::bytes_of(args), BufferUsages::STORAGE);
         let entries: Vec<_> = std::iter::once(&args)
             .chain(buffers.iter().copied())
             .enumerate()

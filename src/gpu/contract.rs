@@ -8,12 +8,12 @@ use super::engine::GpuEngine;
 use super::kernels::{PASS_BYTES, Pass, Scaling};
 use super::profile;
 use super::program::Op;
-use super::readback::read_words;
+use super::readback::{self, read_words};
 use super::step::StepProgram;
 use crate::data::{Features, Part};
 use crate::engine::{
-    Aim, Allocation, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup, Slot,
-    Step, StepMetrics, Timed,
+    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup,
+    Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::model::Norm;
@@ -132,7 +132,7 @@ impl Engine for GpuEngine {
 
     fn free(&mut self, slot: Slot) -> Result<()> {
         self.free_vector(slot);
-        Ok(())
+        self.gpu.check()
     }
 
     fn upload(&mut self, slot: Slot, replica: usize, values: &[f64]) -> Result<()> {
@@ -140,7 +140,8 @@ impl Engine for GpuEngine {
         let (buffer, at) = self.buffers.slot(slot)?;
         self.gpu.queue.write_buffer(buffer, at + replica as u64 * self.vector_bytes(), bytemuck::cast_slice(&values));
         self.is_working_current &= slot != Slot::Live;
-        self.accept_gradient(slot, replica..replica + 1)
+        self.accept_gradient(slot, replica..replica + 1)?;
+        self.gpu.check()
     }
 
     fn download(&mut self, slot: Slot, replica: usize) -> Result<Vec<f64>> {
@@ -150,10 +151,22 @@ impl Engine for GpuEngine {
         Ok(values.into_iter().map(f64::from).collect())
     }
 
+    fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
+        let vectors: Vec<_> = slots.iter().map(|&slot| self.buffers.slot(slot)).collect::<Result<_>>()?;
+        let read = readback::read_later(&self.gpu, &vectors, self.buffers.params.size());
+        let len = self.layout.len;
+        Ok(Box::new(move || {
+            let values = read()?;
+            let vectors = values.iter().flat_map(|replicas| replicas.chunks_exact(len));
+            Ok(vectors.map(|vector| vector.iter().map(|&value| f64::from(value)).collect()).collect())
+        }))
+    }
+
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
         self.copy_vectors(self.buffers.slot(from)?, self.buffers.slot(to)?);
         self.is_working_current &= to != Slot::Live;
-        self.accept_gradient(to, 0..self.setup.replicas)
+        self.accept_gradient(to, 0..self.setup.replicas)?;
+        self.gpu.check()
     }
 
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
@@ -178,7 +191,7 @@ impl Engine for GpuEngine {
         if self.is_streamed() || self.setup.is_weighted() {
             self.orders = orders.to_vec();
         }
-        Ok(())
+        self.gpu.check()
     }
 
     fn steps_at_once(&self) -> usize {
@@ -199,6 +212,7 @@ impl Engine for GpuEngine {
     }
 
     fn wait(&mut self) -> Result<Vec<StepMetrics>> {
+        self.gpu.check()?;
         self.arrived(0)
     }
 
@@ -266,7 +280,7 @@ impl Engine for GpuEngine {
             first += steps.len();
         }
         self.copy_vectors((&self.buffers.eval_params, 0), self.buffers.slot(slot)?);
-        Ok(())
+        self.gpu.check()
     }
 
     fn loss_scales(&mut self) -> Result<Vec<LossScale>> {
@@ -282,7 +296,7 @@ impl Engine for GpuEngine {
         }
         let scaling = |s: &LossScale| Scaling { steps: s.steps, ..Scaling::new(s.next) };
         self.set_scaling(&scales.iter().map(scaling).collect::<Vec<_>>());
-        Ok(())
+        self.gpu.check()
     }
 
     fn forms(&self) -> Forms {
@@ -293,6 +307,10 @@ impl Engine for GpuEngine {
 impl Diagnose for GpuEngine {
     fn describe(&self) -> String {
         self.gpu.description.to_string()
+    }
+
+    fn device(&self) -> Option<wgpu::Device> {
+        Some(self.gpu.device().clone())
     }
 
     fn value_bytes(&self) -> usize {

@@ -113,7 +113,7 @@ pub(super) fn upload(
     for (part, records) in all.into_iter().zip(records.drain(..)) {
         let Some(samples) = dataset.part(part) else { continue };
         let name = format!("{part:?}").to_lowercase();
-        let mut words = target_words(setup, &samples.targets);
+        let mut words = target_words(setup, &samples.targets)?;
         // The loss of training reads the weights behind the targets.
         if part == Part::Train
             && let Some(weights) = LossWeights::of(setup)
@@ -234,9 +234,9 @@ pub(super) fn pack(dataset: &Dataset, features: &Features, rows: impl Iterator<I
 }
 
 /// The targets of a part as its loss kernel reads them.
-fn target_words(setup: &Setup, targets: &Targets) -> Vec<u32> {
-    match (setup.loss, targets) {
+fn target_words(setup: &Setup, targets: &Targets) -> Result<Vec<u32>> {
+    Ok(match (setup.loss, targets) {
         (Loss::CrossEntropy, Targets::Labels(labels)) => labels.clone(),
-        _ => targets.to_values(setup.model.outputs()).into_iter().map(|y| (y as f32).to_bits()).collect(),
-    }
+        _ => targets.to_values(setup.model.outputs())?.into_iter().map(|y| (y as f32).to_bits()).collect(),
+    })
 }

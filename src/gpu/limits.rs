@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use wgpu::util::DeviceExt;
 use wgpu::{Buffer, BufferUsages, ComputePipeline, Features};
 
 use super::adapter::Gpu;
 use super::kernels::{SIDE, for_naga, with_side};
 use super::readback::read_words;
 use crate::engine::{Limits, cached};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A shader that measures.
 #[derive(Clone, Copy, Debug)]
@@ -99,9 +98,7 @@ impl<'a> Ready<'a> {
             }
         }
         let submission = self.gpu.queue.submit([encoder.finish()]);
-        let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-        self.gpu.device.poll(poll).map_err(|error| Error::Device(error.to_string()))?;
-        self.gpu.check()?;
+        self.gpu.wait(Some(&submission))?;
         Ok(start.elapsed().as_secs_f64())
     }
 
@@ -156,11 +153,7 @@ pub fn measure_limits(gpu: &Gpu) -> Result<Limits> {
     let sizes = (0..).map(|i| LEAST_BYTES << i).take_while(|&bytes| bytes <= COPY_BYTES);
     let rates = sizes.map(copy).collect::<Result<Vec<_>>>()?;
     let bandwidth = rates.last().map_or(0.0, |&(_, rate)| rate);
-    let one = gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-        label: Some("probe"),
-        contents: &[0; 16],
-        usage: BufferUsages::STORAGE,
-    });
+    let one = buffer(16)?;
     let nothing = Ready::new(gpu, NOTHING, &[], &[&one]);
     let mut submission = f64::INFINITY;
     let mut chain = f64::INFINITY;

@@ -1,13 +1,20 @@
 //! Reading buffers back to the host.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
-use wgpu::{Buffer, BufferUsages, MapMode, PollType, SubmissionIndex};
+use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
 
 use super::adapter::Gpu;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The channel that tells when a buffer can be read.
 pub(super) type Mapped = OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>;
+
+/// The time from one look for a buffer that is not there yet to the next.
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// A submission whose metrics have not been read.
 pub(super) struct Pending {
@@ -28,8 +35,32 @@ pub(super) fn read_words(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: u64) ->
     encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);
     let submission = gpu.queue.submit([encoder.finish()]);
     wait(gpu, &submission, &map(&readback))?;
-    let view = readback.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
+    let view = readback.get_mapped_range(..).map_err(|e| gpu.error(e))?;
     Ok(bytemuck::cast_slice(&view).to_vec())
+}
+
+/// Copies as many bytes from each place as soon as the device has done what it was given; the closure waits for them.
+pub(super) fn read_later(
+    gpu: &Gpu,
+    places: &[(&Buffer, u64)],
+    bytes: u64,
+) -> impl FnOnce() -> Result<Vec<Vec<f32>>> + Send + use<> {
+    let copies: Vec<Buffer> = places.iter().map(|_| readable(gpu, bytes)).collect();
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    for ((buffer, offset), copy) in places.iter().zip(&copies) {
+        encoder.copy_buffer_to_buffer(buffer, *offset, copy, 0, bytes);
+    }
+    let submission = gpu.queue.submit([encoder.finish()]);
+    let copies: Vec<(Mapped, Buffer)> = copies.into_iter().map(|copy| (map(&copy), copy)).collect();
+    let gpu = gpu.clone();
+    move || {
+        let read = |(mapped, copy): (Mapped, Buffer)| {
+            wait(&gpu, &submission, &mapped)?;
+            let view = copy.get_mapped_range(..).map_err(|e| gpu.error(e))?;
+            Ok(bytemuck::cast_slice(&view).to_vec())
+        };
+        copies.into_iter().map(read).collect()
+    }
 }
 
 /// A buffer that the host can read.
@@ -54,12 +85,18 @@ pub(super) fn map(buffer: &Buffer) -> Mapped {
 
 /// Waits for `submission`, and for the buffer that was asked for after it.
 pub(super) fn wait(gpu: &Gpu, submission: &SubmissionIndex, mapped: &Mapped) -> Result<()> {
-    let poll = PollType::Wait { submission_index: Some(submission.clone()), timeout: None };
-    gpu.device.poll(poll).map_err(|error| Error::Device(error.to_string()))?;
-    gpu.check()?;
-    match pollster::block_on(mapped.receive()) {
-        Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(Error::Device(error.to_string())),
-        None => Err(Error::Device("a buffer was dropped before it was read".into())),
+    gpu.wait(Some(submission))?;
+    let (mut received, mut context) = (pin!(mapped.receive()), Context::from_waker(Waker::noop()));
+    loop {
+        match received.as_mut().poll(&mut context) {
+            Poll::Ready(Some(Ok(()))) => return Ok(()),
+            Poll::Ready(Some(Err(error))) => return Err(gpu.error(error)),
+            Poll::Ready(None) => return Err(gpu.error("a buffer was dropped before it was read")),
+            // Another thread that shares the device may be about to tell it, or the device is lost and nobody will.
+            Poll::Pending => {
+                gpu.check()?;
+                std::thread::sleep(PATIENCE);
+            }
+        }
     }
 }

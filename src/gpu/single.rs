@@ -1,9 +1,9 @@
 //! Running one kernel by itself, on values from the host.
 
 use wgpu::BufferUsages;
-use wgpu::util::DeviceExt;
 
 use super::adapter::Gpu;
+use super::buffers::filled;
 use super::kernels::{self, Coefficients, Kernel, Pass};
 use super::readback::read_words;
 use crate::error::Result;
@@ -33,10 +33,7 @@ impl Dispatch<'_> {
     /// The device is lost, or refuses the shader.
     pub fn run(&self, gpu: &Gpu, buffers: &[Vec<u32>]) -> Result<Vec<Vec<u32>>> {
         let device = &gpu.device;
-        let buffer = |contents: &[u8], usage: BufferUsages| {
-            let usage = usage | BufferUsages::COPY_SRC;
-            device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
-        };
+        let buffer = |contents: &[u8], usage: BufferUsages| filled(gpu, self.kernel.name, contents, usage);
         let args = buffer(self.args, BufferUsages::STORAGE);
         let storage: Vec<_> =
             buffers.iter().map(|words| buffer(bytemuck::cast_slice(words), BufferUsages::STORAGE)).collect();

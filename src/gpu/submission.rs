@@ -12,7 +12,7 @@ use super::recorder::Recorder;
 use super::step::StepProgram;
 use crate::data::Part;
 use crate::engine::{Aim, Gradient, LossWeights, Slot, Step, StepMetrics};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl GpuEngine {
     /// The number of passes that fit into one submission: their uniforms and, if streamed, their records.
@@ -197,7 +197,7 @@ impl GpuEngine {
         let (replicas, is_mixed) = (self.setup.replicas, self.setup.is_mixed());
         let mut metrics = Vec::with_capacity(pending.steps.len() * replicas);
         {
-            let view = pending.metrics.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
+            let view = pending.metrics.get_mapped_range(..).map_err(|e| self.gpu.error(e))?;
             let rows: &[[f32; 4]] = bytemuck::cast_slice(&view);
             for (ring_row, (step, totals)) in pending.steps.iter().enumerate() {
                 for (replica, row) in rows[ring_row * replicas..][..replicas].iter().enumerate() {

@@ -250,6 +250,9 @@ impl Tuner {
 
     /// Tells that a form does not work, once a kernel.
     fn drop_form(&self, question: &Question, form: Form, error: &Error) {
+        if is_loss(error) {
+            return;
+        }
         let kernel = form.kernel(question.product).name;
         if lock(&self.told).insert(kernel) {
             let Question { key, .. } = question;
@@ -263,6 +266,9 @@ impl Tuner {
 
     /// Tells that a form which was recorded or remembered does not work.
     fn drop_known(&self, question: &Question, form: Form, error: &Error) {
+        if is_loss(error) {
+            return;
+        }
         let Question { key, product, .. } = question;
         self.tell(Tuning::Dropped(&format!(
             "{} on {}: the recorded form {form:?} of {key} fails, and another takes its place, so a recorded run does not repeat its bits: {error}",
@@ -284,6 +290,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether an error says nothing of the form that it came with.
+fn is_loss(error: &Error) -> bool {
+    matches!(error, Error::DeviceLost(_))
+}
+
 fn no_such_form() -> Error {
     Error::Device("products of this shape have no such form here".into())
 }
@@ -299,9 +310,7 @@ pub(super) fn seconds(gpu: &Gpu, op: &Op, step: &BindGroup, rows: u32, dispatche
         }
     }
     let submission = gpu.queue.submit([encoder.finish()]);
-    let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-    gpu.device.poll(poll).map_err(|error| Error::Device(error.to_string()))?;
-    gpu.check()?;
+    gpu.wait(Some(&submission))?;
     Ok(start.elapsed().as_secs_f64())
 }
 

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::disk::write_whole;
 use crate::engine::{Choice, Forms, Limits};
-use crate::export::safetensors::write_whole;
 
 /// A cache: one value a device, in a file of the user's folder of caches.
 struct Cache {
@@ -43,7 +43,7 @@ impl Cache {
             && let Ok(text) = serde_json::to_vec_pretty(&self.devices)
             && path.parent().is_some_and(|dir| std::fs::create_dir_all(dir).is_ok())
         {
-            let _ = write_whole(path, text);
+            let _ = write_whole(path, &text);
         }
     }
 }

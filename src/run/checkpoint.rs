@@ -1,98 +1,114 @@
 //! Everything that a run needs to go on as if it had not been interrupted.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use ::safetensors::tensor::{SafeTensors, TensorView};
+use toml::Table;
 
+use super::config::Config;
 use crate::data::Dataset;
-use crate::engine::{Engine, LossScale, Slot};
+use crate::disk::sync_folder;
+use crate::engine::{Capture, Engine, LossScale, Slot};
 use crate::error::{Error, Result};
-use crate::export::safetensors::{encode, values, write_whole};
+use crate::export::safetensors::{encode, values};
+use crate::export::sealed::{self, Metadata, Named};
 use crate::progress::Progress;
 
-/// The name of the checkpoint in the run's folder.
+/// The name of the newest checkpoint in the run's folder; older ones have the number of their steps before the extension.
 pub(super) const FILE: &str = "checkpoint.safetensors";
-/// The key of the progress in the file's metadata.
+/// The keys of the file's metadata: the progress of the loop, the loss scales, the run's configuration, the device, the data,
+/// and the number of steps.
 const PROGRESS: &str = "progress";
-/// The key of the loss scales.
 const LOSS_SCALES: &str = "loss_scales";
-/// The key of the shape of the data.
+const CONFIG: &str = "config";
+const DEVICE: &str = "device";
 const DATA: &str = "data";
+const STEPS: &str = "steps";
 
 /// A checkpoint of a run: the engine's vectors (weights, optimizer state, averages and snapshots of every replica), its
-/// loss scales, and the trainer's progress.
+/// loss scales, the trainer's progress within an epoch too, and what tells whether a run that goes on is the same.
 ///
 /// Orders, dropout and augmentation are functions of the step, so that nothing else is needed.
 pub struct Checkpoint {
-    /// The progress of the run: how far it had come. It knows no best evaluation where its weights were not kept but now are.
+    /// The progress of the run: how far it had come.
     pub progress: Progress,
-    vectors: Vec<(Slot, usize, Vec<f64>)>,
+    /// The number of its steps.
+    pub steps: u64,
+    /// The path of the file that it was read from.
+    pub path: PathBuf,
+    /// The configuration of the run that wrote it.
+    pub config: Config,
+    /// The device of that run, in words.
+    pub device: String,
+    /// The digest of its data.
+    pub data: String,
+    /// The version of the program that wrote it.
+    pub version: String,
     loss_scales: Vec<LossScale>,
+    bytes: Vec<u8>,
 }
 
 impl Checkpoint {
-    /// Writes the checkpoint of the run in `dir`, what `engine` holds, in `last` the weights of the last step, and `progress`; the file appears whole or not at all.
+    /// Reads the newest intact checkpoint of the run in `dir`; none where there is none. `warnings` gets a line for each that is
+    /// damaged and passed over.
     ///
     /// # Errors
-    /// The file cannot be written, or the device is lost.
-    pub fn write(dir: &Path, engine: &mut dyn Engine, last: Slot, progress: &Progress) -> Result<()> {
-        let path = dir.join(FILE);
-        let bad = |error: String| Error::weights(&path, error);
-        let mut vectors = Vec::new();
-        for (slot, r) in places(engine) {
-            let values = engine.download(if slot == Slot::Live { last } else { slot }, r)?;
-            vectors.push((name(slot, r), vec![values.len()], encode(&values, engine.setup().precision)));
+    /// There are some, and all are damaged; the folder cannot be read.
+    pub fn newest(dir: &Path, warnings: &mut Vec<String>) -> Result<Option<Self>> {
+        let mut damaged = None;
+        for path in newest_first(dir) {
+            match Self::read(&path) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(error) => {
+                    warnings.push(format!("{error}; it is passed over"));
+                    damaged = damaged.or(Some(error));
+                }
+            }
         }
-        let views = vectors
-            .iter()
-            .map(|(name, shape, (dtype, bytes))| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)))
-            .collect::<std::result::Result<Vec<_>, ::safetensors::SafeTensorError>>()
-            .map_err(|error| bad(error.to_string()))?;
-        let progress = serde_json::to_string(progress).map_err(|error| bad(error.to_string()))?;
-        let scales = serde_json::to_string(&engine.loss_scales()?).map_err(|error| bad(error.to_string()))?;
-        let data = shape(&engine.setup().dataset);
-        let entries = [(PROGRESS, progress), (LOSS_SCALES, scales), (DATA, data)];
-        let metadata = HashMap::from(entries.map(|(key, value)| (key.to_string(), value)));
-        let bytes = ::safetensors::serialize(views, Some(metadata)).map_err(|error| bad(error.to_string()))?;
-        write_whole(&path, bytes)
+        let none_left = |error: Error| match error {
+            Error::Weights { path, message } => Error::Weights {
+                path,
+                message: message + ", and no other is left; its config.toml begins the run anew",
+            },
+            other => other,
+        };
+        damaged.map_or(Ok(None), |error| Err(none_left(error)))
     }
 
-    /// Reads the checkpoint of the run in `dir`, for `engine`; one for evaluation alone takes the weights and averages.
+    fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(Error::io(path))?;
+        let bad = |found: String| Error::weights(path, format!("expected a checkpoint of this run, found {found}"));
+        let (_, mut metadata) = sealed::read(&bytes).map_err(bad)?;
+        let mut entry = |key: &str| metadata.remove(key).ok_or_else(|| bad(format!("none of its {key}")));
+        let [progress, scales, config] = [entry(PROGRESS)?, entry(LOSS_SCALES)?, entry(CONFIG)?];
+        let [device, data, version] = [entry(DEVICE)?, entry(DATA)?, entry("thalweg")?];
+        let steps = entry(STEPS)?.parse().map_err(|_| bad("no number of steps".into()))?;
+        let progress = serde_json::from_str(&progress).map_err(|error| bad(error.to_string()))?;
+        let loss_scales = serde_json::from_str(&scales).map_err(|error| bad(error.to_string()))?;
+        let config: Table = config.parse().map_err(|error: toml::de::Error| bad(error.message().to_string()))?;
+        let config = Config::resolve(config, Vec::new(), Vec::new())?;
+        Ok(Self { progress, steps, path: path.into(), config, device, data, version, loss_scales, bytes })
+    }
+
+    /// Gives `engine` what the checkpoint holds, one for evaluation alone weights and averages. Returns the progress, which knows
+    /// no best evaluation where its weights were not kept but now are.
     ///
     /// # Errors
-    /// No such file, one that was written for another setup, or for data of another shape.
-    pub fn read(dir: &Path, engine: &dyn Engine) -> Result<Self> {
-        let (path, setup) = (dir.join(FILE), engine.setup());
-        let bytes = match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let found = "expected the checkpoint of a run (train.checkpoint_every), found none; its config.toml begins it anew";
-                return Err(Error::weights(&path, found));
-            }
-            bytes => bytes.map_err(Error::io(&path))?,
-        };
-        let bad = |found: String| Error::weights(&path, format!("expected a checkpoint of this run, found {found}"));
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(error.to_string()))?;
-        let entry = |key: &str| metadata.metadata().as_ref().and_then(|m| m.get(key));
-        let progress = entry(PROGRESS).ok_or_else(|| bad("none of its progress".into()))?;
-        let mut progress: Progress = serde_json::from_str(progress).map_err(|error| bad(error.to_string()))?;
-        if progress.watch.metric.is_none() {
-            // In an older checkpoint the best was what patience waited for.
-            progress.watch.reference = progress.watch.best.map(|(best, _)| best);
+    /// One that was written for another setup; the device is lost.
+    pub fn restore(&self, engine: &mut dyn Engine) -> Result<Progress> {
+        let setup = engine.setup();
+        let bad =
+            |found: String| Error::weights(&self.path, format!("expected a checkpoint of this run, found {found}"));
+        let (replicas, len, evaluation_only) = (setup.replicas, engine.layout().len, setup.evaluation_only);
+        let expected = if setup.is_mixed() { replicas } else { 0 };
+        if self.loss_scales.len() != expected && !evaluation_only {
+            return Err(bad(format!("{} loss scales, not {expected}", self.loss_scales.len())));
         }
-        let own = shape(&setup.dataset);
-        if let Some(data) = entry(DATA).filter(|data| !setup.evaluation_only && **data != own) {
-            return Err(Error::data(&setup.dataset.name, format!("expected {data}, as the run has, found {own}")));
-        }
-        let scales = entry(LOSS_SCALES).map_or("[]", String::as_str);
-        let loss_scales: Vec<LossScale> = serde_json::from_str(scales).map_err(|error| bad(error.to_string()))?;
-        let expected = if setup.is_mixed() { setup.replicas } else { 0 };
-        if loss_scales.len() != expected && !setup.evaluation_only {
-            return Err(bad(format!("{} loss scales, not {expected}", loss_scales.len())));
-        }
+        let (file, _) = sealed::read(&self.bytes).map_err(bad)?;
+        let mut progress = self.progress.clone();
         let mut vectors = Vec::new();
-        for (slot, r) in places(engine) {
+        for (slot, r) in places(&engine.slots(), replicas) {
             let name = name(slot, r);
             let view = match file.tensor(&name) {
                 Err(_) if slot == Slot::Best => {
@@ -101,36 +117,153 @@ impl Checkpoint {
                 }
                 view => view.map_err(|_| bad(format!("no vector {name:?}")))?,
             };
-            let len = engine.layout().len;
             let values = values(&view).filter(|values| values.len() == len);
             let found = || format!("vector {name:?} of {:?} values, not {len}", view.shape());
             vectors.push((slot, r, values.ok_or_else(|| bad(found()))?));
         }
-        Ok(Self { progress, vectors, loss_scales })
+        if !evaluation_only {
+            engine.set_loss_scales(&self.loss_scales)?;
+        }
+        vectors.iter().try_for_each(|(slot, r, values)| engine.upload(*slot, *r, values))?;
+        Ok(progress)
     }
+}
 
-    /// Puts the vectors and the loss scales where they were.
+/// A checkpoint that was taken, and is to be written by another thread.
+pub(super) struct Taken {
+    pub progress: Progress,
+    pub steps: u64,
+    metadata: Metadata,
+    slots: Vec<Slot>,
+    replicas: usize,
+    precision: crate::engine::Precision,
+    capture: Capture,
+}
+
+impl Taken {
+    /// Takes a checkpoint of what `engine` holds, in `last` the weights of the last step, and of `progress` after so many steps.
     ///
     /// # Errors
     /// The device is lost.
-    pub fn restore(&self, engine: &mut dyn Engine) -> Result<()> {
-        if !engine.setup().evaluation_only {
-            engine.set_loss_scales(&self.loss_scales)?;
+    pub fn take(
+        engine: &mut dyn Engine,
+        last: Slot,
+        (progress, steps): (&Progress, u64),
+        config: &Config,
+        data: &str,
+    ) -> Result<Self> {
+        let slots = engine.slots();
+        let captured: Vec<Slot> = slots.iter().map(|&slot| if slot == Slot::Live { last } else { slot }).collect();
+        let text =
+            |result: serde_json::Result<String>| result.map_err(|error| Error::config("checkpoint", error.to_string()));
+        let config = toml::to_string(config).map_err(|error| Error::config("config", error.to_string()))?;
+        let entries = [
+            (PROGRESS, text(serde_json::to_string(progress))?),
+            (LOSS_SCALES, text(serde_json::to_string(&engine.loss_scales()?))?),
+            (CONFIG, config),
+            (DEVICE, engine.describe()),
+            (DATA, data.into()),
+            (STEPS, steps.to_string()),
+        ];
+        Ok(Self {
+            progress: progress.clone(),
+            steps,
+            metadata: entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
+            slots,
+            replicas: engine.setup().replicas,
+            precision: engine.setup().precision,
+            capture: engine.capture(&captured)?,
+        })
+    }
+
+    /// Waits for the vectors and writes them to `dir` as the newest checkpoint, of which `keep` are kept. Returns whether they
+    /// were: weights that are not finite take no other's place.
+    ///
+    /// # Errors
+    /// The device is lost, or the file cannot be written; the checkpoint that was the newest still is.
+    pub fn write(self, dir: &Path, keep: usize) -> Result<bool> {
+        let vectors = (self.capture)()?;
+        let places = places(&self.slots, self.replicas);
+        let mut live = places.iter().zip(&vectors).filter(|((slot, _), _)| *slot == Slot::Live);
+        if !live.all(|(_, values)| values.iter().all(|w| w.is_finite())) {
+            return Ok(false);
         }
-        self.vectors.iter().try_for_each(|(slot, r, values)| engine.upload(*slot, *r, values))
+        let tensor = |(&(slot, r), values): (&(Slot, usize), &Vec<f64>)| {
+            let (dtype, bytes) = encode(values, self.precision);
+            (name(slot, r), dtype, vec![values.len()], bytes)
+        };
+        let tensors: Vec<Named> = places.iter().zip(&vectors).map(tensor).collect();
+        drop(vectors);
+        let path = dir.join(FILE);
+        keep_older(&path, self.steps, keep)?;
+        sealed::write(&path, &tensors, self.metadata)?;
+        older(dir).into_iter().skip(keep.saturating_sub(1)).for_each(|(_, path)| drop(fs::remove_file(path)));
+        Ok(true)
     }
 }
 
-/// The shape of the data, on which steps and weights depend: `60000 training samples of 1x28x28, 10 outputs`.
-fn shape(dataset: &Dataset) -> String {
-    let ([channels, height, width], samples) = (dataset.shape, dataset.train.len());
-    format!("{samples} training samples of {channels}x{height}x{width}, {} outputs", dataset.outputs)
+/// Gives the newest checkpoint a second name, so that it outlives the next one, after so many steps.
+fn keep_older(path: &Path, next: u64, keep: usize) -> Result<()> {
+    if keep < 2 || !path.exists() {
+        return Ok(());
+    }
+    let Ok(Checkpoint { steps, .. }) = Checkpoint::read(path) else { return Ok(()) };
+    if steps == next {
+        return Ok(());
+    }
+    let second = path.with_file_name(older_name(steps));
+    match fs::remove_file(&second) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(&second)(error)),
+        _ => {}
+    }
+    // Some file systems know no second names.
+    fs::hard_link(path, &second).or_else(|_| fs::copy(path, &second).map(drop)).map_err(Error::io(&second))?;
+    sync_folder(path.parent().unwrap_or(Path::new("")));
+    Ok(())
+}
+
+fn older_name(steps: u64) -> String {
+    format!("checkpoint.{steps}.safetensors")
+}
+
+/// Whether a file of this name is a checkpoint's, and which one: none for the newest.
+pub(super) fn parse_name(name: &str) -> Option<Option<u64>> {
+    let inner = name.strip_prefix("checkpoint")?.strip_suffix("safetensors")?;
+    match inner {
+        "." => Some(None),
+        _ => inner.strip_prefix('.')?.strip_suffix('.')?.parse().ok().map(Some),
+    }
+}
+
+/// The checkpoints but for the newest, the later ones first, each with its number of steps.
+fn older(dir: &Path) -> Vec<(u64, PathBuf)> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut all: Vec<(u64, PathBuf)> =
+        entries.filter_map(|entry| Some((parse_name(entry.file_name().to_str()?)??, entry.path()))).collect();
+    all.sort_by(|a, b| b.cmp(a));
+    all
+}
+
+/// The files of all checkpoints, the newest first.
+fn newest_first(dir: &Path) -> Vec<PathBuf> {
+    let newest = Some(dir.join(FILE)).filter(|path| path.exists());
+    newest.into_iter().chain(older(dir).into_iter().map(|(_, path)| path)).collect()
+}
+
+/// Whether the run in `dir` has a checkpoint.
+pub(super) fn exists(dir: &Path) -> bool {
+    !newest_first(dir).is_empty()
+}
+
+/// The digest of the data, by which a run that goes on knows them again: those of all parts, and the weights of samples.
+pub(super) fn digest(dataset: &Dataset) -> String {
+    let [channels, height, width] = dataset.shape;
+    format!("{channels}x{height}x{width}, {} outputs, {}", dataset.outputs, dataset.digest())
 }
 
 /// Every slot of every replica.
-fn places(engine: &dyn Engine) -> Vec<(Slot, usize)> {
-    let replicas = engine.setup().replicas;
-    engine.slots().into_iter().flat_map(|slot| (0..replicas).map(move |r| (slot, r))).collect()
+fn places(slots: &[Slot], replicas: usize) -> Vec<(Slot, usize)> {
+    slots.iter().flat_map(|&slot| (0..replicas).map(move |r| (slot, r))).collect()
 }
 
 fn name(slot: Slot, replica: usize) -> String {

@@ -11,6 +11,7 @@ use crate::activation::Activation;
 use crate::average::Average;
 use crate::data::{Augment, Layout, Normalize, Order};
 use crate::engine::{Forms, Precision};
+use crate::error::{Error, Result};
 use crate::loss::{ClassWeights, Loss};
 use crate::model::{Init, Norm};
 use crate::optimizer::{Decay, Optimizer};
@@ -40,6 +41,19 @@ pub struct Config {
     /// chosen.
     #[serde(skip_serializing_if = "Forms::is_empty")]
     pub forms: Forms,
+}
+
+impl Config {
+    /// Refuses settings of the run itself that make no sense, and an optimizer's constants out of range.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub(super) fn check_run(&self) -> Result<()> {
+        if self.train.keep_checkpoints == 0 {
+            return Err(Error::config("train.keep_checkpoints", "expected at least 1, found 0"));
+        }
+        self.optimizer.check()
+    }
 }
 
 /// The table `[data]`: what is learned from.
@@ -215,8 +229,12 @@ pub struct TrainConfig {
     /// The number of epochs, or of steps, as `"200steps"`, from one evaluation to the next; there is one at the end of the run
     /// as well. Default 1 epoch.
     pub eval_every: Every,
-    /// The number of epochs from one checkpoint, from which the run can be resumed, to the next; 0 for none. Default 1.
-    pub checkpoint_every: u64,
+    /// The epochs from one checkpoint, from which the run can be resumed, to the next; or steps, as `"500steps"`, or seconds, as
+    /// `"30s"`; 0 for none but where an observer asks. Default 1 epoch.
+    pub checkpoint_every: Interval,
+    /// The number of checkpoints that are kept, the newest ones: if one is damaged, the run goes on from the one before. At
+    /// least 1, default 2.
+    pub keep_checkpoints: usize,
 }
 
 impl Default for TrainConfig {
@@ -236,7 +254,8 @@ impl Default for TrainConfig {
             tune: true,
             log_every: 10,
             eval_every: Every { count: 1, unit: Unit::Epoch },
-            checkpoint_every: 1,
+            checkpoint_every: Interval::Epochs(1),
+            keep_checkpoints: 2,
         }
     }
 }
@@ -300,6 +319,46 @@ impl Serialize for Every {
         match self.unit {
             Unit::Epoch => serializer.serialize_u64(self.count),
             Unit::Step => serializer.serialize_str(&format!("{}steps", self.count)),
+        }
+    }
+}
+
+/// A distance between checkpoints; none where it is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interval {
+    /// So many epochs.
+    Epochs(u64),
+    /// So many steps.
+    Steps(u64),
+    /// So many seconds of the run.
+    Seconds(u64),
+}
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberOr {
+            expected: "a number of epochs, of steps as \"500steps\" or of seconds as \"30s\"",
+            number: Self::Epochs,
+            parse: |text| {
+                let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+                let count = text[..text.len() - unit.len()].parse().ok()?;
+                match unit.trim() {
+                    "" | "epoch" | "epochs" => Some(Self::Epochs(count)),
+                    "step" | "steps" => Some(Self::Steps(count)),
+                    "s" | "second" | "seconds" => Some(Self::Seconds(count)),
+                    _ => None,
+                }
+            },
+        })
+    }
+}
+
+impl Serialize for Interval {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Self::Epochs(count) => serializer.serialize_u64(*count),
+            Self::Steps(count) => serializer.serialize_str(&format!("{count}steps")),
+            Self::Seconds(count) => serializer.serialize_str(&format!("{count}s")),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What a run keeps of its data: how it was read and scaled, so that the same and other data are read and scaled alike.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,8 +8,8 @@ use super::config::Config;
 use crate::data::{
     Dataset, Encoding, Inputs, Normalization, Part, Samples, Source, TargetKind, TargetScaling, Targets,
 };
+use crate::disk::{read_sealed, seal_json, write_whole};
 use crate::error::{Error, Result};
-use crate::export::safetensors::write_whole;
 
 pub(super) const NORMALIZATION: &str = "normalization.json";
 pub(super) const ENCODING: &str = "encoding.json";
@@ -25,9 +24,9 @@ pub(super) fn write(dir: &Path, dataset: &Dataset) -> Result<()> {
     if let Some(scaling) = &dataset.target_scaling {
         object["targets"] = json!(scaling);
     }
-    write_whole(&dir.join(NORMALIZATION), (object.to_string() + "\n").into_bytes())?;
-    let text = serde_json::to_string_pretty(&dataset.encoding).unwrap_or_default() + "\n";
-    write_whole(&dir.join(ENCODING), text.into_bytes())
+    write_whole(&dir.join(NORMALIZATION), seal_json(&format!("{object:#}")).as_bytes())?;
+    let encoding = serde_json::to_string_pretty(&dataset.encoding).unwrap_or_default();
+    write_whole(&dir.join(ENCODING), seal_json(&encoding).as_bytes())
 }
 
 impl Config {
@@ -124,18 +123,18 @@ impl Config {
             let targets = Some(if self.data.classes.is_some() { TargetKind::Labels } else { TargetKind::Values });
             return Ok(Encoding { targets, outputs: self.data.classes.unwrap_or(0), ..Encoding::default() });
         }
-        let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));
-        serde_json::from_slice(&bytes).map_err(bad)
+        let mut object: Value = serde_json::from_str(&read_sealed(&path)?).map_err(bad)?;
+        object.as_object_mut().map(|object| object.remove("checksum"));
+        serde_json::from_value(object).map_err(bad)
     }
 }
 
 /// The data set with features and targets scaled as those of the run in `dir`.
 fn scaled(dir: &Path, mut dataset: Dataset) -> Result<Dataset> {
     let path = dir.join(NORMALIZATION);
-    let bytes = fs::read(&path).map_err(Error::io(&path))?;
     let bad = || Error::data(&path, "expected {scale, shift}, each with a number for every channel");
-    let object: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let object: Value = serde_json::from_str(&read_sealed(&path)?).map_err(|_| bad())?;
     let numbers = |key: &str| -> Option<Vec<f64>> { object.get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
     let (scale, shift) = (numbers("scale").ok_or_else(bad)?, numbers("shift").ok_or_else(bad)?);
     if scale.len() != shift.len() {

@@ -1,7 +1,6 @@
 //! The folder of a run: which files it has, and how they are written.
 
 use std::fs::{self, File};
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -9,11 +8,12 @@ use serde_json::Value;
 use super::checkpoint;
 use super::config::Config;
 use super::data::{self, ENCODING, NORMALIZATION};
+use super::lock::{self, Lock};
 use crate::data::Dataset;
+use crate::disk::{read_sealed, remove_parts, seal_lines, write_whole};
 use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
 use crate::export::safetensors;
-use crate::export::safetensors::write_whole;
 
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const EPOCHS: &str = "epochs.jsonl";
@@ -22,7 +22,7 @@ const CONFIG: &str = "config.toml";
 const SUMMARY: &str = "summary.json";
 
 /// The files that a run writes beside its weights.
-const FILES: [&str; 8] = [CONFIG, NORMALIZATION, ENCODING, METRICS, EPOCHS, EVALUATIONS, SUMMARY, checkpoint::FILE];
+const FILES: [&str; 7] = [CONFIG, NORMALIZATION, ENCODING, METRICS, EPOCHS, EVALUATIONS, SUMMARY];
 
 /// The place of a run's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +48,9 @@ impl Place {
         if dir.exists() && !dir.is_dir() {
             return Err(Error::config("--run", format!("expected a folder, found a file at {}", dir.display())));
         }
+        // Without a configuration a run has not begun, or was killed while it did.
         match run_files(dir).first() {
-            Some(file) if matches!(self, Self::New(_)) => Err(Error::config(
+            Some(file) if matches!(self, Self::New(_)) && dir.join(CONFIG).exists() => Err(Error::config(
                 "--run",
                 format!("expected a folder without a run, found {}; --overwrite replaces it", file.display()),
             )),
@@ -57,22 +58,24 @@ impl Place {
         }
     }
 
-    /// Makes the folder, or takes the one that is there, without the run that it held.
+    /// Makes the folder, or takes the one that is there, without the run that it held, and locks it.
     ///
     /// # Errors
-    /// It cannot be made or emptied.
-    pub(super) fn make(&self) -> Result<PathBuf> {
+    /// It cannot be made or emptied, or another process writes a run to it.
+    pub(super) fn make(&self) -> Result<(PathBuf, Lock)> {
         let dir = match self {
             Self::Next => new_dir()?,
-            Self::Resume(dir) => return Ok(dir.clone()),
-            Self::New(dir) | Self::Replace(dir) => {
-                self.check()?;
+            Self::New(dir) | Self::Replace(dir) | Self::Resume(dir) => {
                 fs::create_dir_all(dir).map_err(Error::io(dir))?;
                 dir.clone()
             }
         };
+        let lock = Lock::take(&dir)?;
+        // Another process may have begun a run since it was looked.
+        self.check()?;
+        remove_parts(&dir);
         run_files(&dir).iter().try_for_each(|path| fs::remove_file(path).map_err(Error::io(path)))?;
-        Ok(dir)
+        Ok((dir, lock))
     }
 }
 
@@ -103,7 +106,12 @@ fn run_files(dir: &Path) -> Vec<PathBuf> {
     };
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries
-        .filter(|entry| entry.file_name().to_str().is_some_and(|name| FILES.contains(&name) || is_weights(name)))
+        .filter(|entry| {
+            let name = entry.file_name();
+            let is_of_run =
+                |name: &str| FILES.contains(&name) || is_weights(name) || checkpoint::parse_name(name).is_some();
+            name.to_str().is_some_and(is_of_run)
+        })
         .map(|entry| entry.path())
         .collect()
 }
@@ -114,16 +122,17 @@ fn run_files(dir: &Path) -> Vec<PathBuf> {
 /// A file cannot be written.
 pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()> {
     let write = || -> Result<()> {
-        write_config(dir, config)?;
         data::write(dir, dataset)?;
         [METRICS, EPOCHS].iter().try_for_each(|name| {
             let path = dir.join(name);
             File::create(&path).map(drop).map_err(Error::io(&path))
-        })
+        })?;
+        // With it the run has begun.
+        write_config(dir, config)
     };
     write().inspect_err(|_| {
         // That the rest of a failed start cannot be removed either is less telling than why it failed.
-        run_files(dir).iter().for_each(|path| drop(fs::remove_file(path)));
+        run_files(dir).iter().chain([&dir.join(lock::FILE)]).for_each(|path| drop(fs::remove_file(path)));
         let _ = fs::remove_dir(dir);
     })
 }
@@ -133,6 +142,7 @@ pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()
 /// # Errors
 /// A file cannot be written or removed.
 pub(super) fn reopen(dir: &Path, config: &Config) -> Result<()> {
+    remove_parts(dir);
     write_config(dir, config)?;
     let path = dir.join(SUMMARY);
     match fs::remove_file(&path) {
@@ -143,7 +153,12 @@ pub(super) fn reopen(dir: &Path, config: &Config) -> Result<()> {
 
 /// Whether the run in `dir` was interrupted, or goes on: it has a checkpoint, and has not come to its end.
 pub fn is_interrupted(dir: &Path) -> bool {
-    dir.join(checkpoint::FILE).exists() && !dir.join(SUMMARY).exists()
+    checkpoint::exists(dir) && !has_ended(dir)
+}
+
+/// Whether the run in `dir` has come to its end, and has written it.
+pub(super) fn has_ended(dir: &Path) -> bool {
+    dir.join(SUMMARY).exists()
 }
 
 /// Writes the resolved configuration.
@@ -152,19 +167,34 @@ pub fn is_interrupted(dir: &Path) -> bool {
 /// The file cannot be written.
 pub(super) fn write_config(dir: &Path, config: &Config) -> Result<()> {
     let text = toml::to_string(config).map_err(|error| Error::config("config", error.to_string()))?;
-    write_whole(&dir.join(CONFIG), text.into_bytes())
+    write_whole(&dir.join(CONFIG), seal_lines(&text).as_bytes())
 }
 
-/// The tables of the configuration of the run in `dir`.
+/// The tables of the configuration of the run in `dir`, as the run wrote them.
+///
+/// # Errors
+/// The file is missing, damaged or altered.
+pub fn read_config(dir: &Path) -> Result<toml::Table> {
+    let path = config_path(dir)?;
+    let text = read_sealed(&path)?;
+    super::parse_table(&path, &text)
+}
+
+/// The tables of the configuration of the run in `dir`, as they may have been edited since; whether a run goes on with them, its
+/// checkpoint says.
 ///
 /// # Errors
 /// The file is missing, or no TOML.
-pub fn read_config(dir: &Path) -> Result<toml::Table> {
+pub fn read_edited_config(dir: &Path) -> Result<toml::Table> {
+    super::read_table(&config_path(dir)?)
+}
+
+fn config_path(dir: &Path) -> Result<PathBuf> {
     let path = dir.join(CONFIG);
-    if !path.exists() {
-        return Err(Error::data(dir, format!("expected the folder of a run, found no {CONFIG} in it")));
+    if path.exists() {
+        return Ok(path);
     }
-    super::read_table(&path)
+    Err(Error::data(dir, format!("expected the folder of a run, found no {CONFIG} in it")))
 }
 
 /// The summary of the run in `dir`; none if the run is unfinished.
@@ -180,43 +210,12 @@ pub fn read_summary(dir: &Path) -> Result<Option<serde_json::Map<String, Value>>
     serde_json::from_slice(&bytes).map(Some).map_err(|error| Error::data(&path, format!("expected an object: {error}")))
 }
 
-/// Opens a file of lines to be gone on with; of those that are there, it keeps the first whose `key` is below `end`.
-///
-/// # Errors
-/// The file cannot be read or written.
-pub(super) fn open_lines(dir: &Path, name: &str, key: &str, end: u64) -> Result<BufWriter<File>> {
-    let path = dir.join(name);
-    let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let is_before = |line: &&str| {
-        let line: Option<Value> = serde_json::from_str(line).ok();
-        line.is_some_and(|line| line[key].as_u64().is_some_and(|at| at < end))
-    };
-    let kept: String = text.lines().take_while(is_before).flat_map(|line| [line, "\n"]).collect();
-    if kept != text {
-        write_whole(&path, kept.into_bytes())?;
-    }
-    File::options().append(true).open(&path).map(BufWriter::new).map_err(Error::io(&path))
-}
-
-/// The lines of a file of lines; none where there is no such file.
-///
-/// # Errors
-/// The file cannot be read.
-pub(super) fn lines(dir: &Path, name: &str) -> Result<Vec<Value>> {
-    let path = dir.join(name);
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
-}
-
-/// Writes the weights of all replicas, those of `means`, and the summary. Means that are not finite, as those of a
-/// diverged run may be, are left out.
+/// Writes the weights of all replicas and those of `means`. Means that are not finite, as those of a diverged run may be, are
+/// left out.
 ///
 /// # Errors
 /// A file cannot be written, or the device is lost.
-pub(super) fn end(dir: &Path, engine: &mut dyn Engine, means: &[(&str, Vec<Slot>)], summary: &Value) -> Result<()> {
+pub(super) fn write_weights(dir: &Path, engine: &mut dyn Engine, means: &[(&str, Vec<Slot>)]) -> Result<()> {
     let (replicas, precision) = (engine.setup().replicas, engine.setup().precision);
     for slot in means.iter().flat_map(|(_, slots)| slots).chain(&[Slot::Live]) {
         for r in 0..replicas {
@@ -229,8 +228,16 @@ pub(super) fn end(dir: &Path, engine: &mut dyn Engine, means: &[(&str, Vec<Slot>
             }
         }
     }
+    Ok(())
+}
+
+/// Writes the summary, with which the run has come to its end.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write_summary(dir: &Path, summary: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(summary).unwrap_or_default() + "\n";
-    write_whole(&dir.join(SUMMARY), text.into_bytes())
+    write_whole(&dir.join(SUMMARY), text.as_bytes())
 }
 
 /// The path of one replica's weights in `slot`: `weights.safetensors`, `weights.0.safetensors`,

@@ -1,12 +1,13 @@
 //! The observer that writes a run's numbers, line by line.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::folder::{EPOCHS, EVALUATIONS, METRICS, open_lines};
+use super::folder::{EPOCHS, EVALUATIONS, METRICS};
+use super::lines;
 use super::summary::{mean, number, statistics};
 use crate::engine::Evaluation;
 use crate::error::{Error, Result};
@@ -25,16 +26,16 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log in `dir` to go on after so many steps and epochs; later lines are dropped. `every` is the number
+    /// Opens the log in `dir` to go on after so many steps and epochs; later lines are dropped, and damaged ones. `every` is the number
     /// of steps from one line to the next, 0 for none.
     ///
     /// # Errors
     /// A file cannot be read or written.
     pub fn open(dir: &Path, every: u64, is_classification: bool, steps: u64, epochs: u64) -> Result<Self> {
-        let metrics = open_lines(dir, METRICS, "step", steps)?;
-        let epochs = open_lines(dir, EPOCHS, "epoch", epochs)?;
-        let has_evaluations = dir.join(EVALUATIONS).exists();
-        let evaluations = has_evaluations.then(|| open_lines(dir, EVALUATIONS, "steps", steps + 1)).transpose()?;
+        let metrics = lines::go_on(&dir.join(METRICS), "step", steps)?;
+        let epochs = lines::go_on(&dir.join(EPOCHS), "epoch", epochs)?;
+        let path = dir.join(EVALUATIONS);
+        let evaluations = path.exists().then(|| lines::go_on(&path, "steps", steps + 1)).transpose()?;
         Ok(Self { dir: dir.into(), every, is_classification, metrics, epochs, evaluations })
     }
 
@@ -62,7 +63,7 @@ impl Log {
         if all.iter().any(|m| m.loss_scale.is_some()) {
             line["loss_scales"] = all.iter().filter_map(|m| m.loss_scale).collect();
         }
-        self.write(METRICS, &line)
+        self.write(METRICS, &line, &[])
     }
 
     fn epoch(&mut self, name: &str, epoch: &Epoch) -> Result<()> {
@@ -75,9 +76,8 @@ impl Log {
         if epoch.is_restored {
             line["restored"] = json!(true);
         }
-        line["seconds"] = json!(epoch.seconds);
-        line["samples_per_second"] = json!(epoch.samples_per_second);
-        self.write(name, &line)?;
+        let times = [("seconds", json!(epoch.seconds)), ("samples_per_second", json!(epoch.samples_per_second))];
+        self.write(name, &line, &times)?;
         self.flush()
     }
 
@@ -87,7 +87,7 @@ impl Log {
         self.evaluations.iter_mut().try_for_each(|file| file.flush().map_err(Error::io(&self.dir.join(EVALUATIONS))))
     }
 
-    fn write(&mut self, name: &str, line: &Value) -> Result<()> {
+    fn write(&mut self, name: &str, line: &Value, times: &[(&str, Value)]) -> Result<()> {
         let path = self.dir.join(name);
         let file = match name {
             METRICS => &mut self.metrics,
@@ -97,8 +97,44 @@ impl Log {
                 none => none.insert(BufWriter::new(File::create(&path).map_err(Error::io(&path))?)),
             },
         };
-        writeln!(file, "{line}").map_err(Error::io(&path))
+        lines::write(file, line, times).map_err(Error::io(&path))
     }
+}
+
+/// The intact lines of a file of the log; none where there is no such file.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn lines(dir: &Path, name: &str) -> Result<Vec<Value>> {
+    lines::read(&dir.join(name)).map(|(lines, _)| lines)
+}
+
+/// The files of the log of the run in `dir`, as far as they are there.
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
+    [METRICS, EPOCHS, EVALUATIONS].map(|name| dir.join(name)).into_iter().filter(|path| path.exists()).collect()
+}
+
+/// A line for each file of the log in `dir` that a run of so many steps cannot go on with as it was.
+///
+/// # Errors
+/// A file cannot be read.
+pub(super) fn complaints(dir: &Path, steps: u64) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    for path in files(dir) {
+        let (_, damaged) = lines::read(&path)?;
+        if damaged > 0 {
+            complaints.push(format!("{}: {damaged} damaged line(s) are left out", path.display()));
+        }
+    }
+    for name in [METRICS, EPOCHS] {
+        if steps > 0 && !dir.join(name).exists() {
+            complaints.push(format!(
+                "{}: expected the lines of {steps} steps, found no file; they are lost",
+                dir.join(name).display()
+            ));
+        }
+    }
+    Ok(complaints)
 }
 
 /// The epoch that a line of `epochs.jsonl` tells of.
@@ -138,7 +174,7 @@ impl Observer for Log {
             Event::Step(step) if self.every > 0 && step.step.is_multiple_of(self.every) => self.step(step)?,
             Event::Epoch(epoch) => self.epoch(EPOCHS, epoch)?,
             Event::Evaluated(epoch) => self.epoch(EVALUATIONS, epoch)?,
-            Event::Ended(_) => self.flush()?,
+            Event::Saving | Event::Ended(_) => self.flush()?,
             _ => {}
         }
         Ok(Control::Continue)

@@ -11,16 +11,23 @@
 //! | `summary.json` | the last evaluation, mean, deviation and each replica's; which was the best; what ended the run |
 //! | `weights.safetensors` | the weights; with several replicas `weights.0.safetensors` and so on |
 //! | `weights.swa.safetensors` | those of SWA, where it is asked for, and likewise `ema`, `best` and `snapshot` |
-//! | `checkpoint.safetensors` | all that the run needs to go on |
+//! | `checkpoint.safetensors` | all that the run needs to go on; `checkpoint.STEPS.safetensors` are the ones before it |
+//! | `.lock` | nothing; a process that trains the run holds its lock |
+//!
+//! Every file appears whole or not at all, and carries a checksum by which a damaged one is told; so does every line of those of
+//! lines.
 
 mod cache;
 mod checkpoint;
 mod config;
 mod data;
 mod folder;
+mod lines;
+mod lock;
 mod log;
 mod resolve;
 mod resume;
+mod saver;
 mod start;
 mod summary;
 mod train;
@@ -42,14 +49,14 @@ use crate::plan::Plan;
 
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
-pub use config::{Batch, Bytes, Config, DataConfig, Every, ModelConfig, ScheduleConfig, TrainConfig};
-pub use folder::{Place, is_interrupted, read_config, read_summary, weight_file};
+pub use config::{Batch, Bytes, Config, DataConfig, Every, Interval, ModelConfig, ScheduleConfig, TrainConfig};
+pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
 pub use log::Log;
 pub use resolve::{Setting, setting};
 pub use start::{checkpoint_weights, first_weights};
 pub use summary::{Best, Outcome, Pace, deviation, mean, statistics};
 pub use train::{Finished, Prepared, train};
-pub use trained::{Trained, Which};
+pub use trained::{Position, Trained, Which};
 
 impl Config {
     /// Loads and splits the data set, and scales features and targets by its own statistics. What its files leave open is as
@@ -176,5 +183,10 @@ impl Config {
 /// The file cannot be read, or is no TOML.
 pub fn read_table(path: &Path) -> Result<Table> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    parse_table(path, &text)
+}
+
+/// The tables of `text`, which the file has.
+fn parse_table(path: &Path, text: &str) -> Result<Table> {
     text.parse().map_err(|error: toml::de::Error| Error::data(path, error.to_string()))
 }

@@ -60,7 +60,7 @@ impl Config {
 }
 
 /// The settings that may change when a run is resumed: how long it goes on, where, and what it writes.
-const RESUMABLE: [&str; 12] = [
+const RESUMABLE: [&str; 13] = [
     "data.source",
     "data.weights",
     "forms",
@@ -73,6 +73,7 @@ const RESUMABLE: [&str; 12] = [
     "train.log_every",
     "train.eval_every",
     "train.checkpoint_every",
+    "train.keep_checkpoints",
 ];
 
 impl Config {

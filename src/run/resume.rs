@@ -1,11 +1,82 @@
-//! What may change when a run goes on, and what becomes of its progress then.
+//! A run that goes on: what of it is there, what may be another now, and what becomes of its progress then.
 
+use std::path::Path;
+
+use super::checkpoint::Checkpoint;
 use super::config::Config;
-use crate::engine::Setup;
+use super::folder;
+use super::lock::Lock;
+use crate::engine::{Engine, Setup};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::stop::Watch;
+
+/// A run that goes on.
+pub(super) struct Resumed {
+    /// The lock of its folder.
+    pub lock: Lock,
+    /// The newest intact checkpoint; none where the run was killed before the first.
+    pub checkpoint: Option<Checkpoint>,
+    /// The configuration of the run as it was.
+    pub own: Config,
+}
+
+impl Resumed {
+    /// Opens the run in `dir`, which is to go on with `config`, and fills in there what the data and the adapter decided when the
+    /// run began.
+    ///
+    /// # Errors
+    /// No such run, or one that another process trains; checkpoints that are all damaged; a configuration that differs where it
+    /// may not; a run that was trained without checkpoints and is over.
+    pub fn open(dir: &Path, config: &mut Config, warnings: &mut Vec<String>) -> Result<Self> {
+        folder::read_edited_config(dir)?;
+        let lock = Lock::take(dir)?;
+        let checkpoint = Checkpoint::newest(dir, warnings)?;
+        if checkpoint.is_none() && folder::has_ended(dir) {
+            let found =
+                "expected the checkpoint of a run (train.checkpoint_every), found none; its config.toml begins it anew";
+            return Err(Error::data(dir, found));
+        }
+        let own = match &checkpoint {
+            // What the file of the configuration says may have been edited.
+            Some(checkpoint) => checkpoint.config.clone(),
+            None => Config::resolve(folder::read_config(dir)?, Vec::new(), Vec::new())?,
+        };
+        config.data.classes = config.data.classes.or(own.data.classes);
+        config.train.batch = config.train.batch.or(own.train.batch);
+        config.model.loss = config.model.loss.or(own.model.loss);
+        config.check_resumes(&own)?;
+        config.forms.clone_from(&own.forms);
+        Ok(Self { lock, checkpoint, own })
+    }
+}
+
+/// What differs between the run as it was and as it goes on, and may make other bits, a line each.
+///
+/// # Errors
+/// Other data, whose digest is `data`.
+pub(super) fn differences(checkpoint: &Checkpoint, data: &str, engine: &dyn Engine) -> Result<Vec<String>> {
+    if checkpoint.data != data {
+        let found = format!("expected {}, as the run has, found {data}", checkpoint.data);
+        return Err(Error::data(
+            &engine.setup().dataset.name,
+            found + "; --init-from starts a new run from its weights",
+        ));
+    }
+    let (device, version) = (engine.describe(), env!("CARGO_PKG_VERSION"));
+    let mut lines = Vec::new();
+    if checkpoint.device != device {
+        lines.push(format!(
+            "the run was on {} before, and its numbers may be rounded differently from now on",
+            checkpoint.device
+        ));
+    }
+    if checkpoint.version != version {
+        lines.push(format!("the run was begun by thalweg {}, and this is {version}", checkpoint.version));
+    }
+    Ok(lines)
+}
 
 /// Fits the progress of a run with the configuration `own` to `config`, with which it goes on. One that ended early goes on if
 /// `[stop]` is another now, and one whose end was not written down (not `has_ended`) has that to do.
@@ -42,7 +113,7 @@ pub(super) fn fit(
 /// `schedule.epochs` says what is meant; finds out what the averages have sampled.
 fn check_schedule(progress: &mut Progress, config: &Config, own: &Config, setup: &Setup) -> Result<()> {
     let (old, new) = (own.plan(), config.plan());
-    let at = progress.epoch * new.steps_per_epoch(setup);
+    let at = progress.steps(new.steps_per_epoch(setup));
     let sampler = new.check(setup)?;
     let taken = match progress.taken {
         Some(taken) => taken,

@@ -51,22 +51,20 @@ fn start_from(engine: &mut dyn Engine, path: &Path, map: Option<&str>) -> Result
     Ok(notes)
 }
 
-/// Gives the engine the weights of the last checkpoint of the run in `dir`, which was interrupted. Returns the slots that hold
-/// some, and the number of epochs that the checkpoint has; means whose statistics of batch normalisation were not renewed are
-/// not among them.
+/// Gives the engine the weights of `checkpoint`, of a run that was interrupted. Returns the slots that hold some; means whose
+/// statistics of batch normalisation were not renewed are not among them.
 ///
 /// # Errors
-/// No checkpoint, or one of another setup.
-pub fn checkpoint_weights(dir: &Path, engine: &mut dyn Engine) -> Result<(Vec<Slot>, u64)> {
+/// A checkpoint of another setup.
+pub fn checkpoint_weights(checkpoint: &Checkpoint, engine: &mut dyn Engine) -> Result<Vec<Slot>> {
     if !engine.has(Slot::Best) {
         engine.allocate(Slot::Best)?;
     }
-    let checkpoint = Checkpoint::read(dir, engine)?;
-    checkpoint.restore(engine)?;
+    let progress = checkpoint.restore(engine)?;
     let is_mean = |slot: Slot| matches!(slot, Slot::Swa | Slot::Ema);
     let mut slots = engine.slots();
     slots.retain(|&slot| {
-        slot == Slot::Best && checkpoint.progress.watch.best.is_some()
+        slot == Slot::Best && progress.watch.best.is_some()
             || matches!(slot, Slot::Live | Slot::Snapshot(_))
             || is_mean(slot) && engine.setup().model.norm != Norm::Batch
     });
@@ -77,5 +75,5 @@ pub fn checkpoint_weights(dir: &Path, engine: &mut dyn Engine) -> Result<(Vec<Sl
             kept.push(slot);
         }
     }
-    Ok((kept, checkpoint.progress.epoch))
+    Ok(kept)
 }

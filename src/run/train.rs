@@ -1,20 +1,24 @@
 //! A run as a function of a configuration and its observers: all that `thalweg train` does but for what it prints.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::checkpoint::{self, Checkpoint};
-use super::config::{Batch, Config};
+use super::checkpoint::{self, Checkpoint, Taken};
+use super::config::{Batch, Config, Interval};
 use super::data::ENCODING;
 use super::folder::{self, EPOCHS, EVALUATIONS, Place};
-use super::log::{Log, logged};
-use super::resume;
+use super::lock::Lock;
+use super::log::{self, Log, logged};
+use super::resume::{self, Resumed};
+use super::saver::Saver;
 use super::start::first_weights;
 use super::summary::{Best, Facts, Highest, Outcome, Pace};
 use crate::data::{Source, expand};
 use crate::engine::Slot;
 use crate::error::{Error, Result};
-use crate::event::{Control, Ended, Event, Observer, Written};
+use crate::event::{Control, Ended, Event, Observer, Recovered};
 use crate::gpu::Measuring;
+use crate::progress::Progress;
 use crate::train::Trainer;
 
 /// Trains as `config` says, in the first free folder of `runs/1`, `runs/2`, ..., and tells the observers; [`Prepared`] chooses
@@ -51,10 +55,18 @@ pub fn train(config: Config, observers: &mut [&mut dyn Observer]) -> Result<Fini
 pub struct Prepared {
     config: Config,
     place: Place,
+    /// The lock of a folder that was there already.
+    lock: Option<Lock>,
     trainer: Trainer,
     reason: String,
     notes: Vec<String>,
+    warnings: Vec<String>,
     pace: Pace,
+    measuring: Measuring,
+    /// The digest of the data.
+    data: String,
+    /// Whether the weights are those of a checkpoint.
+    is_resumed: bool,
 }
 
 /// A run that is over.
@@ -62,32 +74,28 @@ pub struct Prepared {
 pub struct Finished {
     /// The folder of the run.
     pub dir: PathBuf,
-    /// The reason why the run ended.
+    /// The reason why the run ended; one that was [interrupted](Ended::Interrupted) has left a checkpoint, and nothing else.
     pub ended: Ended,
     /// The outcome of the run: what its epochs left.
     pub outcome: Outcome,
 }
 
 impl Prepared {
-    /// Resolves a configuration: loads the data, opens the engine, and gives it first weights, or those of the checkpoint
-    /// where a run goes on. `measuring` is told of each matrix product whose forms are measured on the adapter.
+    /// Resolves a configuration: loads the data, opens the engine, and gives it first weights, or those of the newest intact
+    /// checkpoint where a run goes on; one that was killed before its first begins anew. `measuring` is told of each matrix
+    /// product whose forms are measured on the adapter.
     ///
     /// # Errors
-    /// A folder that holds a run, settings that do not fit each other, the data, or the run that is to go on; no such device.
+    /// A folder that holds a run, or one that another process trains; settings that do not fit each other, the data, or the run
+    /// that is to go on; no such device.
     pub fn open(mut config: Config, place: Place, measuring: Measuring) -> Result<Self> {
-        let own = match &place {
-            Place::Resume(dir) => Some(Config::resolve(folder::read_config(dir)?, Vec::new(), Vec::new())?),
+        let mut warnings = Vec::new();
+        let resumed = match &place {
+            Place::Resume(dir) => Some(Resumed::open(dir, &mut config, &mut warnings)?),
             _ => None,
         };
-        if let Some(own) = &own {
-            // What the data decided when the run began is decided.
-            config.data.classes = config.data.classes.or(own.data.classes);
-            config.train.batch = config.train.batch.or(own.train.batch);
-            config.model.loss = config.model.loss.or(own.model.loss);
-            config.check_resumes(own)?;
-        }
         place.check()?;
-        config.optimizer.check()?;
+        config.check_run()?;
         // The folder may be read from another one.
         for path in [&mut config.data.weights, &mut config.model.init_from].into_iter().flatten() {
             *path = std::path::absolute(expand(&path.to_string_lossy())).map_err(Error::io(&*path))?;
@@ -101,6 +109,7 @@ impl Prepared {
         };
         config.data.source = config.data.source.parse::<Source>()?.absolute()?.to_string();
         let notes = dataset.encoding.describe();
+        let data = checkpoint::digest(&dataset);
         // What the data decided is part of the resolved configuration.
         config.data.classes = dataset.is_classification().then_some(dataset.outputs);
         let setup = config.setup(dataset)?;
@@ -110,28 +119,38 @@ impl Prepared {
         config.forms = engine.forms();
         let pace = Pace::of(engine.as_ref());
         let trainer = Trainer::new(engine, config.plan())?;
-        let mut prepared = Self { config, place, trainer, reason, notes, pace };
-        match own {
-            Some(own) => prepared.restore(&own)?,
-            None => prepared.init()?,
+        let is_resumed = false;
+        let lock = None;
+        let prepared =
+            Self { config, place, lock, trainer, reason, notes, warnings, pace, measuring, data, is_resumed };
+        match resumed {
+            Some(resumed) => prepared.resume(resumed),
+            None => prepared.init(),
         }
-        Ok(prepared)
     }
 
-    /// Gives the engine what the run's last checkpoint holds.
-    fn restore(&mut self, own: &Config) -> Result<()> {
-        let Place::Resume(dir) = &self.place else { return Ok(()) };
-        let mut checkpoint = Checkpoint::read(dir, self.trainer.engine())?;
-        let has_ended = !folder::is_interrupted(dir);
-        resume::fit(&mut checkpoint.progress, &self.config, own, self.trainer.engine().setup(), has_ended)?;
-        checkpoint.restore(self.trainer.engine())?;
-        self.trainer.resume(checkpoint.progress)
+    /// Gives the engine what the run's checkpoint holds, or first weights where there is none yet.
+    fn resume(mut self, Resumed { lock, checkpoint, own }: Resumed) -> Result<Self> {
+        let Place::Resume(dir) = &self.place else { return Ok(self) };
+        self.lock = Some(lock);
+        let Some(checkpoint) = checkpoint else {
+            self.notes.push("the run has no checkpoint yet, and begins anew".into());
+            return self.init();
+        };
+        let engine = self.trainer.engine();
+        self.notes.extend(resume::differences(&checkpoint, &self.data, engine)?);
+        self.warnings.extend(log::complaints(dir, checkpoint.steps)?);
+        let mut progress = checkpoint.restore(engine)?;
+        resume::fit(&mut progress, &self.config, &own, engine.setup(), folder::has_ended(dir))?;
+        self.trainer.resume(progress)?;
+        self.is_resumed = true;
+        Ok(self)
     }
 
     /// Gives the engine first weights: those of a file or of another run, or drawn ones.
-    fn init(&mut self) -> Result<()> {
+    fn init(mut self) -> Result<Self> {
         self.notes.extend(first_weights(self.trainer.engine(), &self.config.model)?);
-        Ok(())
+        Ok(self)
     }
 
     /// The resolved configuration.
@@ -149,9 +168,15 @@ impl Prepared {
         &self.reason
     }
 
-    /// What the user should know of how files were read, a line each: labels that were mapped, biases that were missing.
+    /// What the user should know of how files were read, a line each: labels that were mapped, biases that were missing, another
+    /// device than before.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What is wrong, and did not keep the run from going on, a line each: damaged checkpoints and lines.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The highest pace of the device, where it has been measured.
@@ -160,31 +185,79 @@ impl Prepared {
     }
 
     /// Trains, and writes everything that a run writes. The observers are told in their order, after the run's own log; each
-    /// may end the run.
+    /// may end the run, or ask for a checkpoint. A run that loses its device goes on once on another one, from its last
+    /// checkpoint.
     ///
     /// # Errors
     /// [`Error::Diverged`], after which the last good weights and a summary are written; a file that cannot be written, an
-    /// observer that fails, a lost device, after which what was written before is still there.
+    /// observer that fails, a device that is lost again, after which what was written before is still there.
     pub fn train(mut self, observers: &mut [&mut dyn Observer]) -> Result<Finished> {
-        let dir = self.place.make()?;
+        let dir = match &self.place {
+            Place::Resume(dir) => dir.clone(),
+            place => {
+                let (dir, lock) = place.make()?;
+                self.lock = Some(lock);
+                dir
+            }
+        };
         let dataset = self.trainer.engine().setup().dataset.clone();
         match self.place {
             Place::Resume(_) => folder::reopen(&dir, &self.config)?,
             _ => folder::begin(&dir, &self.config, &dataset)?,
         }
+        match self.attempt(&dir, observers) {
+            Err(Error::DeviceLost(reason)) => {
+                let mut recovered = self.recover(&dir)?;
+                let (device, steps) = (recovered.trainer.engine().describe(), recovered.trainer.steps_taken());
+                let event = Recovered { reason: &reason, device: &device, steps };
+                for observer in observers.iter_mut() {
+                    observer.on(&Event::Recovered(&event))?;
+                }
+                recovered.attempt(&dir, observers)
+            }
+            result => result,
+        }
+    }
+
+    /// The run on a device that is opened anew, with what its last checkpoint holds, or its first weights.
+    fn recover(mut self, dir: &Path) -> Result<Self> {
+        let setup = self.trainer.engine().setup().clone();
+        // What the lost device held of memory is free then.
+        drop(self.trainer);
+        let (engine, reason) = self.config.engine(setup, self.measuring)?;
+        let mut trainer = Trainer::new(engine, self.config.plan())?;
+        let checkpoint = Checkpoint::newest(dir, &mut self.warnings)?;
+        self.is_resumed = checkpoint.is_some();
+        match checkpoint {
+            Some(checkpoint) => {
+                let progress = checkpoint.restore(trainer.engine())?;
+                trainer.resume(progress)?;
+            }
+            None => drop(first_weights(trainer.engine(), &self.config.model)?),
+        }
+        Ok(Self { trainer, reason, ..self })
+    }
+
+    /// Trains to the end, from where the trainer stands.
+    fn attempt(&mut self, dir: &Path, observers: &mut [&mut dyn Observer]) -> Result<Finished> {
         let (epochs, steps) = (self.trainer.progress().epoch, self.trainer.steps_taken());
-        let is_classification = dataset.is_classification();
-        let mut log = Log::open(&dir, self.config.train.log_every, is_classification, steps, epochs)?;
-        let mut outcome = Outcome::so_far(&folder::lines(&dir, EPOCHS)?, &folder::lines(&dir, EVALUATIONS)?);
+        let is_classification = self.trainer.engine().setup().dataset.is_classification();
+        let mut log = Log::open(dir, self.config.train.log_every, is_classification, steps, epochs)?;
+        let mut outcome = Outcome::so_far(&log::lines(dir, EPOCHS)?, &log::lines(dir, EVALUATIONS)?);
         (outcome.last.epoch, outcome.last.steps) = (epochs.saturating_sub(1), steps);
 
         let mut within = Highest::default();
-        let mut all: Vec<&mut dyn Observer> = vec![&mut log, &mut within];
+        let mut timer = Timer::new(self.config.train.checkpoint_every);
+        let mut all: Vec<&mut dyn Observer> = vec![&mut log, &mut within, &mut timer];
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
-        let result = self.epochs(&dir, &mut outcome, &mut all);
-        if result.is_ok() && self.trainer.steps_taken() == steps && steps > 0 {
+        let result = self.epochs(dir, &mut outcome, &mut all);
+        let finished = |ended: Ended, outcome: Outcome| Finished { dir: dir.into(), ended, outcome };
+        if let Ok(Ended::Interrupted) = result {
+            return Ok(finished(Ended::Interrupted, outcome));
+        }
+        if result.is_ok() && outcome.last.train.is_empty() && steps > 0 {
             // Nothing was left to do but the end, which the last line tells.
-            outcome.last = folder::lines(&dir, EPOCHS)?.last().map(logged).unwrap_or_default();
+            outcome.last = log::lines(dir, EPOCHS)?.last().map(logged).unwrap_or_default();
             if outcome.last.is_restored {
                 self.trainer.engine().copy(Slot::Best, Slot::Live)?;
             }
@@ -195,44 +268,84 @@ impl Prepared {
             Err(error @ Error::Diverged { .. }) => Some(error.to_string()),
             // What the steps led to is not lost because nobody could be told of the last checkpoint.
             Err(_) if self.trainer.ended().is_none_or(|ended| ended == Ended::Failed) => {
-                return result.map(|ended| Finished { dir, ended, outcome });
+                return result.map(|ended| finished(ended, outcome));
             }
-            Err(_) => None,
-            Ok(_) => None,
+            Err(_) | Ok(_) => None,
         };
-        self.write_end(&dir, &outcome, diverged)?;
-        result.map(|ended| Finished { dir, ended, outcome })
+        self.write_end(dir, &outcome, diverged)?;
+        result.map(|ended| finished(ended, outcome))
     }
 
     /// The epochs, with their checkpoints.
-    fn epochs(&mut self, dir: &std::path::Path, outcome: &mut Outcome, observers: &mut dyn Observer) -> Result<Ended> {
+    fn epochs(&mut self, dir: &Path, outcome: &mut Outcome, observers: &mut dyn Observer) -> Result<Ended> {
         let is_classification = self.trainer.engine().setup().dataset.is_classification();
-        while let Some(epoch) = self.trainer.epoch_with(observers)? {
-            outcome.take(epoch, is_classification);
-            if !self.is_checkpoint_due(outcome.last.epoch) {
-                continue;
+        let mut saver = Saver::new(dir, self.config.train.keep_checkpoints);
+        // A run that ended within an epoch, and was killed before it had written that, closes the epoch again.
+        let mut is_over = self.trainer.is_over() && self.trainer.progress().within.steps == 0;
+        while !is_over {
+            if !self.trainer.is_over() {
+                self.trainer.take_steps(self.steps_to_checkpoint(), observers)?;
+                let is_asked = self.trainer.is_saving_asked();
+                // Before the evaluations that only the end of a run within an epoch asks for.
+                if self.is_within_epoch() && (is_asked || self.is_checkpoint_due()) {
+                    self.save(&mut saver, observers)?;
+                } else if is_asked {
+                    self.trainer.ask(Control::Save);
+                }
             }
-            let progress = self.trainer.progress().clone();
-            let last = self.trainer.last_weights();
-            Checkpoint::write(dir, self.trainer.engine(), last, &progress)?;
-            let path = dir.join(checkpoint::FILE);
-            let written = Event::Checkpoint(&Written { path: &path, epochs: progress.epoch });
-            if observers.on(&written)? == Control::Stop {
-                self.trainer.stop_soon();
+            if let Some(epoch) = self.trainer.close(observers)? {
+                outcome.take(epoch, is_classification);
+                let is_asked = self.trainer.is_saving_asked();
+                if self.trainer.progress().within.steps == 0 && (is_asked || self.is_checkpoint_due()) {
+                    self.save(&mut saver, observers)?;
+                }
             }
+            is_over = self.trainer.is_over();
         }
+        saver.wait(observers)?;
         Ok(self.trainer.ended().unwrap_or(Ended::Epochs))
     }
 
-    /// Whether a checkpoint is written after the epoch `last`: not in the middle of one.
-    fn is_checkpoint_due(&self, last: u64) -> bool {
-        let (every, done, ended) =
-            (self.config.train.checkpoint_every, self.trainer.progress().epoch, self.trainer.ended());
-        let is_whole = done > last;
-        every > 0 && is_whole && (done.is_multiple_of(every) || ended.is_some())
+    /// Whether the steps end within an epoch, or are left before the epoch is closed.
+    fn is_within_epoch(&self) -> bool {
+        let (within, per_epoch) = (self.trainer.progress().within.steps, self.trainer.steps_per_epoch());
+        within < per_epoch || self.trainer.ended() == Some(Ended::Interrupted)
     }
 
-    fn write_end(&mut self, dir: &std::path::Path, outcome: &Outcome, diverged: Option<String>) -> Result<()> {
+    /// Begins to write a checkpoint of where the trainer stands.
+    fn save(&mut self, saver: &mut Saver, observers: &mut dyn Observer) -> Result<()> {
+        observers.on(&Event::Saving)?;
+        let (progress, steps) = (self.trainer.progress().clone(), self.trainer.steps_taken());
+        let last = self.trainer.last_weights();
+        let taken = Taken::take(self.trainer.engine(), last, (&progress, steps), &self.config, &self.data)?;
+        let answer = saver.save(taken, observers)?;
+        self.trainer.ask(answer);
+        Ok(())
+    }
+
+    /// The number of steps to the next checkpoint, where these are counted in steps.
+    fn steps_to_checkpoint(&self) -> u64 {
+        match self.config.train.checkpoint_every {
+            Interval::Steps(every) if every > 0 => every - self.trainer.steps_taken() % every,
+            _ => u64::MAX,
+        }
+    }
+
+    /// Whether a checkpoint is written now, though nobody has asked for it.
+    fn is_checkpoint_due(&self) -> bool {
+        let Progress { epoch, within, .. } = self.trainer.progress();
+        let (is_due, is_none) = match self.config.train.checkpoint_every {
+            Interval::Epochs(every) => (within.steps == 0 && epoch.is_multiple_of(every), every == 0),
+            Interval::Steps(every) => (self.trainer.steps_taken().is_multiple_of(every), every == 0),
+            Interval::Seconds(every) => (false, every == 0),
+        };
+        match self.trainer.ended() {
+            Some(Ended::Interrupted) => true,
+            ended => !is_none && (is_due || ended.is_some()),
+        }
+    }
+
+    fn write_end(&mut self, dir: &Path, outcome: &Outcome, diverged: Option<String>) -> Result<()> {
         let mut means = self.trainer.means(outcome.last.steps);
         if self.config.stop.keeps_best() && self.trainer.progress().watch.best.is_some() {
             means.push(("best", vec![Slot::Best]));
@@ -240,9 +353,42 @@ impl Prepared {
         let ended = self.trainer.ended().unwrap_or(Ended::Epochs);
         // The epochs before a resumed one may have had another device.
         let pace = if matches!(self.place, Place::Resume(_)) { Pace::default() } else { self.pace };
+        // Weights whose loss was never found to be finite take no other's place.
+        let has_good_weights = diverged.is_none() || !self.is_resumed || self.trainer.has_good_weights();
         let engine = self.trainer.engine();
         let (replicas, is_classification) = (engine.setup().replicas, engine.setup().dataset.is_classification());
         let facts = Facts { device: engine.describe(), replicas, is_classification, pace };
-        folder::end(dir, engine, &means, &outcome.summary(&facts, ended, diverged))
+        if has_good_weights {
+            folder::write_weights(dir, engine, &means)?;
+        }
+        folder::write_summary(dir, &outcome.summary(&facts, ended, diverged))
+    }
+}
+
+/// The observer that asks for a checkpoint whenever so much time has passed.
+struct Timer {
+    every: Option<Duration>,
+    last: Instant,
+}
+
+impl Timer {
+    fn new(interval: Interval) -> Self {
+        let every = match interval {
+            Interval::Seconds(seconds) if seconds > 0 => Some(Duration::from_secs(seconds)),
+            _ => None,
+        };
+        Self { every, last: Instant::now() }
+    }
+}
+
+impl Observer for Timer {
+    fn on(&mut self, event: &Event) -> Result<Control> {
+        match (event, self.every) {
+            (Event::Step(_), Some(every)) if self.last.elapsed() >= every => {
+                self.last = Instant::now();
+                Ok(Control::Save)
+            }
+            _ => Ok(Control::Continue),
+        }
     }
 }

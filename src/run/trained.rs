@@ -4,6 +4,7 @@ use std::path::Path;
 
 use toml::Value;
 
+use super::checkpoint::Checkpoint;
 use super::folder::{is_interrupted, read_config, weight_file};
 use super::{Config, Setting, checkpoint_weights};
 use crate::data::{Dataset, Part, Samples, Targets};
@@ -20,14 +21,25 @@ pub struct Trained {
     pub config: Config,
     /// The reason why the engine is where it is, in words.
     pub reason: String,
-    /// The number of epochs after which the weights are those of a checkpoint, since the run was interrupted.
-    pub checkpoint: Option<u64>,
+    /// The position in the run of the checkpoint that the weights are of, since the run was interrupted.
+    pub checkpoint: Option<Position>,
+    /// What is wrong in the folder, and did not keep the run from being read, a line each.
+    pub warnings: Vec<String>,
     /// The name of the part that stands in the place of the training part.
     first: &'static str,
     /// Whether the samples have targets.
     has_targets: bool,
     engine: Box<dyn Engine>,
     weights: Vec<Which>,
+}
+
+/// A position in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The number of whole epochs.
+    pub epochs: u64,
+    /// The number of steps, those of an epoch under way too.
+    pub steps: u64,
 }
 
 /// A set of weights that a run left, or the ensemble of several.
@@ -91,9 +103,10 @@ impl Trained {
         config.train.batch = config.train.batch.filter(|_| config.train.batch_of(samples) <= samples);
         let setup = Setup { evaluation_only: true, ..config.setup(dataset)? };
         let (mut engine, reason) = config.engine(setup, measuring)?;
-        let (slots, checkpoint) = load(engine.as_mut(), dir, &config)?;
+        let mut warnings = Vec::new();
+        let (slots, checkpoint) = load(engine.as_mut(), dir, &config, &mut warnings)?;
         let weights = ensembles(slots);
-        Ok(Self { config, reason, checkpoint, first, has_targets: true, engine, weights })
+        Ok(Self { config, reason, checkpoint, warnings, first, has_targets: true, engine, weights })
     }
 
     /// The setup of the engine, with its data set.
@@ -218,11 +231,18 @@ fn configuration(dir: &Path, data: Option<&str>, device: Option<&str>) -> Result
 }
 
 /// Hands the engine what the run left, and returns those slots: all whose files are there. Of a run that was interrupted it is
-/// what its checkpoint holds, after the epochs that are returned too.
-fn load(engine: &mut dyn Engine, dir: &Path, config: &Config) -> Result<(Vec<Slot>, Option<u64>)> {
-    if is_interrupted(dir) {
-        let (kept, epochs) = checkpoint_weights(dir, engine)?;
-        return Ok((kept, Some(epochs)));
+/// what its checkpoint holds, whose position is returned too.
+fn load(
+    engine: &mut dyn Engine,
+    dir: &Path,
+    config: &Config,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<Slot>, Option<Position>)> {
+    if is_interrupted(dir)
+        && let Some(checkpoint) = Checkpoint::newest(dir, warnings)?
+    {
+        let position = Position { epochs: checkpoint.progress.epoch, steps: checkpoint.steps };
+        return Ok((checkpoint_weights(&checkpoint, engine)?, Some(position)));
     }
     let replicas = config.train.replicas;
     let mut kept = [engine.setup().slots(), vec![Slot::Best]].concat();

@@ -6,42 +6,52 @@ use crate::engine::{Evaluation, Slot, Step};
 use crate::error::Result;
 use crate::event::{Control, Ended, Epoch, Event, Observer};
 use crate::model::Norm;
-use crate::progress::{Sums, Underway};
+use crate::progress::{Sums, Underway, Within};
 use crate::schedule::Unit;
 
 impl Trainer {
     /// Evaluates in the middle of an epoch, and decides whether the run goes on; its end would be told with the epoch.
-    pub(super) fn evaluate_within(&mut self, underway: &mut Underway, observer: &mut dyn Observer) -> Result<()> {
-        if self.ended.is_some() {
+    pub(super) fn evaluate_within(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        // Somebody may have asked for the end while the last metrics arrived.
+        if self.asked >= Control::Stop {
             return Ok(());
         }
-        let mut report = underway.report(self.progress.epoch);
+        let last = self.underway.last.clone();
+        let mut report = self.progress.report(&last);
         report.train = self.progress.window.means();
-        if let Err(error) = self.judge(&mut report, &underway.last) {
+        if let Err(error) = self.judge(&mut report, &last) {
             return Err(self.tell_end(error, observer));
         }
-        if self.ended.is_none() && observer.on(&Event::Evaluated(&report))? == Control::Stop {
-            self.ended = Some(Ended::Asked);
+        if self.ended.is_none() {
+            let answer = observer.on(&Event::Evaluated(&report))?;
+            self.ask(answer);
         }
-        underway.evaluated = Some(report);
+        self.progress.within.is_evaluated = true;
+        self.underway.evaluated = Some(report);
         Ok(())
     }
 
     /// Closes the epoch: its report, its evaluations, and whether the run goes on.
-    pub(super) fn end_epoch(&mut self, mut underway: Underway, observer: &mut dyn Observer) -> Result<Epoch> {
-        let mut epoch = underway.report(self.progress.epoch);
-        // An epoch that was cut short is not over: a resumed run begins it anew.
-        let is_whole = underway.handed == self.steps_per_epoch();
-        (self.progress.epoch, self.cut) =
-            if is_whole { (self.progress.epoch + 1, 0) } else { (self.progress.epoch, underway.handed) };
-        self.progress.seconds += epoch.seconds;
-        self.progress.taken = Some(self.sampler.taken(epoch.steps));
-        if let Err(error) = self.judge_epoch(&mut epoch, &mut underway) {
+    pub(super) fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<Epoch> {
+        let Underway { last, evaluated, .. } = std::mem::take(&mut self.underway);
+        let mut epoch = self.progress.report(&last);
+        // An epoch that was cut short is not over: a resumed run goes on within it.
+        if self.progress.within.steps == self.steps_per_epoch() {
+            self.progress.epoch += 1;
+            self.progress.seconds += epoch.seconds;
+            self.progress.within = Within::default();
+        }
+        if let Err(error) = self.judge_epoch(&mut epoch, evaluated, &last) {
             return Err(self.tell_end(error, observer));
         }
-        if observer.on(&Event::Epoch(&epoch))? == Control::Stop
-            && self.ended.is_none()
-            && let Err(error) = self.end_as_asked(&mut epoch, &underway.last)
+        let answer = observer.on(&Event::Epoch(&epoch))?;
+        self.ask(answer);
+        if self.ended.is_none() && self.asked == Control::Interrupt {
+            self.ended = Some(Ended::Interrupted);
+        }
+        if self.ended.is_none()
+            && self.asked == Control::Stop
+            && let Err(error) = self.end_as_asked(&mut epoch, &last)
         {
             return Err(self.tell_end(error, observer));
         }
@@ -52,18 +62,18 @@ impl Trainer {
     }
 
     /// Judges an epoch, unless the evaluation after its last step has; ends the run if that is its end.
-    fn judge_epoch(&mut self, report: &mut Epoch, underway: &mut Underway) -> Result<()> {
-        if let Some(Epoch { validation, test, means, is_best, .. }) = underway.evaluated.take() {
+    fn judge_epoch(&mut self, report: &mut Epoch, evaluated: Option<Epoch>, last: &Step) -> Result<()> {
+        if let Some(Epoch { validation, test, means, is_best, .. }) = evaluated {
             *report = Epoch { validation, test, means, is_best, ..std::mem::take(report) };
         } else {
             if self.progress.epoch == self.plan.epochs {
                 self.ended.get_or_insert(Ended::Epochs);
             }
             let train = self.show_window(report);
-            self.judge(report, &underway.last)?;
+            self.judge(report, last)?;
             report.train = train;
         }
-        if self.ended.is_some() { self.end_run(report, &underway.last) } else { Ok(()) }
+        if self.ended.is_some() { self.end_run(report, last) } else { Ok(()) }
     }
 
     /// Evaluates where that is due, takes up the metrics, and decides whether the run goes on.

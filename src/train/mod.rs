@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Epoch, Event, Observer, Sample, Started, StepReport};
 use crate::model::Init;
 use crate::plan::Plan;
-use crate::progress::{LastGood, Progress, Underway};
+use crate::progress::{LastGood, Progress, Underway, Within};
 use crate::schedule::{Memory, Unit};
 
 /// The training loop around an engine, which it owns. It can be taken step by step, by any number of steps, by epochs, or to
@@ -25,12 +25,10 @@ pub struct Trainer {
     last_good: LastGood,
     /// The slot of the weights of the last step: the live ones until the run goes back to its best.
     last_weights: Slot,
-    underway: Option<Underway>,
+    underway: Underway,
     has_started: bool,
-    /// Whether somebody asked for the end between two steps.
-    is_asked: bool,
-    /// Steps of the last epoch, if the run ended within it.
-    cut: u64,
+    /// The most that somebody has asked for and that has not been done.
+    asked: Control,
     /// The number of steps after which the weights were last evaluated, and after which the metric was last seen.
     evaluated: u64,
     watched: u64,
@@ -56,10 +54,9 @@ impl Trainer {
             ended: None,
             last_good: LastGood::default(),
             last_weights: Slot::Live,
-            underway: None,
+            underway: Underway::default(),
             has_started: false,
-            is_asked: false,
-            cut: 0,
+            asked: Control::Continue,
             evaluated: 0,
             watched: 0,
         })
@@ -76,17 +73,21 @@ impl Trainer {
             return Err(Error::config("train.replicas", found));
         }
         self.engine.wait()?;
-        (self.ended, self.last_good, self.underway, self.cut) = (progress.ended, LastGood::default(), None, 0);
-        (self.has_started, self.is_asked) = (false, false);
+        (self.ended, self.last_good, self.underway) = (progress.ended, LastGood::default(), Underway::default());
+        (self.has_started, self.asked) = (false, Control::Continue);
         (self.evaluated, self.watched, self.last_weights) = (0, 0, Slot::Live);
         self.progress = progress;
         if let Some(taken) = self.progress.taken {
             self.sampler.go_on(self.steps_taken(), taken);
         }
+        if let Some(last) = self.progress.within.steps.checked_sub(1) {
+            let (setup, epoch) = (self.engine.setup(), self.progress.epoch);
+            self.underway.last = self.plan.step(setup, &self.progress, &self.sampler, epoch, last);
+        }
         Ok(())
     }
 
-    /// The progress of the run, as a checkpoint keeps it.
+    /// The progress of the run, as a checkpoint keeps it; in the middle of an epoch too.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
@@ -133,8 +134,13 @@ impl Trainer {
 
     /// The number of steps taken so far.
     pub fn steps_taken(&self) -> u64 {
-        let within = self.underway.as_ref().map_or(self.cut, |underway| underway.handed);
-        self.progress.epoch * self.steps_per_epoch() + within
+        self.progress.steps(self.steps_per_epoch())
+    }
+
+    /// Whether the loss of some weights that the engine holds or held since the first step, or since the run was resumed, was
+    /// found to be finite. Those that [`Error::Diverged`] goes back to are such, if there are any.
+    pub fn has_good_weights(&self) -> bool {
+        self.last_good.is_proved()
     }
 
     /// The engine, to look at the weights between steps.
@@ -177,7 +183,12 @@ impl Trainer {
     /// # Errors
     /// The errors of [`epoch`](Self::epoch), and those of the observer.
     pub fn epoch_with(&mut self, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
-        if self.is_over() { Ok(None) } else { self.take(u64::MAX, observer) }
+        while !self.is_over() {
+            if let Some(epoch) = self.take(u64::MAX, observer)? {
+                return Ok(Some(epoch));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes one step, and evaluates if it is the last of its epoch; returns whether there was one to take.
@@ -213,21 +224,60 @@ impl Trainer {
 
     /// Ends the run after the next submission, as an observer's [`Control::Stop`] does.
     pub fn stop_soon(&mut self) {
-        self.is_asked = true;
+        self.ask(Control::Stop);
     }
 
-    fn is_over(&mut self) -> bool {
+    /// Takes up what an observer has answered.
+    pub(crate) fn ask(&mut self, control: Control) {
+        self.asked = self.asked.max(control);
+    }
+
+    /// Whether an observer has asked for a checkpoint since this was last asked.
+    pub(crate) fn is_saving_asked(&mut self) -> bool {
+        let is_asked = self.asked == Control::Save;
+        if is_asked {
+            self.asked = Control::Continue;
+        }
+        is_asked
+    }
+
+    /// Whether the run is over.
+    pub(crate) fn is_over(&mut self) -> bool {
         if self.progress.epoch >= self.plan.epochs {
             self.ended.get_or_insert(Ended::Epochs);
         }
         self.ended.is_some()
     }
 
-    /// Takes at most `most` steps of one epoch, and returns the epoch if it is over then. An error ends the run.
+    /// Takes at most `most` steps of one epoch, and returns the epoch if it is over then.
     fn take(&mut self, most: u64, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
-        // What a caller has run in between is not the run's.
-        self.engine.wait()?;
-        let result = self.take_steps(most, observer);
+        self.take_steps(most, observer)?;
+        // Without a folder there is nothing to save to.
+        self.is_saving_asked();
+        self.close(observer)
+    }
+
+    /// Takes at most `most` steps of one epoch, fewer if an observer asks for more than to go on, and waits for them. An error
+    /// ends the run.
+    pub(crate) fn take_steps(&mut self, most: u64, observer: &mut dyn Observer) -> Result<()> {
+        let result = self.try_steps(most, observer);
+        self.end_if_failed(result)
+    }
+
+    /// Closes the epoch if it is over, or if the run has ended within it. An error ends the run.
+    pub(crate) fn close(&mut self, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
+        if self.ended == Some(Ended::Interrupted) {
+            observer.on(&Event::Ended(Ended::Interrupted))?;
+            return Ok(None);
+        }
+        if self.progress.within.steps < self.steps_per_epoch() && self.ended.is_none() {
+            return Ok(None);
+        }
+        let result = self.end_epoch(observer);
+        self.end_if_failed(result).map(Some)
+    }
+
+    fn end_if_failed<T>(&mut self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.ended.get_or_insert(Ended::Failed);
             self.engine.wait().ok();
@@ -235,42 +285,61 @@ impl Trainer {
         result
     }
 
-    fn take_steps(&mut self, most: u64, observer: &mut dyn Observer) -> Result<Option<Epoch>> {
-        let mut underway = self.begin(observer)?;
+    fn try_steps(&mut self, most: u64, observer: &mut dyn Observer) -> Result<()> {
+        // What a caller has run in between is not the run's.
+        self.engine.wait()?;
+        self.begin(observer)?;
         let per_epoch = self.steps_per_epoch();
         let mut start = Instant::now();
-        if underway.handed == 0 {
+        if !self.underway.has_order {
             self.set_order()?;
         }
-        let end = underway.handed.saturating_add(most).min(per_epoch);
-        while underway.handed < end && self.ended.is_none() {
-            self.hand_over(end, &mut underway, observer)?;
-            let seconds = self.progress.seconds + underway.seconds + start.elapsed().as_secs_f64();
-            if underway.is_asked {
-                self.ended = Some(Ended::Asked);
-            } else if self.plan.stop.seconds.is_some_and(|most| seconds >= most) {
+        // One that was due when the run was left.
+        self.evaluate_if_due(&mut start, observer)?;
+        let end = self.progress.within.steps.saturating_add(most).min(per_epoch);
+        while self.progress.within.steps < end && self.ended.is_none() {
+            self.hand_over(end, observer)?;
+            let seconds = self.progress.seconds + self.progress.within.seconds + start.elapsed().as_secs_f64();
+            if self.asked >= Control::Stop {
+                break;
+            }
+            if self.plan.stop.seconds.is_some_and(|most| seconds >= most) {
                 self.ended = Some(Ended::Seconds);
-            } else if underway.handed < per_epoch
-                && self.plan.is_evaluated(self.engine.setup(), underway.last.index + 1)
-            {
-                self.drain(&mut underway, observer)?;
-                underway.seconds += start.elapsed().as_secs_f64();
-                self.evaluate_within(&mut underway, observer)?;
-                start = Instant::now();
+            } else {
+                self.evaluate_if_due(&mut start, observer)?;
+            }
+            if self.asked > Control::Continue {
+                break;
             }
         }
-        self.drain(&mut underway, observer)?;
-        underway.seconds += start.elapsed().as_secs_f64();
-        if underway.handed < per_epoch && self.ended.is_none() {
-            self.underway = Some(underway);
-            return Ok(None);
+        self.drain(observer)?;
+        self.progress.within.seconds += start.elapsed().as_secs_f64();
+        self.progress.taken = Some(self.sampler.taken(self.steps_taken()));
+        match self.asked {
+            Control::Interrupt => self.ended = self.ended.or(Some(Ended::Interrupted)),
+            Control::Stop => self.ended = self.ended.or(Some(Ended::Asked)),
+            Control::Save | Control::Continue => {}
         }
-        self.end_epoch(underway, observer).map(Some)
+        Ok(())
+    }
+
+    /// Evaluates within an epoch if that is due after the last step and has not been done; `start` is when the steps began whose
+    /// seconds do not count yet.
+    fn evaluate_if_due(&mut self, start: &mut Instant, observer: &mut dyn Observer) -> Result<()> {
+        let Within { steps, is_evaluated, .. } = self.progress.within;
+        let is_within = 0 < steps && steps < self.steps_per_epoch();
+        if is_within && !is_evaluated && self.plan.is_evaluated(self.engine.setup(), self.underway.last.index + 1) {
+            self.drain(observer)?;
+            self.progress.within.seconds += start.elapsed().as_secs_f64();
+            self.evaluate_within(observer)?;
+            *start = Instant::now();
+        }
+        Ok(())
     }
 
     /// Hands the engine as many steps as it takes at once, up to `end` of the epoch and to the next evaluation.
-    fn hand_over(&mut self, end: u64, underway: &mut Underway, observer: &mut dyn Observer) -> Result<()> {
-        let (epoch, first) = (self.progress.epoch, underway.handed);
+    fn hand_over(&mut self, end: u64, observer: &mut dyn Observer) -> Result<()> {
+        let (epoch, first) = (self.progress.epoch, self.progress.within.steps);
         let to_evaluation = self.plan.to_evaluation(epoch * self.steps_per_epoch() + first);
         let most = to_evaluation.unwrap_or(u64::MAX).min(self.engine.steps_at_once() as u64);
         let setup = self.engine.setup();
@@ -280,43 +349,41 @@ impl Trainer {
         let metrics = self.engine.run(&steps)?;
         let rates = steps.iter().flat_map(|step| &step.rates);
         self.progress.peak_lr = rates.map(|rate| rate.lr).fold(self.progress.peak_lr, f64::max);
-        underway.handed += steps.len() as u64;
-        underway.evaluated = None;
-        underway.last.clone_from(&steps[steps.len() - 1]);
-        underway.pending.extend(steps);
-        self.account(&metrics, underway, observer)
+        self.progress.within.steps += steps.len() as u64;
+        self.progress.within.is_evaluated = false;
+        self.underway.evaluated = None;
+        self.underway.last.clone_from(&steps[steps.len() - 1]);
+        self.underway.pending.extend(steps);
+        self.account(&metrics, observer)
     }
 
     /// Waits for the steps that the engine has.
-    fn drain(&mut self, underway: &mut Underway, observer: &mut dyn Observer) -> Result<()> {
+    fn drain(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let metrics = self.engine.wait()?;
-        self.account(&metrics, underway, observer)?;
-        if underway.is_asked {
-            self.ended.get_or_insert(Ended::Asked);
-        }
-        Ok(())
+        self.account(&metrics, observer)
     }
 
-    /// The epoch under way, or the next one.
-    fn begin(&mut self, observer: &mut dyn Observer) -> Result<Underway> {
-        let mut is_asked = std::mem::take(&mut self.is_asked);
+    /// Tells of the start.
+    fn begin(&mut self, observer: &mut dyn Observer) -> Result<()> {
         if !self.has_started {
             self.has_started = true;
             let (device, steps, first_step) = (self.engine.describe(), self.total_steps(), self.steps_taken());
             let (setup, epochs) = (self.engine.setup(), self.plan.epochs);
             let started = Started { setup, device: &device, epochs, steps, first_step };
-            is_asked |= observer.on(&Event::Started(&started))? == Control::Stop;
+            let answer = observer.on(&Event::Started(&started))?;
+            self.ask(answer);
         }
-        Ok(Underway { is_asked, ..self.underway.take().unwrap_or_default() })
+        Ok(())
     }
 
     /// Draws the epoch's orders; before the first, the slow weights of lookahead begin as the fast ones.
     fn set_order(&mut self) -> Result<()> {
         let setup = self.engine.setup();
         let orders = self.plan.orders(setup, self.progress.epoch);
-        if self.progress.epoch == 0 && setup.average.lookahead.is_some() {
+        if self.steps_taken() == 0 && setup.average.lookahead.is_some() {
             self.engine.copy(Slot::Live, Slot::Slow)?;
         }
+        self.underway.has_order = true;
         self.engine.set_order(&orders)
     }
 
@@ -333,21 +400,23 @@ impl Trainer {
     }
 
     /// Tells the observer of steps whose metrics have arrived, adds them to the sums, and stops at a loss that is not finite.
-    fn account(&mut self, metrics: &[StepMetrics], underway: &mut Underway, observer: &mut dyn Observer) -> Result<()> {
+    fn account(&mut self, metrics: &[StepMetrics], observer: &mut dyn Observer) -> Result<()> {
         for replicas in metrics.chunks(self.replicas()) {
-            let Some(step) = underway.pending.pop_front() else { break };
+            let Some(step) = self.underway.pending.pop_front() else { break };
             let Step { index, rows, ref rates, take, .. } = step;
             let report = StepReport { step: index, epoch: self.progress.epoch, rows, rate: rates[0], replicas };
-            underway.is_asked |= observer.on(&Event::Step(&report))? == Control::Stop;
+            let answer = observer.on(&Event::Step(&report))?;
+            self.ask(answer);
             if let Some(m) = replicas.iter().find(|m| !m.loss.is_finite()) {
                 let error = self.diverged(&step, m.replica, m.loss)?;
                 return Err(self.tell_end(error, observer));
             }
             if take.swa > 0.0 || take.snapshot.is_some() {
                 let sample = Sample { step: index, take };
-                underway.is_asked |= observer.on(&Event::Averaged(&sample))? == Control::Stop;
+                let answer = observer.on(&Event::Averaged(&sample))?;
+                self.ask(answer);
             }
-            underway.sums.add(rows, replicas);
+            self.progress.within.sums.add(rows, replicas);
             if self.plan.eval_unit == Unit::Step {
                 self.progress.window.add(rows, replicas);
             }

@@ -6,8 +6,18 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use thalweg::data::{Features, Part};
+use thalweg::engine::{Diagnose, Engine, Gradient, LossScale, Precision, Setup, Slot, Step, initialize};
+use thalweg::event::{Control, Event};
+use thalweg::gpu::{GpuEngine, Options};
+use thalweg::model::{Init, Norm};
+use thalweg::plan::Plan;
+use thalweg::schedule::Rate;
+use thalweg::train::Trainer;
+use thalweg::{Error, Result};
 
 use common::program::{ok, table, words};
+use common::small;
 
 /// Runs the program without a session's folder, and with these variables besides.
 fn without_session(dir: &TempDir, variables: &[(&str, &str)], args: &[&str]) -> Output {
@@ -123,5 +133,99 @@ fn a_recorded_form_that_does_not_work_is_dropped_with_a_word() {
         assert_eq!(warnings.lines().count(), 1, "{warnings}");
         assert!(warnings.starts_with("warning: linear_cooperative on "), "{warnings}");
         assert!(warnings.contains("cooperative-16 64x8x32x1x1") && warnings.contains("linear 16x3x4"), "{warnings}");
+    }
+}
+
+fn is_lost<T>(result: Result<T>) -> bool {
+    match result {
+        Err(Error::DeviceLost(_)) => true,
+        Err(error) => panic!("{error}"),
+        Ok(_) => false,
+    }
+}
+
+/// A device that is lost between two steps ends the training with an error of its own.
+#[test]
+fn a_device_lost_in_training_is_an_error_of_its_own() {
+    for after in [0, 5, 17] {
+        let Some(gpu) = common::gpu() else { return };
+        let engine = GpuEngine::new(gpu, small::setup(), Options::default()).unwrap();
+        let device = engine.device().unwrap();
+        let mut trainer = Trainer::new(Box::new(engine), Plan { epochs: 10, ..Plan::default() }).unwrap();
+        let mut destroys = |event: &Event| {
+            if let Event::Step(step) = event
+                && step.step == after
+            {
+                device.destroy();
+            }
+            Ok(Control::Continue)
+        };
+        let error = (0..10).find_map(|_| trainer.epoch_with(&mut destroys).err()).unwrap();
+        assert!(matches!(error, Error::DeviceLost(_)), "after step {after}: {error}");
+        assert!(error.to_string().starts_with("device: lost: it was destroyed; "), "{error}");
+        assert!(is_lost(trainer.engine().download(Slot::Live, 0)), "after step {after}");
+    }
+}
+
+/// Whether a call of the engine tells that the device is lost.
+type Call<'a> = &'a dyn Fn(&mut dyn Engine) -> bool;
+
+/// Once the device is lost, every call says so, the first as well as those after it, in either precision.
+#[test]
+fn every_call_tells_that_the_device_is_lost() {
+    let model = thalweg::model::Mlp { norm: Norm::Batch, ..small::setup().model };
+    let setup = Setup { clip_norm: Some(1.0), model, ..small::setup() };
+    let step = Step { first: 0, rows: 16, rates: vec![Rate { lr: 0.1, momentum: 0.9 }], ..Step::default() };
+    let calls: [(&str, Call); 18] = [
+        ("run", &|e| is_lost(e.run(std::slice::from_ref(&step)).and_then(|_| e.wait()))),
+        ("wait", &|e| is_lost(e.wait())),
+        ("gradient", &|e| is_lost(e.gradient(&step, Gradient::OfStep))),
+        ("plain gradient", &|e| is_lost(e.gradient(&step, Gradient::Plain))),
+        ("update", &|e| is_lost(e.update(&step))),
+        ("evaluate", &|e| is_lost(e.evaluate(Part::Test, &[Slot::Live]))),
+        ("ensemble", &|e| is_lost(e.evaluate(Part::Test, &[Slot::Live, Slot::Live]))),
+        ("predict", &|e| is_lost(e.predict(&Features::F32(vec![0.0; 15]), &[Slot::Live]))),
+        ("download", &|e| is_lost(e.download(Slot::Live, 0))),
+        ("upload", &|e| is_lost(e.upload(Slot::Live, 0, &vec![0.0; e.layout().len]))),
+        ("set_order", &|e| is_lost(e.set_order(&[(0..small::N as u32).collect()]))),
+        ("copy", &|e| is_lost(e.copy(Slot::Live, Slot::Gradient))),
+        ("axpy", &|e| is_lost(e.axpy(&[1.0], Slot::Gradient, Slot::Live))),
+        ("dot", &|e| is_lost(e.dot(Slot::Live, Slot::Live))),
+        ("allocate", &|e| is_lost(e.allocate(Slot::Best))),
+        ("renew_statistics", &|e| is_lost(e.renew_statistics(Slot::Live, std::slice::from_ref(&step)))),
+        ("measure_limits", &|e| is_lost(e.measure_limits())),
+        ("profile", &|e| is_lost(e.profile(&step))),
+    ];
+    for precision in [Precision::F32, Precision::Mixed] {
+        let Some(gpu) = common::gpu() else { return };
+        let mut engine = GpuEngine::new(gpu, Setup { precision, ..setup.clone() }, Options::default()).unwrap();
+        initialize(&mut engine, Init::Kaiming).unwrap();
+        engine.set_order(&[(0..small::N as u32).collect()]).unwrap();
+        engine.run(std::slice::from_ref(&step)).unwrap();
+        let device = engine.device().unwrap();
+        device.destroy();
+        // It is lost once the steps under way have ended.
+        device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        for (name, call) in calls.iter().chain(&calls) {
+            assert!(call(&mut engine), "{name} in {precision:?}");
+        }
+        let scales = [LossScale { next: 1.0, steps: 0 }];
+        assert!(precision == Precision::F32 || is_lost(engine.set_loss_scales(&scales)));
+    }
+}
+
+/// No engine is opened on a lost device, and no form is blamed for it.
+#[test]
+fn no_engine_is_opened_on_a_lost_device() {
+    let tell = |tuning: thalweg::gpu::Tuning| {
+        if let thalweg::gpu::Tuning::Dropped(text) = tuning {
+            panic!("{text}");
+        }
+    };
+    for measure in [false, true] {
+        let Some(gpu) = common::gpu() else { return };
+        gpu.device().destroy();
+        let options = Options { measure, tell: Some(tell), ..Options::default() };
+        assert!(is_lost(GpuEngine::new(gpu, small::setup(), options)), "measure {measure}");
     }
 }

@@ -186,8 +186,8 @@ fn observers_are_told_in_order() {
                 Event::Averaged(sample) => format!("averaged {}", sample.step),
                 Event::Evaluated(epoch) => format!("evaluated after {}", epoch.steps),
                 Event::Epoch(epoch) => format!("epoch {}", epoch.epoch),
-                Event::Checkpoint(_) => "checkpoint".into(),
                 Event::Ended(ended) => format!("ended {}", ended.name()),
+                other => panic!("{other:?}"),
             });
             Ok(Control::Continue)
         };
