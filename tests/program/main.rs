@@ -4,13 +4,16 @@
 mod common;
 
 mod commands;
+mod damage;
 mod descend;
 mod devices;
 mod docs;
+mod faults;
 mod moved;
 mod output;
 mod predict;
 mod rates;
+mod resume;
 mod runs;
 mod stopping;
 mod terminal;

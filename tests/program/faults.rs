@@ -1,6 +1,6 @@
 //! Faults of disk, device and numbers: what was written before is still there, and the run goes on from it.
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Runs that were left, killed or damaged go on with the bits of one that went through.
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::path::Path;
@@ -227,7 +227,7 @@ fn a_killed_run_is_the_run() {
     killed(10, "cpu");
 }
 
-/// `cargo test --test resume -- --ignored long_`
+/// `cargo test --test program resume:: -- --ignored long_`
 #[test]
 #[ignore = "minutes"]
 fn long_a_run_killed_a_hundred_times_is_the_run() {

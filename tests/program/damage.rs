@@ -1,6 +1,6 @@
 //! Damaged files are told from intact ones: every single changed bit of what decides a run.
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::path::Path;
