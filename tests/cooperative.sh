@@ -4,7 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if cargo run --quiet -- devices | grep -q "cooperative matrices"; then
+cargo test --quiet --no-run
+program=${CARGO_TARGET_DIR:-target}/debug/thalweg
+if "$program" devices | grep -q "cooperative matrices"; then
     echo "An adapter has cooperative matrices: cargo test has run them."
     exit 0
 fi
@@ -21,15 +23,14 @@ chroot "$debian" bash -euo pipefail -c "
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -t trixie-backports mesa-vulkan-drivers
 " >"$debian.log" 2>&1 || { tail -5 "$debian.log" >&2; exit 3; }
 
-cargo test --no-run --test kernels --test mixed 2>&1 | sed -n 's/.*Executable .*(\(.*\))$/\1/p' | while read -r binary; do
-    cp "$binary" "$debian/tmp/$(basename "${binary%-*}")"
-done
-cp target/debug/thalweg "$debian/tmp/"
+library=$(cargo test --no-run --test library 2>&1 | sed -n 's/.*Executable .*(\(.*\))$/\1/p')
+cp "$library" "$debian/tmp/library"
+cp "$program" "$debian/tmp/"
 run() {
     chroot "$debian" env THALWEG_REQUIRE_GPU=1 "$@"
 }
 devices=$(run /tmp/thalweg devices)
 echo "$devices"
 grep -q "cooperative matrices" <<<"$devices"
-run /tmp/kernels every_form_of_the_products
-run /tmp/mixed cooperative_matrices_train_the_same
+run /tmp/library kernels::every_form_of_the_products
+run /tmp/library mixed::cooperative_matrices_train_the_same

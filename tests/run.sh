@@ -4,13 +4,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-has_adapter() {
-    cargo run --quiet -- devices --json 2>/dev/null | grep -q '"index"'
-}
-
 # Mesa's layer that selects devices complains where XDG_RUNTIME_DIR is not set.
 export NODEVICE_SELECT=1
-cargo build
+# What Mesa's software driver compiles for one test, the others and the program take from there.
+export MESA_SHADER_CACHE_DIR=${MESA_SHADER_CACHE_DIR:-$(realpath -m "${CARGO_TARGET_DIR:-target}/tmp")}
+export THALWEG_REQUIRE_GPU=1
+
+has_adapter() {
+    cargo test --quiet --test library adapter:: >/dev/null 2>&1
+}
+
+# Not by `cargo build` or `cargo run`, for which Cargo builds wgpu with other features, and so anew.
+cargo test --no-run
 if ! has_adapter; then
     if command -v apt-get >/dev/null; then
         echo "No adapter: installing mesa-vulkan-drivers, which has a software one."
@@ -23,7 +28,6 @@ if ! has_adapter; then
         exit 1
     fi
 fi
-export THALWEG_REQUIRE_GPU=1
 cargo test "$@"
 if [ -n "${THALWEG_DATA:-}" ]; then
     cargo test --tests -- --ignored --skip long_

@@ -14,7 +14,8 @@ fi
 driver=$(find /usr/lib/chromium* -name vk_swiftshader_icd.json | head -1)
 [ -n "$driver" ] || exit 3
 
-cargo build --quiet
+# Not by `cargo build`, for which Cargo builds wgpu with other features, and so anew.
+cargo test --quiet --no-run --test library --test program
 thalweg=${CARGO_TARGET_DIR:-target}/debug/thalweg
 on_swiftshader() {
     env VK_DRIVER_FILES="$driver" VK_ICD_FILENAMES="$driver" THALWEG_REQUIRE_GPU=1 "$@"
@@ -23,8 +24,8 @@ devices=$(on_swiftshader "$thalweg" devices)
 echo "$devices"
 grep -q SwiftShader <<<"$devices"
 on_swiftshader "$thalweg" verify --device gpu
-on_swiftshader cargo test --quiet --test drivers
-on_swiftshader cargo test --quiet --test kernels to_half
+on_swiftshader cargo test --quiet --test program drivers::
+on_swiftshader cargo test --quiet --test library kernels::to_half
 
 "$thalweg" shader --out "$temporary/shaders"
 # Cooperative matrices are an extension of wgpu's alone.

@@ -58,7 +58,7 @@ const SMOOTHING_OF_REPLICA: f64 = 0.9;
 const LOST: f64 = 4.0;
 /// The share of the rate of the lowest loss that is suggested: after few steps the loss is lowest at a rate about twice as
 /// high as a run of some epochs wants, and half of it is as good as the best there (784-256-128-10 on Fashion-MNIST, AdamW,
-/// and SGD with momentum; `tests/rates.rs`).
+/// and SGD with momentum; `tests/program/rates.rs`).
 const OF_LOWEST: f64 = 0.5;
 /// The first part of the points, which suggests nothing, since the smoothed loss there is that of a few steps.
 const SKIPPED: f64 = 0.1;

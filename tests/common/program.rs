@@ -7,11 +7,16 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
+const SHADER_CACHE: &str = "MESA_SHADER_CACHE_DIR";
+
 /// The program in a folder, not yet started.
 pub fn program(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-    // What is measured on the adapter stays with the test.
+    // What is measured on the adapter stays with the test; what Mesa compiles for it all tests share.
     command.args(args).current_dir(dir).env("XDG_CACHE_HOME", dir).env("HOME", dir);
+    if std::env::var_os(SHADER_CACHE).is_none() {
+        command.env(SHADER_CACHE, env!("CARGO_TARGET_TMPDIR"));
+    }
     command
 }
 

@@ -1,0 +1,33 @@
+//! What the library promises. One crate for all, since each would link the whole library anew; `allocation.rs` has an allocator
+//! of its own.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod adapter;
+mod averages;
+mod data;
+mod engines;
+mod fetch;
+mod files;
+mod forms;
+mod golden;
+mod gradients;
+mod kernels;
+mod memory;
+mod mixed;
+mod networks;
+mod normalization;
+mod operations;
+mod predictions;
+mod regularization;
+mod schedules;
+mod scores;
+mod scratch;
+mod shaders;
+mod sources;
+mod targets;
+mod tiny;
+mod traces;
+mod weights;
+mod wide;

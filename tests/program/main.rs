@@ -1,0 +1,21 @@
+//! What the program promises. One crate for all, since each would link the whole library anew.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod commands;
+mod damage;
+mod descend;
+mod devices;
+mod docs;
+mod drivers;
+mod faults;
+mod moved;
+mod output;
+mod predict;
+mod rates;
+mod resume;
+mod runs;
+mod stopping;
+mod terminal;
+mod trainer;
