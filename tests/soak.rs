@@ -1,6 +1,6 @@
 //! Long trainings of a tiny network: memory stays flat, and what is logged is what can be computed again.
 //!
-//! `cargo test --release --test soak -- --ignored` takes the million steps; without `--ignored` a few thousand stand for them.
+//! `cargo test --release --test soak -- --ignored long_` takes the million steps; without `--ignored` a few thousand stand for them.
 
 mod common;
 
