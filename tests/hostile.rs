@@ -281,6 +281,14 @@ fn settings_out_of_proportion_are_refused() {
         let error = fails(dir.path(), 2, &[&["train", "--data", &source, "--set", set][..], &small].concat());
         assert!(error.contains(wanted), "{set}: {error}");
     }
+    for (flags, wanted) in [
+        (["--steps", "9223372036854775807"], "steps: expected 2 to 1000000, found 9223372036854775807"),
+        (["--to", "1e308"], "from, to: expected rates 0 < from < to whose ratio is a number, found 1e-6 and 1e308"),
+    ] {
+        let all = [&["lr-find", "--data", &source, "--device", "cpu", "--hidden", "4"][..], &flags].concat();
+        let error = fails(dir.path(), 2, &all);
+        assert!(error.contains(wanted), "{flags:?}: {error}");
+    }
     for mixup in ["1e-320", "1e-300", "1e-5"] {
         ok(dir.path(), &[&["train", "--data", &source, "--mixup", mixup][..], &small].concat());
     }

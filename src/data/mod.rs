@@ -269,6 +269,7 @@ impl Dataset {
 
     /// A digest of all that a training takes from the data set: the features, targets and weights of every part, in
     /// hexadecimal digits.
+    #[cfg(feature = "run")]
     pub(crate) fn digest(&self) -> String {
         let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
         let digest = |samples: &Samples| {
