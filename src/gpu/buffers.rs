@@ -94,9 +94,7 @@ impl Buffers {
         let mut allocate = |name: &str| -> Result<Buffer> {
             let bytes = plan.iter().find(|a| a.name == name).map_or(0, |a| a.bytes);
             let usage = if name == "passes" { BufferUsages::UNIFORM } else { BufferUsages::STORAGE };
-            let buffer = allocate(gpu, name, bytes, usage)?;
-            taken.push(Allocation { name: name.to_string(), bytes });
-            Ok(buffer)
+            allocate(gpu, name, bytes, usage).inspect(|_| taken.push(Allocation { name: name.to_string(), bytes }))
         };
         let layers = setup.model.layers();
         let is_planned = |name: &str| plan.iter().any(|a| a.name == name);
@@ -301,27 +299,25 @@ pub(super) fn allocate(gpu: &Gpu, name: &str, bytes: u64, usage: BufferUsages) -
     } else {
         (description.buffer_bytes, "buffer")
     };
-    let too_large = |offered, place: String| Error::DeviceMemory {
-        what: format!("buffer {name:?}"),
-        needed: bytes,
-        offered,
-        place,
-        advice: LESS.into(),
-    };
     if bytes > offered {
-        return Err(too_large(offered, format!("one {limit} of {}", description.name)));
+        return Err(too_large(name, bytes, offered, format!("one {limit} of {}", description.name)));
     }
+    create(gpu, name, bytes, usage | BufferUsages::COPY_SRC | BufferUsages::COPY_DST)
+}
+
+/// A zeroed buffer of this use alone.
+pub(super) fn create(gpu: &Gpu, name: &str, bytes: u64, usage: BufferUsages) -> Result<Buffer> {
     let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some(name),
-        size: bytes,
-        usage: usage | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
+    let descriptor = wgpu::BufferDescriptor { label: Some(name), size: bytes, usage, mapped_at_creation: false };
+    let buffer = gpu.device.create_buffer(&descriptor);
     match pollster::block_on(scope.pop()) {
         None => gpu.check().map(|()| buffer),
-        Some(_) => Err(too_large(0, format!("the free memory of {}", description.name))),
+        Some(_) => Err(too_large(name, bytes, 0, format!("the free memory of {}", gpu.description.name))),
     }
+}
+
+fn too_large(name: &str, needed: u64, offered: u64, place: String) -> Error {
+    Error::DeviceMemory { what: format!("buffer {name:?}"), needed, offered, place, advice: LESS.into() }
 }
 
 /// A buffer that holds `contents`, some words. Unlike wgpu's own function of this purpose it does not panic where the device

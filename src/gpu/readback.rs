@@ -8,6 +8,7 @@ use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
 
 use super::adapter::Gpu;
+use super::buffers::create;
 use crate::error::Result;
 
 /// The channel that tells when a buffer can be read.
@@ -30,7 +31,7 @@ pub(super) struct Pending {
 
 /// Copies a range of a buffer to the host and waits for it.
 pub(super) fn read_words(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u32>> {
-    let readback = readable(gpu, bytes);
+    let readback = readable(gpu, bytes)?;
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     encoder.copy_buffer_to_buffer(buffer, offset, &readback, 0, bytes);
     let submission = gpu.queue.submit([encoder.finish()]);
@@ -64,13 +65,8 @@ pub(super) fn read_later(
 }
 
 /// A buffer that the host can read.
-pub(super) fn readable(gpu: &Gpu, bytes: u64) -> Buffer {
-    gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("readback"),
-        size: bytes,
-        usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    })
+pub(super) fn readable(gpu: &Gpu, bytes: u64) -> Result<Buffer> {
+    create(gpu, "readback", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)
 }
 
 /// Asks for `buffer` to be readable once the device is done with it.

@@ -13,6 +13,7 @@ use crate::error::Result;
 const GUARD: [u32; 64] = [0x7fa5_7fa5; 64];
 
 /// One dispatch of one kernel.
+#[derive(Clone, Copy)]
 pub struct Dispatch<'a> {
     /// The kernel that is dispatched.
     pub kernel: &'a Kernel,
@@ -62,8 +63,7 @@ impl Dispatch<'_> {
 
         let step_layout = kernels::step_layout(gpu);
         let pipeline = kernel.compile(gpu, &step_layout, self.entry_point, self.constants);
-        // The optimizers take the end of a buffer for that of a vector; for all others it ends behind the guard.
-        let guarded = if kernel.text().contains("arrayLength") { 0 } else { size_of_val(&GUARD) as u64 };
+        let measured = measured(&kernel.text());
         let part = |buffer, size| wgpu::BufferBinding { buffer, offset: 0, size: wgpu::BufferSize::new(size) };
         let bind = |layout: &wgpu::BindGroupLayout, parts: Vec<wgpu::BufferBinding>| {
             let entries: Vec<_> = (0..)
@@ -72,9 +72,11 @@ impl Dispatch<'_> {
                 .collect();
             device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
         };
-        let bytes = |words: &Vec<u32>| size_of_val(&words[..]) as u64;
         let mut parts = vec![part(&args, args.size())];
-        parts.extend(storage.iter().zip(buffers).map(|(buffer, words)| part(buffer, bytes(words) + guarded)));
+        for (buffer, binding) in storage.iter().zip(1..) {
+            let guard = if measured == Some(binding) { size_of_val(&GUARD) as u64 } else { 0 };
+            parts.push(part(buffer, buffer.size() - guard));
+        }
         let own = bind(&pipeline.layout, parts);
         let step = bind(&step_layout, vec![part(&pass, pass.size()), part(&coefficients, coefficients.size())]);
         let mut encoder = device.create_command_encoder(&Default::default());
@@ -94,6 +96,15 @@ impl Dispatch<'_> {
             }
             all.push(words);
         }
+        gpu.check()?;
         Ok(all)
     }
+}
+
+/// The binding whose length the kernel asks for, which is that of a vector, and must end before the guard.
+fn measured(text: &str) -> Option<usize> {
+    let (_, rest) = text.split_once("arrayLength(&")?;
+    let name = format!(" {}:", rest.split(')').next()?);
+    let line = text.lines().find(|line| line.starts_with("@group(0) @binding(") && line.contains(&name))?;
+    line.split(['(', ')']).nth(3)?.parse().ok()
 }

@@ -171,7 +171,7 @@ impl GpuEngine {
         let steps = steps.iter().map(|step| (step.index, self.totals(step))).collect();
         let metrics = match self.spare.pop() {
             Some(buffer) => buffer,
-            None => readback::readable(&self.gpu, self.buffers.metrics.size()),
+            None => readback::readable(&self.gpu, self.buffers.metrics.size())?,
         };
         let mut encoder = self.encoder();
         encoder.copy_buffer_to_buffer(&self.buffers.metrics, 0, &metrics, 0, self.buffers.metrics.size());

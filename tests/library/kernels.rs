@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use thalweg::activation::Activation;
 use thalweg::gpu::adapter::Gpu;
+use thalweg::internals::Dispatch;
 use thalweg::internals::forms::{Form, Variant};
 use thalweg::internals::kernels::{self, LANES, Product, ROWS, Stored};
 use thalweg::internals::verify::{self, Mixing, Shape};
@@ -341,6 +342,41 @@ fn rmsprop() {
     over_lengths(|gpu, n, replicas| {
         pass([false, true].map(|f| verify::rmsprop(gpu, n, replicas, f).unwrap()).concat())
     });
+}
+
+/// What wgpu refuses is an error in one line, whatever it is, and the device goes on.
+#[test]
+fn what_wgpu_refuses_is_an_error() {
+    let Some(gpu) = common::gpu() else { return };
+    let args = [4, 0, 4, 4].map(u32::to_ne_bytes).concat();
+    let good = Dispatch {
+        kernel: &kernels::scale,
+        entry_point: "main",
+        constants: &[],
+        args: &args,
+        pass: kernels::Pass::default(),
+        coefficients: &[],
+        grid: [1, 1, 1],
+    };
+    let buffers = [vec![0; 4], vec![0; 16]];
+    good.run(&gpu, &buffers).unwrap();
+    let constants = [("NO_SUCH_CONSTANT", 1.0)];
+    let bad = [
+        (Dispatch { grid: [70_000, 1, 1], ..good }, &buffers[..]),
+        (Dispatch { entry_point: "no_such_entry_point", ..good }, &buffers),
+        (Dispatch { constants: &constants, ..good }, &buffers),
+        (Dispatch { constants: &[("LANES", 1e6)], ..good }, &buffers),
+        (Dispatch { constants: &[("LANES", f64::NAN)], ..good }, &buffers),
+        (Dispatch { args: &args[..4], ..good }, &buffers),
+        (Dispatch { args: &[], ..good }, &buffers),
+        (good, &buffers[..1]),
+        (good, &[]),
+    ];
+    for (i, (dispatch, buffers)) in bad.iter().enumerate() {
+        let error = dispatch.run(&gpu, buffers).unwrap_err().to_string();
+        assert!(error.starts_with("device: ") && error.lines().count() == 1, "{i}: {error}");
+    }
+    good.run(&gpu, &buffers).unwrap();
 }
 
 /// A check that cannot fail checks nothing.
