@@ -164,7 +164,7 @@ impl Engine for GpuEngine {
 
     fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
         let vectors: Vec<_> = slots.iter().map(|&slot| self.buffers.slot(slot)).collect::<Result<_>>()?;
-        let read = readback::read_later(&self.gpu, &vectors, self.buffers.params.size());
+        let read = readback::read_later(&self.gpu, &vectors, self.buffers.params.size())?;
         let vector = self.vector_bytes() as usize;
         Ok(Box::new(move || {
             let bytes = read()?;

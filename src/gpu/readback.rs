@@ -41,12 +41,15 @@ pub(super) fn read_words(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: u64) ->
 }
 
 /// Copies as many bytes from each place as soon as the device has done what it was given; the closure waits for them.
+///
+/// # Errors
+/// Too little memory.
 pub(super) fn read_later(
     gpu: &Gpu,
     places: &[(&Buffer, u64)],
     bytes: u64,
-) -> impl FnOnce() -> Result<Vec<Vec<u8>>> + Send + use<> {
-    let copies: Vec<Buffer> = places.iter().map(|_| readable(gpu, bytes)).collect();
+) -> Result<impl FnOnce() -> Result<Vec<Vec<u8>>> + Send + use<>> {
+    let copies: Vec<Buffer> = places.iter().map(|_| readable(gpu, bytes)).collect::<Result<_>>()?;
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     for ((buffer, offset), copy) in places.iter().zip(&copies) {
         encoder.copy_buffer_to_buffer(buffer, *offset, copy, 0, bytes);
@@ -54,14 +57,14 @@ pub(super) fn read_later(
     let submission = gpu.queue.submit([encoder.finish()]);
     let copies: Vec<(Mapped, Buffer)> = copies.into_iter().map(|copy| (map(&copy), copy)).collect();
     let gpu = gpu.clone();
-    move || {
+    Ok(move || {
         let read = |(mapped, copy): (Mapped, Buffer)| {
             wait(&gpu, &submission, &mapped)?;
             let view = copy.get_mapped_range(..).map_err(|e| gpu.error(e))?;
             Ok(view.to_vec())
         };
         copies.into_iter().map(read).collect()
-    }
+    })
 }
 
 /// A buffer that the host can read.
