@@ -35,12 +35,15 @@ pub(crate) fn write_pieces(path: &Path, pieces: &[&[u8]]) -> Result<()> {
         part.persist(path)?;
         Ok(())
     };
-    write().map_err(|error| {
-        let is_gone = error.kind() == ErrorKind::NotFound && !dir.exists();
-        Error::io(path)(if is_gone { io::Error::new(error.kind(), "its folder is gone") } else { error })
-    })?;
+    write().map_err(|error| cannot_write(path, error))?;
     sync_folder(dir);
     Ok(())
+}
+
+/// The error of a file that cannot be written, which may be since its folder is gone.
+pub(crate) fn cannot_write(path: &Path, error: io::Error) -> Error {
+    let is_gone = error.kind() == ErrorKind::NotFound && path.parent().is_some_and(|dir| !folder(dir).exists());
+    Error::io(path)(if is_gone { io::Error::new(error.kind(), "its folder is gone") } else { error })
 }
 
 /// Refuses a file that does not read back as it was written.

@@ -64,7 +64,8 @@ pub enum Error {
     },
     /// The loss, or a weight, stopped being finite.
     #[error(
-        "the loss of replica {replica} became {loss} at step {step} with learning rate {lr}; the weights are those before step {restored}. Try a lower learning rate or clip_norm"
+        "the loss of replica {replica} became {loss} at step {step} with learning rate {lr}; {}. Try a lower learning rate or clip_norm",
+        kept(*restored)
     )]
     Diverged {
         /// The step whose loss is not finite, or after which an evaluation or a weight was not, counted from 0.
@@ -75,8 +76,9 @@ pub enum Error {
         replica: usize,
         /// The loss that is not finite; NaN for a weight.
         loss: f64,
-        /// The step before which the weights were taken that the engine now holds, counted from 0.
-        restored: u64,
+        /// The step before which the weights were taken that the engine now holds, counted from 0; none where the weights of a
+        /// run stay as they were, since no loss of those after them was finite.
+        restored: Option<u64>,
     },
 }
 
@@ -100,6 +102,11 @@ fn one_line(text: String) -> String {
         }
     }
     line
+}
+
+/// Which weights are left, in words.
+fn kept(restored: Option<u64>) -> String {
+    restored.map_or("the weights stay as they were".into(), |step| format!("the weights are those before step {step}"))
 }
 
 impl Error {

@@ -30,7 +30,8 @@ pub enum Event<'a> {
     /// A checkpoint is about to be taken: an observer that writes lines of its own puts on disk what it holds back, so that a
     /// run which goes on from there misses none.
     Saving,
-    /// A checkpoint has been written. It is told when the next one is taken, or the run ends, since another thread writes it.
+    /// A checkpoint has been written, by another thread: it is told between two steps after it was taken, before the next one
+    /// is taken, or when the run has ended.
     Checkpoint(&'a Written<'a>),
     /// The device was lost, and the run goes on on another one from its last checkpoint: [`Started`](Self::Started) and steps
     /// that were told before follow again.

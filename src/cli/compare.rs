@@ -74,7 +74,7 @@ fn tells(row: &Row) -> bool {
 impl Run {
     fn read(dir: &Path) -> anyhow::Result<Self> {
         let name = dir.display().to_string();
-        let file = run::read_config(dir).with_context(|| format!("{name}: expected the folder of a run"))?;
+        let file = run::read_config(dir)?;
         let config = Config::resolve(file, Vec::new(), Vec::new()).with_context(|| name.clone())?;
         let mut keys = Map::new();
         flatten("", &serde_json::to_value(Config { forms: Default::default(), ..config })?, &mut keys);

@@ -61,9 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     say!("{}", wrap("device  ", &format!("{}: {}", trained.device(), trained.reason)));
     if let Some(Position { epochs, steps }) = trained.checkpoint {
         let dir = args.run.display();
-        let text = format!(
-            "of the checkpoint after epoch {epochs}, step {steps}: the run has not ended; train --resume {dir} goes on with it"
-        );
+        let text = format!("of the checkpoint after epoch {epochs}, step {steps}; train --resume {dir} goes on");
         say!("{}", wrap("weights ", &text));
     }
     say!("\n{}\n\n{part_name} part, {} weights", table(&rows), which.name);

@@ -17,13 +17,13 @@ const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 pub struct Signals(Arc<AtomicUsize>);
 
 impl Signals {
-    /// Takes the signals over.
+    /// Takes the signals over that are not ignored.
     ///
     /// # Errors
     /// The system refuses.
     pub fn watch() -> std::io::Result<Self> {
         let (came, found) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        for signal in SIGNALS {
+        for signal in SIGNALS.into_iter().filter(|&signal| !is_ignored(signal)) {
             // In this order: the first signal finds that none came before.
             signal_hook::flag::register_conditional_shutdown(signal, status(signal), Arc::clone(&came))?;
             signal_hook::flag::register_usize(signal, Arc::clone(&found), signal as usize)?;
@@ -37,6 +37,21 @@ impl Signals {
         let signal = self.0.load(Ordering::SeqCst) as i32;
         (signal != 0).then(|| status(signal) as u8)
     }
+}
+
+/// Whether whoever started the process wants it to ignore the signal, as `nohup` does.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: asks for a disposition, and changes none; the structure is plain numbers, which the call fills in.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(not(unix))]
+fn is_ignored(_: i32) -> bool {
+    false
 }
 
 /// The exit status with which shells tell of a signal.

@@ -8,14 +8,18 @@ use toml::Table;
 
 use super::config::Config;
 use crate::data::Dataset;
+use crate::disk::cannot_write;
 use crate::engine::{Capture, Engine, LossScale, Precision, Slot};
 use crate::error::{Error, Result};
 use crate::export::safetensors::{stored, values};
 use crate::export::sealed::{self, Metadata, Named};
 use crate::progress::Progress;
 
-/// The name of the newest checkpoint in the run's folder; older ones have the number of their steps before the extension.
+/// The name of the newest checkpoint in the run's folder; older ones, and that of the first weights, have the number of their
+/// steps before the extension.
 pub(super) const FILE: &str = "checkpoint.safetensors";
+/// The name of that of the first weights.
+pub(super) const FIRST: &str = "checkpoint.0.safetensors";
 /// The keys of the file's metadata: the progress of the loop, the loss scales, the run's configuration, the device, the data,
 /// and the number of steps.
 const PROGRESS: &str = "progress";
@@ -180,12 +184,30 @@ impl Taken {
         })
     }
 
+    /// Writes the first checkpoint of a run, of its first weights, under the name that it has once there is another.
+    ///
+    /// # Errors
+    /// The device is lost, or the file cannot be written.
+    pub fn write_first(self, dir: &Path) -> Result<()> {
+        self.write_to(&dir.join(FIRST)).map(drop)
+    }
+
     /// Waits for the vectors and writes them to `dir` as the newest checkpoint; `keep` are kept, with that of so many steps which
     /// was the newest, if one is intact. Returns whether they were written: weights that are not finite take no other's place.
     ///
     /// # Errors
     /// The device is lost, or the file cannot be written; the checkpoint that was the newest still is.
     pub fn write(self, dir: &Path, keep: usize, newest: Option<u64>) -> Result<bool> {
+        let path = dir.join(FILE);
+        if let Some(steps) = newest.filter(|&steps| keep > 1 && steps != self.steps) {
+            keep_older(&path, steps)?;
+        }
+        let is_written = self.write_to(&path)?;
+        older(dir).into_iter().skip(keep.saturating_sub(1)).for_each(|(_, path)| drop(fs::remove_file(path)));
+        Ok(is_written)
+    }
+
+    fn write_to(self, path: &Path) -> Result<bool> {
         let vectors = (self.capture)()?;
         let places = places(&self.slots, self.replicas);
         let mut live = places.iter().zip(&vectors).filter(|((slot, _), _)| *slot == Slot::Live);
@@ -197,12 +219,7 @@ impl Taken {
             (name(slot, r), dtype, vec![bytes.len() / size], bytes)
         };
         let tensors: Vec<Named> = places.into_iter().zip(vectors).map(tensor).collect();
-        let path = dir.join(FILE);
-        if let Some(steps) = newest.filter(|&steps| keep > 1 && steps != self.steps) {
-            keep_older(&path, steps)?;
-        }
-        sealed::write(&path, tensors, self.metadata)?;
-        older(dir).into_iter().skip(keep.saturating_sub(1)).for_each(|(_, path)| drop(fs::remove_file(path)));
+        sealed::write(path, tensors, self.metadata)?;
         Ok(true)
     }
 }
@@ -211,11 +228,13 @@ impl Taken {
 fn keep_older(path: &Path, steps: u64) -> Result<()> {
     let second = path.with_file_name(older_name(steps));
     match fs::remove_file(&second) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(&second)(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot_write(path, error)),
         _ => {}
     }
     // Some file systems know no second names.
-    fs::hard_link(path, &second).or_else(|_| fs::copy(path, &second).map(drop)).map_err(Error::io(&second))
+    fs::hard_link(path, &second)
+        .or_else(|_| fs::copy(path, &second).map(drop))
+        .map_err(|error| cannot_write(path, error))
 }
 
 fn older_name(steps: u64) -> String {

@@ -334,6 +334,13 @@ pub enum Interval {
     Seconds(u64),
 }
 
+impl Interval {
+    /// Whether there are no checkpoints but where an observer asks.
+    pub fn is_none(self) -> bool {
+        matches!(self, Self::Epochs(0) | Self::Steps(0) | Self::Seconds(0))
+    }
+}
+
 impl<'de> Deserialize<'de> for Interval {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         deserializer.deserialize_any(NumberOr {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::checkpoint;
+use super::checkpoint::{self, Taken};
 use super::config::Config;
 use super::data::{self, ENCODING, NORMALIZATION};
 use super::lock::{self, Lock};
@@ -23,6 +23,9 @@ const SUMMARY: &str = "summary.json";
 
 /// The files that a run writes beside its weights.
 const FILES: [&str; 7] = [CONFIG, NORMALIZATION, ENCODING, METRICS, EPOCHS, EVALUATIONS, SUMMARY];
+
+/// Those that it writes before the one with which it has begun.
+const TRACES: [&str; 5] = [NORMALIZATION, ENCODING, METRICS, EPOCHS, checkpoint::FIRST];
 
 /// The place of a run's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,9 +51,11 @@ impl Place {
         if dir.exists() && !dir.is_dir() {
             return Err(Error::config("--run", format!("expected a folder, found a file at {}", dir.display())));
         }
-        // Without a configuration a run has not begun, or was killed while it did.
-        match run_files(dir).first() {
-            Some(file) if matches!(self, Self::New(_)) && dir.join(CONFIG).exists() => Err(Error::config(
+        let files = run_files(dir);
+        // What is written before the configuration is no run yet, but the trace of one that was killed as it began.
+        let is_trace = files.iter().all(|path| path.file_name().is_some_and(|name| TRACES.iter().any(|&t| t == name)));
+        match files.first() {
+            Some(file) if matches!(self, Self::New(_)) && !is_trace => Err(Error::config(
                 "--run",
                 format!("expected a folder without a run, found {}; --overwrite replaces it", file.display()),
             )),
@@ -116,13 +121,15 @@ fn run_files(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Writes what is known before the first step; a folder in which that fails is left without a run.
+/// Writes what is known before the first step, with the first checkpoint if there is to be one; a folder in which that fails is
+/// left without a run.
 ///
 /// # Errors
 /// A file cannot be written.
-pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()> {
+pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset, first: Option<Taken>) -> Result<()> {
     let write = || -> Result<()> {
         data::write(dir, dataset)?;
+        first.map_or(Ok(()), |first| first.write_first(dir))?;
         [METRICS, EPOCHS].iter().try_for_each(|name| {
             let path = dir.join(name);
             File::create(&path).map(drop).map_err(Error::io(&path))
@@ -141,8 +148,9 @@ pub(super) fn begin(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()
 ///
 /// # Errors
 /// A file cannot be written or removed.
-pub(super) fn reopen(dir: &Path, config: &Config) -> Result<()> {
+pub(super) fn reopen(dir: &Path, config: &Config, dataset: &Dataset) -> Result<()> {
     remove_parts(dir);
+    data::write(dir, dataset)?;
     write_config(dir, config)?;
     let path = dir.join(SUMMARY);
     match fs::remove_file(&path) {

@@ -12,6 +12,7 @@ use super::summary::{mean, number, statistics};
 use crate::engine::Evaluation;
 use crate::error::{Error, Result};
 use crate::event::{Control, Epoch, Event, Mean, Observer, StepReport};
+use crate::progress::Progress;
 
 /// The log of a run, which writes a line of JSON to `metrics.jsonl` for every so many steps, one to `epochs.jsonl` for every
 /// epoch, and one to `evaluations.jsonl` for every evaluation within an epoch, if there are such.
@@ -26,16 +27,18 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log in `dir` to go on after so many steps and epochs; later lines are dropped, and damaged ones. `every` is the number
+    /// Opens the log in `dir` to go on after so many steps with this progress; later lines are dropped, and damaged ones. `every` is the number
     /// of steps from one line to the next, 0 for none.
     ///
     /// # Errors
     /// A file cannot be read or written.
-    pub fn open(dir: &Path, every: u64, is_classification: bool, steps: u64, epochs: u64) -> Result<Self> {
+    pub fn open(dir: &Path, every: u64, is_classification: bool, steps: u64, progress: &Progress) -> Result<Self> {
         let metrics = lines::go_on(&dir.join(METRICS), "step", steps)?;
-        let epochs = lines::go_on(&dir.join(EPOCHS), "epoch", epochs)?;
+        let epochs = lines::go_on(&dir.join(EPOCHS), "epoch", progress.epoch)?;
         let path = dir.join(EVALUATIONS);
-        let evaluations = path.exists().then(|| lines::go_on(&path, "steps", steps + 1)).transpose()?;
+        // That after the last step may still be due.
+        let end = steps + u64::from(progress.within.is_evaluated);
+        let evaluations = path.exists().then(|| lines::go_on(&path, "steps", end)).transpose()?;
         Ok(Self { dir: dir.into(), every, is_classification, metrics, epochs, evaluations })
     }
 

@@ -16,10 +16,8 @@ use crate::stop::Watch;
 pub(super) struct Resumed {
     /// The lock of its folder.
     pub lock: Lock,
-    /// The newest intact checkpoint; none where the run was killed before the first.
-    pub checkpoint: Option<Checkpoint>,
-    /// The configuration of the run as it was.
-    pub own: Config,
+    /// The newest intact checkpoint.
+    pub checkpoint: Checkpoint,
 }
 
 impl Resumed {
@@ -27,28 +25,24 @@ impl Resumed {
     /// run began.
     ///
     /// # Errors
-    /// No such run, or one that another process trains; checkpoints that are all damaged; a configuration that differs where it
-    /// may not; a run that was trained without checkpoints and is over.
+    /// No such run, or one that another process trains; no checkpoint, or only damaged ones; a configuration that differs where
+    /// it may not.
     pub fn open(dir: &Path, config: &mut Config, warnings: &mut Vec<String>) -> Result<Self> {
         folder::read_edited_config(dir)?;
         let lock = Lock::take(dir)?;
-        let checkpoint = Checkpoint::newest(dir, warnings)?;
-        if checkpoint.is_none() && folder::has_ended(dir) {
+        let Some(checkpoint) = Checkpoint::newest(dir, warnings)? else {
             let found =
                 "expected the checkpoint of a run (train.checkpoint_every), found none; its config.toml begins it anew";
             return Err(Error::data(dir, found));
-        }
-        let own = match &checkpoint {
-            // What the file of the configuration says may have been edited.
-            Some(checkpoint) => checkpoint.config.clone(),
-            None => Config::resolve(folder::read_config(dir)?, Vec::new(), Vec::new())?,
         };
+        // What the file of the configuration says may have been edited.
+        let own = &checkpoint.config;
         config.data.classes = config.data.classes.or(own.data.classes);
         config.train.batch = config.train.batch.or(own.train.batch);
         config.model.loss = config.model.loss.or(own.model.loss);
-        config.check_resumes(&own)?;
+        config.check_resumes(own)?;
         config.forms.clone_from(&own.forms);
-        Ok(Self { lock, checkpoint, own })
+        Ok(Self { lock, checkpoint })
     }
 }
 

@@ -9,14 +9,16 @@ use crate::disk::sync_file;
 use crate::error::{Error, Result};
 use crate::event::{Control, Event, Observer, Written};
 
-/// The writer of a run's checkpoints: one at a time, each by a thread of its own.
-pub(super) struct Saver {
+/// The writer of a run's checkpoints: one at a time, each by a thread of its own. It stands before the run's observers, and tells
+/// them of a checkpoint once it is written.
+pub(super) struct Saver<'a> {
     dir: PathBuf,
     /// The number of checkpoints that are kept.
     keep: usize,
     /// The number of steps of the newest one, if it is intact.
     newest: Option<u64>,
     under_way: Option<UnderWay>,
+    observers: &'a mut dyn Observer,
 }
 
 struct UnderWay {
@@ -25,18 +27,18 @@ struct UnderWay {
     thread: JoinHandle<Result<bool>>,
 }
 
-impl Saver {
+impl<'a> Saver<'a> {
     /// A writer for a folder whose newest checkpoint, if one is intact, has so many steps.
-    pub fn new(dir: &Path, keep: usize, newest: Option<u64>) -> Self {
-        Self { dir: dir.into(), keep, newest, under_way: None }
+    pub fn new(dir: &Path, keep: usize, newest: Option<u64>, observers: &'a mut dyn Observer) -> Self {
+        Self { dir: dir.into(), keep, newest, under_way: None, observers }
     }
 
-    /// Begins to write a checkpoint, once the one before is written, of which the observer is told.
+    /// Begins to write a checkpoint, once the one before is written.
     ///
     /// # Errors
-    /// The one before could not be written; what the observer meets.
-    pub fn save(&mut self, taken: Taken, observer: &mut dyn Observer) -> Result<Control> {
-        let answer = self.wait(observer)?;
+    /// The one before could not be written; what an observer meets.
+    pub fn save(&mut self, taken: Taken) -> Result<Control> {
+        let answer = self.wait()?;
         let (dir, keep, newest) = (self.dir.clone(), self.keep, self.newest);
         let (epochs, steps) = (taken.progress.epoch, taken.steps);
         let write = move || {
@@ -50,11 +52,11 @@ impl Saver {
         Ok(answer)
     }
 
-    /// Waits for the checkpoint that is being written, if one is, and tells the observer of it.
+    /// Waits for the checkpoint that is being written, if one is, and tells of it.
     ///
     /// # Errors
-    /// It could not be written; what the observer meets.
-    pub fn wait(&mut self, observer: &mut dyn Observer) -> Result<Control> {
+    /// It could not be written; what an observer meets.
+    pub fn wait(&mut self) -> Result<Control> {
         let Some(UnderWay { epochs, steps, thread }) = self.under_way.take() else { return Ok(Control::Continue) };
         let panicked = |_| Error::Device("the thread that writes checkpoints panicked".into());
         if !thread.join().map_err(panicked)?? {
@@ -62,11 +64,19 @@ impl Saver {
         }
         self.newest = Some(steps);
         let path = self.dir.join(checkpoint::FILE);
-        observer.on(&Event::Checkpoint(&Written { path: &path, epochs, steps }))
+        self.observers.on(&Event::Checkpoint(&Written { path: &path, epochs, steps }))
     }
 }
 
-impl Drop for Saver {
+impl Observer for Saver<'_> {
+    fn on(&mut self, event: &Event) -> Result<Control> {
+        let answer = self.observers.on(event)?;
+        let is_written = self.under_way.as_ref().is_some_and(|under_way| under_way.thread.is_finished());
+        Ok(if is_written && matches!(event, Event::Step(_)) { answer.max(self.wait()?) } else { answer })
+    }
+}
+
+impl Drop for Saver<'_> {
     /// A run that fails leaves no thread behind that still writes to its folder.
     fn drop(&mut self) {
         if let Some(UnderWay { thread, .. }) = self.under_way.take() {

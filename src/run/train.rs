@@ -83,8 +83,7 @@ pub struct Finished {
 
 impl Prepared {
     /// Resolves a configuration: loads the data, opens the engine, and gives it first weights, or those of the newest intact
-    /// checkpoint where a run goes on; one that was killed before its first begins anew. `measuring` is told of each matrix
-    /// product whose forms are measured on the adapter.
+    /// checkpoint where a run goes on. `measuring` is told of each matrix product whose forms are measured on the adapter.
     ///
     /// # Errors
     /// A folder that holds a run, or one that another process trains; settings that do not fit each other, the data, or the run
@@ -129,19 +128,15 @@ impl Prepared {
         }
     }
 
-    /// Gives the engine what the run's checkpoint holds, or first weights where there is none yet.
-    fn resume(mut self, Resumed { lock, checkpoint, own }: Resumed) -> Result<Self> {
+    /// Gives the engine what the run's checkpoint holds.
+    fn resume(mut self, Resumed { lock, checkpoint }: Resumed) -> Result<Self> {
         let Place::Resume(dir) = &self.place else { return Ok(self) };
         self.lock = Some(lock);
-        let Some(checkpoint) = checkpoint else {
-            self.notes.push("the run has no checkpoint yet, and begins anew".into());
-            return self.init();
-        };
         let engine = self.trainer.engine();
         self.notes.extend(resume::differences(&checkpoint, &self.data, engine)?);
         self.warnings.extend(log::complaints(dir, checkpoint.steps)?);
         let mut progress = checkpoint.restore(engine)?;
-        resume::fit(&mut progress, &self.config, &own, engine.setup(), folder::has_ended(dir))?;
+        resume::fit(&mut progress, &self.config, &checkpoint.config, engine.setup(), folder::has_ended(dir))?;
         self.trainer.resume(progress)?;
         (self.is_resumed, self.newest) = (true, checkpoint.newest_steps());
         Ok(self)
@@ -202,12 +197,17 @@ impl Prepared {
         };
         let dataset = self.trainer.engine().setup().dataset.clone();
         match self.place {
-            Place::Resume(_) => folder::reopen(&dir, &self.config)?,
-            _ => folder::begin(&dir, &self.config, &dataset)?,
+            Place::Resume(_) => folder::reopen(&dir, &self.config, &dataset)?,
+            _ => {
+                // Whoever goes on before the next one has the first weights, whatever became of the file they are from.
+                let has_checkpoints = !self.config.train.checkpoint_every.is_none();
+                let first = has_checkpoints.then(|| self.take()).transpose()?;
+                folder::begin(&dir, &self.config, &dataset, first)?;
+            }
         }
         match self.attempt(&dir, observers) {
             Err(Error::DeviceLost(reason)) => {
-                let mut recovered = self.recover(&dir)?;
+                let mut recovered = self.recover(&dir, &reason)?;
                 let (device, steps) = (recovered.trainer.engine().describe(), recovered.trainer.steps_taken());
                 let event = Recovered { reason: &reason, device: &device, steps };
                 for observer in observers.iter_mut() {
@@ -219,31 +219,27 @@ impl Prepared {
         }
     }
 
-    /// The run on a device that is opened anew, with what its last checkpoint holds, or its first weights.
-    fn recover(mut self, dir: &Path) -> Result<Self> {
+    /// The run on a device that is opened anew, since its own was `lost`, with what its last checkpoint holds.
+    fn recover(mut self, dir: &Path, lost: &str) -> Result<Self> {
         let setup = self.trainer.engine().setup().clone();
         // What the lost device held of memory is free then.
         drop(self.trainer);
         let (engine, reason) = self.config.engine(setup, self.measuring)?;
         let mut trainer = Trainer::new(engine, self.config.plan())?;
-        let checkpoint = Checkpoint::newest(dir, &mut self.warnings)?;
-        self.is_resumed = checkpoint.is_some();
-        self.newest = checkpoint.as_ref().and_then(Checkpoint::newest_steps);
-        match checkpoint {
-            Some(checkpoint) => {
-                let progress = checkpoint.restore(trainer.engine())?;
-                trainer.resume(progress)?;
-            }
-            None => drop(first_weights(trainer.engine(), &self.config.model)?),
-        }
-        Ok(Self { trainer, reason, ..self })
+        let Some(checkpoint) = Checkpoint::newest(dir, &mut self.warnings)? else {
+            return Err(Error::DeviceLost(format!("{lost}; the run has no checkpoint to go on from")));
+        };
+        let progress = checkpoint.restore(trainer.engine())?;
+        trainer.resume(progress)?;
+        Ok(Self { trainer, reason, is_resumed: true, newest: checkpoint.newest_steps(), ..self })
     }
 
     /// Trains to the end, from where the trainer stands.
     fn attempt(&mut self, dir: &Path, observers: &mut [&mut dyn Observer]) -> Result<Finished> {
         let (epochs, steps) = (self.trainer.progress().epoch, self.trainer.steps_taken());
         let is_classification = self.trainer.engine().setup().dataset.is_classification();
-        let mut log = Log::open(dir, self.config.train.log_every, is_classification, steps, epochs)?;
+        let progress = self.trainer.progress();
+        let mut log = Log::open(dir, self.config.train.log_every, is_classification, steps, progress)?;
         let mut outcome = Outcome::so_far(&log::lines(dir, EPOCHS)?, &log::lines(dir, EVALUATIONS)?);
         (outcome.last.epoch, outcome.last.steps) = (epochs.saturating_sub(1), steps);
 
@@ -251,7 +247,12 @@ impl Prepared {
         let mut timer = Timer::new(self.config.train.checkpoint_every);
         let mut all: Vec<&mut dyn Observer> = vec![&mut log, &mut within, &mut timer];
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
-        let result = self.epochs(dir, &mut outcome, &mut all);
+        let mut result = self.epochs(dir, &mut outcome, &mut all);
+        // Weights whose loss was never found to be finite take no other's place.
+        let has_good_weights = !self.is_resumed || self.trainer.has_good_weights();
+        if let Err(Error::Diverged { restored, .. }) = &mut result {
+            *restored = restored.filter(|_| has_good_weights);
+        }
         let finished = |ended: Ended, outcome: Outcome| Finished { dir: dir.into(), ended, outcome };
         if let Ok(Ended::Interrupted) = result {
             return Ok(finished(Ended::Interrupted, outcome));
@@ -280,30 +281,30 @@ impl Prepared {
     /// The epochs, with their checkpoints.
     fn epochs(&mut self, dir: &Path, outcome: &mut Outcome, observers: &mut dyn Observer) -> Result<Ended> {
         let is_classification = self.trainer.engine().setup().dataset.is_classification();
-        let mut saver = Saver::new(dir, self.config.train.keep_checkpoints, self.newest);
+        let mut saver = Saver::new(dir, self.config.train.keep_checkpoints, self.newest, observers);
         // A run that ended within an epoch, and was killed before it had written that, closes the epoch again.
         let mut is_over = self.trainer.is_over() && self.trainer.progress().within.steps == 0;
         while !is_over {
             if !self.trainer.is_over() {
-                self.trainer.take_steps(self.steps_to_checkpoint(), observers)?;
+                self.trainer.take_steps(self.steps_to_checkpoint(), &mut saver)?;
                 let is_asked = self.trainer.is_saving_asked();
                 // Before the evaluations that only the end of a run within an epoch asks for.
                 if self.is_within_epoch() && (is_asked || self.is_checkpoint_due()) {
-                    self.save(&mut saver, observers)?;
+                    self.save(&mut saver)?;
                 } else if is_asked {
                     self.trainer.ask(Control::Save);
                 }
             }
-            if let Some(epoch) = self.trainer.close(observers)? {
+            if let Some(epoch) = self.trainer.close(&mut saver)? {
                 outcome.take(epoch, is_classification);
                 let is_asked = self.trainer.is_saving_asked();
                 if self.trainer.progress().within.steps == 0 && (is_asked || self.is_checkpoint_due()) {
-                    self.save(&mut saver, observers)?;
+                    self.save(&mut saver)?;
                 }
             }
             is_over = self.trainer.is_over();
         }
-        saver.wait(observers)?;
+        saver.wait()?;
         Ok(self.trainer.ended().unwrap_or(Ended::Epochs))
     }
 
@@ -314,14 +315,19 @@ impl Prepared {
     }
 
     /// Begins to write a checkpoint of where the trainer stands.
-    fn save(&mut self, saver: &mut Saver, observers: &mut dyn Observer) -> Result<()> {
-        observers.on(&Event::Saving)?;
-        let (progress, steps) = (self.trainer.progress().clone(), self.trainer.steps_taken());
-        let last = self.trainer.last_weights();
-        let taken = Taken::take(self.trainer.engine(), last, (&progress, steps), &self.config, &self.data)?;
-        let answer = saver.save(taken, observers)?;
+    fn save(&mut self, saver: &mut Saver) -> Result<()> {
+        saver.on(&Event::Saving)?;
+        let taken = self.take()?;
+        let answer = saver.save(taken)?;
         self.trainer.ask(answer);
         Ok(())
+    }
+
+    /// A checkpoint of where the trainer stands.
+    fn take(&mut self) -> Result<Taken> {
+        let (progress, steps) = (self.trainer.progress().clone(), self.trainer.steps_taken());
+        let last = self.trainer.last_weights();
+        Taken::take(self.trainer.engine(), last, (&progress, steps), &self.config, &self.data)
     }
 
     /// The number of steps to the next checkpoint, where these are counted in steps.
@@ -335,14 +341,15 @@ impl Prepared {
     /// Whether a checkpoint is written now, though nobody has asked for it.
     fn is_checkpoint_due(&self) -> bool {
         let Progress { epoch, within, .. } = self.trainer.progress();
-        let (is_due, is_none) = match self.config.train.checkpoint_every {
-            Interval::Epochs(every) => (within.steps == 0 && epoch.is_multiple_of(every), every == 0),
-            Interval::Steps(every) => (self.trainer.steps_taken().is_multiple_of(every), every == 0),
-            Interval::Seconds(every) => (false, every == 0),
+        let every = self.config.train.checkpoint_every;
+        let is_due = match every {
+            Interval::Epochs(every) => within.steps == 0 && epoch.is_multiple_of(every),
+            Interval::Steps(every) => self.trainer.steps_taken().is_multiple_of(every),
+            Interval::Seconds(_) => false,
         };
         match self.trainer.ended() {
             Some(Ended::Interrupted) => true,
-            ended => !is_none && (is_due || ended.is_some()),
+            ended => !every.is_none() && (is_due || ended.is_some()),
         }
     }
 
@@ -354,7 +361,6 @@ impl Prepared {
         let ended = self.trainer.ended().unwrap_or(Ended::Epochs);
         // The epochs before a resumed one may have had another device.
         let pace = if matches!(self.place, Place::Resume(_)) { Pace::default() } else { self.pace };
-        // Weights whose loss was never found to be finite take no other's place.
         let has_good_weights = diverged.is_none() || !self.is_resumed || self.trainer.has_good_weights();
         let engine = self.trainer.engine();
         let (replicas, is_classification) = (engine.setup().replicas, engine.setup().dataset.is_classification());

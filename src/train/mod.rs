@@ -302,7 +302,12 @@ impl Trainer {
         // One that was due when the run was left.
         self.evaluate_if_due(&mut start, observer)?;
         let end = self.progress.within.steps.saturating_add(most).min(per_epoch);
-        while self.progress.within.steps < end && self.ended.is_none() {
+        // Whoever asks for the end while an evaluation is due gets it later, when the run goes on from there.
+        while self.progress.within.steps < end
+            && self.ended.is_none()
+            && self.asked < Control::Interrupt
+            && !self.is_evaluation_due()
+        {
             self.hand_over(end, observer)?;
             let seconds = self.progress.seconds + self.progress.within.seconds + start.elapsed().as_secs_f64();
             if self.asked >= Control::Stop {
@@ -331,15 +336,20 @@ impl Trainer {
     /// Evaluates within an epoch if that is due after the last step and has not been done; `start` is when the steps began whose
     /// seconds do not count yet.
     fn evaluate_if_due(&mut self, start: &mut Instant, observer: &mut dyn Observer) -> Result<()> {
-        let Within { steps, is_evaluated, .. } = self.progress.within;
-        let is_within = 0 < steps && steps < self.steps_per_epoch();
-        if is_within && !is_evaluated && self.plan.is_evaluated(self.engine.setup(), self.underway.last.index + 1) {
+        if self.is_evaluation_due() {
             self.drain(observer)?;
             self.progress.within.seconds += start.elapsed().as_secs_f64();
             self.evaluate_within(observer)?;
             *start = Instant::now();
         }
         Ok(())
+    }
+
+    /// Whether an evaluation within an epoch is due after the last step, and has not been made.
+    fn is_evaluation_due(&self) -> bool {
+        let Within { steps, is_evaluated, .. } = self.progress.within;
+        let is_within = 0 < steps && steps < self.steps_per_epoch();
+        is_within && !is_evaluated && self.plan.is_evaluated(self.engine.setup(), self.underway.last.index + 1)
     }
 
     /// Hands the engine as many steps as it takes at once, up to `end` of the epoch and to the next evaluation.
@@ -435,6 +445,6 @@ impl Trainer {
         self.engine.wait()?;
         self.ended = Some(Ended::Diverged);
         let restored = self.last_good.restore(self.engine.as_mut())?;
-        Ok(Error::Diverged { step: step.index, lr: step.rates[replica].lr, replica, loss, restored })
+        Ok(Error::Diverged { step: step.index, lr: step.rates[replica].lr, replica, loss, restored: Some(restored) })
     }
 }

@@ -152,6 +152,7 @@ fn a_diverged_run_keeps_what_was_good() {
         tensors(&dir.path().join("r/weights.safetensors")) == weights,
         "weights that were never good took their place"
     );
+    assert!(error.contains("the weights stay as they were"), "{error}");
 
     // Weights that are not finite are no checkpoint.
     let args =
@@ -225,7 +226,7 @@ fn a_folder_that_cannot_be_written_is_told() {
          \"$THALWEG\" train --resume full/r --epochs 3 --quiet; echo \"status $?\"
          \"$THALWEG\" eval full/r > /dev/null; echo \"status $?\""
     );
-    let Some(output) = on_disk(dir.path(), 1024, &script) else { return };
+    let Some(output) = on_disk(dir.path(), 10240, &script) else { return };
     let (printed, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(printed, "status 2\nstatus 2\nstatus 2\nstatus 0\n", "{said}");
     let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();

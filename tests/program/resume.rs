@@ -99,10 +99,25 @@ fn a_run_that_is_left_anywhere_goes_on() {
                 Event::Step(step) if step.step >= at => Ok(Control::Interrupt),
                 _ => Ok(Control::Continue),
             };
+            // Twice as soon as it has begun again, and once so that nobody hears of it.
+            let mut leave_at_once = |event: &Event| match event {
+                Event::Started(_) => Ok(Control::Interrupt),
+                _ => Ok(Control::Continue),
+            };
+            let mut fail = |event: &Event| match event {
+                Event::Evaluated(_) | Event::Step(_) => Err(thalweg::Error::Device("unplugged".into())),
+                _ => Ok(Control::Continue),
+            };
             let finished = Prepared::open(config.clone(), place, |_| ()).unwrap().train(&mut [&mut leave]).unwrap();
             assert_eq!(finished.ended, Ended::Interrupted);
             assert!(left.join("checkpoint.safetensors").exists() && !left.join("summary.json").exists());
             place = Place::Resume(left.clone());
+            let again = || Prepared::open(config.clone(), Place::Resume(left.clone()), |_| ()).unwrap();
+            again().train(&mut [&mut leave_at_once]).unwrap();
+            again().train(&mut [&mut leave_at_once]).unwrap();
+            if at < 34 {
+                again().train(&mut [&mut fail]).unwrap_err();
+            }
         }
         config.train.checkpoint_every = Interval::Epochs(1);
         Prepared::open(config, place, |_| ()).unwrap().train(&mut []).unwrap();
@@ -277,6 +292,54 @@ fn signals_leave_a_run_that_goes_on() {
             assert!(metrics(&run) == metrics(&dir.path().join("through")));
         }
     }
+}
+
+/// What the parent ignores, as `nohup` does, the process ignores.
+#[cfg(unix)]
+#[test]
+fn signals_that_are_ignored_stay_so() {
+    let dir = TempDir::new().unwrap();
+    let data = table(&dir);
+    let line = format!(
+        "trap '' HUP; exec {} train --data {data} --device cpu --batch 1 --quiet --epochs 1000000 --run r",
+        env!("CARGO_BIN_EXE_thalweg")
+    );
+    let mut child =
+        Command::new("sh").args(["-c", &line]).current_dir(dir.path()).stderr(Stdio::null()).spawn().unwrap();
+    while !dir.path().join("r/checkpoint.safetensors").exists() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    for signal in ["-HUP", "-TERM"] {
+        Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+/// The first weights of a run are those that it began with, whatever became of the file that they came from.
+#[test]
+fn a_run_killed_before_its_first_checkpoint_has_its_first_weights() {
+    let dir = TempDir::new().unwrap();
+    let config = config(&dir, EVERYTHING, "cpu");
+    let train = |config: &Config, run: &str| {
+        Prepared::open(config.clone(), Place::New(dir.path().join(run)), |_| ()).unwrap().train(&mut []).unwrap();
+    };
+    train(&config, "first");
+    let from = dir.path().join("from.safetensors");
+    fs::copy(dir.path().join("first/weights.0.safetensors"), &from).unwrap();
+    let mut config = config;
+    config.model.init_from = Some(from.clone());
+    train(&config, "through");
+    let mut fail = |event: &Event| match event {
+        Event::Step(_) => Err(thalweg::Error::Device("unplugged".into())),
+        _ => Ok(Control::Continue),
+    };
+    let run = dir.path().join("r");
+    Prepared::open(config.clone(), Place::New(run.clone()), |_| ()).unwrap().train(&mut [&mut fail]).unwrap_err();
+    assert!(!run.join("checkpoint.safetensors").exists());
+    fs::remove_file(&from).unwrap();
+    Prepared::open(config, Place::Resume(run.clone()), |_| ()).unwrap().train(&mut []).unwrap();
+    assert_left_alike(&dir.path().join("through"), &run);
 }
 
 /// A second signal ends the process where it is, in the middle of an evaluation that takes seconds.

@@ -345,7 +345,9 @@ fn a_run_that_was_asked_to_end_goes_on() {
             _ => Control::Continue,
         })
     };
-    let config = config(&dir);
+    // It is told a step or some later.
+    let mut config = config(&dir);
+    config.train.epochs = 200;
     let open = |place| Prepared::open(config.clone(), place, |_| ()).unwrap();
     let finished = open(Place::New(run.clone())).train(&mut [&mut stop]).unwrap();
     assert_eq!(finished.ended, Ended::Asked);
