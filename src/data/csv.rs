@@ -27,6 +27,8 @@ pub struct Csv {
 
 /// The most categories of a column; more are taken for names.
 const MOST_CATEGORIES: usize = 1000;
+/// The most categories of all columns together, each of which is a feature of every row.
+const MOST_IN_ALL: usize = 10_000;
 /// What people write where a value is missing.
 const MISSING: [&str; 9] = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?"];
 
@@ -141,7 +143,7 @@ impl<'a> Sheet<'a> {
 
     /// What each column becomes, but for the target and those that are left out. Categories are those of both parts.
     fn columns(&self, source: &Csv, target: Option<&str>, test: Option<&Sheet>) -> Result<Vec<Column>> {
-        let mut columns = Vec::new();
+        let (mut columns, mut in_all) = (Vec::new(), 0);
         for (i, name) in self.names.iter().enumerate() {
             if target == Some(name) || source.without.contains(name) || self.is_index(i) {
                 continue;
@@ -163,6 +165,12 @@ impl<'a> Sheet<'a> {
                      without={name} leaves it out",
                     found.len()
                 );
+                return Err(Error::data(self.path, text));
+            }
+            in_all += found.len();
+            if in_all > MOST_IN_ALL {
+                let text =
+                    format!("expected up to {MOST_IN_ALL} categories in all columns, found more up to column {name:?}");
                 return Err(Error::data(self.path, text));
             }
             let categories = Some(found.into_iter().map(String::from).collect());

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use md5::{Digest, Md5};
 
@@ -62,6 +63,8 @@ pub const ARCHIVES: [Archive; 4] = [
 
 /// The most bytes of a file that is downloaded, and of all that it unpacks to: CIFAR's archives have 170 MB, and 185 MB within.
 const MOST_BYTES: u64 = 512 << 20;
+/// The time after which a server that does not answer is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The most files and folders of an archive: CIFAR's have 9.
 const MOST_ENTRIES: usize = 1000;
 
@@ -180,7 +183,13 @@ pub fn unpack(reader: impl Read, packed: u64, dir: &Path) -> Result<()> {
 
 fn download(url: &str, path: &Path, checksum: &str, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<()> {
     let failed = |text: String| Error::Data { place: url.to_string(), message: text };
-    let response = ureq::get(url).call().map_err(|error| failed(error.to_string()))?;
+    // A server that does not answer is not waited for; one that is slow is.
+    let agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(PATIENCE))
+        .timeout_recv_response(Some(PATIENCE))
+        .build()
+        .new_agent();
+    let response = agent.get(url).call().map_err(|error| failed(error.to_string()))?;
     let total = response.headers().get("content-length").and_then(|v| v.to_str().ok()?.parse().ok());
     let mut body = response.into_body().into_reader();
     let mut file = File::create(path).map_err(Error::io(path))?;

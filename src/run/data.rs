@@ -116,13 +116,9 @@ impl Config {
         }
     }
 
-    /// How the run in `dir` read its data; what follows from its configuration, where an earlier version kept nothing.
+    /// How the run in `dir` read its data.
     fn encoding(&self, dir: &Path) -> Result<Encoding> {
         let path = dir.join(ENCODING);
-        if !path.exists() {
-            let targets = Some(if self.data.classes.is_some() { TargetKind::Labels } else { TargetKind::Values });
-            return Ok(Encoding { targets, outputs: self.data.classes.unwrap_or(0), ..Encoding::default() });
-        }
         let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));
         let mut object: Value = serde_json::from_str(&read_sealed(&path)?).map_err(bad)?;
         object.as_object_mut().map(|object| object.remove("checksum"));

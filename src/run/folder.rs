@@ -159,6 +159,11 @@ pub(super) fn reopen(dir: &Path, config: &Config, dataset: &Dataset) -> Result<(
     }
 }
 
+/// Whether `dir` is the folder of a run that has begun.
+pub(super) fn is_run(dir: &Path) -> bool {
+    dir.join(CONFIG).exists()
+}
+
 /// Whether the run in `dir` was interrupted, or goes on: it has a checkpoint, and has not come to its end.
 pub fn is_interrupted(dir: &Path) -> bool {
     checkpoint::exists(dir) && !has_ended(dir)

@@ -14,8 +14,8 @@
 //! | `checkpoint.safetensors` | all that the run needs to go on; `checkpoint.STEPS.safetensors` are the ones before it |
 //! | `.lock` | nothing; a process that trains the run holds its lock |
 //!
-//! Every file appears whole or not at all, and carries a checksum by which a damaged one is told; so does every line of those of
-//! lines.
+//! Every file appears whole or not at all. All but the summary, which nothing depends on, carry a checksum by which a damaged one
+//! is told; so does every line of those of lines.
 
 mod cache;
 mod checkpoint;

@@ -26,7 +26,7 @@ impl Resumed {
     ///
     /// # Errors
     /// No such run, or one that another process trains; no checkpoint, or only damaged ones; a configuration that differs where
-    /// it may not.
+    /// it may not, or whose file is not as the run wrote it.
     pub fn open(dir: &Path, config: &mut Config, warnings: &mut Vec<String>) -> Result<Self> {
         folder::read_edited_config(dir)?;
         let lock = Lock::take(dir)?;
@@ -41,6 +41,8 @@ impl Resumed {
         config.train.batch = config.train.batch.or(own.train.batch);
         config.model.loss = config.model.loss.or(own.model.loss);
         config.check_resumes(own)?;
+        // What may be another now, flags say.
+        folder::read_config(dir)?;
         config.forms.clone_from(&own.forms);
         Ok(Self { lock, checkpoint })
     }

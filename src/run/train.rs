@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Checkpoint, Taken};
 use super::config::{Batch, Config, Interval};
-use super::data::ENCODING;
 use super::folder::{self, EPOCHS, EVALUATIONS, Place};
 use super::lock::Lock;
 use super::log::{self, Log, logged};
@@ -103,7 +102,7 @@ impl Prepared {
         let dataset = match &place {
             Place::Resume(dir) => config.own_dataset(dir)?,
             Place::Next | Place::New(_) | Place::Replace(_) => match &config.model.init_from {
-                Some(run) if run.join(ENCODING).exists() => config.dataset_after(run)?,
+                Some(run) if folder::is_run(run) => config.dataset_after(run)?,
                 _ => config.dataset()?,
             },
         };

@@ -103,11 +103,17 @@ pub enum Scope {
 /// # Errors
 /// The device is lost, or refuses a shader.
 pub fn verify(gpu: Gpu, scope: Scope) -> Result<Vec<Check>> {
-    let mut checks = kernels::all(&gpu, scope)?;
-    checks.extend(networks(&Precise, scope)?);
-    checks.extend(networks(&gpu, scope)?);
-    checks.extend(networks(&Mixed(&gpu), scope)?);
-    Ok(checks)
+    // Most of the time goes into compiling kernels, which a software driver does one by one for a device: on two of them.
+    let other = Gpu::open(gpu.description.index)?;
+    let (in_f32, rest) = rayon::join(
+        || kernels::in_f32(&gpu, scope),
+        || {
+            let in_halves = kernels::in_halves(&other, scope)?;
+            let networks = [networks(&Precise, scope)?, networks(&other, scope)?, networks(&Mixed(&other), scope)?];
+            Ok([in_halves, networks.concat()].concat())
+        },
+    );
+    Ok([in_f32?, rest?].concat())
 }
 
 /// Uniform deviates in ±`scale`, rounded to f32, from a stream that `seed` names.

@@ -33,6 +33,22 @@ fn features(data: &Dataset) -> Vec<f64> {
     (0..data.train.features.len()).map(|i| data.train.features.get(i)).collect()
 }
 
+/// Categories become features of every row, so that a small file could fill the memory.
+#[test]
+fn categories_are_bounded_in_all() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("many.csv");
+    let header = (0..40).map(|c| format!("c{c},")).collect::<String>() + "target\n";
+    let row = |r: usize| (0..40).map(|c| format!("w{},", r * 40 + c)).collect::<String>() + &format!("{}\n", r % 2);
+    std::fs::write(&path, header + &(0..300).map(row).collect::<String>()).unwrap();
+    let source = format!("csv:{},target=target", path.display());
+    let error = source.parse::<thalweg::data::Source>().unwrap().load(0).unwrap_err().to_string();
+    assert!(
+        error.ends_with("expected up to 10000 categories in all columns, found more up to column \"c33\""),
+        "{error}"
+    );
+}
+
 #[test]
 fn labels_may_have_any_type() {
     let dir = TempDir::new().unwrap();

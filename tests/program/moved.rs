@@ -86,14 +86,20 @@ fn a_run_keeps_how_it_read_its_data() {
     assert!(again.contains("labels 1, 2 are classes 0 to 1"), "{again}");
 }
 
-/// The folder of an earlier version has no record of how its data was read.
+/// Without the record of how its data was read nobody guesses.
 #[test]
-fn a_folder_without_that_record_is_still_read() {
+fn a_folder_without_that_record_is_refused() {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
-    let args = ["train", "--data", &data, "--epochs", "1", "--device", "cpu", "--quiet", "--run", "r"];
-    ok(dir.path(), &args);
-    let want = evaluation(dir.path(), &["r"]);
+    ok(dir.path(), &["train", "--data", &data, "--epochs", "1", "--device", "cpu", "--quiet", "--run", "r"]);
     std::fs::remove_file(dir.path().join("r/encoding.json")).unwrap();
-    assert_eq!(evaluation(dir.path(), &["r"]), want);
+    for args in [
+        &["eval", "r"][..],
+        &["predict", "r", "--out", "p.csv"],
+        &["train", "--resume", "r", "--epochs", "2"],
+        &["train", "--data", &data, "--init-from", "r", "--run", "n"],
+    ] {
+        let error = fails(dir.path(), 2, args);
+        assert!(error.contains("r/encoding.json: No such file"), "{error}");
+    }
 }

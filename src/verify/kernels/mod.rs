@@ -38,18 +38,25 @@ const UNTOUCHED: f64 = -77.0;
 /// The number of rows that the buffers have beyond those of the pass.
 const SPARE_ROWS: usize = 3;
 
-/// The checks of every kernel, over shapes that straddle its tiles.
+/// The checks of the kernels in halves, over shapes that straddle their tiles.
 ///
 /// # Errors
 /// The device is lost, or refuses a shader.
-pub fn all(gpu: &Gpu, scope: Scope) -> Result<Vec<Check>> {
+pub fn in_halves(gpu: &Gpu, scope: Scope) -> Result<Vec<Check>> {
     let is_full = scope == Scope::Full;
-    let mut checks = Vec::new();
     // An adapter with halves of its own packs none.
-    let memories = Stored::all(gpu).into_iter().take(if is_full { usize::MAX } else { 2 });
-    for stored in memories {
-        checks.extend(of_rows(gpu, stored, is_full)?);
-    }
+    let halves = Stored::all(gpu).into_iter().filter(|stored| *stored != Stored::F32);
+    let checks = halves.take(if is_full { usize::MAX } else { 1 }).map(|stored| of_rows(gpu, stored, is_full));
+    Ok(checks.collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// The checks of every kernel in f32, over shapes that straddle its tiles.
+///
+/// # Errors
+/// The device is lost, or refuses a shader.
+pub fn in_f32(gpu: &Gpu, scope: Scope) -> Result<Vec<Check>> {
+    let is_full = scope == Scope::Full;
+    let mut checks = of_rows(gpu, Stored::F32, is_full)?;
     let lengths = [(260, 3), (4, 1), (70_000, 1)];
     for &(n, replicas) in if is_full { &lengths[..] } else { &lengths[..1] } {
         checks.push(grad_norm(gpu, n, replicas)?);
