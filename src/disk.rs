@@ -91,7 +91,8 @@ pub(crate) fn sync_folder(dir: &Path) {
 /// # Errors
 /// The file is gone, or cannot be put there.
 pub(crate) fn sync_file(path: &Path) -> Result<()> {
-    File::options().append(true).open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))
+    let synced = File::options().append(true).open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| cannot_write(path, error))
 }
 
 /// Removes what writers left in `dir` that were killed.

@@ -10,7 +10,7 @@ pub(super) const FILE: &str = ".lock";
 
 /// The lock of a run's folder, for as long as the value lives; the system gives back that of a process that has died.
 #[derive(Debug)]
-pub(super) struct Lock(#[allow(dead_code, reason = "held, not read")] File);
+pub(super) struct Lock(File);
 
 impl Lock {
     /// Locks the folder, which must be there.
@@ -28,5 +28,12 @@ impl Lock {
             // Some network file systems have no locks.
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Self(file)),
         }
+    }
+}
+
+impl Drop for Lock {
+    /// Gives the lock back, which a process that was started meanwhile would else hold until it is another program.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
 }

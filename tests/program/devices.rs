@@ -129,6 +129,7 @@ fn a_recorded_form_that_does_not_work_is_dropped_with_a_word() {
     assert!(warnings.starts_with("warning: linear_cooperative on "), "{warnings}");
     assert!(warnings.contains("cooperative-16 64x8x32x1x1") && warnings.contains("linear 16x3x4"), "{warnings}");
     // A run that goes on has its forms from its checkpoint.
+    std::fs::write(&config, &text).unwrap();
     let output = without_session(&dir, &[], &["train", "--resume", "r", "--epochs", "2", "-q"]);
     assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
 }

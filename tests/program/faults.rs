@@ -111,17 +111,14 @@ fn a_device_that_is_lost_again_ends_the_run() {
 fn a_folder_that_is_gone_is_told() {
     let dir = TempDir::new().unwrap();
     let run = dir.path().join("r");
-    let mut remove = |event: &Event| {
+    let mut take_away = |event: &Event| {
         if matches!(event, Event::Step(step) if step.step == 11) {
-            // A checkpoint may be being written.
-            while run.exists() {
-                let _ = fs::remove_dir_all(&run);
-            }
+            fs::rename(&run, dir.path().join("elsewhere")).unwrap();
         }
         Ok(Control::Continue)
     };
-    let error = open(&config(&dir, "cpu"), Place::New(run.clone())).train(&mut [&mut remove]).unwrap_err();
-    assert!(error.to_string().ends_with("r/checkpoint.safetensors: its folder is gone"), "{error}");
+    let error = open(&config(&dir, "cpu"), Place::New(run.clone())).train(&mut [&mut take_away]).unwrap_err();
+    assert!(error.to_string().contains("/r/") && error.to_string().ends_with(": its folder is gone"), "{error}");
     assert!(!run.exists());
 }
 
