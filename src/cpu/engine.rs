@@ -1,6 +1,7 @@
 //! The CPU engine: all replicas behind the contract.
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rayon::prelude::*;
@@ -123,9 +124,15 @@ fn unusable(message: &str) -> Error {
 }
 
 /// The bytes of a vector whose weights lie in panels, in the layout's order.
-fn bytes<T: Real>(layout: &Layout, mut vector: Vec<T>) -> Vec<u8> {
-    layout.layers.iter().for_each(|layer| panels::join(layer, &mut vector));
-    bytemuck::cast_slice(&vector).to_vec()
+fn bytes<T: Real>(layout: &Layout, vector: Vec<T>) -> Vec<u8> {
+    let (cut, size): (&[u8], usize) = (bytemuck::cast_slice(&vector), size_of::<T>());
+    let mut bytes = cut.to_vec();
+    for layer in &layout.layers {
+        let first = layer.weights().start;
+        let range = |place: Range<usize>| (first + place.start) * size..(first + place.end) * size;
+        panels::rows(layer).for_each(|(row, place)| bytes[range(row)].copy_from_slice(&cut[range(place)]));
+    }
+    bytes
 }
 
 /// A vector whose weights lie in panels, in the layout's order, as others know it.

@@ -38,7 +38,7 @@ pub(super) fn join<T: Copy>(layer: &Layer, vector: &mut [T]) {
 }
 
 /// The places of each row of each panel: where it lies in the flat weights, and where in the cut ones.
-fn rows(layer: &Layer) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+pub(super) fn rows(layer: &Layer) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (inputs, outputs) = (stride(layer.inputs), stride(layer.outputs));
     panels(outputs).flat_map(move |columns| {
         let width = columns.len();
