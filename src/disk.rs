@@ -79,7 +79,7 @@ fn folder(dir: &Path) -> &Path {
 }
 
 /// Puts on disk which files a folder has. Where a system has no such call, it needs none.
-pub(crate) fn sync_folder(dir: &Path) {
+fn sync_folder(dir: &Path) {
     #[cfg(unix)]
     let _ = File::open(folder(dir)).and_then(|dir| dir.sync_all());
     #[cfg(not(unix))]

@@ -154,7 +154,7 @@ fn end(status: ExitCode, is_run: bool) -> ExitCode {
     match output::failure() {
         Some(failure) if failure.kind() == ErrorKind::BrokenPipe => {
             if is_run {
-                let _ = writeln!(std::io::stderr(), "warning: standard output: {failure}; the run went on without it");
+                warn(&format!("standard output: {failure}; the run went on without it"));
             }
             status
         }
@@ -166,17 +166,21 @@ fn end(status: ExitCode, is_run: bool) -> ExitCode {
     }
 }
 
-/// Says on standard error, in one line, what is wrong without ending the command.
+/// Says on standard error what is wrong without ending the command.
 fn warn(text: &str) {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let _ = writeln!(std::io::stderr(), "warning: {}", words.join(" "));
+    tell("warning", text);
 }
 
-/// Prints an error as one line.
+/// Says on standard error what ends the command, with this status.
 fn complain(text: &str, status: u8) -> ExitCode {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let _ = writeln!(std::io::stderr(), "error: {}", words.join(" "));
+    tell("error", text);
     ExitCode::from(status)
+}
+
+/// Prints text as one line on standard error.
+fn tell(kind: &str, text: &str) {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let _ = writeln!(std::io::stderr(), "{kind}: {}", words.join(" "));
 }
 
 /// What clap has to say, without its prefix, its usage and its advice to ask for help.

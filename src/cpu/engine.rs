@@ -184,7 +184,7 @@ impl<T: Real> Engine for CpuEngine<T> {
     fn capture(&mut self, slots: &[Slot]) -> Result<Capture> {
         let mut vectors = Vec::with_capacity(slots.len() * self.replicas.len());
         for &slot in slots {
-            for replica in &mut self.replicas {
+            for replica in self.replicas()? {
                 vectors.push(replica.slot(slot)?.clone());
             }
         }
@@ -335,6 +335,7 @@ mod tests {
         let again = [
             engine.evaluate(Part::Train, &[Slot::Live]).map(drop),
             engine.download(Slot::Live, 0).map(drop),
+            engine.capture(&[Slot::Live]).map(drop),
             engine.copy(Slot::Live, Slot::Copy(0)),
             engine.dot(Slot::Live, Slot::Live).map(drop),
         ];

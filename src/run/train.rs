@@ -247,10 +247,8 @@ impl Prepared {
         let mut all: Vec<&mut dyn Observer> = vec![&mut log, &mut within, &mut timer];
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
         let mut result = self.epochs(dir, &mut outcome, &mut all);
-        // Weights whose loss was never found to be finite take no other's place.
-        let has_good_weights = !self.is_resumed || self.trainer.has_good_weights();
         if let Err(Error::Diverged { restored, .. }) = &mut result {
-            *restored = restored.filter(|_| has_good_weights);
+            *restored = restored.filter(|_| self.has_weights_to_leave());
         }
         let finished = |ended: Ended, outcome: Outcome| Finished { dir: dir.into(), ended, outcome };
         if let Ok(Ended::Interrupted) = result {
@@ -352,6 +350,11 @@ impl Prepared {
         }
     }
 
+    /// Whether a run that diverged leaves its weights: those whose loss was never found to be finite take no other's place.
+    fn has_weights_to_leave(&self) -> bool {
+        !self.is_resumed || self.trainer.has_good_weights()
+    }
+
     fn write_end(&mut self, dir: &Path, outcome: &Outcome, diverged: Option<String>) -> Result<()> {
         let mut means = self.trainer.means(outcome.last.steps);
         if self.config.stop.keeps_best() && self.trainer.progress().watch.best.is_some() {
@@ -360,7 +363,7 @@ impl Prepared {
         let ended = self.trainer.ended().unwrap_or(Ended::Epochs);
         // The epochs before a resumed one may have had another device.
         let pace = if matches!(self.place, Place::Resume(_)) { Pace::default() } else { self.pace };
-        let has_good_weights = diverged.is_none() || !self.is_resumed || self.trainer.has_good_weights();
+        let has_good_weights = diverged.is_none() || self.has_weights_to_leave();
         let engine = self.trainer.engine();
         let (replicas, is_classification) = (engine.setup().replicas, engine.setup().dataset.is_classification());
         let facts = Facts { device: engine.describe(), replicas, is_classification, pace };
