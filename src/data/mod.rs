@@ -261,6 +261,50 @@ impl Dataset {
         Ok(self)
     }
 
+    /// Draws `count` samples of a part with `seed`, without replacement: their places in it, ascending; all of them, where it
+    /// has no more or no number is given.
+    ///
+    /// # Errors
+    /// No such part, or a count of 0.
+    pub fn draw(&self, part: Part, count: Option<usize>, seed: u64) -> Result<Vec<u32>> {
+        let n = self.part(part).ok_or_else(|| self.missing(part))?.len();
+        if count == Some(0) {
+            return Err(Error::config("samples", "expected at least 1, found 0"));
+        }
+        let mut places: Vec<u32> = (0..n as u32).collect();
+        if let Some(count) = count.filter(|&count| count < n) {
+            Stream::new(seed, Purpose::Exploration, 0).shuffle(&mut places);
+            places.truncate(count);
+            places.sort_unstable();
+        }
+        Ok(places)
+    }
+
+    /// The data set whose training part are the samples of `part` at `places`, all of which count alike, and that has no other
+    /// part; read and scaled as this one.
+    ///
+    /// # Errors
+    /// No such part.
+    ///
+    /// # Panics
+    /// If a place is beyond the part's end.
+    pub fn only(&self, part: Part, places: &[u32]) -> Result<Self> {
+        let samples = self.part(part).ok_or_else(|| self.missing(part))?;
+        let train = Samples { weights: None, ..samples.select(places, self.width()) };
+        Ok(Self {
+            name: self.name.clone(),
+            classes: self.classes.clone(),
+            train,
+            validation: None,
+            held_out: Vec::new(),
+            test: None,
+            normalization: self.normalization.clone(),
+            target_scaling: self.target_scaling.clone(),
+            encoding: self.encoding.clone(),
+            ..*self
+        })
+    }
+
     /// A fingerprint of the features and targets of the training part, by which the same samples are known again wherever they
     /// lie: 16 hexadecimal digits.
     fn fingerprint(&self) -> String {

@@ -40,6 +40,17 @@ pub enum Gradient {
     Plain,
 }
 
+/// The matrix of second derivatives that [`curve`](super::Engine::curve) multiplies with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Curvature {
+    /// The Hessian of the mean loss.
+    #[default]
+    Hessian,
+    /// The Gauss-Newton matrix `Jᵀ H J`: J is the Jacobian of the network's outputs, H the Hessian of the loss by them. It is
+    /// the Hessian without the curvature of the network itself, and has no negative eigenvalues (Schraudolph, 2002).
+    GaussNewton,
+}
+
 /// The aim of a step's forward and backward passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Aim {

@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     Sample = 5,
     Verify = 6,
     Noise = 7,
+    Exploration = 8,
     Descent = 16,
 }
 

@@ -136,6 +136,37 @@ impl Trained {
         })
     }
 
+    /// The values of one replica's weights, in the layout's order: those of a name, or of a snapshot, `snapshot.0`, or those
+    /// in a safetensors file.
+    ///
+    /// # Errors
+    /// No such weights or replica; a file whose tensors do not fit the model.
+    pub fn values(&mut self, name: &str, replica: usize) -> Result<Vec<f64>> {
+        let mut slots = self.weights.iter().flat_map(|which| which.slots.iter().map(|slot| (&which.name, *slot)));
+        if let Some((_, slot)) =
+            slots.find(|(which, slot)| *which == name && name != "snapshots" || slot.name() == name)
+        {
+            return self.engine.download(slot, replica);
+        }
+        let path = Path::new(name);
+        if path.exists() {
+            return safetensors::read(path, self.engine.layout(), self.config.train.precision);
+        }
+        let names = self.weights.iter().flat_map(|which| match &which.name[..] {
+            "snapshots" => which.slots.iter().map(|slot| slot.name()).collect(),
+            name => vec![name.to_string()],
+        });
+        let names: Vec<String> = names.collect();
+        let found = format!("expected one of {}, which the run has, or a file, found {name:?}", names.join(", "));
+        Err(Error::config("weights", found))
+    }
+
+    /// The configuration and the setup, without the engine.
+    pub fn into_setup(self) -> (Config, Setup) {
+        let setup = self.engine.setup().clone();
+        (self.config, setup)
+    }
+
     /// The parts that the data have, by name: `train`, `validation` and `test`; other data than the run's, of one part, are
     /// `data`, since nothing was trained on them. Of [`open_inputs`](Self::open_inputs) it is the one part that was asked for.
     pub fn parts(&self) -> Vec<(&'static str, Part)> {
