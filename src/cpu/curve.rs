@@ -12,7 +12,7 @@ use super::shared::{Shared, zeros};
 use super::{Finish, crew::Crew};
 use crate::activation::Activation;
 use crate::data::Samples;
-use crate::engine::{Aim, Curvature, Evaluation, Layer, Slot, Step, stride};
+use crate::engine::{Curvature, Evaluation, Layer, Slot, Step, stride};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::model::Norm;
@@ -76,7 +76,7 @@ impl<T: Real> Replica<T> {
     /// Leaves in `grads` the gradient of the loss that an evaluation has, over some samples of the order; returns both.
     pub fn slope(&mut self, shared: &Shared<T>, over: Range<usize>) -> Evaluation {
         let (rows, first) = (over.len(), over.start);
-        let (loss, correct) = self.gradient(shared, &Step { first, rows, ..Step::default() }, Aim::Evaluation, None);
+        let (loss, correct) = self.gradient(shared, &Step { first, rows, ..Step::default() }, None, None);
         Evaluation { loss, accuracy: correct as f64 / rows as f64 }
     }
 

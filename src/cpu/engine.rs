@@ -246,7 +246,7 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
         self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, r| {
-            let (loss, correct) = replica.gradient(shared, step, Aim::Gradient(of), None);
+            let (loss, correct) = replica.gradient(shared, step, Some(Aim::Gradient(of)), None);
             StepMetrics { step: step.index, replica: r, loss, correct, ..StepMetrics::default() }
         })
     }

@@ -125,7 +125,7 @@ impl<T: Real> Replica<T> {
         // A weight's gradient is used up as it is made if nobody asks for its norm, or for a sum of several.
         let is_fused = shared.setup.clip_norm.is_none() && step.rows <= shared.setup.most_in_pass();
         let fused = is_fused.then_some((optimizer.rule(), &constants));
-        let (loss, correct) = self.gradient(shared, step, Aim::Update, fused);
+        let (loss, correct) = self.gradient(shared, step, Some(Aim::Update), fused);
         let grad_norm = if is_fused {
             self.weights.update(shared, &constants, T::of(1.0), shared.layout.weights);
             self.average(shared, step);
@@ -147,31 +147,30 @@ impl<T: Real> Replica<T> {
     }
 
     /// Leaves the gradient of the step's mean loss in `grads`, or with `fused` has updated the weights; returns that loss
-    /// and the number of right answers.
+    /// and the number of right answers. Without an aim it is the loss that an evaluation has.
     pub fn gradient(
         &mut self,
         shared: &Shared<T>,
         step: &Step,
-        aim: Aim,
+        aim: Option<Aim>,
         fused: Option<(Rule, &Constants<T>)>,
     ) -> (f64, u64) {
         let samples = &shared.setup.dataset.train;
         let order = std::mem::take(&mut self.order);
-        let is_evaluation = aim == Aim::Evaluation;
-        let loss_weights = shared.loss_weights.filter(|_| !is_evaluation);
+        let loss_weights = shared.loss_weights.filter(|_| aim.is_some());
         let averaged = Averaged {
-            is_mixed: aim.is_drawn() && !shared.quantiles.is_empty(),
+            is_mixed: aim.is_some_and(Aim::is_drawn) && !shared.quantiles.is_empty(),
             total: LossWeights::total(loss_weights, &order[step.first..step.first + step.rows]),
-            weighting: shared.weighting.filter(|_| !is_evaluation),
+            weighting: shared.weighting.filter(|_| aim.is_some()),
         };
-        let most = if is_evaluation { shared.setup.room() } else { shared.setup.most_in_pass() };
+        let most = if aim.is_some() { shared.setup.most_in_pass() } else { shared.setup.room() };
         let mut sums = (0.0, 0);
         for (i, pass) in step.passes(most).enumerate() {
-            let training = (!is_evaluation).then(|| self.training(step, pass.start, aim));
+            let training = aim.map(|aim| self.training(step, pass.start, aim));
             let order = &order[pass];
             self.work.forward(shared, &mut self.weights.params, &samples.features, order, training.as_ref());
             self.work.loss(shared, samples, order, Some(&averaged), &mut sums);
-            self.work.backward(shared, &mut self.weights, order.len(), is_evaluation, i > 0, fused);
+            self.work.backward(shared, &mut self.weights, order.len(), aim.is_none(), i > 0, fused);
         }
         self.order = order;
         (sums.0 / averaged.total, sums.1)

@@ -62,7 +62,7 @@ impl GpuEngine {
     }
 
     /// Running statistics have no gradient, so no kernel writes one; what a caller put there is no part of the next.
-    fn clear_statistics_of_gradient(&self) {
+    pub(super) fn clear_statistics_of_gradient(&self) {
         let (trained, vector) = (self.layout.trained as u64 * 4, self.vector_bytes());
         let mut encoder = self.encoder();
         for r in (0..self.setup.replicas as u64).filter(|_| trained < vector) {
@@ -260,16 +260,12 @@ impl Engine for GpuEngine {
         self.gpu.check()
     }
 
-    fn slope(&mut self, _: Range<usize>) -> Result<Vec<Evaluation>> {
-        Err(Error::Device(
-            "derivatives of the evaluated loss are computed by the CPU engine alone; use --device cpu".into(),
-        ))
+    fn slope(&mut self, over: Range<usize>) -> Result<Vec<Evaluation>> {
+        self.slope_over(over)
     }
 
-    fn curve(&mut self, _: Curvature, _: Range<usize>, _: Slot, _: Slot) -> Result<()> {
-        Err(Error::Device(
-            "products of second derivatives are computed by the CPU engine alone; use --device cpu".into(),
-        ))
+    fn curve(&mut self, of: Curvature, over: Range<usize>, x: Slot, into: Slot) -> Result<()> {
+        self.curve_over(of, over, x, into)
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {

@@ -77,7 +77,7 @@ impl Builder<'_> {
         let statistics = Feed { is_kept: false, ..*training };
         Ok(StepProgram {
             forward: self.forward_and_loss(&b.params, training)?,
-            backward: self.backward(false)?,
+            backward: self.backward(false, false)?,
             update: self.clip_and_update(),
             fused: self.is_fused().then(|| self.fused()).transpose()?,
             // w, slow -> w, slow: (R, P)
@@ -149,9 +149,9 @@ impl Builder<'_> {
 
     /// Makes the dispatches of the backward pass: the last dz -> every dz, and from each dz -> dW and db.
     ///
-    /// In this order, since an update changes the weights that `linear_dx` reads, and under mixed precision needs to know
+    /// Running statistics of batch normalisation that are kept depend on no weights. In this order, since an update changes the weights that `linear_dx` reads, and under mixed precision needs to know
     /// whether anything overflowed.
-    fn backward(&self, is_fused: bool) -> Result<Vec<Op>> {
+    pub fn backward(&self, is_fused: bool, is_kept: bool) -> Result<Vec<Op>> {
         let b = self.buffers;
         let mut ops = Vec::new();
         let layers = (0..self.layout.layers.len()).rev();
@@ -160,7 +160,7 @@ impl Builder<'_> {
                 // xhat[l], dn in dz[l] -> dγ, dβ in grads
                 ops.push(self.norm_dw(l, &norm.xhat, &b.dz[l], &b.grads));
                 // w, grads, xhat[l], inverse[l], dn -> dz[l]
-                ops.push(self.norm_dx(l, &b.params, &b.grads, norm, &b.dz[l]));
+                ops.push(self.norm_dx(l, is_kept, &b.params, &b.grads, norm, &b.dz[l]));
             }
             if l > 0 {
                 // w, dz[l], slope[l - 1], da[l + 1] -> dz[l - 1], da[l]
@@ -178,7 +178,7 @@ impl Builder<'_> {
 
     /// Makes the dispatches of the backward pass with the update of every layer in its weight gradient.
     fn fused(&self) -> Result<Vec<Op>> {
-        let mut ops = self.backward(true)?;
+        let mut ops = self.backward(true, false)?;
         if self.layout.biases < self.layout.trained {
             // grads of the normalisations, w, state -> w, state
             ops.push(self.update(self.layout.biases));

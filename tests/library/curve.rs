@@ -12,6 +12,7 @@ use thalweg::model::Norm;
 use thalweg::{Activation, Dataset, Mlp};
 
 use crate::common::{Tolerance, assert_close};
+use crate::tiny::engines;
 
 const X: Slot = Slot::Scratch(0);
 const HX: Slot = Slot::Scratch(1);
@@ -178,5 +179,74 @@ fn gauss_newton_is_that_of_the_outputs() {
         };
         let want: f64 = z.chunks(3).zip(jv.chunks(3)).zip(ju.chunks(3)).map(of_row).sum();
         assert_close(&name(&setup), &[got], &[want], Tolerance { abs: 1e-7, rel: 1e-6 });
+    }
+}
+
+/// All that `slope` and `curve` give, of each replica.
+fn derivatives(engine: &mut dyn Engine) -> Vec<Vec<f64>> {
+    let mut all = Vec::new();
+    let evaluations = engine.slope(OVER).unwrap();
+    all.push(evaluations.iter().map(|e| e.loss).collect());
+    let slots = [Slot::Gradient, HX];
+    for (n, of) in [None, Some(Curvature::Hessian), Some(Curvature::GaussNewton)].into_iter().enumerate() {
+        if let Some(of) = of {
+            engine.curve(of, OVER, X, HX).unwrap();
+        }
+        all.extend((0..engine.setup().replicas).map(|r| engine.download(slots[n.min(1)], r).unwrap()));
+    }
+    all
+}
+
+/// In single precision, on both engines, with replicas that differ. A product rounds a sum of n terms to within 4 √n ε of
+/// their length; a product with second derivatives goes through three times as many as there are layers, forward and back, and
+/// each normalisation multiplies by up to 2.
+#[test]
+fn single_precision_is_close_to_double() {
+    for setup in networks() {
+        let setup = Setup { replicas: 2, ..setup };
+        let mut want: Vec<Vec<f64>> = Vec::new();
+        for (mut engine, eps) in engines(&setup) {
+            let [weights, v] = vectors(engine.as_ref(), &setup.model)
+                .map(|values| values.into_iter().map(|v| f64::from(v as f32)).collect::<Vec<_>>());
+            begin(engine.as_mut(), &weights, &v);
+            let got = derivatives(engine.as_mut());
+            if want.is_empty() {
+                want = got;
+                continue;
+            }
+            let products = 6.0 * setup.model.layers() as f64;
+            let normed = if setup.model.norm == Norm::None { 1.0 } else { 8.0 };
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                let largest = want.iter().fold(1.0f64, |max, v| max.max(v.abs()));
+                let abs = normed * products * 4.0 * (OVER.len() as f64).sqrt() * eps * largest;
+                let name = format!("{} {} {i}", name(&setup), engine.describe());
+                assert_close(&name, got, want, Tolerance { abs, rel: 0.0 });
+            }
+        }
+    }
+}
+
+/// Replicas side by side are, bit for bit, each by itself, on every engine.
+#[test]
+fn replicas_at_once_are_one_at_a_time() {
+    for setup in networks().into_iter().step_by(5) {
+        let both = Setup { replicas: 2, ..setup.clone() };
+        for (mut several, (mut one, _)) in engines(&both).into_iter().map(|(e, _)| e).zip(engines(&setup)) {
+            let [weights, v] = vectors(one.as_ref(), &setup.model);
+            begin(several.as_mut(), &weights, &v);
+            begin(one.as_mut(), &weights, &v);
+            let together = derivatives(several.as_mut());
+            for r in 0..2 {
+                for slot in [Slot::Live, X] {
+                    let values = several.download(slot, r).unwrap();
+                    one.upload(slot, 0, &values).unwrap();
+                }
+                let alone = derivatives(one.as_mut());
+                assert_eq!(together[0][r], alone[0][0], "{}", several.describe());
+                for i in 0..3 {
+                    assert_eq!(together[1 + 2 * i + r], alone[1 + i], "{} {} {i}", name(&setup), several.describe());
+                }
+            }
+        }
     }
 }

@@ -94,6 +94,11 @@ pub(super) fn activate(work: &Work) -> Cost {
     of_rows(work, 1.0, 3.0 * work.stored_bytes)
 }
 
+/// How values move beside them.
+pub(super) fn tangent(work: &Work) -> Cost {
+    of_rows(work, 8.0, 5.0 * work.stored_bytes)
+}
+
 pub(super) fn loss(work: &Work) -> Cost {
     of_rows(work, 8.0, 2.0 * work.stored_bytes)
 }

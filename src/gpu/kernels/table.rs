@@ -187,6 +187,30 @@ kernels! {
     scale(UpdateArgs) [vector] {
         bindings: &[A, R, W], memories: &[], form: None, unchecked: false, cost: cost::scale,
     }
+    activate_r(TangentArgs) [tangent_args activation second pass] {
+        bindings: &[A, R, R, R, W, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    norm_r(TangentArgs) [tangent_args reduce pass] {
+        bindings: &[A, R, R, R, W, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    affine_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, R, R, R, R, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    affine_dx_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, R, R, W, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    norm_dx_r(TangentArgs) [tangent_args reduce pass] {
+        bindings: &[A, R, R, R, R, W, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    softmax_cross_entropy_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, R, W], memories: &[F32], form: None, unchecked: false, cost: cost::loss,
+    }
+    mse_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, W], memories: &[F32], form: None, unchecked: false, cost: cost::loss,
+    }
+    linear_dx_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, R, R, W], memories: &[F32], form: None, unchecked: false, cost: cost::activate,
+    }
     dot(DotArgs) [reduce] {
         bindings: &[A, R, R, W], memories: &[], form: None, unchecked: false, cost: cost::dot,
     }

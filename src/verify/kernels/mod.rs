@@ -11,6 +11,7 @@ mod linear_dw;
 mod losses;
 mod norms;
 mod samples;
+mod tangents;
 mod updates;
 
 pub use layers::{activate, all_forms, linear, linear_dx, plain_forms};
@@ -18,6 +19,7 @@ pub use linear_dw::{linear_dw, optimizers};
 pub use losses::{Mixing, ensemble, loss_scale, mse, softmax_cross_entropy};
 pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
 pub use samples::{augmentations, gather, gather_augmented};
+pub use tangents::{activate_r, affine_dx_r, affine_r, linear_dx_r, mse_r, norm_dx_r, norm_r, softmax_cross_entropy_r};
 pub use updates::{adam, average, axpy, axpy_in_f32, dot, grad_norm, lookahead, rmsprop, scale, sgd, to_half};
 
 use half::f16;
@@ -115,6 +117,9 @@ fn of_rows(gpu: &Gpu, stored: Stored, is_full: bool) -> Result<Vec<Check>> {
             checks.extend(every_form(gpu, shape)?);
         }
         checks.extend(norms::all(gpu, shape)?);
+        if stored == Stored::F32 {
+            checks.extend(tangents::all(gpu, shape)?);
+        }
         for mixing in Mixing::ALL {
             checks.extend(softmax_cross_entropy(gpu, shape, 0.1, mixing)?);
             checks.extend(mse(gpu, shape, mixing)?);
