@@ -138,7 +138,9 @@ impl GpuEngine {
     }
 
     fn curve_programs(&mut self) -> Result<CurvePrograms> {
-        let tangents = self.tangents()?;
+        let before = self.taken.len();
+        let tangents = self.tangents().inspect_err(|_| self.taken.truncate(before));
+        let tangents = tangents?;
         let part = self.part(Part::Train).ok_or_else(|| self.setup.dataset.missing(Part::Train))?;
         let feed = part.feed(&self.setup, self.streamed()).of_evaluation(&self.buffers.order, part);
         let builder = self.builder()?;

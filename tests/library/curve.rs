@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Features, Part, Samples};
-use thalweg::engine::{Curvature, Engine, Setup, Slot};
+use thalweg::engine::{Curvature, Diagnose, Engine, Setup, Slot};
+use thalweg::gpu::{GpuEngine, Options};
 use thalweg::loss::Loss;
 use thalweg::model::Norm;
-use thalweg::{Activation, Dataset, Mlp};
+use thalweg::{Activation, Dataset, Error, Mlp};
 
 use crate::common::{Tolerance, assert_close};
 use crate::tiny::engines;
@@ -184,13 +185,17 @@ fn gauss_newton_is_that_of_the_outputs() {
 
 /// All that `slope` and `curve` give, of each replica.
 fn derivatives(engine: &mut dyn Engine) -> Vec<Vec<f64>> {
+    derivatives_over(engine, OVER)
+}
+
+fn derivatives_over(engine: &mut dyn Engine, over: Range<usize>) -> Vec<Vec<f64>> {
     let mut all = Vec::new();
-    let evaluations = engine.slope(OVER).unwrap();
+    let evaluations = engine.slope(over.clone()).unwrap();
     all.push(evaluations.iter().map(|e| e.loss).collect());
     let slots = [Slot::Gradient, HX];
     for (n, of) in [None, Some(Curvature::Hessian), Some(Curvature::GaussNewton)].into_iter().enumerate() {
         if let Some(of) = of {
-            engine.curve(of, OVER, X, HX).unwrap();
+            engine.curve(of, over.clone(), X, HX).unwrap();
         }
         all.extend((0..engine.setup().replicas).map(|r| engine.download(slots[n.min(1)], r).unwrap()));
     }
@@ -249,4 +254,47 @@ fn replicas_at_once_are_one_at_a_time() {
             }
         }
     }
+}
+
+/// Records that pass through a buffer give the bits of those that lie on the device; too little memory is an error, after which
+/// the engine goes on.
+#[test]
+fn memory_changes_no_bit() {
+    let Some(gpu) = crate::common::gpu() else { return };
+    // Records are most of what is on the device.
+    let (samples, width) = (3000, 400);
+    let pixels: Vec<u8> = (0..samples * width).map(|i| (i * 7919 % 251) as u8).collect();
+    let labels: Vec<u32> = (0..samples as u32).map(|i| i * 7 % 3).collect();
+    let dataset = Dataset::new("wide", [1, 20, 20], Samples::labelled(pixels, labels), None).unwrap();
+    let model = Mlp::new(width, 3).hidden([8]);
+    let setup = Setup { eval_rows: Some(100), batch: 50, ..Setup::new(model, Arc::new(dataset)) };
+    let over = 7..2555;
+    let ready = |engine: &mut dyn Engine| {
+        let [weights, v] = vectors(engine, &setup.model);
+        begin(engine, &weights, &v);
+        let backwards: Vec<u32> = (0..samples as u32).rev().collect();
+        engine.set_order(&[backwards]).unwrap();
+    };
+    let mut resident = GpuEngine::new(gpu, setup.clone(), Options::default()).unwrap();
+    ready(&mut resident);
+    let bytes = |engine: &dyn Engine| engine.memory().iter().map(|allocation| allocation.bytes).sum::<u64>();
+    let least = bytes(&resident);
+    let want = derivatives_over(&mut resident, over.clone());
+    let taken = bytes(&resident);
+    let open = |memory: u64| {
+        let options = Options { memory: Some(memory), ..Options::default() };
+        GpuEngine::new(crate::common::gpu().unwrap(), setup.clone(), options).unwrap()
+    };
+    let mut streamed = open(taken - 300_000);
+    ready(&mut streamed);
+    assert!(streamed.is_streamed() && !resident.is_streamed());
+    assert_eq!(derivatives_over(&mut streamed, over.clone()), want);
+
+    let mut small = open(least + 1000);
+    ready(&mut small);
+    let before = small.memory().len();
+    let refused = small.curve(Curvature::Hessian, over.clone(), X, HX).unwrap_err();
+    assert!(matches!(refused, Error::DeviceMemory { .. }), "{refused}");
+    assert_eq!(small.memory().len(), before, "what was taken on the way is given back");
+    assert!(small.slope(over).is_ok());
 }
