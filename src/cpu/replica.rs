@@ -1,12 +1,14 @@
 //! One replica: its weights, its slots and its work space, and its step from top to bottom.
 
+use std::ops::Range;
+
 use super::curve::Tangents;
 use super::passes::{Averaged, Workspace};
 use super::shared::{Shared, zeros};
 use super::weights::Weights;
 use super::{Constants, Real, Training};
 use crate::data::{Features, Samples};
-use crate::engine::{Aim, Evaluation, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride};
+use crate::engine::{Aim, Curvature, Evaluation, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::number::hash::Key;
@@ -16,16 +18,16 @@ use crate::optimizer::Rule;
 pub(super) struct Replica<T> {
     /// The seed of its random numbers.
     seed: u32,
-    pub(super) weights: Weights<T>,
+    weights: Weights<T>,
     copies: [Vec<T>; Slot::COPIES],
     /// The averages and snapshots that are asked for, and vectors that were allocated.
     kept: Vec<(Slot, Vec<T>)>,
     pub order: Vec<u32>,
-    pub(super) work: Workspace<T>,
+    work: Workspace<T>,
     /// The predictions of an ensemble, `(samples, stride(outputs))`.
     mean: Vec<T>,
     /// What a product of second derivatives with a vector makes on its way, once one was asked for.
-    pub(super) tangents: Option<Tangents<T>>,
+    tangents: Option<Tangents<T>>,
 }
 
 impl<T: Real> Replica<T> {
@@ -174,6 +176,32 @@ impl<T: Real> Replica<T> {
         }
         self.order = order;
         (sums.0 / averaged.total, sums.1)
+    }
+
+    /// Leaves in `grads` the gradient of the loss that an evaluation has, over some samples of the order; returns both.
+    pub fn slope(&mut self, shared: &Shared<T>, over: Range<usize>) -> Evaluation {
+        let (rows, first) = (over.len(), over.start);
+        let (loss, correct) = self.gradient(shared, &Step { first, rows, ..Step::default() }, None, None);
+        Evaluation { loss, accuracy: correct as f64 / rows as f64 }
+    }
+
+    /// Multiplies the vector in `x` with second derivatives of that loss.
+    ///
+    /// # Errors
+    /// No such slot; too little memory.
+    pub fn curve(&mut self, shared: &Shared<T>, of: Curvature, over: Range<usize>, x: Slot, into: Slot) -> Result<()> {
+        if self.tangents.is_none() {
+            self.tangents = Some(Tangents::new(shared)?);
+        }
+        let v = std::mem::take(self.slot(x)?);
+        if let Some(tangents) = &mut self.tangents {
+            tangents.multiply(shared, of, &v, &self.order[over], &mut self.work, &mut self.weights);
+        }
+        *self.slot(x)? = v;
+        let product = std::mem::take(&mut self.weights.grads);
+        let copied = self.slot(into).map(|into| into.copy_from_slice(&product));
+        self.weights.grads = product;
+        copied
     }
 
     fn training(&self, step: &Step, first: usize, aim: Aim) -> Training {

@@ -1,5 +1,4 @@
-//! The gradient of the evaluated loss, and the products of its second derivatives with a vector (Pearlmutter, 1994): passes that
-//! carry along how all they make moves as the weights move along the vector. What moves has the name of what it is with an r before
+//! The products of the evaluated loss's second derivatives with a vector (Pearlmutter, 1994): passes that carry along how all they make moves as the weights move along the vector. What moves has the name of what it is with an r before
 //! it.
 //!
 //! | tensor | shape | it is |
@@ -14,36 +13,34 @@
 
 use std::ops::Range;
 
-use wgpu::{Buffer, CommandEncoder};
+use wgpu::Buffer;
 
 use super::builder::Builder;
 use super::dataset::Feed;
-use super::engine::GpuEngine;
-use super::kernels::{self, LANES, PASS_BYTES, Pass};
+use super::kernels::{self, LANES};
 use super::products::DxBuffers;
 use super::program::{Extent, Op};
-use crate::data::Part;
-use crate::engine::{Curvature, Evaluation, Slot, stride};
+use crate::engine::{Setup, stride};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::model::Norm;
 
 /// The dispatches of derivatives of the evaluated loss, made when they are asked for first.
 pub(super) struct CurvePrograms {
-    tangents: Tangents,
+    pub tangents: Tangents,
     /// Forward, and how it moves.
-    forward: Vec<Op>,
+    pub forward: Vec<Op>,
     /// Back, of the Hessian and of the Gauss-Newton matrix.
-    hessian: Vec<Op>,
-    gauss_newton: Vec<Op>,
+    pub hessian: Vec<Op>,
+    pub gauss_newton: Vec<Op>,
     /// The sum of both parts of the product.
-    sum: Op,
+    pub sum: Op,
 }
 
 /// The buffers that a pass needs beside those of a step.
-struct Tangents {
-    v: Buffer,
-    part: Buffer,
+pub(super) struct Tangents {
+    pub v: Buffer,
+    pub part: Buffer,
     ra: Vec<Buffer>,
     rslope: Vec<Buffer>,
     rxhat: Vec<Option<[Buffer; 2]>>,
@@ -53,112 +50,15 @@ struct Tangents {
     other: Buffer,
 }
 
-impl GpuEngine {
-    /// Leaves in the gradient's slot the gradient of the evaluated loss over positions of the order.
-    pub(super) fn slope_over(&mut self, over: Range<usize>) -> Result<Vec<Evaluation>> {
-        if self.slope.is_empty()
-            && let Some(part) = self.part(Part::Train)
-        {
-            let feed = part.feed(&self.setup, self.streamed()).of_evaluation(&self.buffers.order, part);
-            let builder = self.builder()?;
-            self.slope = [builder.forward_and_loss(&self.buffers.params, &feed)?, builder.backward(false, true)?]
-                .into_iter()
-                .flatten()
-                .collect();
-        }
-        self.clear_statistics_of_gradient();
-        self.pass_over(over.clone(), |_| self.slope.iter().collect())?;
-        let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
-        let n = over.len() as f64;
-        let evaluation = |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
-        Ok(sums.chunks_exact(4).map(evaluation).collect())
-    }
-
-    /// Multiplies the vector in `x` with second derivatives of the evaluated loss over positions of the order.
-    pub(super) fn curve_over(&mut self, of: Curvature, over: Range<usize>, x: Slot, into: Slot) -> Result<()> {
-        let programs = match self.curve.take() {
-            Some(programs) => programs,
-            None => self.curve_programs()?,
-        };
-        let t = &programs.tangents;
-        self.copy_vectors(self.buffers.slot(x)?, (&t.v, 0));
-        self.copy_vectors((&self.buffers.params, 0), (&self.buffers.eval_params, 0));
-        let mut encoder = self.encoder();
-        encoder.clear_buffer(&t.part, 0, None);
-        encoder.clear_buffer(&self.buffers.grads, 0, None);
-        let layout = &self.layout;
-        self.clear(&mut encoder, &t.v, layout.trained..layout.len);
-        self.clear(&mut encoder, &self.buffers.eval_params, layout.weights..layout.len);
-        self.gpu.queue.submit([encoder.finish()]);
-        let back = if of == Curvature::Hessian { &programs.hessian } else { &programs.gauss_newton };
-        self.pass_over(over, |_| programs.forward.iter().chain(back).collect())?;
-        // What biases and β got there belongs to the gradient.
-        let mut encoder = self.encoder();
-        self.clear(&mut encoder, &t.part, layout.weights..layout.biases);
-        for layer in layout.layers.iter().filter(|layer| layer.beta > 0) {
-            self.clear(&mut encoder, &t.part, layer.beta..layer.beta + stride(layer.outputs));
-        }
-        self.gpu.queue.submit([encoder.finish()]);
-        self.write_alpha(&vec![1.0; self.setup.replicas]);
-        self.dispatch(&programs.sum)?;
-        self.copy_vectors((&self.buffers.grads, 0), self.buffers.slot(into)?);
-        self.curve = Some(programs);
-        self.gpu.check()
-    }
-
-    /// Carries out the dispatches of passes over positions of the order, all of which count as one batch.
-    fn pass_over<'a>(&'a self, over: Range<usize>, ops: impl Fn(&Pass) -> Vec<&'a Op>) -> Result<()> {
-        let (room, replicas) = (self.setup.room(), self.setup.replicas as u32);
-        let pass = |first: usize| Pass {
-            first: first as u32,
-            rows: room.min(over.end - first) as u32,
-            batch: over.len() as u32,
-            accumulate: u32::from(first > over.start),
-            replicas,
-            ..Pass::default()
-        };
-        let mut passes: Vec<Pass> = over.clone().step_by(room).map(pass).collect();
-        for passes in passes.chunks_mut(self.passes_at_once(room, self.setup.replicas)) {
-            self.stage(Part::Train, passes, false);
-            let mut recorder = self.recorder();
-            for (i, pass) in passes.iter().enumerate() {
-                recorder.dispatch(&ops(pass), (i as u64 * PASS_BYTES) as u32, pass.rows);
-            }
-            recorder.submit();
-        }
-        self.gpu.check()
-    }
-
-    /// Puts 0 into a range of every replica's vector.
-    fn clear(&self, encoder: &mut CommandEncoder, vectors: &Buffer, range: Range<usize>) {
-        for r in (0..self.setup.replicas).filter(|_| !range.is_empty()) {
-            let at = (r * self.layout.len + range.start) as u64 * 4;
-            encoder.clear_buffer(vectors, at, Some(range.len() as u64 * 4));
-        }
-    }
-
-    fn curve_programs(&mut self) -> Result<CurvePrograms> {
-        let before = self.taken.len();
-        let tangents = self.tangents().inspect_err(|_| self.taken.truncate(before));
-        let tangents = tangents?;
-        let part = self.part(Part::Train).ok_or_else(|| self.setup.dataset.missing(Part::Train))?;
-        let feed = part.feed(&self.setup, self.streamed()).of_evaluation(&self.buffers.order, part);
-        let builder = self.builder()?;
-        let forward = builder.forward_r(&feed, &tangents)?;
-        let hessian = builder.backward_r(Some(&feed), &tangents)?;
-        let gauss_newton = builder.backward_r(None, &tangents)?;
-        let sum = builder.axpy(&tangents.part, &self.buffers.grads);
-        Ok(CurvePrograms { tangents, forward, hessian, gauss_newton, sum })
-    }
-
+impl Tangents {
+    /// The buffers for passes of the setup's rows, which `take` allocates by name and bytes.
+    ///
     /// # Errors
     /// Too little memory.
-    fn tangents(&mut self) -> Result<Tangents> {
-        let (model, layers) = (self.setup.model.clone(), self.setup.model.layers());
-        let room = (self.setup.replicas * self.setup.room()) as u64 * 4;
+    pub fn new(setup: &Setup, vector: u64, mut take: impl FnMut(String, u64) -> Result<Buffer>) -> Result<Self> {
+        let (model, layers) = (&setup.model, setup.model.layers());
+        let room = (setup.replicas * setup.room()) as u64 * 4;
         let rows = |l: usize| room * stride(model.widths[l]) as u64;
-        let vector = self.buffers.params.size();
-        let mut take = |name: String, bytes: u64| self.allocate_bytes(name, bytes);
         let mut rxhat = Vec::new();
         for l in 0..layers {
             rxhat.push(match model.norm_after(l) {
@@ -172,9 +72,9 @@ impl GpuEngine {
         let ra = each("ra", 0..layers, 1)?;
         let mut rdz = each("rdz", 0..layers - 1, 1)?;
         rdz.extend(ra.last().cloned());
-        Ok(Tangents {
+        Ok(Self {
             rslope: each("rslope", 0..layers, 1)?,
-            da: each("moving da", 1..layers, 0)?,
+            da: each("every da", 1..layers, 0)?,
             rda: each("rda", 1..layers, 0)?,
             ra,
             rdz,
@@ -187,6 +87,21 @@ impl GpuEngine {
 }
 
 impl Builder<'_> {
+    /// Makes the dispatches of products with second derivatives over the samples of `feed`.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn curve_programs(&self, feed: &Feed, tangents: Tangents) -> Result<CurvePrograms> {
+        Ok(CurvePrograms {
+            forward: self.forward_r(feed, &tangents)?,
+            hessian: self.backward_r(Some(feed), &tangents)?,
+            gauss_newton: self.backward_r(None, &tangents)?,
+            // part, grads -> grads
+            sum: self.axpy(&tangents.part, &self.buffers.grads),
+            tangents,
+        })
+    }
+
     /// Makes the dispatches of the forward pass, and of how it moves.
     fn forward_r(&self, feed: &Feed, t: &Tangents) -> Result<Vec<Op>> {
         let (b, model) = (self.buffers, &self.setup.model);
