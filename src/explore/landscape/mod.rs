@@ -13,9 +13,14 @@ pub use grid::{Barrier, Grid};
 pub use path::{Components, principal_components};
 pub use section::{Axis, Mark, Passed, Section};
 
-use crate::data::Part;
+use std::sync::Arc;
+
+use crate::average::Average;
+use crate::data::{Augment, Part};
 use crate::engine::{Engine, Evaluation, Setup, Slot, Step, stride};
 use crate::error::{Error, Result};
+use crate::model::Mlp;
+use crate::optimizer::Optimizer;
 
 /// The loss in a section: what was found at the nodes of a grid, and at the section's marks.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +37,37 @@ pub struct Landscape {
 const BYTES: usize = 128 << 20;
 /// The most points side by side, where there are no more than half as many threads: beyond, nothing gets faster.
 const MOST: usize = 32;
+
+/// The setup of an engine that evaluates the samples of `part` at `places` as that of `setup` does, and the part that they are there.
+/// With `renewed`, the places of at least two training samples, it can renew running statistics by them, as they are: without
+/// augmentation and dropout.
+///
+/// # Errors
+/// No such part.
+pub fn sampled(setup: &Setup, part: Part, places: &[u32], renewed: Option<&[u32]>) -> Result<(Setup, Part)> {
+    let evaluated = setup.dataset.only(part, places)?;
+    let (dataset, part) = match renewed {
+        None => (evaluated, Part::Train),
+        Some(renewed) => {
+            let mut dataset = setup.dataset.only(Part::Train, renewed)?;
+            dataset.test = Some(evaluated.train);
+            (dataset, Part::Test)
+        }
+    };
+    let setup = Setup {
+        model: Mlp { dropout: 0.0, ..setup.model.clone() },
+        class_weights: Vec::new(),
+        augment: Augment::default(),
+        optimizer: Optimizer::sgd(0.0),
+        clip_norm: None,
+        average: Average::default(),
+        batch: renewed.map_or(setup.batch.min(places.len()), <[u32]>::len),
+        evaluation_only: renewed.is_none(),
+        dataset: Arc::new(dataset),
+        ..setup.clone()
+    };
+    Ok((setup, part))
+}
 
 /// The number of points that are worth evaluating at once, the replicas of an engine of `setup`: as many as a moderate share
 /// of memory holds, up to a number from which on more make nothing faster.
