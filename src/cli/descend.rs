@@ -7,12 +7,15 @@ use anyhow::Context;
 use serde_json::json;
 use thalweg::explore::{Descent, Point, Surface, Trajectory, Verdict, descend, verdict};
 use thalweg::optimizer::{Optimizer, Rule};
-use thalweg::report::{Contour, contour};
+use thalweg::report::{Contour, Mark, contour};
 use thalweg::run::{Config, Setting, setting};
 use thalweg::schedule::{Schedule, Unit};
 use toml::{Table, Value};
 
 use super::{say, table, wrap};
+
+/// The number of times as wide as it was that a picture may become to hold the way.
+const WIDEST: f64 = 3.0;
 
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -79,14 +82,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let title = args.title(&optimizer, &schedule)?;
     if let Some(file) = &args.svg {
         let path: Vec<[f64; 2]> = trajectory.points.iter().map(|point| point.w).collect();
+        let minima = surface.minima().iter().map(|&w| (Mark::Minimum, w, ""));
+        let saddles = surface.saddles().iter().map(|&w| (Mark::Saddle, w, ""));
         let picture = Contour {
             title: &title,
             subtitle: surface.formula(),
             value: &|w| surface.value(w),
             window: surface.window(),
+            widest: WIDEST,
+            axes: ["x", "y"],
+            height: "value",
             path: &path,
-            minima: surface.minima(),
-            saddles: surface.saddles(),
+            marks: &minima.chain(saddles).collect::<Vec<_>>(),
         };
         contour(file, &picture)?;
     }

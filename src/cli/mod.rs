@@ -8,6 +8,7 @@ mod descend;
 mod devices;
 mod epochs;
 mod eval;
+mod landscape;
 mod lr_find;
 mod output;
 mod predict;
@@ -51,6 +52,8 @@ enum Command {
     Predict(predict::Args),
     /// Show what differs between runs: in their configurations and in what came of them
     Compare(compare::Args),
+    /// Draw the loss of a run in a plane of weight space, or along a line
+    Landscape(Box<landscape::Args>),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
     Verify(verify::Args),
     /// Find a learning rate by trying many, without keeping what they did
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Landscape(args) => landscape::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -19,6 +19,7 @@ mod dot;
 mod dots;
 mod engine;
 mod ensemble;
+mod evaluate;
 mod gather;
 mod grad_norm;
 mod layer_norm;

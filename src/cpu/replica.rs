@@ -7,12 +7,21 @@ use super::passes::{Averaged, Workspace};
 use super::shared::{Shared, zeros};
 use super::weights::Weights;
 use super::{Constants, Real, Training};
-use crate::data::{Features, Samples};
 use crate::engine::{Aim, Curvature, Evaluation, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::number::hash::Key;
 use crate::optimizer::Rule;
+
+/// A pass of an evaluation, for one member of an ensemble.
+pub(super) struct Predicted<'a, T> {
+    /// The samples of the pass, `(rows, stride(inputs))`, and the number of those before it.
+    pub x: &'a [T],
+    pub first: usize,
+    /// The place of the member, and the number of members.
+    pub member: usize,
+    pub members: usize,
+}
 
 /// One replica: its weights, its slots and its workspace.
 pub(super) struct Replica<T> {
@@ -209,71 +218,34 @@ impl<T: Real> Replica<T> {
         Training { key, first: first as u32, statistics: aim.statistics(), is_drawn: aim.is_drawn() }
     }
 
-    /// The mean loss and accuracy over `samples`, of the mean prediction of the weights in `slots`.
+    /// Puts the vector in `slot` in the place of the weights, which it returns.
     ///
     /// # Errors
     /// A slot that is not asked for.
-    pub fn evaluate(&mut self, shared: &Shared<T>, samples: &Samples, slots: &[Slot]) -> Result<Evaluation> {
-        let mut sums = (0.0, 0);
-        self.predictions(shared, &samples.features, samples.len(), slots, |work, order| {
-            work.loss(shared, samples, order, None, &mut sums);
-        })?;
-        let n = samples.len() as f64;
-        Ok(Evaluation { loss: sums.0 / n, accuracy: sums.1 as f64 / n })
+    pub fn load(&mut self, slot: Slot) -> Result<Vec<T>> {
+        let other = self.slot(slot)?.clone();
+        Ok(std::mem::replace(&mut self.weights.params, other))
     }
 
-    /// The outputs for samples that are in no data set, `(rows, outputs)`.
-    ///
-    /// # Errors
-    /// A slot that is not asked for.
-    pub fn predict(&mut self, shared: &Shared<T>, inputs: &Features, slots: &[Slot]) -> Result<Vec<f64>> {
-        let rows = inputs.len() / shared.setup.dataset.width();
-        let outputs = shared.setup.model.outputs();
-        let mut predictions = Vec::with_capacity(rows * outputs);
-        self.predictions(shared, inputs, rows, slots, |work, order| {
-            for row in work.output().chunks_exact(stride(outputs)).take(order.len()) {
-                predictions.extend(row[..outputs].iter().map(|z| z.to_f64()));
-            }
-        })?;
-        Ok(predictions)
+    /// Gives back the weights that [`load`](Self::load) returned.
+    pub fn unload(&mut self, live: Vec<T>) {
+        self.weights.params = live;
     }
 
-    /// Passes all of `features` through the network with the weights in each of `slots`; `each` sees every pass whose
-    /// prediction, that of all slots together, lies in the last layer's output.
-    fn predictions(
-        &mut self,
-        shared: &Shared<T>,
-        features: &Features,
-        samples: usize,
-        slots: &[Slot],
-        mut each: impl FnMut(&mut Workspace<T>, &[u32]),
-    ) -> Result<()> {
-        let (setup, room) = (shared.setup, shared.setup.room());
-        let outputs = setup.model.outputs();
-        let mut mean = std::mem::take(&mut self.mean);
-        if slots.len() > 1 {
-            mean.resize(samples * stride(outputs), T::default());
+    /// Makes of the samples of a pass, `x`, the prediction, and returns the workspace with it in the last layer's output: of
+    /// the weights, or, with the last `member` of an ensemble of several, that of all members together.
+    pub fn predict(&mut self, shared: &Shared<T>, pass: &Predicted<T>) -> &mut Workspace<T> {
+        let setup = shared.setup;
+        self.work.layers(shared, &mut self.weights.params, pass.x, None);
+        if pass.members > 1 {
+            let width = stride(setup.model.outputs());
+            let (first, rows) = (pass.first * width, pass.x.len() / stride(setup.model.inputs()) * width);
+            self.mean.resize(self.mean.len().max(first + rows), T::default());
+            let (z, mean) = (&mut self.work.output()[..rows], &mut self.mean[first..first + rows]);
+            let softmax = setup.loss == Loss::CrossEntropy;
+            super::ensemble(setup.model.outputs(), softmax, pass.member, pass.members, z, mean);
         }
-        let order: Vec<u32> = (0..samples as u32).collect();
-        for (member, &slot) in slots.iter().enumerate() {
-            let other = self.slot(slot)?.clone();
-            let live = std::mem::replace(&mut self.weights.params, other);
-            for (i, order) in order.chunks(room).enumerate() {
-                self.work.forward(shared, &mut self.weights.params, features, order, None);
-                let rows = order.len() * stride(outputs);
-                if slots.len() > 1 {
-                    let mean = &mut mean[i * room * stride(outputs)..][..rows];
-                    let softmax = setup.loss == Loss::CrossEntropy;
-                    super::ensemble(outputs, softmax, member, slots.len(), &mut self.work.output()[..rows], mean);
-                }
-                if member + 1 == slots.len() {
-                    each(&mut self.work, order);
-                }
-            }
-            self.weights.params = live;
-        }
-        self.mean = mean;
-        Ok(())
+        &mut self.work
     }
 
     /// Replaces the running statistics in `slot` by the mean of those of `steps`.

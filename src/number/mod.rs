@@ -1,5 +1,6 @@
 //! Numbers: the two precisions of the CPU engine, and the random numbers of the device and of the host.
 
+pub(crate) mod eigen;
 pub(crate) mod hash;
 mod real;
 mod stream;

@@ -28,6 +28,7 @@ mod log;
 mod resolve;
 mod resume;
 mod saver;
+mod seen;
 mod start;
 mod summary;
 mod train;
@@ -53,6 +54,7 @@ pub use config::{Batch, Bytes, Config, DataConfig, Every, Interval, ModelConfig,
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
 pub use log::Log;
 pub use resolve::{Setting, setting};
+pub use seen::seen_weights;
 pub use start::{checkpoint_weights, first_weights};
 pub use summary::{Best, Outcome, Pace, deviation, mean, statistics};
 pub use train::{Finished, Prepared, train};
