@@ -6,6 +6,8 @@
 
 mod activate;
 mod adam;
+mod ascend;
+mod ascent;
 mod average;
 mod axpy;
 mod batch_norm;

@@ -2,6 +2,8 @@
 
 pub use super::activate::activate;
 pub use super::adam::adam;
+pub use super::ascend::ascend;
+pub use super::ascent::ascent;
 pub use super::average::average;
 pub use super::axpy::axpy;
 pub use super::batch_norm::batch_norm;

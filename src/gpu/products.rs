@@ -54,7 +54,7 @@ impl Builder<'_> {
             self.linear(l, feed, &b.params, &b.a[l], y, &b.slope[l])?;
             self.linear_dw(l, self.is_fused())?;
             if l > 0 {
-                self.linear_dx(l)?;
+                self.linear_dx(l, &b.params)?;
             }
         }
         Ok(())
@@ -117,7 +117,7 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn linear_dx(&self, l: usize) -> Result<Op> {
+    pub fn linear_dx(&self, l: usize, w: &Buffer) -> Result<Op> {
         let (b, layer) = (self.buffers, &self.layout.layers[l]);
         let (inputs, outputs, params_stride) = self.dims(layer);
         let args = kernels::LinearDxArgs {
@@ -132,7 +132,7 @@ impl Builder<'_> {
         let flags = [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some()))];
         let above = above.unwrap_or(&b.unused[0]);
         let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
-        let (weights, slope, dz, dx) = (self.factor(&b.params), &b.slope[l - 1], &b.dz[l], &b.dz[l - 1]);
+        let (weights, slope, dz, dx) = (self.factor(w), &b.slope[l - 1], &b.dz[l], &b.dz[l - 1]);
         let task = Task {
             product: Product::LinearDx,
             rule: None,
@@ -269,10 +269,9 @@ impl Builder<'_> {
         )
     }
 
-    /// Whether the steps use the weight gradient up as they make it: if nobody asks for its norm, or for a sum of several
-    /// passes.
+    /// Whether the steps use the weight gradient up as they make it.
     pub fn is_fused(&self) -> bool {
-        self.setup.clip_norm.is_none() && self.setup.batch <= self.setup.most_in_pass()
+        self.setup.is_fused(self.setup.batch)
     }
 
     /// Writes a pass of so many rows for what is measured or tried.

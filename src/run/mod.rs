@@ -53,7 +53,7 @@ use crate::plan::Plan;
 
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
-pub use config::{Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig};
+pub use config::{Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
 pub use log::Log;
 pub use resolve::{Setting, setting};
@@ -127,7 +127,8 @@ impl Config {
             loss: self.model.loss.unwrap_or(setup.loss),
             label_smoothing: self.model.label_smoothing,
             augment: self.augment.clone(),
-            optimizer: self.optimizer,
+            optimizer: self.optimizer.optimizer,
+            sam: self.optimizer.sam,
             decay: self.train.decay,
             clip_norm: self.train.clip_norm,
             average: self.average.clone(),
