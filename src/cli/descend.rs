@@ -138,7 +138,7 @@ impl Args {
         let mut flags = self.flags();
         if !has_lr {
             let config = Config::resolve(file.clone(), flags.clone(), sets.clone())?;
-            let lr = match config.optimizer.rule() {
+            let lr = match config.optimizer.optimizer.rule() {
                 Rule::Sgd { .. } => self.surface.lr(),
                 Rule::Adam { .. } | Rule::Rmsprop { .. } => self.surface.width() / 100.0,
             };
@@ -146,7 +146,11 @@ impl Args {
         }
         let config = Config::resolve(file, flags, sets)?;
         anyhow::ensure!(config.schedule.unit == Unit::Step, "schedule.unit: expected step, since there are no epochs");
-        Ok((config.optimizer, config.schedule.schedule))
+        anyhow::ensure!(
+            config.optimizer.sam.is_none(),
+            "optimizer.sam: expected none on a surface of two parameters, found one"
+        );
+        Ok((config.optimizer.optimizer, config.schedule.schedule))
     }
 
     fn flags(&self) -> Vec<Setting> {

@@ -249,7 +249,7 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn steps_at_once(&self) -> usize {
         // A step is done when the call returns; a few at a time let the replicas run apart.
-        (1e9 / self.setup.model.step_flops(self.setup.batch)).clamp(1.0, 64.0) as usize
+        (1e9 / self.setup.step_flops(self.setup.batch)).clamp(1.0, 64.0) as usize
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {

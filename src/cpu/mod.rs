@@ -9,6 +9,8 @@ mod activate_r;
 mod adam;
 mod affine_dx_r;
 mod affine_r;
+mod ascend;
+mod ascent;
 mod average;
 mod axpy;
 mod batch_norm;

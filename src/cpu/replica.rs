@@ -7,7 +7,9 @@ use super::passes::{Averaged, Workspace};
 use super::shared::{Shared, zeros};
 use super::weights::Weights;
 use super::{Constants, Real, Training};
-use crate::engine::{Aim, Curvature, Evaluation, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride};
+use crate::engine::{
+    Aim, Curvature, Evaluation, Gradient, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride,
+};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::number::hash::Key;
@@ -60,14 +62,13 @@ impl<T: Real> Replica<T> {
 
     /// The names and bytes of its vectors, both copies included, which come with the first step.
     pub fn memory(&self) -> Vec<(String, usize)> {
-        let Weights { params, grads, state } = &self.weights;
-        let mut memory = vec![("params".to_string(), params.len())];
+        let Weights { params, grads, .. } = &self.weights;
+        let mut memory: Vec<_> = self.weights.vectors().into_iter().map(|(name, v)| (name, v.len())).collect();
         if !grads.is_empty() {
-            memory.push(("grads".into(), grads.len()));
             memory.extend((0..Slot::COPIES).map(|i| (Slot::Copy(i).name(), params.len())));
         }
         memory.extend(self.kept.iter().map(|(slot, v)| (slot.name(), v.len())));
-        for (name, vectors) in [("state", &state[..])].into_iter().chain(self.work.vectors()) {
+        for (name, vectors) in self.work.vectors() {
             let some = vectors.iter().enumerate().filter(|(_, v)| !v.is_empty());
             memory.extend(some.map(|(l, v)| (format!("{name} {l}"), v.len())));
         }
@@ -133,8 +134,7 @@ impl<T: Real> Replica<T> {
     pub fn step(&mut self, shared: &Shared<T>, step: &Step, replica: usize) -> StepMetrics {
         let optimizer = &shared.setup.optimizer;
         let constants = optimizer.coefficients(step.index + 1, step.rates[replica]).into();
-        // A weight's gradient is used up as it is made if nobody asks for its norm, or for a sum of several.
-        let is_fused = shared.setup.clip_norm.is_none() && step.rows <= shared.setup.most_in_pass();
+        let is_fused = shared.setup.is_fused(step.rows);
         let fused = is_fused.then_some((optimizer.rule(), &constants));
         let (loss, correct) = self.gradient(shared, step, Some(Aim::Update), fused);
         let grad_norm = if is_fused {
@@ -157,9 +157,28 @@ impl<T: Real> Replica<T> {
         clipped.map(|(norm, _)| norm.to_f64())
     }
 
-    /// Leaves the gradient of the step's mean loss in `grads`, or with `fused` has updated the weights; returns that loss
-    /// and the number of right answers. Without an aim it is the loss that an evaluation has.
+    /// Leaves the gradient of the step's mean loss in `grads`, where the step ascends that at the end of its ascent, or with
+    /// `fused` has updated the weights; returns the loss of the weights and the number of right answers.
+    /// Without an aim it is the loss that an evaluation has.
     pub fn gradient(
+        &mut self,
+        shared: &Shared<T>,
+        step: &Step,
+        aim: Option<Aim>,
+        fused: Option<(Rule, &Constants<T>)>,
+    ) -> (f64, u64) {
+        let metrics = self.gradient_here(shared, step, aim, fused);
+        if let Some(sam) = shared.setup.sam.filter(|_| aim.is_some_and(Aim::is_of_step)) {
+            self.weights.ascend(&sam, shared.layout.trained);
+            // The same random numbers; what it does to running statistics stays behind.
+            self.gradient_here(shared, step, Some(Aim::Gradient(Gradient::Drawn)), None);
+            self.weights.descend();
+        }
+        metrics
+    }
+
+    /// The same without an ascent.
+    fn gradient_here(
         &mut self,
         shared: &Shared<T>,
         step: &Step,

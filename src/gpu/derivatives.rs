@@ -19,7 +19,7 @@ impl GpuEngine {
         if self.slope.is_empty() {
             let (builder, feed) = (self.builder()?, self.evaluation_feed()?);
             let mut ops = builder.forward_and_loss(&self.buffers.params, &feed)?;
-            ops.extend(builder.backward(false, true)?);
+            ops.extend(builder.backward(&self.buffers.params, false, true)?);
             self.slope = ops;
         }
         self.clear_statistics_of_gradient();

@@ -65,7 +65,7 @@ impl Builder<'_> {
             self.linear(l, feed, &b.params, &b.a[l], y, &b.slope[l])?;
             self.linear_dw(l, self.is_fused())?;
             if l > 0 {
-                self.linear_dx(l)?;
+                self.linear_dx(l, &b.params)?;
             }
         }
         Ok(())
@@ -146,11 +146,11 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn linear_dx(&self, l: usize) -> Result<Op> {
+    pub fn linear_dx(&self, l: usize, w: &Buffer) -> Result<Op> {
         let b = self.buffers;
         let above = b.da.get(l + 1).and_then(Option::as_ref).filter(|_| self.setup.model.is_residual(l));
         let (dz, slope, dx) = (&b.dz[l], &b.slope[l - 1], &b.dz[l - 1]);
-        self.linear_dx_of(l, &DxBuffers { w: &b.params, dz, slope, above, dx, da: b.da[l].as_ref() })
+        self.linear_dx_of(l, &DxBuffers { w, dz, slope, above, dx, da: b.da[l].as_ref() })
     }
 
     /// The input gradient of layer l, from and to any buffers.
@@ -323,10 +323,9 @@ impl Builder<'_> {
         )
     }
 
-    /// Whether the steps use the weight gradient up as they make it: if nobody asks for its norm, or for a sum of several
-    /// passes.
+    /// Whether the steps use the weight gradient up as they make it.
     pub fn is_fused(&self) -> bool {
-        self.setup.clip_norm.is_none() && self.setup.batch <= self.setup.most_in_pass()
+        self.setup.is_fused(self.setup.batch)
     }
 
     /// Writes a pass of so many rows for what is measured or tried.

@@ -354,6 +354,16 @@ fn grad_norm() {
 }
 
 #[test]
+fn ascent() {
+    over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::ascent(gpu, n, replicas, f).unwrap())));
+}
+
+#[test]
+fn ascend() {
+    over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::ascend(gpu, n, replicas, f).unwrap())));
+}
+
+#[test]
 fn sgd() {
     over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::sgd(gpu, n, replicas, f).unwrap()).concat()));
 }

@@ -16,6 +16,8 @@ mod predict;
 mod rates;
 mod resume;
 mod runs;
+mod sam;
 mod stopping;
 mod terminal;
 mod trainer;
+mod trajectory;

@@ -69,7 +69,9 @@ arguments! {
     LossScaleArgs { columns: u32, dz_stride: u32 }
     /// The arguments of `grad_norm`.
     GradNormArgs { params: u32, trained: u32, max_norm: f32 }
-    /// The arguments of kernels over vectors: `sgd`, `adam`, `rmsprop`, `average`, `lookahead`, `to_half`, `axpy` and
+    /// The arguments of `ascent`.
+    AscentArgs { params: u32, trained: u32, rho: f32 }
+    /// The arguments of kernels over vectors: `sgd`, `adam`, `rmsprop`, `average`, `lookahead`, `ascend`, `to_half`, `axpy` and
     /// `scale`, which take the vec4s from `first` on and before `trained`.
     UpdateArgs { params: u32, first: u32, trained: u32, decayed: u32 }
     /// The arguments of `dot`.

@@ -116,6 +116,16 @@ pub(super) fn grad_norm(work: &Work) -> Cost {
     of_params(work, 2.0, 4.0)
 }
 
+/// Weights and gradient are read.
+pub(super) fn ascent(work: &Work) -> Cost {
+    of_params(work, 4.0, 8.0)
+}
+
+/// Two vectors are read and two written.
+pub(super) fn ascend(work: &Work) -> Cost {
+    of_params(work, 5.0, 16.0)
+}
+
 /// The gradient is read, weight and state are read and written.
 pub(super) fn optimizer(work: &Work) -> Cost {
     of_params(work, 6.0, 4.0 + work.update_bytes)

@@ -160,7 +160,7 @@ kernels! {
     loss_scale(LossScaleArgs) [pass] {
         bindings: &[A, R, W], memories: ANY, form: None, unchecked: false, cost: cost::loss_scale,
     }
-    grad_norm(GradNormArgs) [reduce scaling pass] {
+    grad_norm(GradNormArgs) [norm reduce scaling pass] {
         bindings: &[A, R, W, W, W], memories: &[], form: None, unchecked: false, cost: cost::grad_norm,
     }
     sgd(UpdateArgs) [vector optimizer keep scaling coefficients pass] {
@@ -171,6 +171,12 @@ kernels! {
     }
     rmsprop(UpdateArgs) [vector optimizer keep scaling coefficients pass] {
         bindings: &[A, R, R, W, W, W], memories: ANY, form: None, unchecked: false, cost: cost::optimizer,
+    }
+    ascent(AscentArgs) [norm ascent_size reduce] {
+        bindings: &[A, R, R, W, W], memories: &[], form: None, unchecked: false, cost: cost::ascent,
+    }
+    ascend(UpdateArgs) [vector ascent_size] {
+        bindings: &[A, R, R, W, W], memories: &[], form: None, unchecked: false, cost: cost::ascend,
     }
     average(UpdateArgs) [vector coefficients pass] {
         bindings: &[A, R, W], memories: &[], form: None, unchecked: false, cost: cost::average,

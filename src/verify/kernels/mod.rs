@@ -6,6 +6,7 @@
 //! WGSL's accuracy (rounded sums and products; exp within 3 + 2|x| units in the last place, log within 2⁻²¹ or 3
 //! units, division and square root within a few).
 
+mod ascent;
 mod layers;
 mod linear_dw;
 mod losses;
@@ -14,6 +15,7 @@ mod samples;
 mod tangents;
 mod updates;
 
+pub use ascent::{ascend, ascent};
 pub use layers::{activate, all_forms, linear, linear_dx, plain_forms};
 pub use linear_dw::{linear_dw, optimizers};
 pub use losses::{Mixing, ensemble, loss_scale, mse, softmax_cross_entropy};
@@ -66,6 +68,10 @@ pub fn in_f32(gpu: &Gpu, scope: Scope) -> Result<Vec<Check>> {
             checks.extend(sgd(gpu, n, replicas, flag)?);
             checks.extend(adam(gpu, n, replicas, flag)?);
             checks.extend(rmsprop(gpu, n, replicas, flag)?);
+        }
+        for adaptive in [false, true] {
+            checks.push(ascent(gpu, n, replicas, adaptive)?);
+            checks.push(ascend(gpu, n, replicas, adaptive)?);
         }
         checks.push(average(gpu, n, replicas)?);
         checks.push(lookahead(gpu, n, replicas)?);
