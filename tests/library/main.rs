@@ -14,6 +14,7 @@ mod forms;
 mod golden;
 mod gradients;
 mod kernels;
+mod landscape;
 mod memory;
 mod mixed;
 mod networks;
