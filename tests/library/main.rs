@@ -15,6 +15,7 @@ mod forms;
 mod golden;
 mod gradients;
 mod kernels;
+mod landscape;
 mod memory;
 mod mixed;
 mod networks;

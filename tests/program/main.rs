@@ -10,6 +10,7 @@ mod devices;
 mod docs;
 mod drivers;
 mod faults;
+mod landscape;
 mod moved;
 mod output;
 mod predict;
