@@ -85,7 +85,7 @@ impl<T: Real> CpuEngine<T> {
 }
 
 /// Does `work` to every replica and what is made of it: with the whole crew to the only one, else a thread to each.
-fn each_replica<T: Real, R: Send>(
+pub(super) fn each_replica<T: Real, R: Send>(
     replicas: &mut [Replica<T>],
     made: &mut [R],
     crew: Crew,

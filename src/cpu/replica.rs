@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::curve::Tangents;
-use super::passes::{Averaged, Workspace};
+use super::passes::{Averaged, First, Workspace};
 use super::shared::{Shared, zeros};
 use super::weights::Weights;
 use super::{Constants, Real, Training};
+use crate::data::Samples;
 use crate::engine::{
     Aim, Curvature, Evaluation, Gradient, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride,
 };
@@ -255,16 +256,30 @@ impl<T: Real> Replica<T> {
     /// the weights, or, with the last `member` of an ensemble of several, that of all members together.
     pub fn predict(&mut self, shared: &Shared<T>, pass: &Predicted<T>) -> &mut Workspace<T> {
         let setup = shared.setup;
-        self.work.layers(shared, &mut self.weights.params, pass.x, None);
+        let rows = pass.x.len() / stride(setup.model.inputs());
+        self.work.layers(shared, &mut self.weights.params, First::Of(pass.x), rows, None);
         if pass.members > 1 {
             let width = stride(setup.model.outputs());
-            let (first, rows) = (pass.first * width, pass.x.len() / stride(setup.model.inputs()) * width);
+            let (first, rows) = (pass.first * width, rows * width);
             self.mean.resize(self.mean.len().max(first + rows), T::default());
             let (z, mean) = (&mut self.work.output()[..rows], &mut self.mean[first..first + rows]);
             let softmax = setup.loss == Loss::CrossEntropy;
             super::ensemble(setup.model.outputs(), softmax, pass.member, pass.members, z, mean);
         }
         &mut self.work
+    }
+
+    /// Adds loss and right answers of a pass over the samples that `order` names to `sums`.
+    pub fn evaluate_pass(
+        &mut self,
+        shared: &Shared<T>,
+        samples: &Samples,
+        order: &[u32],
+        first: First<T>,
+        sums: &mut (f64, u64),
+    ) {
+        self.work.layers(shared, &mut self.weights.params, first, order.len(), None);
+        self.work.loss(shared, samples, order, None, sums);
     }
 
     /// Replaces the running statistics in `slot` by the mean of those of `steps`.
