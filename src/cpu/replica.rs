@@ -238,18 +238,18 @@ impl<T: Real> Replica<T> {
         Training { key, first: first as u32, statistics: aim.statistics(), is_drawn: aim.is_drawn() }
     }
 
-    /// Puts the vector in `slot` in the place of the weights, which it returns.
+    /// Lets the weights and the vector in `slot` change places.
     ///
     /// # Errors
     /// A slot that is not asked for.
-    pub fn load(&mut self, slot: Slot) -> Result<Vec<T>> {
-        let other = self.slot(slot)?.clone();
-        Ok(std::mem::replace(&mut self.weights.params, other))
-    }
-
-    /// Gives back the weights that [`load`](Self::load) returned.
-    pub fn unload(&mut self, live: Vec<T>) {
-        self.weights.params = live;
+    pub fn swap(&mut self, slot: Slot) -> Result<()> {
+        if slot == Slot::Live {
+            return Ok(());
+        }
+        let other = std::mem::take(self.slot(slot)?);
+        let live = std::mem::replace(&mut self.weights.params, other);
+        *self.slot(slot)? = live;
+        Ok(())
     }
 
     /// Makes of the samples of a pass, `x`, the prediction, and returns the workspace with it in the last layer's output: of
@@ -287,8 +287,7 @@ impl<T: Real> Replica<T> {
     /// # Errors
     /// A slot that is not asked for.
     pub fn renew_statistics(&mut self, shared: &Shared<T>, slot: Slot, steps: &[Step]) -> Result<()> {
-        let weights = std::mem::take(self.slot(slot)?);
-        let live = std::mem::replace(&mut self.weights.params, weights);
+        self.swap(slot)?;
         let order = std::mem::take(&mut self.order);
         for (n, step) in steps.iter().enumerate() {
             let training = self.training(step, step.first, Aim::Statistics(n));
@@ -297,9 +296,7 @@ impl<T: Real> Replica<T> {
             self.work.forward(shared, &mut self.weights.params, features, order, Some(&training));
         }
         self.order = order;
-        let renewed = std::mem::replace(&mut self.weights.params, live);
-        *self.slot(slot)? = renewed;
-        Ok(())
+        self.swap(slot)
     }
 
     /// What follows the update: lookahead, which is the last part of it, then the averages of the weights that it leaves.
