@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(thinned((0..5).collect(), 9), [0, 1, 2, 3, 4]);
         assert_eq!(thinned((0..100).collect(), 4), [0, 33, 66, 99]);
         assert_eq!(thinned(vec![7], 4), [7]);
-        assert_eq!(thinned(Vec::<u8>::new(), 4), []);
+        assert!(thinned(Vec::<u8>::new(), 4).is_empty());
     }
 
     #[test]

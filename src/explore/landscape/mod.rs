@@ -36,7 +36,7 @@ pub struct Landscape {
 /// The bytes that points evaluated side by side may take, for each thread of this machine.
 const BYTES: usize = 128 << 20;
 /// The most points side by side, where there are no more than half as many threads: beyond, nothing gets faster.
-const MOST: usize = 32;
+const MOST: usize = 16;
 
 /// The setup of an engine that evaluates the samples of `part` at `places` as that of `setup` does, and the part that they are there.
 /// With `renewed`, the places of at least two training samples, it can renew running statistics by them, as they are: without
@@ -83,9 +83,9 @@ pub fn points_at_once(setup: &Setup, points: usize) -> usize {
 }
 
 /// Evaluates loss and accuracy over `part` of the engine's data at every node of `grid` and every mark of `section`, as many points
-/// at once as the engine has replicas. With `renew`, batch normalisation's running statistics become at each point those of
-/// the whole training part, without dropout and augmentation only if the setup has none; otherwise they are those of the
-/// section's centre. `watch` hears after every dispatch of the number of points that are done, and answers whether to go on;
+/// at once as the engine has replicas. With `renew`, batch normalisation's running statistics become at each point the mean of
+/// those of the training part's batches, with the setup's dropout and augmentation ([`sampled`] has none); otherwise they are
+/// those of the section's centre. `watch` hears after every dispatch of the number of points that are done, and answers whether to go on;
 /// none is returned where it says no.
 ///
 /// What the engine holds in [`Slot::Live`] and the order of its samples are lost.
