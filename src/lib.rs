@@ -103,6 +103,7 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod score;
+mod spectrum;
 pub mod stop;
 pub mod train;
 pub mod training;
