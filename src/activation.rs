@@ -81,6 +81,36 @@ impl Activation {
         }
     }
 
+    /// The derivative of the activation at `z` and its second one, `(a'(z), a''(z))`; where the slope jumps, the second one is 0.
+    #[inline(always)]
+    pub fn slope_and_second<T: Real>(self, z: T) -> (T, T) {
+        let (zero, one, two) = (T::of(0.0), T::of(1.0), T::of(2.0));
+        let (value, slope) = self.value_and_slope(z);
+        let second = match self {
+            // Written so that NaN stays NaN.
+            Self::Identity | Self::Relu | Self::LeakyRelu => z * zero,
+            Self::Gelu => T::of(DENSITY_AT_0) * (T::of(-0.5) * z * z).exp() * (two - z * z),
+            Self::GeluTanh => {
+                let t = (T::of(GELU_SCALE) * (z + T::of(GELU_CUBE) * z * z * z)).tanh();
+                let (inner_slope, inner_second) = (
+                    T::of(GELU_SCALE) * (one + T::of(3.0 * GELU_CUBE) * z * z),
+                    T::of(6.0 * GELU_SCALE * GELU_CUBE) * z,
+                );
+                let rest = one - t * t;
+                rest * inner_slope + T::of(0.5) * z * rest * (inner_second - two * t * inner_slope * inner_slope)
+            }
+            Self::Silu => {
+                let s = one / (one + (-z).exp());
+                s * (one - s) * (two + z * (one - two * s))
+            }
+            Self::Tanh => -two * value * slope,
+            Self::Elu if z > zero => zero,
+            Self::Elu => slope,
+            Self::Sigmoid => slope * (one - two * value),
+        };
+        (slope, second)
+    }
+
     /// Whether the slope jumps at 0, where rounding may move `z` to the other side.
     pub(crate) fn has_kink(self) -> bool {
         match self {
@@ -150,6 +180,23 @@ mod tests {
                 let tolerance = h * h + 4.0 * f64::EPSILON * (1.0 + z.abs()) / h;
                 let diff = (activation.value_and_slope(z).1 - want).abs();
                 assert!(diff <= tolerance, "{activation:?} at {z}: off by {diff:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn second_derivatives_are_the_central_differences_of_the_slopes() {
+        let h = 1e-5;
+        for activation in Activation::ALL {
+            for i in -40..=40 {
+                let z = f64::from(i) * 0.2 + 0.05;
+                let slope = |z: f64| activation.value_and_slope(z).1;
+                let want = (slope(z + h) - slope(z - h)) / (2.0 * h);
+                // As for the slopes; the fourth derivatives are below 4, and slopes near 1.
+                let tolerance = h * h + 4.0 * f64::EPSILON * (1.0 + z.abs()) / h;
+                let diff = (activation.slope_and_second(z).1 - want).abs();
+                assert!(diff <= tolerance, "{activation:?} at {z}: off by {diff:e}");
+                assert_eq!(activation.slope_and_second(z).0, slope(z));
             }
         }
     }

@@ -4,17 +4,27 @@ use super::Real;
 use crate::engine::{Layer, stride};
 
 /// The input gradient of a batch normalisation: `dz = γ / √(variance + 1e-5) · (dn − (dβ + x̂ ∘ dγ) / rows)`; dn lies
-/// in `dz`, dγ and dβ in `grads`.
+/// in `dz`, dγ and dβ in `grads`. Where mean and variance are `kept`, the running statistics, which do not depend on z, it is
+/// `dz = γ / √(variance + 1e-5) · dn`.
 ///
 /// `xhat` and `dz` are `(rows, stride(outputs))`; `inverse` is what `batch_norm` left.
-pub fn batch_norm_dx<T: Real>(layer: &Layer, params: &[T], grads: &[T], xhat: &[T], inverse: &[T], dz: &mut [T]) {
+pub fn batch_norm_dx<T: Real>(
+    layer: &Layer,
+    kept: bool,
+    params: &[T],
+    grads: &[T],
+    xhat: &[T],
+    inverse: &[T],
+    dz: &mut [T],
+) {
     let outputs = stride(layer.outputs);
     let rows = T::of((dz.len() / outputs) as f64);
     let gamma = &params[layer.gamma..][..outputs];
     let (dgamma, dbeta) = (&grads[layer.gamma..][..outputs], &grads[layer.beta..][..outputs]);
     for (xhat, dz) in xhat.chunks_exact(outputs).zip(dz.chunks_exact_mut(outputs)) {
         for i in 0..outputs {
-            dz[i] = gamma[i] * inverse[i] * (dz[i] - (dbeta[i] + xhat[i] * dgamma[i]) / rows);
+            let through = if kept { T::of(0.0) } else { (dbeta[i] + xhat[i] * dgamma[i]) / rows };
+            dz[i] = gamma[i] * inverse[i] * (dz[i] - through);
         }
     }
 }

@@ -14,8 +14,8 @@ use super::shared::Shared;
 use super::{Real, Weighting};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
-    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights, Precision,
-    Setup, Slot, Step, StepMetrics, Timed,
+    Aim, Allocation, Capture, Checked, Curvature, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights,
+    Precision, Setup, Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::loss::Loss;
@@ -258,6 +258,17 @@ impl<T: Real> Engine for CpuEngine<T> {
             replica.use_gradient(shared, step, &constants);
         })?;
         Ok(())
+    }
+
+    fn slope(&mut self, over: Range<usize>) -> Result<Vec<Evaluation>> {
+        self.each(Part::Train, self.setup.room(), |replica, shared, _, _| replica.slope(shared, over.clone()))
+    }
+
+    fn curve(&mut self, of: Curvature, over: Range<usize>, x: Slot, into: Slot) -> Result<()> {
+        let work = |replica: &mut Replica<T>, shared: &Shared<T>, _: &Samples, _| {
+            replica.curve(shared, of, over.clone(), x, into)
+        };
+        self.each(Part::Train, self.setup.room(), work)?.into_iter().collect()
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {

@@ -3,7 +3,7 @@
 use super::product::{self, Vectors};
 use super::shared::{Shared, zeros};
 use super::weights::{Weights, update};
-use super::{Constants, Dropout, Finish, Real, Training};
+use super::{Constants, Dropout, Finish, Real, Training, Weighting};
 use crate::activation::Activation;
 use crate::data::{Augment, Features, Samples, Targets};
 use crate::engine::{Setup, stride};
@@ -16,11 +16,11 @@ use crate::optimizer::Rule;
 pub(super) struct Workspace<T> {
     // (room, stride(width)) a layer: a[0] is x; layer l makes of a[l], by way of xhat[l] where there is a normalisation,
     // a[l + 1] and the slope of its activation; da[l] is the gradient of a[l], where a residual connection needs it.
-    a: Vec<Vec<T>>,
-    slope: Vec<Vec<T>>,
-    xhat: Vec<Vec<T>>,
-    inverse: Vec<Vec<T>>,
-    dz: Vec<Vec<T>>,
+    pub(super) a: Vec<Vec<T>>,
+    pub(super) slope: Vec<Vec<T>>,
+    pub(super) xhat: Vec<Vec<T>>,
+    pub(super) inverse: Vec<Vec<T>>,
+    pub(super) dz: Vec<Vec<T>>,
     da: Vec<Vec<T>>,
     /// The other sample of each row under mixup, and the share of its own.
     mix: Vec<(u32, T)>,
@@ -29,11 +29,13 @@ pub(super) struct Workspace<T> {
 }
 
 /// The mean that a step's loss is.
-pub(super) struct Averaged {
+pub(super) struct Averaged<'a, T> {
     /// Whether samples are mixed with one another.
     pub is_mixed: bool,
     /// What the sum over the step's samples is divided by: their weight, or their number where all count alike.
     pub total: f64,
+    /// The weights; none where all count alike.
+    pub weighting: Option<Weighting<'a, T>>,
 }
 
 impl<T: Real> Workspace<T> {
@@ -139,7 +141,7 @@ impl<T: Real> Workspace<T> {
         shared: &Shared<T>,
         samples: &Samples,
         order: &[u32],
-        training: Option<&Averaged>,
+        training: Option<&Averaged<T>>,
         sums: &mut (f64, u64),
     ) {
         let setup = shared.setup;
@@ -147,7 +149,7 @@ impl<T: Real> Workspace<T> {
         let (rows, last) = (order.len() * stride(outputs), self.dz.len() - 1);
         let (z, dz) = (&self.a[last + 1][..rows], &mut self.dz[last][..rows]);
         let mix = training.is_some_and(|t| t.is_mixed).then_some(&self.mix[..]);
-        let (weighting, total) = training.map_or((None, 1.0), |t| (shared.weighting, t.total));
+        let (weighting, total) = training.map_or((None, 1.0), |t| (t.weighting, t.total));
         let (loss, correct) = (&mut self.row_loss[..order.len()], &mut self.row_correct[..order.len()]);
         match (setup.loss, &samples.targets) {
             (Loss::CrossEntropy, Targets::Labels(labels)) => {
@@ -160,13 +162,14 @@ impl<T: Real> Workspace<T> {
         super::metrics(loss, correct, sums);
     }
 
-    /// Makes of the last layer's dz the gradient of all weights; with `fused`, weights are updated instead, those of normalisations
+    /// Makes of the last layer's dz the gradient of all weights; running statistics that are kept depend on none. With `fused`, weights are updated instead, those of normalisations
     /// and biases apart.
     pub fn backward(
         &mut self,
         shared: &Shared<T>,
         weights: &mut Weights<T>,
         rows: usize,
+        is_kept: bool,
         accumulate: bool,
         fused: Option<(Rule, &Constants<T>)>,
     ) {
@@ -180,7 +183,8 @@ impl<T: Real> Workspace<T> {
                 super::norm_dw(layer, accumulate, xhat, dz, &mut weights.grads);
                 match model.norm_after(l) {
                     Norm::Batch => {
-                        super::batch_norm_dx(layer, &weights.params, &weights.grads, xhat, &self.inverse[l], dz);
+                        let Weights { params, grads, .. } = &*weights;
+                        super::batch_norm_dx(layer, is_kept, params, grads, xhat, &self.inverse[l], dz);
                     }
                     _ => super::layer_norm_dx(layer, &weights.params, xhat, &self.inverse[l], dz),
                 }
@@ -210,7 +214,7 @@ impl<T: Real> Workspace<T> {
 const GATHER_COST: usize = 8;
 
 /// Gathers rows side by side, which a mixed batch does not allow.
-fn gather<T: Real>(
+pub(super) fn gather<T: Real>(
     shared: &Shared<T>,
     features: &Features,
     order: &[u32],

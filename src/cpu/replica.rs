@@ -1,5 +1,6 @@
 //! One replica: its weights, its slots and its work space, and its step from top to bottom.
 
+use super::curve::Tangents;
 use super::passes::{Averaged, Workspace};
 use super::shared::{Shared, zeros};
 use super::weights::Weights;
@@ -15,14 +16,16 @@ use crate::optimizer::Rule;
 pub(super) struct Replica<T> {
     /// The seed of its random numbers.
     seed: u32,
-    weights: Weights<T>,
+    pub(super) weights: Weights<T>,
     copies: [Vec<T>; Slot::COPIES],
     /// The averages and snapshots that are asked for, and vectors that were allocated.
     kept: Vec<(Slot, Vec<T>)>,
     pub order: Vec<u32>,
-    work: Workspace<T>,
+    pub(super) work: Workspace<T>,
     /// The predictions of an ensemble, `(samples, stride(outputs))`.
     mean: Vec<T>,
+    /// What a product of second derivatives with a vector makes on its way, once one was asked for.
+    pub(super) tangents: Option<Tangents<T>>,
 }
 
 impl<T: Real> Replica<T> {
@@ -40,6 +43,7 @@ impl<T: Real> Replica<T> {
             order: Vec::new(),
             work: Workspace::new(setup)?,
             mean: Vec::new(),
+            tangents: None,
         })
     }
 
@@ -153,18 +157,24 @@ impl<T: Real> Replica<T> {
     ) -> (f64, u64) {
         let samples = &shared.setup.dataset.train;
         let order = std::mem::take(&mut self.order);
-        let total = LossWeights::total(shared.loss_weights, &order[step.first..step.first + step.rows]);
-        let averaged = Averaged { is_mixed: aim.is_drawn() && !shared.quantiles.is_empty(), total };
+        let is_evaluation = aim == Aim::Evaluation;
+        let loss_weights = shared.loss_weights.filter(|_| !is_evaluation);
+        let averaged = Averaged {
+            is_mixed: aim.is_drawn() && !shared.quantiles.is_empty(),
+            total: LossWeights::total(loss_weights, &order[step.first..step.first + step.rows]),
+            weighting: shared.weighting.filter(|_| !is_evaluation),
+        };
+        let most = if is_evaluation { shared.setup.room() } else { shared.setup.most_in_pass() };
         let mut sums = (0.0, 0);
-        for (i, pass) in step.passes(shared.setup.most_in_pass()).enumerate() {
-            let training = self.training(step, pass.start, aim);
+        for (i, pass) in step.passes(most).enumerate() {
+            let training = (!is_evaluation).then(|| self.training(step, pass.start, aim));
             let order = &order[pass];
-            self.work.forward(shared, &mut self.weights.params, &samples.features, order, Some(&training));
+            self.work.forward(shared, &mut self.weights.params, &samples.features, order, training.as_ref());
             self.work.loss(shared, samples, order, Some(&averaged), &mut sums);
-            self.work.backward(shared, &mut self.weights, order.len(), i > 0, fused);
+            self.work.backward(shared, &mut self.weights, order.len(), is_evaluation, i > 0, fused);
         }
         self.order = order;
-        (sums.0 / total, sums.1)
+        (sums.0 / averaged.total, sums.1)
     }
 
     fn training(&self, step: &Step, first: usize, aim: Aim) -> Training {

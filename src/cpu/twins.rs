@@ -1,7 +1,10 @@
 //! The kernels' twins, and what they take.
 
 pub use super::activate::activate;
+pub use super::activate_r::activate_r;
 pub use super::adam::adam;
+pub use super::affine_dx_r::affine_dx_r;
+pub use super::affine_r::affine_r;
 pub use super::average::average;
 pub use super::axpy::axpy;
 pub use super::batch_norm::batch_norm;
@@ -15,15 +18,20 @@ pub use super::layer_norm_dx::layer_norm_dx;
 pub use super::linear::linear;
 pub use super::linear_dw::linear_dw;
 pub use super::linear_dx::linear_dx;
+pub use super::linear_dx_r::linear_dx_r;
 pub use super::lookahead::lookahead;
 pub use super::loss_scale::{LossScaling, STEPS, loss_scale};
 pub use super::metrics::metrics;
 pub use super::mse::mse;
+pub use super::mse_r::mse_r;
 pub use super::norm_dw::norm_dw;
+pub use super::norm_dx_r::norm_dx_r;
+pub use super::norm_r::norm_r;
 pub use super::rmsprop::rmsprop;
 pub use super::scale::scale;
 pub use super::sgd::sgd;
 pub use super::softmax_cross_entropy::softmax_cross_entropy;
+pub use super::softmax_cross_entropy_r::softmax_cross_entropy_r;
 pub use super::to_half::to_half;
 
 use super::Real;

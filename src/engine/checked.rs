@@ -1,9 +1,11 @@
 //! The one place where what a caller asks of an engine is checked, before the engine sees it.
 
 use super::{
-    Allocation, Capture, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot, Step,
-    StepMetrics, Timed,
+    Allocation, Capture, Curvature, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot,
+    Step, StepMetrics, Timed,
 };
+use std::ops::Range;
+
 use crate::data::{Features, Part};
 use crate::engine::Layout;
 use crate::error::{Error, Result};
@@ -81,6 +83,27 @@ impl<E: Engine> Checked<E> {
         taken.into_iter().filter(|(is_taken, _)| *is_taken).try_for_each(|(_, slot)| self.expect_slot(slot))
     }
 
+    fn expect_positions(&self, over: &Range<usize>) -> Result<()> {
+        self.expect_training()?;
+        if self.setup().is_mixed() {
+            let found = "expected f32 or f64 for derivatives of the evaluated loss, found mixed";
+            return Err(Error::config("train.precision", found));
+        }
+        let samples = self.setup().dataset.train.len();
+        if over.is_empty() || over.end > samples {
+            let found = format!("expected some positions among {samples} samples, found {over:?}");
+            return Err(Error::config("over", found));
+        }
+        self.expect_order()
+    }
+
+    fn expect_order(&self) -> Result<()> {
+        if self.has_order {
+            return Ok(());
+        }
+        Err(Error::config("step", "expected the order of the samples to be set, found none"))
+    }
+
     fn expect_samples(&self, step: &Step) -> Result<()> {
         let (setup, Step { first, rows, .. }) = (self.setup(), step);
         if step.index >= 1 << 53 {
@@ -95,10 +118,7 @@ impl<E: Engine> Checked<E> {
             );
             return Err(Error::config("step", found));
         }
-        if !self.has_order {
-            return Err(Error::config("step", "expected the order of the samples to be set, found none"));
-        }
-        Ok(())
+        self.expect_order()
     }
 }
 
@@ -218,6 +238,23 @@ impl<E: Engine> Engine for Checked<E> {
     fn update(&mut self, step: &Step) -> Result<()> {
         self.expect_step(step)?;
         self.engine.update(step)
+    }
+
+    fn slope(&mut self, over: Range<usize>) -> Result<Vec<Evaluation>> {
+        self.expect_positions(&over)?;
+        self.engine.slope(over)
+    }
+
+    fn curve(&mut self, of: Curvature, over: Range<usize>, x: Slot, into: Slot) -> Result<()> {
+        self.expect_positions(&over)?;
+        self.expect_slots(&[x, into])?;
+        let is_free = |slot: Slot| !matches!(slot, Slot::Live | Slot::Gradient);
+        if x == into || !is_free(x) || !is_free(into) {
+            let found =
+                format!("expected two slots, neither of them live or gradient, found {} and {}", x.name(), into.name());
+            return Err(Error::config("slot", found));
+        }
+        self.engine.curve(of, over, x, into)
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {

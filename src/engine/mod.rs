@@ -10,6 +10,8 @@ mod setup;
 mod slot;
 mod step;
 
+use std::ops::Range;
+
 use crate::data::{Features, Part};
 use crate::error::Result;
 use crate::model::Init;
@@ -26,7 +28,7 @@ pub(crate) use setup::{EVAL_ROWS, MOST_PARTS};
 pub use setup::{MAX_PASS, Precision, Setup};
 pub use slot::Slot;
 pub(crate) use step::Aim;
-pub use step::{Gradient, Step};
+pub use step::{Curvature, Gradient, Step};
 
 /// A capture of vectors: waits for their values, and returns their bytes, in the layout's order and the precision of the
 /// engine's weights (f64, or else f32); slot after slot, and of each the replicas one after the other. Any thread may call it,
@@ -158,6 +160,22 @@ pub trait Engine: Diagnose + Send {
     /// # Errors
     /// A step that does not fit the setup.
     fn update(&mut self, step: &Step) -> Result<()>;
+
+    /// Leaves in [`Slot::Gradient`] the gradient of the mean loss that an evaluation has, at the live weights: over the training
+    /// samples at the positions `over` of the order, which all count alike, without dropout and augmentation, and with the
+    /// running statistics of batch normalisation. Returns that loss and the accuracy, one a replica.
+    ///
+    /// # Errors
+    /// No samples, or positions beyond the order's end; mixed precision.
+    fn slope(&mut self, over: Range<usize>) -> Result<Vec<Evaluation>>;
+
+    /// Multiplies a vector with the second derivatives of the loss of [`slope`](Self::slope), `into ← H x`: exactly, by passes
+    /// forward and backward (Pearlmutter, 1994). What `x` holds for running statistics counts as 0. The gradient in
+    /// [`Slot::Gradient`] is lost.
+    ///
+    /// # Errors
+    /// No such slot, one slot for both, or for either the gradient or the live weights; what [`slope`](Self::slope) refuses.
+    fn curve(&mut self, of: Curvature, over: Range<usize>, x: Slot, into: Slot) -> Result<()>;
 
     /// The mean loss of the step's samples and its gradient, on the host, one pair a replica, with the step's dropout
     /// and augmentation; but for the gradient nothing changes.

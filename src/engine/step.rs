@@ -58,6 +58,8 @@ pub(crate) enum Aim {
     Update,
     /// A gradient by itself.
     Gradient(Gradient),
+    /// The gradient of the loss that an evaluation has.
+    Evaluation,
     /// New running statistics: this step is the n-th, from 0.
     Statistics(usize),
 }
@@ -68,13 +70,13 @@ impl Aim {
     pub fn statistics(self) -> f64 {
         match self {
             Self::Update | Self::Gradient(Gradient::OfStep) => NORM_MOMENTUM,
-            Self::Gradient(_) => 0.0,
+            Self::Gradient(_) | Self::Evaluation => 0.0,
             Self::Statistics(n) => 1.0 / (n + 1) as f64,
         }
     }
 
     /// Whether samples are changed and outputs dropped at random.
     pub fn is_drawn(self) -> bool {
-        self != Self::Gradient(Gradient::Plain)
+        !matches!(self, Self::Gradient(Gradient::Plain) | Self::Evaluation)
     }
 }

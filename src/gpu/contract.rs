@@ -12,8 +12,8 @@ use super::readback::{self, read_words};
 use super::step::StepProgram;
 use crate::data::{Features, Part};
 use crate::engine::{
-    Aim, Allocation, Capture, Checked, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup,
-    Slot, Step, StepMetrics, Timed,
+    Aim, Allocation, Capture, Checked, Curvature, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits,
+    LossScale, Setup, Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::model::Norm;
@@ -258,6 +258,18 @@ impl Engine for GpuEngine {
         self.encode_snapshot(&mut recorder.encoder, step)?;
         recorder.submit();
         self.gpu.check()
+    }
+
+    fn slope(&mut self, _: Range<usize>) -> Result<Vec<Evaluation>> {
+        Err(Error::Device(
+            "derivatives of the evaluated loss are computed by the CPU engine alone; use --device cpu".into(),
+        ))
+    }
+
+    fn curve(&mut self, _: Curvature, _: Range<usize>, _: Slot, _: Slot) -> Result<()> {
+        Err(Error::Device(
+            "products of second derivatives are computed by the CPU engine alone; use --device cpu".into(),
+        ))
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {

@@ -104,7 +104,7 @@ impl GpuEngine {
             Aim::Statistics(_) => program.statistics.iter().collect(),
             Aim::Gradient(Gradient::Plain) => program.gradient(&self.plain),
             Aim::Update if is_only => program.whole(),
-            Aim::Update | Aim::Gradient(_) => program.gradient(&program.forward),
+            Aim::Update | Aim::Gradient(_) | Aim::Evaluation => program.gradient(&program.forward),
         };
         if ends_step && !is_only {
             ops.extend(&program.update);

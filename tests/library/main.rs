@@ -6,6 +6,7 @@ mod common;
 
 mod adapter;
 mod averages;
+mod curve;
 mod data;
 mod engines;
 mod fetch;

@@ -192,7 +192,7 @@ pub fn batch_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
         let at = r * shape.params()..(r + 1) * shape.params();
         let (params, grads) = (&params[at.clone()], &grads[at]);
         let (xhat, inverse) = (shape.rows_of(&xhat, r, shape.outputs), &inverse[r * outputs..][..outputs]);
-        cpu::batch_norm_dx(&shape.layer(), params, grads, xhat, inverse, dz);
+        cpu::batch_norm_dx(&shape.layer(), false, params, grads, xhat, inverse, dz);
     }
     // A handful of roundings of values below 4.
     let bound = |x: f64| 8.0 * EPS * (1.0 + x.abs()) + shape.storing(x);
