@@ -95,7 +95,8 @@ impl Basis {
         if !lost.is_empty() {
             self.renew(engine, random, &lost)?;
         }
-        let factors: Vec<f64> = self.lengths.iter().map(|length| if *length > 0.0 { length.recip() } else { 0.0 }).collect();
+        let factors: Vec<f64> =
+            self.lengths.iter().map(|length| if *length > 0.0 { length.recip() } else { 0.0 }).collect();
         engine.scale(&factors, self.next)?;
         let image_slot = scratch(engine)?;
         self.vectors.push(self.next);

@@ -6,6 +6,7 @@
 mod basis;
 mod random;
 mod search;
+mod trace;
 
 use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 pub(crate) use basis::{Basis, Ritz};
 pub(crate) use random::{Parameters, Random};
 pub(crate) use search::{Found, Rule, Search, search};
+pub(crate) use trace::{mean_and_error, trace};
 
 /// A symmetric matrix of each replica, as what multiplies a vector with it: `into ← H x`.
 pub(crate) type Matrix<'a> = dyn FnMut(&mut dyn Engine, Slot, Slot) -> Result<()> + 'a;
@@ -34,7 +36,10 @@ fn check_finite(numbers: &[f64]) -> Result<()> {
         None => Ok(()),
         Some(replica) => Err(Error::config(
             "curvature",
-            format!("expected a loss whose second derivatives are finite, found {} (weights {replica})", numbers[replica]),
+            format!(
+                "expected a loss whose second derivatives are finite, found {} (weights {replica})",
+                numbers[replica]
+            ),
         )),
     }
 }
