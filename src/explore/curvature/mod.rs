@@ -248,8 +248,7 @@ fn spectrum(
     let search = plan.search(engine, count, true);
     let found = spectrum::search(engine, matrix, &mut random, search, &mut || meter.add(PRODUCT))?;
     let steps = found.rules.first().map_or(0, |rule| rule.nodes.len());
-    let traces =
-        spectrum::trace(engine, matrix, &mut random, &found.basis, plan.probes, &mut || meter.add(PRODUCT))?;
+    let traces = spectrum::trace(engine, matrix, &mut random, &found.basis, plan.probes, &mut || meter.add(PRODUCT))?;
     let is_whole = found.basis.is_whole();
     let mut rules: Vec<Vec<Rule>> = Vec::new();
     for (r, (shape, trace)) in shapes.iter_mut().zip(traces).enumerate() {
