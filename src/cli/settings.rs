@@ -175,6 +175,10 @@ pub struct Settings {
     /// Keep so many checkpoints, of which an older one serves where a newer is damaged [default: 2]
     #[arg(long, help_heading = "Run", value_name = "N")]
     keep_checkpoints: Option<i64>,
+    /// Write the weights on their way, after every so many epochs, or steps as every=20steps, with the first and the last
+    /// [default: none]
+    #[arg(long, help_heading = "Run", value_name = "every=N|Nsteps")]
+    trajectory: Option<String>,
     /// What --patience, --target and --restore-best watch: train, validation or test, _loss or _accuracy; with swa_ or ema_
     /// before validation or test that average's, whose weights are the best then [default: validation_loss]
     #[arg(long, help_heading = "Stopping")]
@@ -208,7 +212,7 @@ pub struct Settings {
 /// The configuration of a first run: what `train` does when nothing decides it.
 const FIRST: &str = include_str!("../../examples/first.toml");
 /// The keys that do not decide what is trained and how: where, how often, and what is written.
-const BESIDE: [&str; 9] = [
+const BESIDE: [&str; 10] = [
     "train.device",
     "train.memory",
     "train.tune",
@@ -218,6 +222,7 @@ const BESIDE: [&str; 9] = [
     "train.log_every",
     "train.checkpoint_every",
     "train.keep_checkpoints",
+    "train.trajectory_every",
 ];
 
 impl Settings {
@@ -315,11 +320,14 @@ impl Settings {
             ("stop.patience", self.patience),
         ];
         let mut counts: Vec<_> = counts.into_iter().filter_map(|(key, v)| Some((key, Value::Integer(v?)))).collect();
-        // A number, or a number in words.
-        let worded = |text: &String| text.parse().map_or_else(|_| Value::String(text.clone()), Value::Integer);
-        counts.extend(self.batch.as_ref().map(|text| ("train.batch", worded(text))));
-        counts.extend(self.eval_every.as_ref().map(|text| ("train.eval_every", worded(text))));
-        counts.extend(self.checkpoint_every.as_ref().map(|text| ("train.checkpoint_every", worded(text))));
+        let worded = [
+            ("train.batch", &self.batch),
+            ("train.eval_every", &self.eval_every),
+            ("train.checkpoint_every", &self.checkpoint_every),
+        ];
+        counts.extend(worded.into_iter().filter_map(|(key, text)| Some((key, number_in_words(text.as_ref()?)))));
+        let distances = [("train.trajectory_every", &self.trajectory)];
+        counts.extend(distances.into_iter().filter_map(|(key, text)| Some((key, distance(text.as_ref()?)))));
         counts
     }
 
@@ -364,6 +372,16 @@ impl Settings {
         }
         Ok(lists)
     }
+}
+
+/// A number, or a number in words: `20`, `20steps`.
+fn number_in_words(text: &str) -> Value {
+    text.parse().map_or_else(|_| Value::String(text.into()), Value::Integer)
+}
+
+/// A distance within the run: `20`, `20steps`, or either behind `every=`.
+fn distance(text: &str) -> Value {
+    number_in_words(text.strip_prefix("every=").unwrap_or(text))
 }
 
 /// The values of a list with commas, or nothing if one of them is none.

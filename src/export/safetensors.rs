@@ -93,6 +93,16 @@ pub(crate) fn stored(precision: Precision) -> (Dtype, usize) {
     }
 }
 
+/// The values whose bytes in `precision` an engine has captured.
+pub(crate) fn decode(bytes: &[u8], precision: Precision) -> Vec<f64> {
+    match precision {
+        Precision::F32 | Precision::Mixed => {
+            bytes.as_chunks().0.iter().map(|value| f64::from(f32::from_le_bytes(*value))).collect()
+        }
+        Precision::F64 => bytes.as_chunks().0.iter().map(|value| f64::from_le_bytes(*value)).collect(),
+    }
+}
+
 /// The bytes of values in `precision`.
 fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
     let bytes = match precision {

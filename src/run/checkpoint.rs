@@ -11,7 +11,7 @@ use crate::data::Dataset;
 use crate::disk::cannot_write;
 use crate::engine::{Capture, Engine, LossScale, Precision, Slot};
 use crate::error::{Error, Result};
-use crate::export::safetensors::{stored, values};
+use crate::export::safetensors::{decode, stored, values};
 use crate::export::sealed::{self, Metadata, Named};
 use crate::progress::Progress;
 
@@ -211,7 +211,7 @@ impl Taken {
         let vectors = (self.capture)()?;
         let places = places(&self.slots, self.replicas);
         let mut live = places.iter().zip(&vectors).filter(|((slot, _), _)| *slot == Slot::Live);
-        if !live.all(|(_, bytes)| are_finite(bytes, self.precision)) {
+        if !live.all(|(_, bytes)| decode(bytes, self.precision).iter().all(|w| w.is_finite())) {
             return Ok(false);
         }
         let tensor = |((slot, r), bytes): ((Slot, usize), Vec<u8>)| {
@@ -274,16 +274,6 @@ pub(super) fn exists(dir: &Path) -> bool {
 pub(super) fn digest(dataset: &Dataset) -> String {
     let [channels, height, width] = dataset.shape;
     format!("{channels}x{height}x{width}, {} outputs, {}", dataset.outputs, dataset.digest())
-}
-
-/// Whether all values of a vector are finite.
-fn are_finite(bytes: &[u8], precision: Precision) -> bool {
-    match precision {
-        Precision::F64 => bytes.as_chunks().0.iter().all(|value| f64::from_le_bytes(*value).is_finite()),
-        Precision::F32 | Precision::Mixed => {
-            bytes.as_chunks().0.iter().all(|value| f32::from_le_bytes(*value).is_finite())
-        }
-    }
 }
 
 /// Every slot of every replica.

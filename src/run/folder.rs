@@ -101,7 +101,8 @@ fn new_dir() -> Result<PathBuf> {
 /// The files of a run that lie in `dir`.
 fn run_files(dir: &Path) -> Vec<PathBuf> {
     let is_weights = |name: &str| {
-        let inner = name.strip_prefix("weights").and_then(|name| name.strip_suffix(".safetensors"));
+        let inner = name.strip_prefix("weights").or_else(|| name.strip_prefix("trajectory"));
+        let inner = inner.and_then(|name| name.strip_suffix(".safetensors"));
         inner.is_some_and(|inner| {
             let mut parts = inner.split('.');
             parts.next() == Some("")
@@ -258,6 +259,11 @@ pub(super) fn write_summary(dir: &Path, summary: &Value) -> Result<()> {
 /// several.
 pub fn weight_file(dir: &Path, slot: Slot, r: usize, replicas: usize) -> PathBuf {
     let slot = if slot == Slot::Live { String::new() } else { format!(".{}", slot.name()) };
+    dir.join(of_replica(&format!("weights{slot}"), r, replicas))
+}
+
+/// The name of one replica's file of weights: where there are several, the replica's number comes last.
+pub(super) fn of_replica(name: &str, r: usize, replicas: usize) -> String {
     let replica = if replicas == 1 { String::new() } else { format!(".{r}") };
-    dir.join(format!("weights{slot}{replica}.safetensors"))
+    format!("{name}{replica}.safetensors")
 }

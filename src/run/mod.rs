@@ -11,6 +11,7 @@
 //! | `summary.json` | the last evaluation, mean, deviation and each replica's; which was the best; what ended the run |
 //! | `weights.safetensors` | the weights; with several replicas `weights.0.safetensors` and so on |
 //! | `weights.swa.safetensors` | those of SWA, where it is asked for, and likewise `ema`, `best` and `snapshot` |
+//! | `trajectory.STEPS.safetensors` | the weights after so many steps, where `trajectory_every` asks for them |
 //! | `checkpoint.safetensors` | all that the run needs to go on; `checkpoint.STEPS.safetensors` are the ones before it |
 //! | `.lock` | nothing; a process that trains the run holds its lock |
 //!
@@ -32,6 +33,9 @@ mod start;
 mod summary;
 mod train;
 mod trained;
+mod trajectory;
+mod values;
+mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -49,7 +53,7 @@ use crate::plan::Plan;
 
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
-pub use config::{Batch, Bytes, Config, DataConfig, Every, Interval, ModelConfig, ScheduleConfig, TrainConfig};
+pub use config::{Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig};
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
 pub use log::Log;
 pub use resolve::{Setting, setting};
@@ -57,6 +61,8 @@ pub use start::{checkpoint_weights, first_weights};
 pub use summary::{Best, Outcome, Pace, deviation, mean, statistics};
 pub use train::{Finished, Prepared, train};
 pub use trained::{Position, Trained, Which};
+pub use trajectory::trajectory;
+pub use values::{Batch, Bytes, Every, Interval};
 
 impl Config {
     /// Loads and splits the data set, and scales features and targets by its own statistics. What its files leave open is as

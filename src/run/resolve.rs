@@ -60,7 +60,7 @@ impl Config {
 }
 
 /// The settings that may change when a run is resumed: how long it goes on, where, and what it writes.
-const RESUMABLE: [&str; 13] = [
+const RESUMABLE: [&str; 14] = [
     "data.source",
     "data.weights",
     "forms",
@@ -74,6 +74,7 @@ const RESUMABLE: [&str; 13] = [
     "train.eval_every",
     "train.checkpoint_every",
     "train.keep_checkpoints",
+    "train.trajectory_every",
 ];
 
 impl Config {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Checkpoint, Taken};
-use super::config::{Batch, Config, Interval};
+use super::config::Config;
 use super::folder::{self, EPOCHS, EVALUATIONS, Place};
 use super::lock::Lock;
 use super::log::{self, Log, logged};
@@ -12,6 +12,8 @@ use super::resume::{self, Resumed};
 use super::saver::Saver;
 use super::start::first_weights;
 use super::summary::{Best, Facts, Highest, Outcome, Pace};
+use super::trajectory::Trajectory;
+use super::values::{Batch, Interval};
 use crate::data::{Source, expand};
 use crate::engine::Slot;
 use crate::error::{Error, Result};
@@ -279,15 +281,20 @@ impl Prepared {
     fn epochs(&mut self, dir: &Path, outcome: &mut Outcome, observers: &mut dyn Observer) -> Result<Ended> {
         let is_classification = self.trainer.engine().setup().dataset.is_classification();
         let mut saver = Saver::new(dir, self.config.train.keep_checkpoints, self.newest, observers);
+        let every = self.config.train.trajectory_every;
+        let mut trajectory = Trajectory::open(dir, every, self.trainer.steps_taken())?;
+        trajectory.follow(&mut self.trainer)?;
         // A run that ended within an epoch, and was killed before it had written that, closes the epoch again.
         let mut is_over = self.trainer.is_over() && self.trainer.progress().within.steps == 0;
         while !is_over {
             if !self.trainer.is_over() {
-                self.trainer.take_steps(self.steps_to_checkpoint(), &mut saver)?;
+                let most = self.steps_to_checkpoint().min(trajectory.to_next(&self.trainer));
+                self.trainer.take_steps(most, &mut saver)?;
+                trajectory.follow(&mut self.trainer)?;
                 let is_asked = self.trainer.is_saving_asked();
                 // Before the evaluations that only the end of a run within an epoch asks for.
                 if self.is_within_epoch() && (is_asked || self.is_checkpoint_due()) {
-                    self.save(&mut saver)?;
+                    self.save(&mut saver, &mut trajectory)?;
                 } else if is_asked {
                     self.trainer.ask(Control::Save);
                 }
@@ -296,11 +303,13 @@ impl Prepared {
                 outcome.take(epoch, is_classification);
                 let is_asked = self.trainer.is_saving_asked();
                 if self.trainer.progress().within.steps == 0 && (is_asked || self.is_checkpoint_due()) {
-                    self.save(&mut saver)?;
+                    self.save(&mut saver, &mut trajectory)?;
                 }
             }
             is_over = self.trainer.is_over();
         }
+        trajectory.follow(&mut self.trainer)?;
+        trajectory.wait()?;
         saver.wait()?;
         Ok(self.trainer.ended().unwrap_or(Ended::Epochs))
     }
@@ -312,8 +321,10 @@ impl Prepared {
     }
 
     /// Begins to write a checkpoint of where the trainer stands.
-    fn save(&mut self, saver: &mut Saver) -> Result<()> {
+    fn save(&mut self, saver: &mut Saver, trajectory: &mut Trajectory) -> Result<()> {
         saver.on(&Event::Saving)?;
+        // A run that goes on from the checkpoint writes no file before it.
+        trajectory.wait()?;
         let taken = self.take()?;
         let answer = saver.save(taken)?;
         self.trainer.ask(answer);

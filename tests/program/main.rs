@@ -19,3 +19,4 @@ mod runs;
 mod stopping;
 mod terminal;
 mod trainer;
+mod trajectory;

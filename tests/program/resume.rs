@@ -29,6 +29,7 @@ epochs = 5
 replicas = 2
 log_every = 1
 eval_every = "3steps"
+trajectory_every = "4steps"
 "#;
 
 /// The configuration in `text`, on the small table in `dir`.
