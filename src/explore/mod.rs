@@ -4,17 +4,16 @@
 //! | --- | --- |
 //! | [`descend()`] | the way of an optimizer down a [`Surface`] of two parameters, and a [`Verdict`] on it |
 //! | [`speed()`], [`reach()`], [`noise_scale()`] | what a batch size costs, and which to [`recommend()`] |
-//! | [`curvature()`] | eigenvalues, trace and density of the loss's second derivatives, and how far it rises about weights |
+//! | [`curvature`] | eigenvalues, trace and density of the loss's second derivatives, and how far it rises about weights |
 //! | [`lr_find()`] | the loss by learning rate, and which rate it suggests |
 
-mod curvature;
+pub mod curvature;
 mod descend;
 mod lr_find;
 mod speed;
 mod surface;
 mod verdict;
 
-pub use curvature::{CurvaturePlan, Density, Estimate, LossShape, Rise, curvature, eigenvectors};
 pub use descend::{Descent, MAX_STEPS, Point, Trajectory, descend};
 pub use lr_find::{Range, RatePoint, RateTest, lr_find};
 pub use speed::{

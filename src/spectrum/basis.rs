@@ -1,6 +1,6 @@
 //! An orthonormal basis of a part of the space of parameters, and what a matrix does within it.
 
-use super::{Matrix, Random, check_finite, scratch};
+use super::{Matrix, Parameters, Random, check_finite, scratch};
 use crate::engine::{Engine, Precision, Slot};
 use crate::error::Result;
 use crate::number::eigen;
@@ -54,28 +54,32 @@ const ROUNDINGS: f64 = 16.0;
 impl Basis {
     /// A basis without vectors, whose first one will be random.
     pub fn begin(engine: &mut dyn Engine, random: &mut Random) -> Result<Self> {
-        let replicas = engine.setup().replicas;
-        let epsilon = if engine.setup().precision == Precision::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
-        let next = scratch(engine)?;
-        let mut basis = Self {
-            vectors: Vec::new(),
-            next,
-            lengths: vec![0.0; replicas],
-            images: vec![Image::default(); replicas],
-            parameters: random.parameters.count(),
-            epsilon,
-        };
-        basis.renew(engine, random, &(0..replicas).collect::<Vec<_>>())?;
+        let everywhere: Vec<usize> = (0..engine.setup().replicas).collect();
+        let mut basis = Self::empty(engine, &random.parameters)?;
+        basis.renew(engine, random, &everywhere)?;
         Ok(basis)
     }
 
-    /// The same, whose first vector is the one in `first`.
-    pub fn begin_from(engine: &mut dyn Engine, random: &mut Random, first: Slot) -> Result<Self> {
-        let mut basis = Self::begin(engine, random)?;
+    /// The same, whose first vector will be that in `first`; where it is 0, a random one.
+    pub fn begin_from(engine: &mut dyn Engine, first: Slot, parameters: &Parameters) -> Result<Self> {
+        let mut basis = Self::empty(engine, parameters)?;
         engine.copy(first, basis.next)?;
         basis.lengths = engine.norm(basis.next)?;
-        check_finite(&basis.lengths)?;
         Ok(basis)
+    }
+
+    fn empty(engine: &mut dyn Engine, parameters: &Parameters) -> Result<Self> {
+        let setup = engine.setup();
+        let epsilon = if setup.precision == Precision::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
+        let replicas = setup.replicas;
+        Ok(Self {
+            vectors: Vec::new(),
+            next: scratch(engine)?,
+            lengths: vec![0.0; replicas],
+            images: vec![Image::default(); replicas],
+            parameters: parameters.count(),
+            epsilon,
+        })
     }
 
     /// The number of its vectors.
@@ -104,13 +108,15 @@ impl Basis {
         self.next = image_slot;
         let taken = self.clear(engine, image_slot)?;
         self.lengths = engine.norm(image_slot)?;
-        check_finite(&self.lengths)?;
         for (r, image) in self.images.iter_mut().enumerate() {
-            let column: Vec<f64> = taken.iter().map(|taken| taken[r]).collect();
-            check_finite(&column)?;
-            image.push(column, self.lengths[r]);
+            image.push(taken.iter().map(|taken| taken[r]).collect(), self.lengths[r]);
         }
         Ok(())
+    }
+
+    /// Refuses a matrix whose last product was not finite, in any replica.
+    pub fn check(&self) -> Result<()> {
+        check_finite(&self.lengths)
     }
 
     /// Takes what lies along the vectors of the basis out of `x`, and returns how much that was: of each vector, one a replica.

@@ -66,6 +66,7 @@ pub(crate) fn search(
     let mut looks = vec![Look::default(); replicas];
     for product in 1..=search.products {
         basis.grow(engine, matrix, random)?;
+        basis.check()?;
         tell();
         if basis.is_whole() || product == search.products {
             break;

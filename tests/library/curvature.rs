@@ -8,7 +8,7 @@ use thalweg::activation::Activation;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Samples};
 use thalweg::engine::{Curvature, Engine, Setup, Slot};
-use thalweg::explore::{CurvaturePlan, LossShape, Rise, curvature, eigenvectors};
+use thalweg::explore::curvature::{CurvaturePlan, LossShape, Rise, TopEigenvalue, curvature, eigenvectors};
 use thalweg::model::Mlp;
 use thalweg::optimizer::Optimizer;
 
@@ -354,4 +354,46 @@ fn plans_that_do_not_fit_are_refused() {
     let mut alone = CpuEngine::<f64>::new(Setup { evaluation_only: true, ..setup }).unwrap();
     let error = curvature(&mut alone, &CurvaturePlan { top: 1, ..plan() }, &mut |_, _| ()).unwrap_err().to_string();
     assert!(error.contains("expected an engine that trains"), "{error}");
+}
+
+/// The largest eigenvalue is followed as weights move, with few products once its vector is known; also where another one becomes
+/// the largest, which a search from the old vector alone would miss.
+#[test]
+fn the_largest_eigenvalue_is_followed() {
+    let golden: Value = serde_json::from_str(include_str!("../golden/curvature.json")).unwrap();
+    let (setup, weights) = case(&golden[0], 2);
+    for (mut engine, _) in engines(&setup) {
+        let engine = engine.as_mut();
+        let mut top = TopEigenvalue::new(engine, usize::MAX, 0).unwrap();
+        for step in 0..6 {
+            let moved = |r: usize| -> Vec<f64> {
+                let factor = 1.0 + 0.05 * step as f64 * (1.0 - 1.5 * r as f64);
+                weights.iter().map(|w| factor * w).collect()
+            };
+            (0..2).for_each(|r| upload(engine, r, &moved(r)));
+            let before = engine.download(Slot::Live, 1).unwrap();
+            let found = top.measure(engine).unwrap();
+            assert_eq!(engine.download(Slot::Live, 1).unwrap(), before);
+            let shapes = measure(engine, &CurvaturePlan { steps: Some(120), ..CurvaturePlan::default() });
+            let wanted: Vec<f64> = shapes.iter().map(|shape| shape.eigenvalues[0]).collect();
+            // The square of the relative length that a search ends with, over the gap to the next eigenvalue.
+            assert_close("largest", &found, &wanted, within(1e-3, 0.0));
+            // What it begins with again is what it found.
+            engine.copy(top.begun(), top.found()).unwrap();
+            assert_eq!(top.measure(engine).unwrap(), found);
+        }
+    }
+    // A search that begins with the wrong eigenvector, here that of the bias, finds the right one.
+    let quadratic = Quadratic::new(128, 1);
+    let mut engine = CpuEngine::<f64>::new(quadratic.setup(1)).unwrap();
+    let mut top = TopEigenvalue::new(&mut engine, 128, 0).unwrap();
+    let layout = engine.layout().clone();
+    let mut bias = vec![0.0; layout.len];
+    bias[layout.layers[0].bias] = 1.0;
+    engine.upload(top.found(), 0, &bias).unwrap();
+    assert_close("largest", &top.measure(&mut engine).unwrap(), &[32.0], within(1e-3, 0.0));
+    assert!(TopEigenvalue::new(&mut engine, 0, 0).is_err());
+    // Where nothing is finite there is nothing to find, and the next search begins anew.
+    engine.upload(Slot::Live, 0, &vec![f64::MAX; layout.len]).unwrap();
+    assert!(top.measure(&mut engine).unwrap()[0].is_nan() || quadratic.outputs == 1);
 }

@@ -62,6 +62,7 @@ pub(super) fn rules(
     let mut basis = Basis::begin(engine, random)?;
     for _ in 0..steps {
         basis.grow(engine, matrix, random)?;
+        basis.check()?;
         tell();
     }
     let rules = (0..engine.setup().replicas).map(|r| Rule::of(&basis.ritz(r))).collect();

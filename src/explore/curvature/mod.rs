@@ -3,6 +3,7 @@
 mod density;
 mod neighbourhood;
 mod rise;
+mod top;
 
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use crate::spectrum::{self, Found, Matrix, Parameters, Random, Ritz, Rule, Searc
 
 pub use density::Density;
 pub use rise::Rise;
+pub use top::TopEigenvalue;
 
 /// What is measured of the curvature, and how well.
 #[derive(Clone, Debug, PartialEq)]
