@@ -101,6 +101,7 @@ pub mod progress;
 pub mod report;
 #[cfg(feature = "run")]
 pub mod run;
+pub mod sam;
 pub mod schedule;
 pub mod score;
 mod spectrum;

@@ -11,6 +11,7 @@ use crate::loss::Loss;
 use crate::model::{Init, Mlp};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
+use crate::sam::Sam;
 use crate::schedule::Schedule;
 use crate::stop::Stop;
 use crate::train::Trainer;
@@ -52,6 +53,13 @@ impl Training {
     #[must_use]
     pub fn optimizer(mut self, optimizer: Optimizer) -> Self {
         self.setup.optimizer = optimizer;
+        self
+    }
+
+    /// Sets the ascent before each update, for which a step makes two gradients. Default: none.
+    #[must_use]
+    pub fn sam(mut self, sam: Sam) -> Self {
+        self.setup.sam = Some(sam);
         self
     }
 

@@ -10,6 +10,7 @@ use thalweg::data::{Normalize, Order, Source};
 use thalweg::engine::{Engine, Setup, Slot, Step};
 use thalweg::model::{Init, Mlp};
 use thalweg::optimizer::Optimizer;
+use thalweg::sam::Sam;
 use thalweg::schedule::Rate;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -46,11 +47,14 @@ fn allocations(work: impl FnOnce()) -> usize {
 fn a_step_allocates_nothing() {
     let dataset = Arc::new(Source::Synthetic.load(0).unwrap().normalize(Normalize::Channel));
     let (lr, momentum) = (1e-3, 0.9);
-    // Rank-1 updates, the fused update of few rows and of many, and the gradient by itself.
-    for (batch, clip_norm) in [(1, None), (8, None), (32, None), (128, None), (32, Some(1.0))] {
+    // Rank-1 updates, the fused update of few rows and of many, the gradient by itself, and two of them.
+    let sam = Some(Sam { rho: 0.05, adaptive: true });
+    let cases =
+        [(1, None, None), (8, None, None), (32, None, None), (128, None, None), (32, Some(1.0), None), (32, None, sam)];
+    for (batch, clip_norm, sam) in cases {
         let model = Mlp::new(dataset.width(), 10).hidden([256, 128]);
         let optimizer = Optimizer::sgd(lr).momentum(momentum);
-        let setup = Setup { optimizer, batch, clip_norm, ..Setup::new(model, Arc::clone(&dataset)) };
+        let setup = Setup { optimizer, batch, clip_norm, sam, ..Setup::new(model, Arc::clone(&dataset)) };
         let mut engine = CpuEngine::<f32>::new(setup).unwrap();
         let weights = engine.layout().init(&engine.setup().model.clone(), Init::Kaiming, 0);
         engine.upload(Slot::Live, 0, &weights).unwrap();
@@ -61,6 +65,6 @@ fn a_step_allocates_nothing() {
         let mut run = |n: usize| allocations(|| drop(engine.run(&steps[..n]).unwrap()));
         let _ = (0..20).map(|_| run(8)).sum::<usize>();
         let [one, eight] = [1, 8].map(|n| (0..5).map(|_| run(n)).min());
-        assert_eq!(one, eight, "batch {batch}, clipping {clip_norm:?}");
+        assert_eq!(one, eight, "batch {batch}, clipping {clip_norm:?}, {sam:?}");
     }
 }

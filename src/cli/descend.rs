@@ -7,12 +7,15 @@ use anyhow::Context;
 use serde_json::json;
 use thalweg::explore::{Descent, Point, Surface, Trajectory, Verdict, descend, verdict};
 use thalweg::optimizer::{Optimizer, Rule};
-use thalweg::report::{Contour, contour};
+use thalweg::report::{Contour, Mark, contour};
 use thalweg::run::{Config, Setting, setting};
 use thalweg::schedule::{Schedule, Unit};
 use toml::{Table, Value};
 
 use super::{say, table, wrap};
+
+/// The number of times as wide as it was that a picture may become to hold the way.
+const WIDEST: f64 = 3.0;
 
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -79,14 +82,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let title = args.title(&optimizer, &schedule)?;
     if let Some(file) = &args.svg {
         let path: Vec<[f64; 2]> = trajectory.points.iter().map(|point| point.w).collect();
+        let minima = surface.minima().iter().map(|&w| (Mark::Minimum, w, ""));
+        let saddles = surface.saddles().iter().map(|&w| (Mark::Saddle, w, ""));
         let picture = Contour {
             title: &title,
             subtitle: surface.formula(),
             value: &|w| surface.value(w),
             window: surface.window(),
+            widest: WIDEST,
+            axes: ["x", "y"],
+            height: "value",
             path: &path,
-            minima: surface.minima(),
-            saddles: surface.saddles(),
+            marks: &minima.chain(saddles).collect::<Vec<_>>(),
         };
         contour(file, &picture)?;
     }
@@ -131,7 +138,7 @@ impl Args {
         let mut flags = self.flags();
         if !has_lr {
             let config = Config::resolve(file.clone(), flags.clone(), sets.clone())?;
-            let lr = match config.optimizer.rule() {
+            let lr = match config.optimizer.optimizer.rule() {
                 Rule::Sgd { .. } => self.surface.lr(),
                 Rule::Adam { .. } | Rule::Rmsprop { .. } => self.surface.width() / 100.0,
             };
@@ -139,7 +146,11 @@ impl Args {
         }
         let config = Config::resolve(file, flags, sets)?;
         anyhow::ensure!(config.schedule.unit == Unit::Step, "schedule.unit: expected step, since there are no epochs");
-        Ok((config.optimizer, config.schedule.schedule))
+        anyhow::ensure!(
+            config.optimizer.sam.is_none(),
+            "optimizer.sam: expected none on a surface of two parameters, found one"
+        );
+        Ok((config.optimizer.optimizer, config.schedule.schedule))
     }
 
     fn flags(&self) -> Vec<Setting> {

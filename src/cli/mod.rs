@@ -10,6 +10,7 @@ mod devices;
 mod epochs;
 mod eval;
 mod flatness;
+mod landscape;
 mod lr_find;
 mod output;
 mod predict;
@@ -55,6 +56,8 @@ enum Command {
     Compare(compare::Args),
     /// Measure the curvature of the loss about a run's weights, side by side: is an average in a flatter place?
     Curvature(curvature::Args),
+    /// Draw the loss of a run in a plane of weight space, or along a line
+    Landscape(Box<landscape::Args>),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
     Verify(verify::Args),
     /// Find a learning rate by trying many, without keeping what they did
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Curvature(args) => curvature::run(&args),
+        Command::Landscape(args) => landscape::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Bench(args) => bench::run(&args),

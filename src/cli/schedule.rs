@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!((1..=MOST_STEPS).contains(&steps), "--steps: expected 1 to {MOST_STEPS}, found {}", steps);
     let metrics = args.metrics.as_deref().map(read_numbers).transpose()?;
 
-    let base = config.optimizer.rate();
+    let base = config.optimizer.optimizer.rate();
     let mut memory = Memory::default();
     let mut rates = Vec::new();
     for step in 0..steps {

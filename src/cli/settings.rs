@@ -117,6 +117,13 @@ pub struct Settings {
     /// [default: 0; adamw 0.01]
     #[arg(long, help_heading = "Optimizer")]
     weight_decay: Option<f64>,
+    /// Take each gradient where the loss rises most, so far from the weights, as 0.05: sharpness-aware minimisation, with two
+    /// gradients a step [default: none]
+    #[arg(long, help_heading = "Optimizer", value_name = "RHO")]
+    sam: Option<f64>,
+    /// Ascend by each weight's own size (ASAM), about ten times as far [default: --sam alike for all]
+    #[arg(long, help_heading = "Optimizer")]
+    sam_adaptive: bool,
     /// all (default) or weights: what the weight decay acts on
     #[arg(long, help_heading = "Optimizer")]
     decay: Option<String>,
@@ -306,6 +313,7 @@ impl Settings {
             ("optimizer.alpha", self.alpha),
             ("optimizer.eps", self.eps),
             ("optimizer.weight_decay", self.weight_decay),
+            ("optimizer.sam.rho", self.sam),
             ("train.clip_norm", self.clip_norm),
             ("stop.target", self.target),
             ("stop.min_lr", self.min_lr),
@@ -348,6 +356,7 @@ impl Settings {
             ("optimizer.nesterov", self.nesterov),
             ("optimizer.amsgrad", self.amsgrad),
             ("optimizer.centered", self.centered),
+            ("optimizer.sam.adaptive", self.sam_adaptive),
             ("train.drop_last", self.drop_last),
             ("stop.keep_best", self.keep_best),
             ("stop.restore_best", self.restore_best),

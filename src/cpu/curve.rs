@@ -2,17 +2,16 @@
 //! weights (Pearlmutter, 1994). What moves has the name of what it is with an r before it: `ra` is how a moves as the weights
 //! move along the vector.
 
-use std::ops::Range;
-
+use super::Finish;
 use super::Real;
+use super::crew::Crew;
 use super::passes::{Averaged, Workspace, gather};
 use super::product;
-use super::replica::Replica;
 use super::shared::{Shared, zeros};
-use super::{Finish, crew::Crew};
+use super::weights::Weights;
 use crate::activation::Activation;
 use crate::data::Samples;
-use crate::engine::{Aim, Curvature, Evaluation, Layer, Slot, Step, stride};
+use crate::engine::{Curvature, Layer, stride};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::model::Norm;
@@ -37,7 +36,7 @@ pub(super) struct Tangents<T> {
 impl<T: Real> Tangents<T> {
     /// # Errors
     /// Too little memory.
-    fn new(shared: &Shared<T>) -> Result<Self> {
+    pub fn new(shared: &Shared<T>) -> Result<Self> {
         let (setup, model) = (shared.setup, &shared.setup.model);
         let (room, replicas) = (setup.room(), setup.replicas);
         let rows = |l: usize| room * stride(model.widths[l]);
@@ -72,51 +71,36 @@ struct Pass<'a, T> {
     total: f64,
 }
 
-impl<T: Real> Replica<T> {
-    /// Leaves in `grads` the gradient of the loss that an evaluation has, over some samples of the order; returns both.
-    pub fn slope(&mut self, shared: &Shared<T>, over: Range<usize>) -> Evaluation {
-        let (rows, first) = (over.len(), over.start);
-        let (loss, correct) = self.gradient(shared, &Step { first, rows, ..Step::default() }, Aim::Evaluation, None);
-        Evaluation { loss, accuracy: correct as f64 / rows as f64 }
-    }
-
-    /// Multiplies the vector in `x` with second derivatives of that loss.
-    ///
-    /// # Errors
-    /// No such slot; too little memory.
-    pub fn curve(&mut self, shared: &Shared<T>, of: Curvature, over: Range<usize>, x: Slot, into: Slot) -> Result<()> {
-        self.slot(into)?;
-        let mut t = match self.tangents.take() {
-            Some(tangents) => tangents,
-            None => Tangents::new(shared)?,
-        };
-        let v = std::mem::take(self.slot(x)?);
-        let pass = Pass { shared, of, v: &v, total: over.len() as f64 };
-        t.matrices.copy_from_slice(&self.weights.params);
-        t.matrices[shared.layout.weights..].fill(T::of(0.0));
-        t.part.fill(T::of(0.0));
-        self.weights.grads.fill(T::of(0.0));
+impl<T: Real> Tangents<T> {
+    /// Multiplies `v` with second derivatives of the evaluated loss over the samples of `order`, and leaves the product in the
+    /// gradient's place.
+    pub fn multiply(
+        &mut self,
+        shared: &Shared<T>,
+        of: Curvature,
+        v: &[T],
+        order: &[u32],
+        work: &mut Workspace<T>,
+        weights: &mut Weights<T>,
+    ) {
+        let pass = Pass { shared, of, v, total: order.len() as f64 };
+        self.matrices.copy_from_slice(&weights.params);
+        self.matrices[shared.layout.weights..].fill(T::of(0.0));
+        self.part.fill(T::of(0.0));
+        weights.grads.fill(T::of(0.0));
         let samples = &shared.setup.dataset.train;
-        let order = std::mem::take(&mut self.order);
-        for order in order[over].chunks(shared.setup.room()) {
-            pass.forward(&mut self.work, &mut t, &mut self.weights.params, samples, order);
-            pass.loss(&mut self.work, &mut t, samples, order);
-            pass.backward(&mut self.work, &mut t, &self.weights.params, order.len(), &mut self.weights.grads);
+        for order in order.chunks(shared.setup.room()) {
+            pass.forward(work, self, &mut weights.params, samples, order);
+            pass.loss(work, self, samples, order);
+            pass.backward(work, self, &weights.params, order.len(), &mut weights.grads);
         }
-        self.order = order;
-        // What the bias and β got beside it belongs to the gradient.
+        // What biases and β got beside it belongs to the gradient.
         for layer in &shared.layout.layers {
             let gamma = layer.gamma..layer.gamma + stride(layer.outputs);
             for range in [Some(layer.weights()), (layer.gamma > 0).then_some(gamma)].into_iter().flatten() {
-                super::axpy(T::of(1.0), &t.part[range.clone()], &mut self.weights.grads[range]);
+                super::axpy(T::of(1.0), &self.part[range.clone()], &mut weights.grads[range]);
             }
         }
-        *self.slot(x)? = v;
-        let grads = std::mem::take(&mut self.weights.grads);
-        self.slot(into)?.copy_from_slice(&grads);
-        self.weights.grads = grads;
-        self.tangents = Some(t);
-        Ok(())
     }
 }
 

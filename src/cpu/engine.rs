@@ -24,7 +24,7 @@ use crate::model::Norm;
 /// The engine that trains on the processor, in `f32` or `f64`. One replica spreads its products over all cores; several
 /// replicas take a core each. Both give the same bits.
 pub struct CpuEngine<T> {
-    setup: Setup,
+    pub(super) setup: Setup,
     layout: Layout,
     replicas: Vec<Replica<T>>,
     /// The target values of the three parts, `(samples, outputs)`; empty under cross-entropy.
@@ -33,6 +33,8 @@ pub struct CpuEngine<T> {
     loss_weights: Option<(LossWeights, [Vec<T>; 2])>,
     /// The quantile function of mixup's shares.
     quantiles: Vec<T>,
+    /// The samples of an evaluation's pass, the same of all replicas: `(rows, stride(inputs))`, once one was asked for.
+    pub(super) x: Vec<T>,
     /// What a thread said when it panicked amid the work on the replicas, which are half-done since.
     panicked: Option<String>,
 }
@@ -66,7 +68,16 @@ impl<T: Real> CpuEngine<T> {
             (weights, casts)
         });
         let quantiles = setup.augment.quantiles().into_iter().map(T::of).collect();
-        Ok(Checked::new(Self { setup, layout, replicas, targets, loss_weights, quantiles, panicked: None }))
+        Ok(Checked::new(Self {
+            setup,
+            layout,
+            replicas,
+            targets,
+            loss_weights,
+            quantiles,
+            x: Vec::new(),
+            panicked: None,
+        }))
     }
 
     /// Applies `f`, with passes of at most so many rows, to every replica, side by side where there are several.
@@ -76,6 +87,21 @@ impl<T: Real> CpuEngine<T> {
         rows: usize,
         f: impl Fn(&mut Replica<T>, &Shared<T>, &Samples, usize) -> R + Sync,
     ) -> Result<Vec<R>> {
+        self.all(part, |replicas, shared, samples| match replicas {
+            [only] => {
+                let most = shared.layout.layers.iter().map(|layer| product::work(layer, rows)).max();
+                vec![Crew::gather(most.unwrap_or_default(), |crew| f(only, &Shared { crew, ..*shared }, samples, 0))]
+            }
+            several => several.par_iter_mut().enumerate().map(|(r, replica)| f(replica, shared, samples, r)).collect(),
+        })
+    }
+
+    /// Applies `f` to all replicas, with what they share, of which the crew is one thread.
+    pub(super) fn all<R>(
+        &mut self,
+        part: Part,
+        f: impl FnOnce(&mut [Replica<T>], &Shared<T>, &Samples) -> R,
+    ) -> Result<R> {
         self.replicas()?;
         let samples = self.setup.dataset.part(part).ok_or_else(|| self.setup.dataset.missing(part))?;
         let shared = Shared {
@@ -87,14 +113,7 @@ impl<T: Real> CpuEngine<T> {
             quantiles: &self.quantiles,
             crew: Crew::alone(),
         };
-        let work = || match &mut self.replicas[..] {
-            [only] => {
-                let works = self.layout.layers.iter().map(|layer| product::work(layer, rows));
-                let most = works.max().unwrap_or_default();
-                vec![Crew::gather(most, |crew| f(only, &Shared { crew, ..shared }, samples, 0))]
-            }
-            several => several.par_iter_mut().enumerate().map(|(r, replica)| f(replica, &shared, samples, r)).collect(),
-        };
+        let work = || f(&mut self.replicas, &shared, samples);
         // Whichever thread panics, this one hears of it when all are done.
         catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
             let message = message(panic.as_ref());
@@ -230,7 +249,7 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn steps_at_once(&self) -> usize {
         // A step is done when the call returns; a few at a time let the replicas run apart.
-        (1e9 / self.setup.model.step_flops(self.setup.batch)).clamp(1.0, 64.0) as usize
+        (1e9 / self.setup.step_flops(self.setup.batch)).clamp(1.0, 64.0) as usize
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
@@ -246,7 +265,7 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
         self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, r| {
-            let (loss, correct) = replica.gradient(shared, step, Aim::Gradient(of), None);
+            let (loss, correct) = replica.gradient(shared, step, Some(Aim::Gradient(of)), None);
             StepMetrics { step: step.index, replica: r, loss, correct, ..StepMetrics::default() }
         })
     }
@@ -272,15 +291,11 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
-        let evaluations =
-            self.each(part, self.setup.room(), |replica, shared, samples, _| replica.evaluate(shared, samples, slots))?;
-        evaluations.into_iter().collect()
+        self.evaluate_all(part, slots)
     }
 
     fn predict(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>> {
-        let predictions =
-            self.each(Part::Train, self.setup.room(), |replica, shared, _, _| replica.predict(shared, inputs, slots))?;
-        predictions.into_iter().collect()
+        self.predict_all(inputs, slots)
     }
 
     fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()> {

@@ -51,7 +51,8 @@ impl<T: Real> Workspace<T> {
             (0..model.layers()).map(|l| zeros(size(l), setup.replicas)).collect()
         };
         let if_normed = |l: usize, size: usize| if model.norm_after(l) == Norm::None { 0 } else { size };
-        let mut a = vec![zeros(room * stride(model.inputs()), setup.replicas)?];
+        // The samples of an evaluation are those of all replicas, which the engine has.
+        let mut a = vec![zeros(if trains { room * stride(model.inputs()) } else { 0 }, setup.replicas)?];
         a.extend(layers(&|l| room * outputs(l))?);
         // An evaluation reads no slopes, so that one vector takes those of all layers.
         let widest = (0..model.layers()).map(outputs).max().unwrap_or_default();
@@ -97,11 +98,20 @@ impl<T: Real> Workspace<T> {
         order: &[u32],
         training: Option<&Training>,
     ) {
-        let (rows, setup) = (order.len(), shared.setup);
+        let setup = shared.setup;
         let drawn = training.filter(|t| t.is_drawn);
         let augment = drawn.filter(|_| !setup.augment.is_none()).map(|t| (&setup.augment, shared.quantiles, t));
-        let x = &mut self.a[0][..rows * stride(setup.model.inputs())];
-        gather(shared, features, order, augment, x, &mut self.mix);
+        let mut x = std::mem::take(&mut self.a[0]);
+        let rows = order.len() * stride(setup.model.inputs());
+        gather(shared, features, order, augment, &mut x[..rows], &mut self.mix);
+        self.layers(shared, params, &x[..rows], training);
+        self.a[0] = x;
+    }
+
+    /// Makes of the samples of a pass, `(rows, stride(inputs))`, the last layer's output, as [`forward`](Self::forward) does.
+    pub fn layers(&mut self, shared: &Shared<T>, params: &mut [T], x: &[T], training: Option<&Training>) {
+        let setup = shared.setup;
+        let (rows, drawn) = (x.len() / stride(setup.model.inputs()), training.filter(|t| t.is_drawn));
         for (l, layer) in shared.layout.layers.iter().enumerate() {
             let dropout = drawn.filter(|_| setup.model.dropout > 0.0 && setup.model.is_hidden(l)).map(|t| Dropout {
                 rate: setup.model.dropout,
@@ -113,7 +123,7 @@ impl<T: Real> Workspace<T> {
             let finish = Finish { activation, dropout, residual };
             let width = stride(layer.outputs);
             let (a, y) = self.a.split_at_mut(l + 1);
-            let a = &a[l][..rows * stride(layer.inputs)];
+            let a = if l == 0 { x } else { &a[l][..rows * stride(layer.inputs)] };
             let slope_at = if setup.evaluation_only { 0 } else { l };
             let (y, slope) = (&mut y[0][..rows * width], &mut self.slope[slope_at][..rows * width]);
             let norm = setup.model.norm_after(l);

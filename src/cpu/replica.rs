@@ -1,31 +1,44 @@
 //! One replica: its weights, its slots and its work space, and its step from top to bottom.
 
+use std::ops::Range;
+
 use super::curve::Tangents;
 use super::passes::{Averaged, Workspace};
 use super::shared::{Shared, zeros};
 use super::weights::Weights;
 use super::{Constants, Real, Training};
-use crate::data::{Features, Samples};
-use crate::engine::{Aim, Evaluation, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride};
+use crate::engine::{
+    Aim, Curvature, Evaluation, Gradient, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride,
+};
 use crate::error::Result;
 use crate::loss::Loss;
 use crate::number::hash::Key;
 use crate::optimizer::Rule;
 
+/// A pass of an evaluation, for one member of an ensemble.
+pub(super) struct Predicted<'a, T> {
+    /// The samples of the pass, `(rows, stride(inputs))`, and the number of those before it.
+    pub x: &'a [T],
+    pub first: usize,
+    /// The place of the member, and the number of members.
+    pub member: usize,
+    pub members: usize,
+}
+
 /// One replica: its weights, its slots and its workspace.
 pub(super) struct Replica<T> {
     /// The seed of its random numbers.
     seed: u32,
-    pub(super) weights: Weights<T>,
+    weights: Weights<T>,
     copies: [Vec<T>; Slot::COPIES],
     /// The averages and snapshots that are asked for, and vectors that were allocated.
     kept: Vec<(Slot, Vec<T>)>,
     pub order: Vec<u32>,
-    pub(super) work: Workspace<T>,
+    work: Workspace<T>,
     /// The predictions of an ensemble, `(samples, stride(outputs))`.
     mean: Vec<T>,
     /// What a product of second derivatives with a vector makes on its way, once one was asked for.
-    pub(super) tangents: Option<Tangents<T>>,
+    tangents: Option<Tangents<T>>,
 }
 
 impl<T: Real> Replica<T> {
@@ -49,14 +62,13 @@ impl<T: Real> Replica<T> {
 
     /// The names and bytes of its vectors, both copies included, which come with the first step.
     pub fn memory(&self) -> Vec<(String, usize)> {
-        let Weights { params, grads, state } = &self.weights;
-        let mut memory = vec![("params".to_string(), params.len())];
+        let Weights { params, grads, .. } = &self.weights;
+        let mut memory: Vec<_> = self.weights.vectors().into_iter().map(|(name, v)| (name, v.len())).collect();
         if !grads.is_empty() {
-            memory.push(("grads".into(), grads.len()));
             memory.extend((0..Slot::COPIES).map(|i| (Slot::Copy(i).name(), params.len())));
         }
         memory.extend(self.kept.iter().map(|(slot, v)| (slot.name(), v.len())));
-        for (name, vectors) in [("state", &state[..])].into_iter().chain(self.work.vectors()) {
+        for (name, vectors) in self.work.vectors() {
             let some = vectors.iter().enumerate().filter(|(_, v)| !v.is_empty());
             memory.extend(some.map(|(l, v)| (format!("{name} {l}"), v.len())));
         }
@@ -122,10 +134,9 @@ impl<T: Real> Replica<T> {
     pub fn step(&mut self, shared: &Shared<T>, step: &Step, replica: usize) -> StepMetrics {
         let optimizer = &shared.setup.optimizer;
         let constants = optimizer.coefficients(step.index + 1, step.rates[replica]).into();
-        // A weight's gradient is used up as it is made if nobody asks for its norm, or for a sum of several.
-        let is_fused = shared.setup.clip_norm.is_none() && step.rows <= shared.setup.most_in_pass();
+        let is_fused = shared.setup.is_fused(step.rows);
         let fused = is_fused.then_some((optimizer.rule(), &constants));
-        let (loss, correct) = self.gradient(shared, step, Aim::Update, fused);
+        let (loss, correct) = self.gradient(shared, step, Some(Aim::Update), fused);
         let grad_norm = if is_fused {
             self.weights.update(shared, &constants, T::of(1.0), shared.layout.weights);
             self.average(shared, step);
@@ -146,35 +157,79 @@ impl<T: Real> Replica<T> {
         clipped.map(|(norm, _)| norm.to_f64())
     }
 
-    /// Leaves the gradient of the step's mean loss in `grads`, or with `fused` has updated the weights; returns that loss
-    /// and the number of right answers.
+    /// Leaves the gradient of the step's mean loss in `grads`, where the step ascends that at the end of its ascent, or with
+    /// `fused` has updated the weights; returns the loss of the weights and the number of right answers.
+    /// Without an aim it is the loss that an evaluation has.
     pub fn gradient(
         &mut self,
         shared: &Shared<T>,
         step: &Step,
-        aim: Aim,
+        aim: Option<Aim>,
+        fused: Option<(Rule, &Constants<T>)>,
+    ) -> (f64, u64) {
+        let metrics = self.gradient_here(shared, step, aim, fused);
+        if let Some(sam) = shared.setup.sam.filter(|_| aim.is_some_and(Aim::is_of_step)) {
+            self.weights.ascend(&sam, shared.layout.trained);
+            // The same random numbers; what it does to running statistics stays behind.
+            self.gradient_here(shared, step, Some(Aim::Gradient(Gradient::Drawn)), None);
+            self.weights.descend();
+        }
+        metrics
+    }
+
+    /// The same without an ascent.
+    fn gradient_here(
+        &mut self,
+        shared: &Shared<T>,
+        step: &Step,
+        aim: Option<Aim>,
         fused: Option<(Rule, &Constants<T>)>,
     ) -> (f64, u64) {
         let samples = &shared.setup.dataset.train;
         let order = std::mem::take(&mut self.order);
-        let is_evaluation = aim == Aim::Evaluation;
-        let loss_weights = shared.loss_weights.filter(|_| !is_evaluation);
+        let loss_weights = shared.loss_weights.filter(|_| aim.is_some());
         let averaged = Averaged {
-            is_mixed: aim.is_drawn() && !shared.quantiles.is_empty(),
+            is_mixed: aim.is_some_and(Aim::is_drawn) && !shared.quantiles.is_empty(),
             total: LossWeights::total(loss_weights, &order[step.first..step.first + step.rows]),
-            weighting: shared.weighting.filter(|_| !is_evaluation),
+            weighting: shared.weighting.filter(|_| aim.is_some()),
         };
-        let most = if is_evaluation { shared.setup.room() } else { shared.setup.most_in_pass() };
+        let most = if aim.is_some() { shared.setup.most_in_pass() } else { shared.setup.room() };
         let mut sums = (0.0, 0);
         for (i, pass) in step.passes(most).enumerate() {
-            let training = (!is_evaluation).then(|| self.training(step, pass.start, aim));
+            let training = aim.map(|aim| self.training(step, pass.start, aim));
             let order = &order[pass];
             self.work.forward(shared, &mut self.weights.params, &samples.features, order, training.as_ref());
             self.work.loss(shared, samples, order, Some(&averaged), &mut sums);
-            self.work.backward(shared, &mut self.weights, order.len(), is_evaluation, i > 0, fused);
+            self.work.backward(shared, &mut self.weights, order.len(), aim.is_none(), i > 0, fused);
         }
         self.order = order;
         (sums.0 / averaged.total, sums.1)
+    }
+
+    /// Leaves in `grads` the gradient of the loss that an evaluation has, over some samples of the order; returns both.
+    pub fn slope(&mut self, shared: &Shared<T>, over: Range<usize>) -> Evaluation {
+        let (rows, first) = (over.len(), over.start);
+        let (loss, correct) = self.gradient(shared, &Step { first, rows, ..Step::default() }, None, None);
+        Evaluation { loss, accuracy: correct as f64 / rows as f64 }
+    }
+
+    /// Multiplies the vector in `x` with second derivatives of that loss.
+    ///
+    /// # Errors
+    /// No such slot; too little memory.
+    pub fn curve(&mut self, shared: &Shared<T>, of: Curvature, over: Range<usize>, x: Slot, into: Slot) -> Result<()> {
+        if self.tangents.is_none() {
+            self.tangents = Some(Tangents::new(shared)?);
+        }
+        let v = std::mem::take(self.slot(x)?);
+        if let Some(tangents) = &mut self.tangents {
+            tangents.multiply(shared, of, &v, &self.order[over], &mut self.work, &mut self.weights);
+        }
+        *self.slot(x)? = v;
+        let product = std::mem::take(&mut self.weights.grads);
+        let copied = self.slot(into).map(|into| into.copy_from_slice(&product));
+        self.weights.grads = product;
+        copied
     }
 
     fn training(&self, step: &Step, first: usize, aim: Aim) -> Training {
@@ -182,71 +237,34 @@ impl<T: Real> Replica<T> {
         Training { key, first: first as u32, statistics: aim.statistics(), is_drawn: aim.is_drawn() }
     }
 
-    /// The mean loss and accuracy over `samples`, of the mean prediction of the weights in `slots`.
+    /// Puts the vector in `slot` in the place of the weights, which it returns.
     ///
     /// # Errors
     /// A slot that is not asked for.
-    pub fn evaluate(&mut self, shared: &Shared<T>, samples: &Samples, slots: &[Slot]) -> Result<Evaluation> {
-        let mut sums = (0.0, 0);
-        self.predictions(shared, &samples.features, samples.len(), slots, |work, order| {
-            work.loss(shared, samples, order, None, &mut sums);
-        })?;
-        let n = samples.len() as f64;
-        Ok(Evaluation { loss: sums.0 / n, accuracy: sums.1 as f64 / n })
+    pub fn load(&mut self, slot: Slot) -> Result<Vec<T>> {
+        let other = self.slot(slot)?.clone();
+        Ok(std::mem::replace(&mut self.weights.params, other))
     }
 
-    /// The outputs for samples that are in no data set, `(rows, outputs)`.
-    ///
-    /// # Errors
-    /// A slot that is not asked for.
-    pub fn predict(&mut self, shared: &Shared<T>, inputs: &Features, slots: &[Slot]) -> Result<Vec<f64>> {
-        let rows = inputs.len() / shared.setup.dataset.width();
-        let outputs = shared.setup.model.outputs();
-        let mut predictions = Vec::with_capacity(rows * outputs);
-        self.predictions(shared, inputs, rows, slots, |work, order| {
-            for row in work.output().chunks_exact(stride(outputs)).take(order.len()) {
-                predictions.extend(row[..outputs].iter().map(|z| z.to_f64()));
-            }
-        })?;
-        Ok(predictions)
+    /// Gives back the weights that [`load`](Self::load) returned.
+    pub fn unload(&mut self, live: Vec<T>) {
+        self.weights.params = live;
     }
 
-    /// Passes all of `features` through the network with the weights in each of `slots`; `each` sees every pass whose
-    /// prediction, that of all slots together, lies in the last layer's output.
-    fn predictions(
-        &mut self,
-        shared: &Shared<T>,
-        features: &Features,
-        samples: usize,
-        slots: &[Slot],
-        mut each: impl FnMut(&mut Workspace<T>, &[u32]),
-    ) -> Result<()> {
-        let (setup, room) = (shared.setup, shared.setup.room());
-        let outputs = setup.model.outputs();
-        let mut mean = std::mem::take(&mut self.mean);
-        if slots.len() > 1 {
-            mean.resize(samples * stride(outputs), T::default());
+    /// Makes of the samples of a pass, `x`, the prediction, and returns the workspace with it in the last layer's output: of
+    /// the weights, or, with the last `member` of an ensemble of several, that of all members together.
+    pub fn predict(&mut self, shared: &Shared<T>, pass: &Predicted<T>) -> &mut Workspace<T> {
+        let setup = shared.setup;
+        self.work.layers(shared, &mut self.weights.params, pass.x, None);
+        if pass.members > 1 {
+            let width = stride(setup.model.outputs());
+            let (first, rows) = (pass.first * width, pass.x.len() / stride(setup.model.inputs()) * width);
+            self.mean.resize(self.mean.len().max(first + rows), T::default());
+            let (z, mean) = (&mut self.work.output()[..rows], &mut self.mean[first..first + rows]);
+            let softmax = setup.loss == Loss::CrossEntropy;
+            super::ensemble(setup.model.outputs(), softmax, pass.member, pass.members, z, mean);
         }
-        let order: Vec<u32> = (0..samples as u32).collect();
-        for (member, &slot) in slots.iter().enumerate() {
-            let other = self.slot(slot)?.clone();
-            let live = std::mem::replace(&mut self.weights.params, other);
-            for (i, order) in order.chunks(room).enumerate() {
-                self.work.forward(shared, &mut self.weights.params, features, order, None);
-                let rows = order.len() * stride(outputs);
-                if slots.len() > 1 {
-                    let mean = &mut mean[i * room * stride(outputs)..][..rows];
-                    let softmax = setup.loss == Loss::CrossEntropy;
-                    super::ensemble(outputs, softmax, member, slots.len(), &mut self.work.output()[..rows], mean);
-                }
-                if member + 1 == slots.len() {
-                    each(&mut self.work, order);
-                }
-            }
-            self.weights.params = live;
-        }
-        self.mean = mean;
-        Ok(())
+        &mut self.work
     }
 
     /// Replaces the running statistics in `slot` by the mean of those of `steps`.

@@ -5,6 +5,8 @@ pub use super::activate_r::activate_r;
 pub use super::adam::adam;
 pub use super::affine_dx_r::affine_dx_r;
 pub use super::affine_r::affine_r;
+pub use super::ascend::ascend;
+pub use super::ascent::ascent;
 pub use super::average::average;
 pub use super::axpy::axpy;
 pub use super::batch_norm::batch_norm;

@@ -8,6 +8,7 @@ use super::{Constants, Real};
 use crate::engine::{Layout, Setup};
 use crate::error::Result;
 use crate::optimizer::Rule;
+use crate::sam::Sam;
 
 /// The vectors of one replica, of one length, in the layout of the parameters; an evaluation has the parameters alone.
 pub(super) struct Weights<T> {
@@ -17,6 +18,8 @@ pub(super) struct Weights<T> {
     pub grads: Vec<T>,
     /// The optimizer's state vectors.
     pub state: Vec<Vec<T>>,
+    /// The parameters at the end of a step's ascent; empty without one.
+    ascended: Vec<T>,
 }
 
 impl<T: Real> Weights<T> {
@@ -31,7 +34,30 @@ impl<T: Real> Weights<T> {
             params: vector()?,
             grads: zeros(if_trained(layout.len), setup.replicas)?,
             state: (0..if_trained(setup.optimizer.state_vectors())).map(|_| vector()).collect::<Result<_>>()?,
+            ascended: zeros(if setup.sam.is_some() { if_trained(layout.len) } else { 0 }, setup.replicas)?,
         })
+    }
+
+    /// The names and vectors of all.
+    pub fn vectors(&self) -> Vec<(String, &Vec<T>)> {
+        let state = self.state.iter().enumerate().map(|(i, vector)| (format!("state {i}"), vector));
+        let others = [("params", &self.params), ("grads", &self.grads), ("ascended", &self.ascended)];
+        let others = others.into_iter().map(|(name, vector)| (name.to_string(), vector));
+        others.chain(state).filter(|(_, vector)| !vector.is_empty()).collect()
+    }
+
+    /// Puts the end of the ascent in the parameters' place, until [`descend`](Self::descend) brings them back as they were; the
+    /// gradient is 0 then.
+    pub fn ascend(&mut self, sam: &Sam, trained: usize) {
+        let (w, g) = (&self.params[..trained], &mut self.grads[..trained]);
+        let factor = super::ascent(sam, w, g);
+        super::ascend(sam, factor, w, g, &mut self.ascended[..trained]);
+        std::mem::swap(&mut self.params, &mut self.ascended);
+    }
+
+    /// The opposite of [`ascend`](Self::ascend).
+    pub fn descend(&mut self) {
+        std::mem::swap(&mut self.params, &mut self.ascended);
     }
 
     /// One part of the gradient, and the same part of the weights and of each of their state vectors.

@@ -13,6 +13,7 @@ use crate::loss::Loss;
 use crate::model::{Mlp, Norm};
 use crate::number::{Purpose, Stream};
 use crate::optimizer::{Decay, Optimizer};
+use crate::sam::Sam;
 
 /// The setup of an engine: everything that it is built for. The defaults are those of [`new`](Self::new).
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Setup {
     pub augment: Augment,
     /// The optimizer: how a gradient becomes an update. Default AdamW.
     pub optimizer: Optimizer,
+    /// The ascent before each update, for which a step makes two gradients. Default: none.
+    pub sam: Option<Sam>,
     /// The parameters that the optimizer's weight decay acts on. Default: all.
     pub decay: Decay,
     /// The largest global norm of a gradient, above 0, to which larger ones are scaled:
@@ -98,6 +101,7 @@ impl Setup {
             class_weights: Vec::new(),
             augment: Augment::default(),
             optimizer: Optimizer::default(),
+            sam: None,
             decay: Decay::default(),
             clip_norm: None,
             average: Average::default(),
@@ -147,6 +151,7 @@ impl Setup {
         self.check_batch()?;
         self.model.check()?;
         self.augment.check(data)?;
+        self.sam.map_or(Ok(()), |sam| sam.check())?;
         self.optimizer.check()
     }
 
@@ -216,12 +221,30 @@ impl Setup {
         self.most_in_pass().max(self.eval_rows.unwrap_or(EVAL_ROWS))
     }
 
+    /// The number of gradients that a step makes: two where there is an ascent.
+    pub(crate) fn gradients(&self) -> usize {
+        1 + usize::from(self.sam.is_some())
+    }
+
+    /// Whether a step of `rows` samples uses weight gradients up as it makes them: if nobody asks for their norm, for a sum of
+    /// several passes, or for those of an ascent.
+    pub(crate) fn is_fused(&self, rows: usize) -> bool {
+        self.clip_norm.is_none() && self.sam.is_none() && rows <= self.most_in_pass()
+    }
+
+    /// The floating-point operations of the products in a step of `rows` samples, of one replica: those of
+    /// [`Mlp::step_flops`], twice where there is an ascent.
+    pub fn step_flops(&self, rows: usize) -> f64 {
+        self.gradients() as f64 * self.model.step_flops(rows)
+    }
+
     /// The bytes that a step of `rows` samples reads and writes at least, each value once and all replicas together: the
-    /// activations of every layer, which go forward and come backward, and the parameters with the optimizer's state. The
-    /// passes of a large step have one memory, which is counted once.
+    /// activations of every layer, which go forward and come backward, and the parameters with the optimizer's state; where
+    /// there is an ascent, also what it moves, and the activations there. The passes of a large step have one memory, which is
+    /// counted once.
     pub fn step_bytes(&self, rows: usize) -> f64 {
-        let activations: usize = self.model.widths.iter().sum();
-        let vectors = 1 + self.optimizer.state_vectors();
+        let activations = self.gradients() * self.model.widths.iter().sum::<usize>();
+        let vectors = self.gradients() + self.optimizer.state_vectors();
         // Bytes of an activation and of a parameter: in mixed precision there is a working copy of halves.
         let (value, parameter) = if self.is_mixed() { (2, 2 + 4 * vectors) } else { (4, 4 * vectors) };
         let rows = rows.min(self.most_in_pass());

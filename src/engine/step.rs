@@ -31,10 +31,11 @@ impl Step {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gradient {
     /// The gradient that the step itself makes: with its dropout and augmentation, and batch normalisation's running
-    /// statistics take up the batch. An [`update`](super::Engine::update) then completes the step.
+    /// statistics take up the batch; where there is an ascent ([`Setup::sam`](super::Setup::sam)), that at its end. An
+    /// [`update`](super::Engine::update) then completes the step.
     #[default]
     OfStep,
-    /// The same gradient, only to be looked at: nothing else changes.
+    /// The same gradient without an ascent, only to be looked at: nothing else changes.
     Drawn,
     /// The gradient of the samples as they are, without dropout and augmentation; nothing else changes.
     Plain,
@@ -58,8 +59,6 @@ pub(crate) enum Aim {
     Update,
     /// A gradient by itself.
     Gradient(Gradient),
-    /// The gradient of the loss that an evaluation has.
-    Evaluation,
     /// New running statistics: this step is the n-th, from 0.
     Statistics(usize),
 }
@@ -69,14 +68,19 @@ impl Aim {
     /// steps, as those of `torch.optim.swa_utils.update_bn`.
     pub fn statistics(self) -> f64 {
         match self {
-            Self::Update | Self::Gradient(Gradient::OfStep) => NORM_MOMENTUM,
-            Self::Gradient(_) | Self::Evaluation => 0.0,
+            _ if self.is_of_step() => NORM_MOMENTUM,
             Self::Statistics(n) => 1.0 / (n + 1) as f64,
+            _ => 0.0,
         }
+    }
+
+    /// Whether the gradient is the one that a step moves the weights by, before which it may ascend.
+    pub fn is_of_step(self) -> bool {
+        matches!(self, Self::Update | Self::Gradient(Gradient::OfStep))
     }
 
     /// Whether samples are changed and outputs dropped at random.
     pub fn is_drawn(self) -> bool {
-        !matches!(self, Self::Gradient(Gradient::Plain) | Self::Evaluation)
+        self != Self::Gradient(Gradient::Plain)
     }
 }

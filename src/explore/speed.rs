@@ -64,7 +64,7 @@ pub fn speed(engine: &mut dyn Engine, limits: &Limits) -> Result<Speed> {
     seconds.sort_by(f64::total_cmp);
     let (seconds, setup) = (seconds[TURNS / 2], engine.setup());
     let replicas = setup.replicas as f64;
-    let flops = replicas * setup.model.step_flops(setup.batch);
+    let flops = replicas * setup.step_flops(setup.batch);
     Ok(Speed {
         batch: setup.batch,
         replicas: setup.replicas,
@@ -79,7 +79,7 @@ pub fn speed(engine: &mut dyn Engine, limits: &Limits) -> Result<Speed> {
 /// The least seconds in which the engine's device could carry out a step of the setup's batch; see [`Limits::floor`].
 pub fn least_seconds(engine: &dyn Engine, limits: &Limits) -> f64 {
     let setup = engine.setup();
-    let flops = setup.replicas as f64 * setup.model.step_flops(setup.batch);
+    let flops = setup.replicas as f64 * setup.step_flops(setup.batch);
     let bytes = setup.step_bytes(setup.batch) * engine.value_bytes() as f64 / size_of::<f32>() as f64;
     limits.floor(setup.is_mixed(), flops, bytes, engine.dispatches())
 }

@@ -2,5 +2,6 @@
 
 pub mod columns;
 mod names;
+pub mod npz;
 pub mod safetensors;
 pub(crate) mod sealed;

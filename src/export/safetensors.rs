@@ -118,18 +118,26 @@ fn encode(values: &[f64], precision: Precision) -> (Dtype, Vec<u8>) {
 /// # Errors
 /// The file cannot be written.
 pub fn write(path: &Path, layout: &Layout, flat: &[f64], precision: Precision) -> Result<()> {
-    let tensors: Vec<Named> = layout
-        .unpack(flat)
-        .into_iter()
-        .map(|t| {
-            let (dtype, bytes) = match precision {
-                _ if t.shape.is_empty() => {
-                    (Dtype::I64, t.values.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect())
-                }
-                _ => encode(&t.values, precision),
-            };
-            (t.name, dtype, t.shape, bytes)
-        })
-        .collect();
-    sealed::write(path, tensors, Metadata::new())
+    sealed::write(path, named("", layout, flat, precision), Metadata::new())
+}
+
+/// Writes several flat vectors, each by a name: its tensors are `NAME.0.weight` and so on; otherwise as [`write`].
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_vectors(path: &Path, layout: &Layout, vectors: &[(&str, &[f64])], precision: Precision) -> Result<()> {
+    let all = vectors.iter().flat_map(|(name, flat)| named(&format!("{name}."), layout, flat, precision));
+    sealed::write(path, all.collect(), Metadata::new())
+}
+
+/// The tensors of a flat vector as a file has them.
+fn named(prefix: &str, layout: &Layout, flat: &[f64], precision: Precision) -> Vec<Named> {
+    let named = |t: Tensor| {
+        let (dtype, bytes) = match precision {
+            _ if t.shape.is_empty() => (Dtype::I64, t.values.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect()),
+            _ => encode(&t.values, precision),
+        };
+        (format!("{prefix}{}", t.name), dtype, t.shape, bytes)
+    };
+    layout.unpack(flat).into_iter().map(named).collect()
 }

@@ -37,6 +37,8 @@ pub(super) struct Buffers {
     pub working: Buffer,
     /// The gradient: (R, P).
     pub grads: Buffer,
+    /// The buffers of the ascent before an update, where there is one.
+    pub ascent: Option<AscentBuffers>,
     /// The optimizer's state vectors, and behind them the EMA where the update takes it up: (vectors, R, P).
     pub state: Buffer,
     /// The number of vectors of `state` before the EMA.
@@ -87,6 +89,20 @@ pub(super) struct NormBuffers {
     pub inverse: Buffer,
 }
 
+/// The buffers of an ascent.
+pub(super) struct AscentBuffers {
+    /// The weights at its end; what batch normalisation puts into their running statistics nobody reads: (R, P).
+    pub ascended: Buffer,
+    /// The metrics there, which nobody reads: (RING_ROWS, R).
+    pub metrics: Buffer,
+}
+
+impl AscentBuffers {
+    fn new(allocate: &mut impl FnMut(&str) -> Result<Buffer>) -> Result<Self> {
+        Ok(Self { ascended: allocate("ascended")?, metrics: allocate("ascended metrics")? })
+    }
+}
+
 impl Buffers {
     /// Allocates all buffers of `setup`; `taken` grows by what each takes.
     pub fn new(gpu: &Gpu, setup: &Setup, layout: &Layout, taken: &mut Vec<Allocation>) -> Result<Self> {
@@ -127,6 +143,7 @@ impl Buffers {
             a,
             dz,
             params: allocate("params")?,
+            ascent: is_planned("ascended").then(|| AscentBuffers::new(&mut allocate)).transpose()?,
             working: allocate("working")?,
             state: allocate("state")?,
             scaling: allocate("scaling")?,
@@ -198,6 +215,10 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("working".into(), if setup.is_mixed() { vector / 2 } else { UNUSED_BYTES });
     in_own_buffer(setup).for_each(|slot| add(slot.name(), vector));
     (0..if trains { Slot::COPIES } else { 0 }).for_each(|i| add(format!("copy {i}"), vector));
+    if trains && setup.sam.is_some() {
+        add("ascended".into(), vector);
+        add("ascended metrics".into(), RING_ROWS as u64 * replicas * 16);
+    }
     let vectors = usize::from(trains) * setup.optimizer.state_vectors() + usize::from(setup.updates_ema());
     add("state".into(), (vectors as u64 * vector).max(UNUSED_BYTES));
     plan_layers(setup, &mut add);

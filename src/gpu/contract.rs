@@ -62,7 +62,7 @@ impl GpuEngine {
     }
 
     /// Running statistics have no gradient, so no kernel writes one; what a caller put there is no part of the next.
-    fn clear_statistics_of_gradient(&self) {
+    pub(super) fn clear_statistics_of_gradient(&self) {
         let (trained, vector) = (self.layout.trained as u64 * 4, self.vector_bytes());
         let mut encoder = self.encoder();
         for r in (0..self.setup.replicas as u64).filter(|_| trained < vector) {
@@ -260,16 +260,12 @@ impl Engine for GpuEngine {
         self.gpu.check()
     }
 
-    fn slope(&mut self, _: Range<usize>) -> Result<Vec<Evaluation>> {
-        Err(Error::Device(
-            "derivatives of the evaluated loss are computed by the CPU engine alone; use --device cpu".into(),
-        ))
+    fn slope(&mut self, over: Range<usize>) -> Result<Vec<Evaluation>> {
+        self.slope_over(over)
     }
 
-    fn curve(&mut self, _: Curvature, _: Range<usize>, _: Slot, _: Slot) -> Result<()> {
-        Err(Error::Device(
-            "products of second derivatives are computed by the CPU engine alone; use --device cpu".into(),
-        ))
+    fn curve(&mut self, of: Curvature, over: Range<usize>, x: Slot, into: Slot) -> Result<()> {
+        self.curve_over(of, over, x, into)
     }
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
@@ -362,10 +358,15 @@ impl Diagnose for GpuEngine {
         let (first, batch, replicas) = (step.first as u32, step.rows as u32, self.setup.replicas as u32);
         let mut pass = [Pass { first, rows: rows as u32, batch, replicas, ..Pass::default() }];
         self.stage(Part::Train, &mut pass, false);
+        // The second gradient of a step with an ascent is added to the first, which is 0 by then.
+        self.write_passes(&[pass[0], Pass { accumulate: 1, ..pass[0] }]);
         let program = self.program()?;
-        let ops = program.whole();
+        let (ops, before_second) = (program.whole(), program.before_second());
         let shares: Vec<f64> = ops.iter().map(|op| self.share(op, rows as u32)).collect();
-        let encode = |i: usize, compute: &mut wgpu::ComputePass| ops[i].encode(compute, &self.group, 0, rows as u32);
+        let encode = |i: usize, compute: &mut wgpu::ComputePass| {
+            let at = if i < before_second { 0 } else { PASS_BYTES as u32 };
+            ops[i].encode(compute, &self.group, at, rows as u32);
+        };
         let seconds = profile::seconds(&self.gpu, &shares, encode)?;
         let timed = ops.iter().zip(seconds);
         Ok(timed.map(|(op, seconds)| profile::timed(&self.setup, &self.layout, op, rows, seconds)).collect())

@@ -39,6 +39,7 @@ impl PartData {
             samples: self.samples,
             is_drawn: false,
             is_kept: false,
+            is_evaluation: true,
         }
     }
 }
@@ -64,17 +65,30 @@ pub(super) struct Feed<'a> {
     pub is_drawn: bool,
     /// Whether slopes are kept for a backward pass.
     pub is_kept: bool,
+    /// Whether the loss is that of an evaluation: all samples count alike, and batch normalisation has its running statistics.
+    pub is_evaluation: bool,
 }
 
 impl<'a> Feed<'a> {
-    /// Whether each replica takes samples of its own, and batch normalisation the statistics of the pass.
-    pub fn is_training(&self) -> bool {
+    /// Whether each replica takes samples of its own.
+    pub fn has_own_samples(&self) -> bool {
         self.order_stride != 0
+    }
+
+    /// Whether samples count as the loss of training says, and batch normalisation takes the statistics of the pass.
+    pub fn is_training(&self) -> bool {
+        !self.is_evaluation
     }
 
     /// The same part as training steps take it, in the epoch's order.
     pub fn of_training(self, order: &'a Buffer, part: &PartData) -> Self {
-        Self { order, order_stride: part.samples as u32, is_drawn: true, is_kept: true, ..self }
+        let order_stride = part.samples as u32;
+        Self { order, order_stride, is_drawn: true, is_kept: true, is_evaluation: false, ..self }
+    }
+
+    /// The same part in the epoch's order, for derivatives of the loss that an evaluation has.
+    pub fn of_evaluation(self, order: &'a Buffer, part: &PartData) -> Self {
+        Self { order, order_stride: part.samples as u32, is_kept: true, ..self }
     }
 }
 

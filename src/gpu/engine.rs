@@ -7,6 +7,7 @@ use wgpu::{BindGroup, Buffer, CommandEncoder};
 use super::adapter::Gpu;
 use super::buffers::{self, Buffers};
 use super::builder::{Builder, Pipelines};
+use super::curve::CurvePrograms;
 use super::dataset::{PartData, upload};
 use super::program::Op;
 use super::reach;
@@ -51,6 +52,10 @@ pub struct GpuEngine {
     pub(super) train: Option<StepProgram>,
     /// The dispatches of forward pass and loss without dropout and augmentation; empty until they are asked for.
     pub(super) plain: Vec<Op>,
+    /// The dispatches of the gradient of the evaluated loss; empty until they are asked for.
+    pub(super) slope: Vec<Op>,
+    /// Those of products of its second derivatives.
+    pub(super) curve: Option<CurvePrograms>,
     /// The dispatches of an evaluation of each part of the data set.
     pub(super) eval: [Option<EvalProgram>; 3],
     /// The predictors that were asked for: one for pixels, one for numbers.
@@ -129,6 +134,8 @@ impl GpuEngine {
             stream,
             train,
             plain: Vec::new(),
+            slope: Vec::new(),
+            curve: None,
             eval,
             predictors: Vec::new(),
             to_half,

@@ -42,7 +42,7 @@ impl Builder<'_> {
 
     pub(super) fn activate_args(&self, l: usize, feed: &Feed) -> kernels::ActivateArgs {
         let layer = &self.layout.layers[l];
-        let shares_x = l == 0 && !feed.is_training();
+        let shares_x = l == 0 && !feed.has_own_samples();
         let dropout = self.dropout(l, feed);
         kernels::ActivateArgs {
             outputs: self.dims(layer).1,
@@ -79,14 +79,16 @@ impl Builder<'_> {
         self.op(&kernels::norm_dw, &[], &args, &[xhat, dz, &self.buffers.scaling, grads], grid).of_layer(l)
     }
 
-    /// The input gradient of a normalisation: w, grads, xhat, inverse, dn in dz -> dz: (R, room, outputs)
-    pub fn norm_dx(&self, l: usize, w: &Buffer, grads: &Buffer, norm: &NormBuffers, dz: &Buffer) -> Op {
+    /// The input gradient of a normalisation, whose running statistics may be kept: w, grads, xhat, inverse, dn in dz -> dz:
+    /// (R, room, outputs)
+    pub fn norm_dx(&self, l: usize, is_kept: bool, w: &Buffer, grads: &Buffer, norm: &NormBuffers, dz: &Buffer) -> Op {
         let NormBuffers { xhat, inverse } = norm;
         let args = self.norm_args(l);
         if self.setup.model.norm == Norm::Batch {
             let grid = self.grid(Extent::Fixed(args.outputs.div_ceil(LANES)), Extent::Rows(1));
             let buffers = [w, grads, xhat, inverse, &self.buffers.scaling, dz];
-            return self.op(&kernels::batch_norm_dx, &[("LANES", LANES.into())], &args, &buffers, grid).of_layer(l);
+            let constants = [("KEPT", f64::from(is_kept)), ("LANES", LANES.into())];
+            return self.op(&kernels::batch_norm_dx, &constants, &args, &buffers, grid).of_layer(l);
         }
         let kernels::NormArgs { outputs, params_stride, gamma, z_stride, .. } = args;
         let (width, room) = (self.layout.layers[l].outputs as u32, self.setup.room() as u32);

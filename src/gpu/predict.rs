@@ -117,6 +117,7 @@ impl GpuEngine {
             samples: room,
             is_drawn: false,
             is_kept: false,
+            is_evaluation: true,
         };
         let program = self.builder()?.eval_program(&feed)?;
         Ok(Predictor { is_bytes, inputs, program })

@@ -33,6 +33,17 @@ struct Task<'a, A> {
     grid_of_sum: Grid,
 }
 
+/// The buffers of an input gradient: `w, dz, slope, above -> dx, da`, the fourth where a gradient is added, the last where the
+/// gradient before the slope is kept.
+pub(super) struct DxBuffers<'a> {
+    pub w: &'a Buffer,
+    pub dz: &'a Buffer,
+    pub slope: &'a Buffer,
+    pub above: Option<&'a Buffer>,
+    pub dx: &'a Buffer,
+    pub da: Option<&'a Buffer>,
+}
+
 /// The adapters, products and forms that agreed with the plain ones in this process, each compared once.
 static AGREED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
@@ -54,7 +65,7 @@ impl Builder<'_> {
             self.linear(l, feed, &b.params, &b.a[l], y, &b.slope[l])?;
             self.linear_dw(l, self.is_fused())?;
             if l > 0 {
-                self.linear_dx(l)?;
+                self.linear_dx(l, &b.params)?;
             }
         }
         Ok(())
@@ -65,6 +76,29 @@ impl Builder<'_> {
     /// # Errors
     /// The device is lost.
     pub fn linear(&self, l: usize, feed: &Feed, w: &Buffer, a: &Buffer, y: &Buffer, slope: &Buffer) -> Result<Op> {
+        if self.buffers.norms[l].is_some() {
+            // `activate` finishes, slope and all.
+            return self.linear_plain(l, feed, w, a, y);
+        }
+        self.linear_of(l, feed, &self.finish(l, feed), [w, a, y, slope])
+    }
+
+    /// The forward product of layer l and nothing else: w, a -> z: (R, room, outputs)
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn linear_plain(&self, l: usize, feed: &Feed, w: &Buffer, a: &Buffer, z: &Buffer) -> Result<Op> {
+        let plain = [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0), ("SLOPE", 0.0), ("CLEARED", 0.0)];
+        self.linear_of(l, feed, &plain, [w, a, z, &self.buffers.unused[1]])
+    }
+
+    fn linear_of(
+        &self,
+        l: usize,
+        feed: &Feed,
+        finish: &[(&'static str, f64)],
+        [w, a, y, slope]: [&Buffer; 4],
+    ) -> Result<Op> {
         let layer = &self.layout.layers[l];
         let (inputs, outputs, params_stride) = self.dims(layer);
         let kernels::ActivateArgs { a_stride, y_stride, purpose, dropped, kept, width, .. } =
@@ -83,16 +117,11 @@ impl Builder<'_> {
             kept,
             width,
         };
-        let finish = match self.buffers.norms[l] {
-            // `activate` finishes, slope and all.
-            Some(_) => [("ACTIVATION", 0.0), ("RESIDUAL", 0.0), ("DROPOUT", 0.0), ("SLOPE", 0.0), ("CLEARED", 0.0)],
-            None => self.finish(l, feed),
-        };
         let task = Task {
             product: Product::Linear,
             rule: None,
             args,
-            finish: &finish,
+            finish,
             buffers: &[self.factor(w), a, y, slope],
             read_twice: true,
             grid_of_sum: self.vec4s(outputs),
@@ -117,7 +146,18 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn linear_dx(&self, l: usize) -> Result<Op> {
+    pub fn linear_dx(&self, l: usize, w: &Buffer) -> Result<Op> {
+        let b = self.buffers;
+        let above = b.da.get(l + 1).and_then(Option::as_ref).filter(|_| self.setup.model.is_residual(l));
+        let (dz, slope, dx) = (&b.dz[l], &b.slope[l - 1], &b.dz[l - 1]);
+        self.linear_dx_of(l, &DxBuffers { w, dz, slope, above, dx, da: b.da[l].as_ref() })
+    }
+
+    /// The input gradient of layer l, from and to any buffers.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn linear_dx_of(&self, l: usize, of: &DxBuffers) -> Result<Op> {
         let (b, layer) = (self.buffers, &self.layout.layers[l]);
         let (inputs, outputs, params_stride) = self.dims(layer);
         let args = kernels::LinearDxArgs {
@@ -128,11 +168,12 @@ impl Builder<'_> {
             dz_stride: self.rows_stride(layer.outputs),
             dx_stride: self.rows_stride(layer.inputs),
         };
-        let above = b.da.get(l + 1).and_then(Option::as_ref).filter(|_| self.setup.model.is_residual(l));
-        let flags = [("RESIDUAL", f64::from(above.is_some())), ("KEEP", f64::from(b.da[l].is_some()))];
+        let &DxBuffers { w, dz, slope, above, dx, da } = of;
+        let has_above = above.is_some();
+        let flags = [("RESIDUAL", f64::from(has_above)), ("KEEP", f64::from(da.is_some()))];
         let above = above.unwrap_or(&b.unused[0]);
-        let da = b.da[l].as_ref().unwrap_or(&b.unused[1]);
-        let (weights, slope, dz, dx) = (self.factor(&b.params), &b.slope[l - 1], &b.dz[l], &b.dz[l - 1]);
+        let da = da.unwrap_or(&b.unused[1]);
+        let weights = self.factor(w);
         let task = Task {
             product: Product::LinearDx,
             rule: None,
@@ -149,7 +190,7 @@ impl Builder<'_> {
             Operand::rows(dz, layer.outputs, stored),
             Operand::rows(slope, layer.inputs, stored),
         ];
-        if self.setup.model.is_residual(l) {
+        if has_above {
             inputs.push(Operand::rows(above, layer.inputs, stored));
         }
         let trial = Trial { inputs, result: Operand::rows(dx, layer.inputs, stored), terms: layer.outputs };
@@ -163,6 +204,20 @@ impl Builder<'_> {
     /// # Errors
     /// The device is lost.
     pub fn linear_dw(&self, l: usize, is_fused: bool) -> Result<Op> {
+        let b = self.buffers;
+        let result = if is_fused { &b.params } else { &b.grads };
+        self.linear_dw_into(l, is_fused, &b.a[l], &b.dz[l], result)
+    }
+
+    /// The weight gradient of layer l, from and to any buffers: a, dz -> dW, db in grads: (R, P)
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn linear_dw_of(&self, l: usize, a: &Buffer, dz: &Buffer, grads: &Buffer) -> Result<Op> {
+        self.linear_dw_into(l, false, a, dz, grads)
+    }
+
+    fn linear_dw_into(&self, l: usize, is_fused: bool, a: &Buffer, dz: &Buffer, result: &Buffer) -> Result<Op> {
         let (b, layer) = (self.buffers, &self.layout.layers[l]);
         let (inputs, outputs, params_stride) = self.dims(layer);
         let args = kernels::LinearDwArgs {
@@ -177,13 +232,12 @@ impl Builder<'_> {
         };
         let kernels::Update { flag, .. } = kernels::update(self.setup.optimizer.rule());
         let finish = if is_fused { [&[flag][..], &self.keep()].concat() } else { Vec::new() };
-        let result = if is_fused { &b.params } else { &b.grads };
         let task = Task {
             product: Product::LinearDw,
             rule: is_fused.then(|| self.setup.optimizer.rule()),
             args,
             finish: &finish,
-            buffers: &[&b.a[l], &b.dz[l], &b.scaling, result, &b.state, &b.working],
+            buffers: &[a, dz, &b.scaling, result, &b.state, &b.working],
             read_twice: false,
             grid_of_sum: self.grid(Extent::Fixed(outputs.div_ceil(LANES)), Extent::Fixed(4 * inputs + 1)),
         };
@@ -191,7 +245,7 @@ impl Builder<'_> {
             |form: Form, grid: Grid| Op { updates: is_fused, ..self.product(&task, form, grid).of_layer(l) };
         let stored = self.stored();
         let trial = Trial {
-            inputs: vec![Operand::rows(&b.a[l], layer.inputs, stored), Operand::rows(&b.dz[l], layer.outputs, stored)],
+            inputs: vec![Operand::rows(a, layer.inputs, stored), Operand::rows(dz, layer.outputs, stored)],
             result: Operand::vector(result, Stored::F32),
             terms: self.setup.most_in_pass(),
         };
@@ -269,10 +323,9 @@ impl Builder<'_> {
         )
     }
 
-    /// Whether the steps use the weight gradient up as they make it: if nobody asks for its norm, or for a sum of several
-    /// passes.
+    /// Whether the steps use the weight gradient up as they make it.
     pub fn is_fused(&self) -> bool {
-        self.setup.clip_norm.is_none() && self.setup.batch <= self.setup.most_in_pass()
+        self.setup.is_fused(self.setup.batch)
     }
 
     /// Writes a pass of so many rows for what is measured or tried.

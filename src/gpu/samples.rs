@@ -23,7 +23,7 @@ impl Builder<'_> {
         let has_mixup = self.has_mixup(feed);
         let pixels = dataset.shape[1] * dataset.shape[2];
         let columns = stride(dataset.width()) as u32 / 4;
-        let replicas = if feed.is_training() { self.setup.replicas as u32 } else { 1 };
+        let replicas = if feed.has_own_samples() { self.setup.replicas as u32 } else { 1 };
         let mut ops = Vec::new();
         for is_partner in [false, true].into_iter().take(1 + usize::from(has_mixup)) {
             let constants = [

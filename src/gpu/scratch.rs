@@ -11,11 +11,12 @@ impl Buffers {
     /// read, the working copy of the weights, the loss scales, the order and constants.
     fn scratch(&self) -> impl Iterator<Item = &Buffer> {
         let Self { eval_params, grads, unused, mix, a, slope, norms, dz, da, mean, .. } = self;
-        let Self { metrics, parts, alpha, split, passes, coefficients, .. } = self;
+        let Self { metrics, parts, alpha, split, passes, coefficients, ascent, .. } = self;
         let norms = norms.iter().flatten().flat_map(|norm| [&norm.xhat, &norm.inverse]);
         let of_layers = a.iter().chain(slope).chain(dz).chain(da.iter().flatten()).chain(norms).chain(mean);
+        let ascent = ascent.iter().flat_map(|ascent| [&ascent.ascended, &ascent.metrics]);
         let others = [eval_params, grads, mix, metrics, parts, alpha, split, passes, coefficients];
-        of_layers.chain(others).chain(unused)
+        of_layers.chain(others).chain(ascent).chain(unused)
     }
 }
 

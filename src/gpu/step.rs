@@ -9,6 +9,7 @@
 //! | da\[l\] | (R, room, inputs) | the gradient of a\[l\], where a residual connection needs it |
 //! | w, grads | (R, P) | weights and their gradient; under mixed precision products read `working`, w in halves |
 //! | state | (vectors, R, P) | the optimizer's, and behind it the EMA where there is no lookahead |
+//! | ascended | (R, P) | the weights at the end of the ascent before an update, where there is one |
 //! | scaling | (R) | the loss scale, and what clipping multiplies the gradient with |
 //! | metrics | (RING_ROWS, R) | loss, right answers, gradient norm and loss scale of each step of a submission |
 //!
@@ -17,6 +18,7 @@
 
 use wgpu::Buffer;
 
+use super::buffers::AscentBuffers;
 use super::builder::Builder;
 use super::dataset::Feed;
 use super::program::Op;
@@ -33,6 +35,8 @@ pub(super) struct StepProgram {
     pub backward: Vec<Op>,
     /// The dispatches of the update, once a step: clipping, where there is a largest norm, and the optimizer.
     pub update: Vec<Op>,
+    /// The dispatches of the second gradient of each step; none without an ascent.
+    pub ascent: Option<Ascent>,
     /// The dispatches of the backward pass with the update in it, for the only pass of a step, where nobody asks for
     /// the gradient itself.
     pub fused: Option<Vec<Op>>,
@@ -44,6 +48,17 @@ pub(super) struct StepProgram {
     ema: Vec<Op>,
     /// The dispatches of a forward pass without loss, for new statistics of batch normalisation.
     pub statistics: Vec<Op>,
+}
+
+/// The dispatches of an ascent, and of the gradient at its end.
+pub(super) struct Ascent {
+    /// The dispatches of the ascent, once a step, after its first gradient, which becomes 0.
+    pub ascend: Vec<Op>,
+    /// The dispatches of the passes at its end, whose gradients are added to that 0: gather, layers, loss and backward pass.
+    pub pass: Vec<Op>,
+    /// The dispatch that gives the products the live weights again, after the last of them; none where they read them
+    /// themselves.
+    pub descend: Option<Op>,
 }
 
 /// The dispatches of one pass of an evaluation.
@@ -77,7 +92,8 @@ impl Builder<'_> {
         let statistics = Feed { is_kept: false, ..*training };
         Ok(StepProgram {
             forward: self.forward_and_loss(&b.params, training)?,
-            backward: self.backward(false)?,
+            backward: self.backward(&b.params, false, false)?,
+            ascent: self.ascent(training)?,
             update: self.clip_and_update(),
             fused: self.is_fused().then(|| self.fused()).transpose()?,
             // w, slow -> w, slow: (R, P)
@@ -147,11 +163,29 @@ impl Builder<'_> {
         Ok(ops)
     }
 
-    /// Makes the dispatches of the backward pass: the last dz -> every dz, and from each dz -> dW and db.
+    /// Makes the dispatches of an ascent, where there is one.
+    fn ascent(&self, training: &Feed) -> Result<Option<Ascent>> {
+        let b = self.buffers;
+        let (Some(sam), Some(AscentBuffers { ascended, metrics })) = (&self.setup.sam, &b.ascent) else {
+            return Ok(None);
+        };
+        let to_half = |w| self.setup.is_mixed().then(|| self.to_half(w));
+        // w, grads -> ascended, grads of 0; under mixed precision ascended -> working
+        let mut ascend = self.ascend(sam, ascended);
+        ascend.extend(to_half(ascended));
+        // records, ascended -> grads, as those of a further pass
+        let mut pass = self.forward(ascended, training)?;
+        pass.push(self.loss(training, &b.a[self.layout.layers.len()], metrics));
+        pass.extend(self.backward(ascended, false, false)?);
+        // under mixed precision w -> working
+        Ok(Some(Ascent { ascend, pass, descend: to_half(&b.params) }))
+    }
+
+    /// Makes the dispatches of the backward pass with the weights `w`: the last dz -> every dz, and from each dz -> dW and db.
     ///
-    /// In this order, since an update changes the weights that `linear_dx` reads, and under mixed precision needs to know
-    /// whether anything overflowed.
-    fn backward(&self, is_fused: bool) -> Result<Vec<Op>> {
+    /// Running statistics of batch normalisation that are kept depend on no weights. In this order, since an update changes the
+    /// weights that `linear_dx` reads, and under mixed precision needs to know whether anything overflowed.
+    pub fn backward(&self, w: &Buffer, is_fused: bool, is_kept: bool) -> Result<Vec<Op>> {
         let b = self.buffers;
         let mut ops = Vec::new();
         let layers = (0..self.layout.layers.len()).rev();
@@ -160,11 +194,11 @@ impl Builder<'_> {
                 // xhat[l], dn in dz[l] -> dγ, dβ in grads
                 ops.push(self.norm_dw(l, &norm.xhat, &b.dz[l], &b.grads));
                 // w, grads, xhat[l], inverse[l], dn -> dz[l]
-                ops.push(self.norm_dx(l, &b.params, &b.grads, norm, &b.dz[l]));
+                ops.push(self.norm_dx(l, is_kept, w, &b.grads, norm, &b.dz[l]));
             }
             if l > 0 {
                 // w, dz[l], slope[l - 1], da[l + 1] -> dz[l - 1], da[l]
-                ops.push(self.linear_dx(l)?);
+                ops.push(self.linear_dx(l, w)?);
             }
         }
         // dz[0] -> whether anything overflowed, and the next loss scale, in scaling
@@ -178,7 +212,7 @@ impl Builder<'_> {
 
     /// Makes the dispatches of the backward pass with the update of every layer in its weight gradient.
     fn fused(&self) -> Result<Vec<Op>> {
-        let mut ops = self.backward(true)?;
+        let mut ops = self.backward(&self.buffers.params, true, false)?;
         if self.layout.biases < self.layout.trained {
             // grads of the normalisations, w, state -> w, state
             ops.push(self.update(self.layout.biases));
@@ -198,9 +232,22 @@ impl Builder<'_> {
 impl StepProgram {
     /// The dispatches of a step of one pass, without averages: forward, backward, update.
     pub fn whole(&self) -> Vec<&Op> {
-        match &self.fused {
-            Some(fused) => self.forward.iter().chain(fused).collect(),
-            None => self.forward.iter().chain(&self.backward).chain(&self.update).collect(),
+        if let Some(fused) = &self.fused {
+            return self.forward.iter().chain(fused).collect();
+        }
+        let mut ops = self.gradient(&self.forward);
+        if let Some(Ascent { ascend, pass, descend }) = &self.ascent {
+            ops.extend(ascend.iter().chain(pass).chain(descend));
+        }
+        ops.extend(&self.update);
+        ops
+    }
+
+    /// The number of dispatches in [`whole`](Self::whole) before the second gradient; all where there is none.
+    pub fn before_second(&self) -> usize {
+        match &self.ascent {
+            Some(_) => self.forward.len() + self.backward.len(),
+            None => self.whole().len(),
         }
     }
 

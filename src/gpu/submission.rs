@@ -68,45 +68,70 @@ impl GpuEngine {
         if !matches!(aim, Aim::Statistics(_)) {
             self.renew_working();
         }
-        let mut passes = Vec::new();
-        for (ring_row, step) in steps.iter().enumerate() {
-            for (i, range) in step.passes(self.setup.most_in_pass()).enumerate() {
-                passes.push(Pass {
-                    first: range.start as u32,
-                    rows: range.len() as u32,
-                    batch: step.rows as u32,
-                    ring_row: ring_row as u32,
-                    accumulate: u32::from(i > 0),
-                    replicas: self.setup.replicas as u32,
-                    ..Pass::default()
-                });
-            }
-        }
+        let of_steps = steps.iter().enumerate().flat_map(|(ring_row, step)| self.passes(ring_row, step, aim));
+        let (mut passes, are_second): (Vec<Pass>, Vec<bool>) = of_steps.unzip();
         let rows = steps.iter().map(|step| step.rows).max().unwrap_or(1);
-        for part in passes.chunks_mut(self.passes_at_once(rows, self.setup.replicas)) {
+        let at_once = self.passes_at_once(rows, self.setup.replicas);
+        for (part, are_second) in passes.chunks_mut(at_once).zip(are_second.chunks(at_once)) {
             self.stage(Part::Train, part, false);
             let mut recorder = self.recorder();
-            for (i, pass) in part.iter().enumerate() {
+            for (i, (pass, &is_second)) in part.iter().zip(are_second).enumerate() {
                 let (step, at) = (&steps[pass.ring_row as usize], (i as u64 * PASS_BYTES) as u32);
-                self.record_pass(&mut recorder, step, pass, at, aim)?;
+                self.record_pass(&mut recorder, step, pass, at, is_second, aim)?;
             }
             recorder.submit();
         }
         self.gpu.check()
     }
 
+    /// The passes of a step, each with whether it is one of the second gradient, that at the end of an ascent.
+    fn passes(&self, ring_row: usize, step: &Step, aim: Aim) -> Vec<(Pass, bool)> {
+        let gradients = if aim.is_of_step() { self.setup.gradients() } else { 1 };
+        let mut passes = Vec::new();
+        for is_second in [false, true].into_iter().take(gradients) {
+            for range in step.passes(self.setup.most_in_pass()) {
+                let pass = Pass {
+                    first: range.start as u32,
+                    rows: range.len() as u32,
+                    batch: step.rows as u32,
+                    ring_row: ring_row as u32,
+                    // Those of the second gradient are further ones: an overflow in any skips the step.
+                    accumulate: u32::from(!passes.is_empty()),
+                    replicas: self.setup.replicas as u32,
+                    ..Pass::default()
+                };
+                passes.push((pass, is_second));
+            }
+        }
+        passes
+    }
+
     /// Records one pass of a step and, after its last, what the step does to the weights.
-    fn record_pass(&self, recorder: &mut Recorder, step: &Step, pass: &Pass, at: u32, aim: Aim) -> Result<()> {
+    fn record_pass(
+        &self,
+        recorder: &mut Recorder,
+        step: &Step,
+        pass: &Pass,
+        at: u32,
+        is_second: bool,
+        aim: Aim,
+    ) -> Result<()> {
         let program = self.program()?;
-        let is_only = pass.rows as usize == step.rows;
-        let ends_step = aim == Aim::Update && (pass.first + pass.rows) as usize == step.first + step.rows;
-        let mut ops = match aim {
-            Aim::Statistics(_) => program.statistics.iter().collect(),
-            Aim::Gradient(Gradient::Plain) => program.gradient(&self.plain),
-            Aim::Update if is_only => program.whole(),
-            Aim::Update | Aim::Gradient(_) | Aim::Evaluation => program.gradient(&program.forward),
+        let ascent = program.ascent.as_ref().filter(|_| aim.is_of_step());
+        let is_last = (pass.first + pass.rows) as usize == step.first + step.rows;
+        let is_whole = aim == Aim::Update && pass.rows as usize == step.rows && ascent.is_none();
+        let ends_step = aim == Aim::Update && is_last && is_second == ascent.is_some();
+        let mut ops: Vec<&Op> = match (aim, ascent) {
+            (Aim::Statistics(_), _) => program.statistics.iter().collect(),
+            (Aim::Gradient(Gradient::Plain), _) => program.gradient(&self.plain),
+            (_, Some(ascent)) if is_second => ascent.pass.iter().collect(),
+            _ if is_whole => program.whole(),
+            _ => program.gradient(&program.forward),
         };
-        if ends_step && !is_only {
+        if let Some(ascent) = ascent.filter(|_| is_last) {
+            ops.extend(if is_second { ascent.descend.as_slice() } else { &ascent.ascend });
+        }
+        if ends_step && !is_whole {
             ops.extend(&program.update);
         }
         if ends_step {

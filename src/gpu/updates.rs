@@ -8,6 +8,7 @@ use super::builder::Builder;
 use super::kernels::{self, Kernel, LANES, PARTS};
 use super::program::{Extent, Op};
 use crate::engine::stride;
+use crate::sam::Sam;
 
 impl Builder<'_> {
     /// The next loss scale: dz of the lowest layer, scaling -> scaling: (R); nothing in full precision
@@ -31,6 +32,24 @@ impl Builder<'_> {
             self.op_at(&kernels::grad_norm, entry_point, &[], &args, &buffers, grid)
         };
         [("square", PARTS), ("root", 1)].map(op).into()
+    }
+
+    /// The ascent: w, grads -> ascended, grads of 0: (R, P)
+    pub fn ascend(&self, sam: &Sam, ascended: &Buffer) -> Vec<Op> {
+        let (b, trained) = (self.buffers, self.layout.trained);
+        let constants = [("ADAPTIVE", f64::from(sam.adaptive)), ("ETA", Sam::ETA)];
+        let (params, trained_vec4s) = (self.layout.len as u32 / 4, trained as u32 / 4);
+        let args = kernels::AscentArgs { params, trained: trained_vec4s, rho: sam.rho as f32 };
+        let factor = |(entry_point, groups)| {
+            let grid = self.grid(Extent::Fixed(groups), Extent::Fixed(1));
+            let buffers = [&b.params, &b.grads, &b.parts, &b.alpha];
+            self.op_at(&kernels::ascent, entry_point, &constants, &args, &buffers, grid)
+        };
+        // w, grads -> parts: (R, PARTS) -> the factor of the direction, in alpha: (R)
+        let mut ops: Vec<Op> = [("square", PARTS), ("root", 1)].map(factor).into();
+        // alpha, w, grads -> grads, ascended
+        ops.push(self.over(&kernels::ascend, &constants, 0..trained, &[&b.alpha, &b.params, &b.grads, ascended]));
+        ops
     }
 
     /// The optimizer's update: grads, params, state -> params, state, working: (R, P), from `first` on

@@ -67,7 +67,7 @@ impl GpuEngine {
         Ok(parts.chunks_exact(PARTS as usize).map(sum).collect())
     }
 
-    fn write_alpha(&self, alpha: &[f64]) {
+    pub(super) fn write_alpha(&self, alpha: &[f64]) {
         let alpha: Vec<f32> = alpha.iter().map(|&alpha| alpha as f32).collect();
         self.gpu.queue.write_buffer(&self.buffers.alpha, 0, bytemuck::cast_slice(&alpha));
     }
@@ -96,7 +96,7 @@ impl GpuEngine {
     }
 
     /// Carries out one dispatch that is of no pass.
-    fn dispatch(&self, op: &Op) -> Result<()> {
+    pub(super) fn dispatch(&self, op: &Op) -> Result<()> {
         self.write_passes(&[Pass { replicas: self.setup.replicas as u32, ..Pass::default() }]);
         let mut recorder = self.recorder();
         recorder.dispatch(&[op], 0, 0);

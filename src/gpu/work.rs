@@ -15,7 +15,7 @@ pub(super) fn cost(setup: &Setup, layout: &Layout, op: &Op, rows: usize) -> Cost
     let replicas = setup.replicas as f64;
     let layer = &layout.layers[op.layer.unwrap_or(layout.layers.len() - 1)];
     // Where updates are fused with the weight gradients, the optimizer has the rest.
-    let first = if setup.clip_norm.is_none() { layout.biases } else { 0 };
+    let first = if setup.is_fused(setup.batch) { layout.biases } else { 0 };
     let is_bytes = matches!(setup.dataset.train.features, Features::U8(_));
     let stored_bytes = if setup.is_mixed() { 2.0 } else { 4.0 };
     let work = Work {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::isoline::Grid;
+use super::marks::{Canvas, Drawn, LEFT, MARK, Mark, Place, SIDE, TOP, draw_name, draw_path, text};
 use crate::error::{Error, Result};
 
 /// The map that is drawn.
@@ -16,59 +16,60 @@ pub struct Contour<'a> {
     pub subtitle: &'a str,
     /// The function that gives the height at `[x, y]`.
     pub value: &'a dyn Fn([f64; 2]) -> f64,
-    /// The window of the map, `[[left, right], [bottom, top]]`. It is widened about its middle, up to [`WIDEST`] times,
-    /// to hold the path.
+    /// The window of the map, `[[left, right], [bottom, top]]`. It is widened about its middle, up to so many times as `widest`
+    /// says, to hold the path.
     pub window: [[f64; 2]; 2],
+    /// The number of times as wide as it was that the window may become, at least 1; what is farther away is cut off.
+    pub widest: f64,
+    /// The labels of the two axes.
+    pub axes: [&'a str; 2],
+    /// The name of the height.
+    pub height: &'a str,
     /// The points of the path, from its start to its end.
     pub path: &'a [[f64; 2]],
-    /// The points where the surface is lowest.
-    pub minima: &'a [[f64; 2]],
-    /// The saddles, where the surface is flat and falls.
-    pub saddles: &'a [[f64; 2]],
+    /// The places that are marked, with the names that stand beside them, if they have any.
+    pub marks: &'a [(Mark, [f64; 2], &'a str)],
 }
-
-/// The number of times as wide as it was that a window may become; what is farther away is cut off.
-pub const WIDEST: f64 = 3.0;
 
 /// The number of lines of equal height.
 const LEVELS: usize = 14;
 /// The number of nodes of the grid along each axis.
 const NODES: usize = 241;
-/// The most moves that are drawn, the first of those that can be seen; more than that is a blot.
-const MOVES: usize = 5000;
-
-// Pixels. The backend rounds to whole ones, so the picture is drawn at twice its size.
+/// How many times as large as it is shown the picture is drawn, since the backend rounds to whole pixels.
 const SCALE: u32 = 2;
-const SIDE: u32 = 1200;
-const TOP: u32 = 130;
 const BOTTOM: u32 = 190;
-const LEFT: u32 = 140;
 const RIGHT: u32 = 220;
 
 /// The colours from the lowest height to the highest: of one hue, and of a lightness that all eyes tell apart.
 const LOW: RGBColor = RGBColor(24, 78, 140);
 const HIGH: RGBColor = RGBColor(240, 246, 252);
-/// The colours of the path and of the marks: vermillion and black (Okabe and Ito, 2008).
-const PATH: RGBColor = RGBColor(213, 94, 0);
-const MARK: RGBColor = BLACK;
+/// The colour where the surface is not finite: darker than all bands near it.
+const NOT_FINITE: RGBColor = RGBColor(110, 110, 110);
 
-type Drawn = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
-type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+impl Contour<'_> {
+    /// Draws the map as SVG: bands between log-spaced heights above the lowest, darker where it is deeper; the path with a dot for
+    /// every step; its ends, and the marks. Where the surface is not finite, it is grey.
+    ///
+    /// # Errors
+    /// What cannot be drawn.
+    pub fn svg(&self) -> Result<String> {
+        let mut svg = String::new();
+        draw(&mut svg, self).map_err(|error| Error::data("picture", error.to_string()))?;
+        Ok(svg)
+    }
+}
 
-/// Draws the map: bands between log-spaced heights above the lowest, darker where it is deeper; the path with a dot for
-/// every step; its ends, and the minima and saddles.
+/// Draws the map into a file.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn contour(file: &Path, contour: &Contour) -> Result<()> {
-    let mut svg = String::new();
-    draw(&mut svg, contour).map_err(|error| Error::data(file, error.to_string()))?;
-    std::fs::write(file, svg).map_err(Error::io(file))
+    std::fs::write(file, contour.svg()?).map_err(Error::io(file))
 }
 
 fn draw(svg: &mut String, contour: &Contour) -> Drawn {
     let size = (LEFT + SIDE + RIGHT, TOP + SIDE + BOTTOM);
-    let window = widened(contour.window, contour.path);
+    let window = widened(contour.window, contour.widest, contour.path);
     let grid = Grid::new(NODES, window, contour.value);
     let levels = levels(&grid.sorted());
     {
@@ -78,11 +79,11 @@ fn draw(svg: &mut String, contour: &Contour) -> Drawn {
         draw_bands(&root, &place, &grid, &levels)?;
         draw_path(&root, &place, contour.path)?;
         draw_marks(&root, &place, contour)?;
-        draw_axes(&root, window)?;
+        draw_axes(&root, window, contour.axes)?;
         root.draw(&text(contour.title, (LEFT, 25), 40))?;
         root.draw(&text(contour.subtitle, (LEFT, 80), 30))?;
-        draw_scale(&root, &levels)?;
-        draw_legend(&root, !contour.saddles.is_empty())?;
+        draw_scale(&root, contour.height, &levels)?;
+        draw_legend(&root, contour, grid.has_holes())?;
         root.present()?;
     }
     let tag = |(width, height): (u32, u32)| format!("width=\"{width}\" height=\"{height}\" viewBox");
@@ -91,75 +92,50 @@ fn draw(svg: &mut String, contour: &Contour) -> Drawn {
 }
 
 /// The window, made as wide as the path needs.
-fn widened(window: [[f64; 2]; 2], path: &[[f64; 2]]) -> [[f64; 2]; 2] {
+fn widened(window: [[f64; 2]; 2], widest: f64, path: &[[f64; 2]]) -> [[f64; 2]; 2] {
     let middle = window.map(|[low, high]| (low + high) / 2.0);
     let half = window.map(|[low, high]| (high - low) / 2.0);
     let farthest = path.iter().flat_map(|w| [0, 1].map(|axis| (w[axis] - middle[axis]).abs() / half[axis]));
     let farthest = farthest.fold(1.0, f64::max);
-    let factor = if farthest > 1.0 { (1.05 * farthest).min(WIDEST) } else { 1.0 };
+    let factor = if farthest > 1.0 { (1.05 * farthest).min(widest) } else { 1.0 };
     [0, 1].map(|axis| [middle[axis] - factor * half[axis], middle[axis] + factor * half[axis]])
 }
 
 /// The heights of the lines, log-spaced above the lowest, from that under which a two-hundredth of the map lies to the
-/// highest.
+/// highest; none of a flat surface.
 fn levels(heights: &[f64]) -> Vec<f64> {
     let (Some(&lowest), Some(&highest)) = (heights.first(), heights.last()) else { return Vec::new() };
     let range = highest - lowest;
+    if range <= 0.0 {
+        return Vec::new();
+    }
     let first = (heights[heights.len() / 200] - lowest).max(1e-9 * range);
     (0..LEVELS).map(|k| lowest + first * (range / first).powf(k as f64 / LEVELS as f64)).collect()
-}
-
-/// The window of a map, which takes coordinates to pixels.
-struct Place([[f64; 2]; 2]);
-
-impl Place {
-    fn of(&self, w: [f64; 2]) -> (i32, i32) {
-        let [[left, right], [bottom, top]] = self.0;
-        let side = f64::from(SIDE);
-        let x = f64::from(LEFT) + side * (w[0] - left) / (right - left);
-        let y = f64::from(TOP) + side * (top - w[1]) / (top - bottom);
-        (x.round() as i32, y.round() as i32)
-    }
-
-    fn holds(&self, w: [f64; 2]) -> bool {
-        self.0.iter().zip(w).all(|(&[low, high], w)| (low..=high).contains(&w))
-    }
-
-    /// The part of the segment from `a` to `b` inside the window (Liang and Barsky, 1984).
-    fn clip(&self, a: [f64; 2], b: [f64; 2]) -> Option<[[f64; 2]; 2]> {
-        let (mut enters, mut leaves) = (0.0f64, 1.0f64);
-        for axis in 0..2 {
-            let [low, high] = self.0[axis];
-            let d = b[axis] - a[axis];
-            if d == 0.0 && !(low..=high).contains(&a[axis]) {
-                return None;
-            }
-            if d != 0.0 {
-                let (t, u) = ((low - a[axis]) / d, (high - a[axis]) / d);
-                (enters, leaves) = (enters.max(t.min(u)), leaves.min(t.max(u)));
-            }
-        }
-        let at = |t: f64| [0, 1].map(|axis| a[axis] + t * (b[axis] - a[axis]));
-        (enters <= leaves).then(|| [at(enters), at(leaves)])
-    }
 }
 
 fn draw_bands(root: &Canvas, place: &Place, grid: &Grid, levels: &[f64]) -> Drawn {
     let corner = (LEFT as i32, TOP as i32);
     let opposite = (corner.0 + SIDE as i32, corner.1 + SIDE as i32);
-    root.draw(&Rectangle::new([corner, opposite], HIGH.filled()))?;
-    for (k, &level) in levels.iter().enumerate().rev() {
-        // One polygon: from the first line's start to every other line and back, along the same way, encloses nothing.
-        let mut ring: Vec<(i32, i32)> = Vec::new();
-        for line in grid.loops(level) {
-            let from = ring.len();
-            ring.extend(line.iter().map(|&w| place.of(w)));
-            ring.push(ring[from]);
-            ring.push(ring[0]);
-        }
-        ring.dedup();
-        root.draw(&Polygon::new(ring, shade(k).filled()))?;
+    let ground = if grid.has_holes() { NOT_FINITE } else { HIGH };
+    root.draw(&Rectangle::new([corner, opposite], ground.filled()))?;
+    if grid.has_holes() {
+        draw_band(root, place, grid, f64::MAX, HIGH)?;
     }
+    levels.iter().enumerate().rev().try_for_each(|(k, &level)| draw_band(root, place, grid, level, shade(k)))
+}
+
+/// Fills all that lies below a level.
+fn draw_band(root: &Canvas, place: &Place, grid: &Grid, level: f64, color: RGBColor) -> Drawn {
+    // One polygon: from the first line's start to every other line and back, along the same way, encloses nothing.
+    let mut ring: Vec<(i32, i32)> = Vec::new();
+    for line in grid.loops(level) {
+        let from = ring.len();
+        ring.extend(line.iter().map(|&w| place.of(w)));
+        ring.push(ring[from]);
+        ring.push(ring[0]);
+    }
+    ring.dedup();
+    root.draw(&Polygon::new(ring, color.filled()))?;
     Ok(())
 }
 
@@ -170,86 +146,15 @@ fn shade(k: usize) -> RGBColor {
     RGBColor(mix(LOW.0, HIGH.0), mix(LOW.1, HIGH.1), mix(LOW.2, HIGH.2))
 }
 
-fn draw_path(root: &Canvas, place: &Place, path: &[[f64; 2]]) -> Drawn {
-    let path = seen(place, path);
-    let mut lines: Vec<Vec<(i32, i32)>> = Vec::new();
-    for [a, b] in path.windows(2).filter_map(|pair| place.clip(pair[0], pair[1])) {
-        let (a, b) = (place.of(a), place.of(b));
-        match lines.last_mut() {
-            Some(line) if line.last() == Some(&a) => line.push(b),
-            _ => lines.push(vec![a, b]),
-        }
-    }
-    for (color, width) in [(WHITE.mix(0.7), 8), (PATH.to_rgba(), 4)] {
-        for line in &lines {
-            root.draw(&PathElement::new(line.as_slice(), color.stroke_width(width)))?;
-        }
-    }
-    for &w in path.iter().filter(|&&w| place.holds(w)) {
-        root.draw(&Circle::new(place.of(w), 6, PATH.filled()))?;
-    }
-    Ok(())
-}
-
-/// The first points of a path that lie a pixel or more apart.
-fn seen(place: &Place, path: &[[f64; 2]]) -> Vec<[f64; 2]> {
-    let mut seen: Vec<[f64; 2]> = Vec::new();
-    for &w in path {
-        if seen.last().is_none_or(|&last| place.of(last) != place.of(w)) {
-            seen.push(w);
-        }
-        if seen.len() > MOVES {
-            break;
-        }
-    }
-    seen
-}
-
-/// A mark at a place.
-#[derive(Clone, Copy)]
-enum Mark {
-    Start,
-    End,
-    Minimum,
-    Saddle,
-}
-
-impl Mark {
-    fn draw(self, root: &Canvas, at: (i32, i32)) -> Drawn {
-        match self {
-            Self::Start => {
-                root.draw(&Circle::new(at, 13, WHITE.filled()))?;
-                root.draw(&Circle::new(at, 13, MARK.stroke_width(4)))?;
-            }
-            Self::End => {
-                root.draw(&Circle::new(at, 12, WHITE.filled()))?;
-                root.draw(&Circle::new(at, 9, MARK.filled()))?;
-            }
-            Self::Minimum => {
-                root.draw(&Cross::new(at, 16, WHITE.stroke_width(10)))?;
-                root.draw(&Cross::new(at, 15, MARK.stroke_width(4)))?;
-            }
-            Self::Saddle => {
-                root.draw(&TriangleMarker::new(at, 23, WHITE.filled()))?;
-                root.draw(&TriangleMarker::new(at, 17, MARK.filled()))?;
-            }
-        }
-        Ok(())
-    }
-}
-
 fn draw_marks(root: &Canvas, place: &Place, contour: &Contour) -> Drawn {
-    let ends = contour.path.first().map(|&w| (Mark::Start, w)).into_iter();
-    let ends = ends.chain(contour.path.last().map(|&w| (Mark::End, w)));
-    let minima = contour.minima.iter().map(|&w| (Mark::Minimum, w));
-    let saddles = contour.saddles.iter().map(|&w| (Mark::Saddle, w));
-    for (mark, w) in minima.chain(saddles).chain(ends).filter(|&(_, w)| place.holds(w)) {
-        mark.draw(root, place.of(w))?;
-    }
-    Ok(())
+    let ends = contour.path.first().map(|&w| (Mark::Start, w, "")).into_iter();
+    let ends = ends.chain(contour.path.last().map(|&w| (Mark::End, w, "")));
+    let all = || contour.marks.iter().copied().chain(ends.clone()).filter(|&(_, w, _)| place.holds(w));
+    all().filter(|(.., name)| !name.is_empty()).try_for_each(|(_, w, name)| draw_name(root, name, place.of(w)))?;
+    all().try_for_each(|(mark, w, _)| mark.draw(root, place.of(w)))
 }
 
-fn draw_axes(root: &Canvas, [[left, right], [bottom, top]]: [[f64; 2]; 2]) -> Drawn {
+fn draw_axes(root: &Canvas, [[left, right], [bottom, top]]: [[f64; 2]; 2], [x, y]: [&str; 2]) -> Drawn {
     // The labels take the rest, so that the plot is where the map has been drawn.
     let mut chart = ChartBuilder::on(root)
         .margin_top(TOP)
@@ -259,12 +164,13 @@ fn draw_axes(root: &Canvas, [[left, right], [bottom, top]]: [[f64; 2]; 2]) -> Dr
         .x_label_area_size(90)
         .y_label_area_size(110)
         .build_cartesian_2d(left..right, bottom..top)?;
-    let number = |v: &f64| format!("{}", (v * 1e6).round() / 1e6 + 0.0);
+    let is_small = (right - left).min(top - bottom) < 1e-3;
+    let number = |v: &f64| if is_small { format!("{v:.1e}") } else { format!("{}", (v * 1e6).round() / 1e6 + 0.0) };
     chart
         .configure_mesh()
         .disable_mesh()
-        .x_desc("x")
-        .y_desc("y")
+        .x_desc(x)
+        .y_desc(y)
         .x_labels(8)
         .y_labels(8)
         .label_style(("sans-serif", 28))
@@ -277,10 +183,10 @@ fn draw_axes(root: &Canvas, [[left, right], [bottom, top]]: [[f64; 2]; 2]) -> Dr
 }
 
 /// The bands and the heights between them, to the right of the map.
-fn draw_scale(root: &Canvas, levels: &[f64]) -> Drawn {
+fn draw_scale(root: &Canvas, height_name: &str, levels: &[f64]) -> Drawn {
     let left = LEFT + SIDE + 40;
     let height = |k: usize| TOP + SIDE - SIDE * k as u32 / (LEVELS as u32 + 1);
-    root.draw(&text("value", (left, TOP - 50), 28))?;
+    root.draw(&text(height_name, (left, TOP - 50), 28))?;
     for k in 0..=LEVELS {
         let corners = [(left as i32, height(k + 1) as i32), (left as i32 + 40, height(k) as i32)];
         root.draw(&Rectangle::new(corners, shade(k).filled()))?;
@@ -291,19 +197,25 @@ fn draw_scale(root: &Canvas, levels: &[f64]) -> Drawn {
     Ok(())
 }
 
-fn draw_legend(root: &Canvas, has_saddles: bool) -> Drawn {
-    let mut marks = vec![(Mark::Start, "start"), (Mark::End, "end"), (Mark::Minimum, "minimum")];
-    marks.extend(has_saddles.then_some((Mark::Saddle, "saddle")));
-    for (i, (mark, name)) in marks.into_iter().enumerate() {
-        let (x, y) = (LEFT + 20 + 250 * i as u32, TOP + SIDE + BOTTOM - 50);
-        mark.draw(root, (x as i32, y as i32))?;
+fn draw_legend(root: &Canvas, contour: &Contour, has_holes: bool) -> Drawn {
+    let ends: &[Mark] = if contour.path.is_empty() { &[] } else { &[Mark::Start, Mark::End] };
+    let mut kinds = ends.to_vec();
+    contour.marks.iter().for_each(|(kind, ..)| kinds.extend((!kinds.contains(kind)).then_some(*kind)));
+    let place = |i: usize| (LEFT + 20 + 250 * i as u32, TOP + SIDE + BOTTOM - 50);
+    let mut next = 0;
+    for (kind, name) in kinds.into_iter().filter_map(|kind| Some((kind, kind.name()?))) {
+        let (x, y) = place(next);
+        kind.draw(root, (x as i32, y as i32))?;
         root.draw(&text(name, (x + 30, y - 16), 30))?;
+        next += 1;
+    }
+    if has_holes {
+        let (x, y) = place(next);
+        let corners = [(x as i32 - 14, y as i32 - 14), (x as i32 + 14, y as i32 + 14)];
+        root.draw(&Rectangle::new(corners, NOT_FINITE.filled()))?;
+        root.draw(&text("not finite", (x + 30, y - 16), 30))?;
     }
     Ok(())
-}
-
-fn text(words: &str, (x, y): (u32, u32), size: u32) -> Text<'_, (i32, i32), &str> {
-    Text::new(words, (x as i32, y as i32), ("sans-serif", size).into_font())
 }
 
 /// A number of three digits.
@@ -325,13 +237,13 @@ mod tests {
             subtitle: "x² + y²",
             value: &|[x, y]| x * x + y * y,
             window: [[-1.0, 1.0]; 2],
+            widest: 3.0,
+            axes: ["x", "y"],
+            height: "value",
             path,
-            minima: &[[0.0, 0.0]],
-            saddles: &[],
+            marks: &[(Mark::Minimum, [0.0, 0.0], "")],
         };
-        let mut svg = String::new();
-        draw(&mut svg, &contour).unwrap();
-        svg
+        contour.svg().unwrap()
     }
 
     #[test]
@@ -349,14 +261,5 @@ mod tests {
         let far: Vec<[f64; 2]> = (0..300).map(|i| [(-10.0f64).powi(i), 1.0]).collect();
         assert!(picture(&path).len() < 1 << 20);
         assert!(!picture(&far).contains("2147483647"));
-    }
-
-    #[test]
-    fn a_segment_is_cut_at_the_window() {
-        let place = Place([[-1.0, 1.0]; 2]);
-        assert_eq!(place.clip([-3.0, 0.0], [1.0, 0.0]), Some([[-1.0, 0.0], [1.0, 0.0]]));
-        assert_eq!(place.clip([0.0, 0.0], [0.0, 4.0]), Some([[0.0, 0.0], [0.0, 1.0]]));
-        assert_eq!(place.clip([-2.0, 2.0], [2.0, 2.0]), None);
-        assert_eq!(place.clip([0.0, 3.0], [3.0, 0.0]), None);
     }
 }

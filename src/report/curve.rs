@@ -58,14 +58,24 @@ const FEW: usize = 32;
 /// The most ticks of a horizontal axis.
 const TICKS: usize = 14;
 
+impl Panels<'_> {
+    /// Draws the picture as SVG.
+    ///
+    /// # Errors
+    /// What cannot be drawn.
+    pub fn svg(&self) -> Result<String> {
+        let mut svg = String::new();
+        draw(&mut svg, self).map_err(|error| Error::data("picture", error.to_string()))?;
+        Ok(svg)
+    }
+}
+
 /// Draws the picture into a file.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn curves(path: &Path, panels: &Panels) -> Result<()> {
-    let mut svg = String::new();
-    draw(&mut svg, panels).map_err(|error| Error::data(path, error.to_string()))?;
-    std::fs::write(path, svg).map_err(Error::io(path))
+    std::fs::write(path, panels.svg()?).map_err(Error::io(path))
 }
 
 fn draw(svg: &mut String, panels: &Panels) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {

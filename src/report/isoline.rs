@@ -30,6 +30,11 @@ impl Grid {
         heights
     }
 
+    /// Whether some heights are not finite.
+    pub fn has_holes(&self) -> bool {
+        self.sorted().len() < self.nodes * self.nodes
+    }
+
     /// The point of a node; the border lies on the outermost nodes.
     fn place(&self, i: usize, j: usize) -> [f64; 2] {
         let along = |axis: usize, node: usize| {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use ::safetensors::tensor::SafeTensors;
 use toml::Table;
 
 use super::config::Config;
@@ -79,7 +80,11 @@ impl Checkpoint {
         damaged.map_or(Ok(None), |error| Err(none_left(error)))
     }
 
-    fn read(path: &Path) -> Result<Self> {
+    /// Reads the checkpoint in a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or holds something else.
+    pub(super) fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(Error::io(path))?;
         let bad = |found: String| Error::weights(path, format!("expected a checkpoint of this run, found {found}"));
         let (_, mut metadata) = sealed::read(&bytes).map_err(bad)?;
@@ -99,6 +104,26 @@ impl Checkpoint {
         self.path.ends_with(FILE).then_some(self.steps)
     }
 
+    /// The weights of one replica, `len` values.
+    ///
+    /// # Errors
+    /// It holds none, or of another length.
+    pub(super) fn weights(&self, replica: usize, len: usize) -> Result<Vec<f64>> {
+        let (file, _) = sealed::read(&self.bytes).map_err(|found| self.bad(found))?;
+        self.vector(&file, Slot::Live, replica, len)
+    }
+
+    fn vector(&self, file: &SafeTensors, slot: Slot, replica: usize, len: usize) -> Result<Vec<f64>> {
+        let name = name(slot, replica);
+        let view = file.tensor(&name).map_err(|_| self.bad(format!("no vector {name:?}")))?;
+        let found = || format!("vector {name:?} of {:?} values, not {len}", view.shape());
+        values(&view).filter(|values| values.len() == len).ok_or_else(|| self.bad(found()))
+    }
+
+    fn bad(&self, found: String) -> Error {
+        Error::weights(&self.path, format!("expected a checkpoint of this run, found {found}"))
+    }
+
     /// Gives `engine` what the checkpoint holds, one for evaluation alone weights and averages. Returns the progress, which knows
     /// no best evaluation where its weights were not kept but now are.
     ///
@@ -106,28 +131,20 @@ impl Checkpoint {
     /// One that was written for another setup; the device is lost.
     pub fn restore(&self, engine: &mut dyn Engine) -> Result<Progress> {
         let setup = engine.setup();
-        let bad =
-            |found: String| Error::weights(&self.path, format!("expected a checkpoint of this run, found {found}"));
         let (replicas, len, evaluation_only) = (setup.replicas, engine.layout().len, setup.evaluation_only);
         let expected = if setup.is_mixed() { replicas } else { 0 };
         if self.loss_scales.len() != expected && !evaluation_only {
-            return Err(bad(format!("{} loss scales, not {expected}", self.loss_scales.len())));
+            return Err(self.bad(format!("{} loss scales, not {expected}", self.loss_scales.len())));
         }
-        let (file, _) = sealed::read(&self.bytes).map_err(bad)?;
+        let (file, _) = sealed::read(&self.bytes).map_err(|found| self.bad(found))?;
         let mut progress = self.progress.clone();
         let mut vectors = Vec::new();
         for (slot, r) in places(&engine.slots(), replicas) {
-            let name = name(slot, r);
-            let view = match file.tensor(&name) {
-                Err(_) if slot == Slot::Best => {
-                    progress.watch = progress.watch.without_best(progress.epoch);
-                    continue;
-                }
-                view => view.map_err(|_| bad(format!("no vector {name:?}")))?,
-            };
-            let values = values(&view).filter(|values| values.len() == len);
-            let found = || format!("vector {name:?} of {:?} values, not {len}", view.shape());
-            vectors.push((slot, r, values.ok_or_else(|| bad(found()))?));
+            if slot == Slot::Best && file.tensor(&name(slot, r)).is_err() {
+                progress.watch = progress.watch.without_best(progress.epoch);
+                continue;
+            }
+            vectors.push((slot, r, self.vector(&file, slot, r, len)?));
         }
         if !evaluation_only {
             engine.set_loss_scales(&self.loss_scales)?;
@@ -273,7 +290,7 @@ fn older(dir: &Path) -> Vec<(u64, PathBuf)> {
 }
 
 /// The files of all checkpoints, the newest first.
-fn newest_first(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn newest_first(dir: &Path) -> Vec<PathBuf> {
     let newest = Some(dir.join(FILE)).filter(|path| path.exists());
     newest.into_iter().chain(older(dir).into_iter().map(|(_, path)| path)).collect()
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::loss::{ClassWeights, Loss};
 use crate::model::{Init, Norm};
 use crate::optimizer::{Decay, Optimizer};
+use crate::sam::Sam;
 use crate::schedule::{Schedule, Unit};
 use crate::stop::Stop;
 
@@ -27,8 +28,8 @@ pub struct Config {
     pub augment: Augment,
     /// The network and its loss, the table `[model]`.
     pub model: ModelConfig,
-    /// The optimizer, the table `[optimizer]`. Default AdamW.
-    pub optimizer: Optimizer,
+    /// The optimizer, the table `[optimizer]`. Default AdamW, without an ascent.
+    pub optimizer: OptimizerConfig,
     /// The schedule of the learning rate, the table `[schedule]`. Default constant.
     pub schedule: ScheduleConfig,
     /// The averages of the weights, the table `[average]`. Default none.
@@ -68,6 +69,55 @@ impl Config {
             return Err(Error::config("train.curvature_every", found));
         }
         self.optimizer.check()
+    }
+}
+
+/// The table `[optimizer]`: the keys of the [`Optimizer`], and the ascent before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OptimizerConfig {
+    /// The ascent before each update, the table `sam` in it. Default none.
+    pub sam: Option<Sam>,
+    /// The optimizer, to which all other keys belong. Default AdamW.
+    pub optimizer: Optimizer,
+}
+
+impl OptimizerConfig {
+    /// Refuses constants out of range.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self) -> Result<()> {
+        self.sam.map_or(Ok(()), |sam| sam.check())?;
+        self.optimizer.check()
+    }
+}
+
+impl From<Optimizer> for OptimizerConfig {
+    fn from(optimizer: Optimizer) -> Self {
+        Self { sam: None, optimizer }
+    }
+}
+
+impl<'de> Deserialize<'de> for OptimizerConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut table = Table::deserialize(deserializer)?;
+        let text = |error: toml::de::Error| de::Error::custom(error.message());
+        let sam = match table.remove("sam") {
+            None => None,
+            Some(Value::Table(sam)) => Some(Value::Table(sam).try_into().map_err(text)?),
+            Some(_) => return Err(de::Error::custom("expected a table as { rho = 0.05 }")),
+        };
+        Ok(Self { sam, optimizer: Value::Table(table).try_into().map_err(text)? })
+    }
+}
+
+impl Serialize for OptimizerConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut table = Table::try_from(self.optimizer).map_err(serde::ser::Error::custom)?;
+        if let Some(sam) = self.sam {
+            table.insert("sam".into(), Value::try_from(sam).map_err(serde::ser::Error::custom)?);
+        }
+        table.serialize(serializer)
     }
 }
 

@@ -30,6 +30,7 @@ mod log;
 mod resolve;
 mod resume;
 mod saver;
+mod seen;
 mod side_by_side;
 mod start;
 mod summary;
@@ -55,10 +56,11 @@ use crate::plan::Plan;
 
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
-pub use config::{Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig};
+pub use config::{Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
 pub use log::{Log, read_metrics};
 pub use resolve::{Setting, setting};
+pub use seen::seen_weights;
 pub use side_by_side::SideBySide;
 pub use start::{checkpoint_weights, first_weights};
 pub use summary::{Best, Outcome, Pace, deviation, mean, statistics};
@@ -130,7 +132,8 @@ impl Config {
             loss: self.model.loss.unwrap_or(setup.loss),
             label_smoothing: self.model.label_smoothing,
             augment: self.augment.clone(),
-            optimizer: self.optimizer,
+            optimizer: self.optimizer.optimizer,
+            sam: self.optimizer.sam,
             decay: self.train.decay,
             clip_norm: self.train.clip_norm,
             average: self.average.clone(),

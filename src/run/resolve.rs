@@ -16,7 +16,7 @@ impl Config {
     ///
     /// A `set` of a whole table, such as `optimizer={name="adam"}`, replaces that table of the file, and flags fill it
     /// in. Naming another optimizer or schedule than the file's starts from the defaults of that one; the learning
-    /// rate stays.
+    /// rate and the ascent stay.
     ///
     /// # Errors
     /// A key that is not known (with the nearest that is), or a value of the wrong kind.
@@ -148,15 +148,15 @@ fn apply(table: &mut Table, key: &str, value: Value) -> Result<()> {
     Ok(())
 }
 
-/// Forgets what was set for an optimizer or schedule of another name, but for the learning rate and the schedule's unit
-/// and length.
+/// Forgets what was set for an optimizer or schedule of another name, but for the learning rate, the ascent, and the schedule's
+/// unit and length.
 fn rename(table: &mut Table, key: &str, name: &Value) {
     let section = key.split('.').next().unwrap_or_default();
     let default = Value::String(if section == "optimizer" { "adamw" } else { "constant" }.into());
     if let Some(Value::Table(inner)) = table.get_mut(section)
         && inner.get("name").unwrap_or(&default) != name
     {
-        inner.retain(|key, _| matches!(key, "lr" | "unit" | "epochs"));
+        inner.retain(|key, _| matches!(key, "lr" | "sam" | "unit" | "epochs"));
     }
 }
 
@@ -252,7 +252,8 @@ fn unknown(key: &str, known: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::run::{Bytes, Every};
-    use crate::schedule::Unit;
+    use crate::sam::Sam;
+    use crate::schedule::{Rate, Unit};
 
     fn table(text: &str) -> Table {
         text.parse().unwrap()
@@ -282,16 +283,47 @@ mod tests {
     fn flags_override_the_file_and_sets_override_both() {
         let file = "[optimizer]\nname = \"sgd\"\nlr = 0.1\nmomentum = 0.9\n";
         let config = resolve(file, &["optimizer.lr=0.2"], &["optimizer.momentum=0.5"]).unwrap();
-        assert_eq!((config.optimizer.lr(), config.optimizer.rate().momentum), (0.2, 0.5));
+        assert_eq!(config.optimizer.optimizer.rate(), Rate { lr: 0.2, momentum: 0.5 });
     }
 
     #[test]
     fn another_optimizer_starts_from_its_defaults() {
         let file = "[optimizer]\nname = \"sgd\"\nlr = 0.1\nmomentum = 0.9\n";
         let config = resolve(file, &["optimizer.name=adam"], &[]).unwrap();
-        assert_eq!((config.optimizer.lr(), config.optimizer.rate().momentum), (0.1, 0.9));
+        assert_eq!(config.optimizer.optimizer.rate(), Rate { lr: 0.1, momentum: 0.9 });
         let config = resolve(file, &["optimizer.lr=0.3"], &["optimizer={name=\"adam\",betas=[0.8,0.9]}"]).unwrap();
-        assert_eq!((config.optimizer.lr(), config.optimizer.rate().momentum), (0.3, 0.8));
+        assert_eq!(config.optimizer.optimizer.rate(), Rate { lr: 0.3, momentum: 0.8 });
+    }
+
+    /// The ascent goes with any optimizer: another name forgets it not, and a table that holds nothing has its defaults.
+    #[test]
+    fn an_ascent_goes_with_any_optimizer() {
+        let file = "[optimizer]\nname = \"sgd\"\nmomentum = 0.9\nsam = { rho = 0.1 }\n";
+        let sam = |file: &str, flags: &[&str], sets: &[&str]| {
+            let config = resolve(file, flags, sets).unwrap();
+            assert_eq!(resolve(&toml::to_string(&config).unwrap(), &[], &[]).unwrap(), config);
+            config.optimizer.sam
+        };
+        let plain = |rho| Some(Sam { rho, adaptive: false });
+        assert_eq!((sam("", &[], &[]), sam(file, &["optimizer.name=adam"], &[])), (None, plain(0.1)));
+        assert_eq!(sam("", &["optimizer.sam.rho=0.2"], &["optimizer.sam.rho=1"]), plain(1.0));
+        assert_eq!(sam("", &[], &["optimizer.sam={}"]), plain(0.05));
+        let adaptive = sam(file, &["optimizer.sam.adaptive=true"], &[]);
+        assert_eq!(adaptive, Some(Sam { rho: 0.1, adaptive: true }));
+
+        let text = |set: &str| resolve("", &[], &[set]).unwrap_err().to_string();
+        assert!(
+            text("optimizer.sam.roh=1").starts_with("optimizer.sam.roh: unknown key"),
+            "{}",
+            text("optimizer.sam.roh=1")
+        );
+        assert_eq!(text("optimizer.sam=0.05"), "optimizer.sam: expected a table as { rho = 0.05 }, found 0.05");
+        assert!(text("optimizer.sam.rho=\"far\"").starts_with("optimizer.sam: "));
+        for rho in ["0", "-0.1", "nan", "inf", "1e-60", "1e60"] {
+            let config = resolve("", &[&format!("optimizer.sam.rho={rho}")], &[]).unwrap();
+            let error = config.optimizer.check().unwrap_err().to_string();
+            assert!(error.starts_with("optimizer.sam.rho: expected a positive number"), "{rho}: {error}");
+        }
     }
 
     #[test]

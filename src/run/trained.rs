@@ -9,7 +9,7 @@ use super::folder::{is_interrupted, read_config, weight_file};
 use super::{Config, Setting, checkpoint_weights};
 use crate::data::{Dataset, Part, Samples, Targets};
 use crate::device::Device;
-use crate::engine::{Engine, Evaluation, Precision, Setup, Slot};
+use crate::engine::{Engine, Evaluation, Layout, Precision, Setup, Slot};
 use crate::error::{Error, Result};
 use crate::export::safetensors;
 use crate::gpu::Measuring;
@@ -159,6 +159,11 @@ impl Trained {
         let names: Vec<String> = names.collect();
         let found = format!("expected one of {}, which the run has, or a file, found {name:?}", names.join(", "));
         Err(Error::config("weights", found))
+    }
+
+    /// The layout of the weights.
+    pub fn layout(&self) -> &Layout {
+        self.engine.layout()
     }
 
     /// The configuration and the setup, without the engine.

@@ -1,68 +1,84 @@
-"""Makes curvature.json: eigenvalues of Hessians and Gauss-Newton matrices of small networks, by PyTorch and NumPy in f64.
+"""Makes curvature.json: what torch.func says of products with second derivatives.
 
-Weights, features and targets are those that tests/library/curvature.rs makes.
-
-    pip install torch numpy && python tests/golden/curvature.py
+    pip install torch && python tests/golden/curvature.py
 """
-
 import json
-import pathlib
+from pathlib import Path
 
-import numpy as np
 import torch
-from torch.func import functional_call, hessian, jacrev
+from torch.func import grad, jvp, vjp
+from torch.nn import functional as f
 
-SAMPLES = 24
+torch.set_default_dtype(torch.float64)
+torch.manual_seed(0)
 
-
-def features(width):
-    i = np.arange(SAMPLES * width)
-    return torch.tensor((i * 37 % 101).astype(np.float32) / np.float32(64) - np.float32(0.75)).double().reshape(SAMPLES, width)
-
-
-def labels(classes):
-    return torch.tensor([i * 7 % 11 % classes for i in range(SAMPLES)])
-
-
-def values(outputs):
-    i = np.arange(SAMPLES * outputs)
-    return torch.tensor((i * 29 % 31).astype(np.float32) / np.float32(16) - np.float32(1)).double().reshape(SAMPLES, outputs)
+ACTIVATIONS = {
+    "identity": lambda z: z, "relu": f.relu, "gelu": f.gelu, "gelu_tanh": lambda z: f.gelu(z, approximate="tanh"),
+    "silu": f.silu, "tanh": torch.tanh, "leaky_relu": f.leaky_relu, "elu": f.elu, "sigmoid": torch.sigmoid,
+}
+WIDTHS, SAMPLES = [4, 4, 4, 3], 7
+NORMS = ["none", "layer", "batch"]
 
 
-def case(name, widths, activation, loss):
-    layers = []
-    for inputs, outputs in zip(widths, widths[1:]):
-        layers += [torch.nn.Linear(inputs, outputs, dtype=torch.float64), activation()]
-    model = torch.nn.Sequential(*layers[:-1])
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    sizes = [shape.numel() for shape in shapes.values()]
-    flat = torch.tensor(np.sin(0.7 * np.arange(sum(sizes))) * 0.6)
-    x = features(widths[0])
-    y = labels(widths[-1]) if loss is torch.nn.functional.cross_entropy else values(widths[-1])
+def names(norm):
+    """The tensors' names in torch.nn.Sequential, with their shapes; running statistics apart."""
+    found, statistics, number = {}, {}, 0
+    for l, (inputs, outputs) in enumerate(zip(WIDTHS[:-1], WIDTHS[1:])):
+        found[f"{number}.weight"], found[f"{number}.bias"] = (outputs, inputs), (outputs,)
+        number += 2
+        if norm != "none" and l + 2 < len(WIDTHS):
+            found[f"{number - 1}.weight"], found[f"{number - 1}.bias"] = (outputs,), (outputs,)
+            if norm == "batch":
+                statistics[f"{number - 1}.running_mean"] = statistics[f"{number - 1}.running_var"] = (outputs,)
+            number += 1
+    return found, statistics
 
-    def outputs(flat):
-        parts = dict(zip(shapes, [part.reshape(shape) for part, shape in zip(flat.split(sizes), shapes.values())]))
-        return functional_call(model, parts, (x,))
 
-    h = hessian(lambda flat: loss(outputs(flat), y))(flat)
-    j = jacrev(outputs)(flat).reshape(-1, flat.numel())
-    by_outputs = hessian(lambda z: loss(z, y))(outputs(flat))
-    g = j.T @ by_outputs.reshape(j.shape[0], j.shape[0]) @ j
-    weights = torch.cat([torch.full((size,), len(shape) == 2) for size, shape in zip(sizes, shapes.values())])
-    eigenvalues = lambda m: np.linalg.eigvalsh(m.numpy())[::-1].tolist()
+def network(w, statistics, x, activation, norm, residual):
+    a, number = x, 0
+    for l in range(len(WIDTHS) - 1):
+        z = f.linear(a, w[f"{number}.weight"], w[f"{number}.bias"])
+        number += 2
+        if l + 2 == len(WIDTHS):
+            return z
+        if norm != "none":
+            name = number - 1
+            scale, shift = w[f"{name}.weight"], w[f"{name}.bias"]
+            if norm == "layer":
+                z = f.layer_norm(z, z.shape[1:], scale, shift)
+            else:
+                mean, variance = statistics[f"{name}.running_mean"], statistics[f"{name}.running_var"]
+                z = f.batch_norm(z, mean, variance, scale, shift, training=False)
+            number += 1
+        a = ACTIVATIONS[activation](z) + (a if residual else 0)
+
+
+def case(i, activation):
+    norm, residual = NORMS[i % 3], i % 2 == 1
+    found, statistics = names(norm)
+    w = {name: torch.randn(shape) for name, shape in found.items()}
+    v = {name: torch.randn(shape) for name, shape in found.items()}
+    statistics = {
+        name: torch.rand(shape) + 0.5 if name.endswith("var") else torch.randn(shape) for name, shape in statistics.items()
+    }
+    x = torch.randn(SAMPLES, WIDTHS[0])
+    is_regression = i % 4 == 3
+    targets = torch.randn(SAMPLES, WIDTHS[-1]) if is_regression else torch.randint(0, WIDTHS[-1], (SAMPLES,))
+    of_outputs = (lambda z: f.mse_loss(z, targets)) if is_regression else (lambda z: f.cross_entropy(z, targets))
+    outputs = lambda w: network(w, statistics, x, activation, norm, residual)
+    gradient, products = vjp(grad(lambda w: of_outputs(outputs(w))), w)
+    (hessian,) = products(v)
+    z, moved = jvp(outputs, (w,), (v,))
+    (curved,) = vjp(grad(of_outputs), z)[1](moved)
+    (gauss_newton,) = vjp(outputs, w)[1](curved)
+    flat = lambda tensors: {name: {"shape": list(t.shape), "values": t.flatten().tolist()} for name, t in tensors.items()}
     return {
-        "name": name,
-        "widths": widths,
-        "loss": loss(outputs(flat), y).item(),
-        "hessian": eigenvalues(h),
-        "gauss_newton": eigenvalues(g),
-        "weights_only": eigenvalues(h[weights][:, weights]),
+        "activation": activation, "norm": norm, "residual": residual, "features": x.flatten().tolist(),
+        ("values" if is_regression else "labels"): targets.flatten().tolist(),
+        "weights": flat(w | statistics), "v": flat(v), "gradient": flat(gradient), "hessian": flat(hessian),
+        "gauss_newton": flat(gauss_newton),
     }
 
 
-cases = [
-    case("tanh", [8, 16, 12, 5], torch.nn.Tanh, torch.nn.functional.cross_entropy),
-    case("gelu", [6, 10, 8, 3], torch.nn.GELU, torch.nn.functional.mse_loss),
-]
-path = pathlib.Path(__file__).with_name("curvature.json")
-path.write_text(json.dumps(cases) + "\n")
+cases = [case(i, activation) for i, activation in enumerate(ACTIVATIONS)]
+Path(__file__).with_name("curvature.json").write_text(json.dumps({"torch": torch.__version__, "widths": WIDTHS, "cases": cases}))

@@ -1,5 +1,5 @@
 //! Eigenvalues, traces, densities and rises of the loss, against closed forms and against PyTorch and NumPy
-//! (`tests/golden/curvature.py`).
+//! (`tests/golden/spectra.py`).
 
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Samples};
 use thalweg::engine::{Curvature, Engine, Setup, Slot};
 use thalweg::explore::curvature::{CurvaturePlan, LossShape, Rise, TopEigenvalue, curvature, eigenvectors};
+use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::Mlp;
 use thalweg::optimizer::Optimizer;
 
-use crate::common::{Tolerance, assert_close};
+use crate::common::{self, Tolerance, assert_close};
 
 /// A number of samples with orthogonal features (rows of Hadamard's matrix without its first, which is the bias), each scaled.
 struct Quadratic {
@@ -162,8 +163,17 @@ fn rise_from_least(diagonal: &[f64], weights: &[f64], least: &[f64]) -> f64 {
     all.map(|((h, w), l)| 0.5 * h * (w - l).powi(2)).sum()
 }
 
-/// The engine in each precision.
+/// The CPU engine in each precision, and the GPU engine.
 fn engines(setup: &Setup) -> Vec<(Box<dyn Engine>, f64)> {
+    let mut engines = on_the_cpu(setup);
+    if let Some(gpu) = common::gpu() {
+        let engine = GpuEngine::new(gpu, setup.clone(), Options::default()).unwrap();
+        engines.push((Box::new(engine), f64::from(f32::EPSILON)));
+    }
+    engines
+}
+
+fn on_the_cpu(setup: &Setup) -> Vec<(Box<dyn Engine>, f64)> {
     vec![
         (Box::new(CpuEngine::<f64>::new(setup.clone()).unwrap()), f64::EPSILON),
         (Box::new(CpuEngine::<f32>::new(setup.clone()).unwrap()), f64::from(f32::EPSILON)),
@@ -176,7 +186,7 @@ fn equal_eigenvalues_are_found_in_a_larger_network() {
     let quadratic = Quadratic::new(128, 4);
     let diagonal = quadratic.diagonal();
     let sorted = descending(diagonal.clone());
-    for (mut engine, epsilon) in engines(&quadratic.setup(1)) {
+    for (mut engine, epsilon) in on_the_cpu(&quadratic.setup(1)) {
         upload(engine.as_mut(), 0, &quadratic.least());
         let shape = &measure(engine.as_mut(), &CurvaturePlan { top: 9, ..CurvaturePlan::default() })[0];
         let bound = 1e-6_f64.max(256.0 * epsilon) * sorted[0];
@@ -225,7 +235,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 /// Networks of some hundred parameters against dense matrices: their ends, their traces and their densities' moments.
 #[test]
 fn networks_have_the_eigenvalues_of_dense_matrices() {
-    let golden: Value = serde_json::from_str(include_str!("../golden/curvature.json")).unwrap();
+    let golden: Value = serde_json::from_str(include_str!("../golden/spectra.json")).unwrap();
     let plans = [
         ("hessian", CurvaturePlan::default()),
         ("gauss_newton", CurvaturePlan { of: Curvature::GaussNewton, ..CurvaturePlan::default() }),
@@ -269,7 +279,7 @@ fn networks_have_the_eigenvalues_of_dense_matrices() {
 /// What is found of weights is the same beside others as alone, but for when the search ends.
 #[test]
 fn sets_side_by_side_are_as_alone() {
-    let golden: Value = serde_json::from_str(include_str!("../golden/curvature.json")).unwrap();
+    let golden: Value = serde_json::from_str(include_str!("../golden/spectra.json")).unwrap();
     let (setup, weights) = case(&golden[1], 3);
     let plan = CurvaturePlan { steps: Some(20), ..CurvaturePlan::default() };
     let scaled = |factor: f64| weights.iter().map(|w| factor * w).collect::<Vec<f64>>();
@@ -287,7 +297,7 @@ fn sets_side_by_side_are_as_alone() {
 /// A filter's scale does not matter where the next layer takes it back: of a ReLU network only the filters' measure knows.
 #[test]
 fn the_measure_of_filters_is_invariant_to_their_scale() {
-    let golden: Value = serde_json::from_str(include_str!("../golden/curvature.json")).unwrap();
+    let golden: Value = serde_json::from_str(include_str!("../golden/spectra.json")).unwrap();
     let (mut setup, mut weights) = case(&golden[1], 2);
     setup.model = setup.model.activation(Activation::Relu);
     // Without biases, which are no filters.
@@ -317,7 +327,7 @@ fn the_measure_of_filters_is_invariant_to_their_scale() {
 /// A matrix times each vector is its eigenvalue times the vector.
 #[test]
 fn eigenvectors_are_what_they_say() {
-    let golden: Value = serde_json::from_str(include_str!("../golden/curvature.json")).unwrap();
+    let golden: Value = serde_json::from_str(include_str!("../golden/spectra.json")).unwrap();
     let (setup, weights) = case(&golden[0], 1);
     let mut engine = CpuEngine::<f64>::new(setup).unwrap();
     upload(&mut engine, 0, &weights);
@@ -360,7 +370,7 @@ fn plans_that_do_not_fit_are_refused() {
 /// the largest, which a search from the old vector alone would miss.
 #[test]
 fn the_largest_eigenvalue_is_followed() {
-    let golden: Value = serde_json::from_str(include_str!("../golden/curvature.json")).unwrap();
+    let golden: Value = serde_json::from_str(include_str!("../golden/spectra.json")).unwrap();
     let (setup, weights) = case(&golden[0], 2);
     for (mut engine, _) in engines(&setup) {
         let engine = engine.as_mut();

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Features, Part, Samples};
-use thalweg::engine::{Curvature, Engine, Setup, Slot};
+use thalweg::engine::{Curvature, Diagnose, Engine, Setup, Slot};
+use thalweg::gpu::{GpuEngine, Options};
 use thalweg::loss::Loss;
 use thalweg::model::Norm;
-use thalweg::{Activation, Dataset, Mlp};
+use thalweg::{Activation, Dataset, Error, Mlp};
 
 use crate::common::{Tolerance, assert_close};
+use crate::tiny::engines;
 
 const X: Slot = Slot::Scratch(0);
 const HX: Slot = Slot::Scratch(1);
@@ -179,4 +181,120 @@ fn gauss_newton_is_that_of_the_outputs() {
         let want: f64 = z.chunks(3).zip(jv.chunks(3)).zip(ju.chunks(3)).map(of_row).sum();
         assert_close(&name(&setup), &[got], &[want], Tolerance { abs: 1e-7, rel: 1e-6 });
     }
+}
+
+/// All that `slope` and `curve` give, of each replica.
+fn derivatives(engine: &mut dyn Engine) -> Vec<Vec<f64>> {
+    derivatives_over(engine, OVER)
+}
+
+fn derivatives_over(engine: &mut dyn Engine, over: Range<usize>) -> Vec<Vec<f64>> {
+    let mut all = Vec::new();
+    let evaluations = engine.slope(over.clone()).unwrap();
+    all.push(evaluations.iter().map(|e| e.loss).collect());
+    let slots = [Slot::Gradient, HX];
+    for (n, of) in [None, Some(Curvature::Hessian), Some(Curvature::GaussNewton)].into_iter().enumerate() {
+        if let Some(of) = of {
+            engine.curve(of, over.clone(), X, HX).unwrap();
+        }
+        all.extend((0..engine.setup().replicas).map(|r| engine.download(slots[n.min(1)], r).unwrap()));
+    }
+    all
+}
+
+/// In single precision, on both engines, with replicas that differ. A product rounds a sum of n terms to within 4 √n ε of
+/// their length; a product with second derivatives goes through three times as many as there are layers, forward and back, and
+/// each normalisation multiplies by up to 2.
+#[test]
+fn single_precision_is_close_to_double() {
+    for setup in networks() {
+        let setup = Setup { replicas: 2, ..setup };
+        let mut want: Vec<Vec<f64>> = Vec::new();
+        for (mut engine, eps) in engines(&setup) {
+            let [weights, v] = vectors(engine.as_ref(), &setup.model)
+                .map(|values| values.into_iter().map(|v| f64::from(v as f32)).collect::<Vec<_>>());
+            begin(engine.as_mut(), &weights, &v);
+            let got = derivatives(engine.as_mut());
+            if want.is_empty() {
+                want = got;
+                continue;
+            }
+            let products = 6.0 * setup.model.layers() as f64;
+            let normed = if setup.model.norm == Norm::None { 1.0 } else { 8.0 };
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                let largest = want.iter().fold(1.0f64, |max, v| max.max(v.abs()));
+                let abs = normed * products * 4.0 * (OVER.len() as f64).sqrt() * eps * largest;
+                let name = format!("{} {} {i}", name(&setup), engine.describe());
+                assert_close(&name, got, want, Tolerance { abs, rel: 0.0 });
+            }
+        }
+    }
+}
+
+/// Replicas side by side are, bit for bit, each by itself, on every engine.
+#[test]
+fn replicas_at_once_are_one_at_a_time() {
+    for setup in networks().into_iter().step_by(5) {
+        let both = Setup { replicas: 2, ..setup.clone() };
+        for (mut several, (mut one, _)) in engines(&both).into_iter().map(|(e, _)| e).zip(engines(&setup)) {
+            let [weights, v] = vectors(one.as_ref(), &setup.model);
+            begin(several.as_mut(), &weights, &v);
+            begin(one.as_mut(), &weights, &v);
+            let together = derivatives(several.as_mut());
+            for r in 0..2 {
+                for slot in [Slot::Live, X] {
+                    let values = several.download(slot, r).unwrap();
+                    one.upload(slot, 0, &values).unwrap();
+                }
+                let alone = derivatives(one.as_mut());
+                assert_eq!(together[0][r], alone[0][0], "{}", several.describe());
+                for i in 0..3 {
+                    assert_eq!(together[1 + 2 * i + r], alone[1 + i], "{} {} {i}", name(&setup), several.describe());
+                }
+            }
+        }
+    }
+}
+
+/// Records that pass through a buffer give the bits of those that lie on the device; too little memory is an error, after which
+/// the engine goes on.
+#[test]
+fn memory_changes_no_bit() {
+    let Some(gpu) = crate::common::gpu() else { return };
+    // Records are most of what is on the device.
+    let (samples, width) = (3000, 400);
+    let pixels: Vec<u8> = (0..samples * width).map(|i| (i * 7919 % 251) as u8).collect();
+    let labels: Vec<u32> = (0..samples as u32).map(|i| i * 7 % 3).collect();
+    let dataset = Dataset::new("wide", [1, 20, 20], Samples::labelled(pixels, labels), None).unwrap();
+    let model = Mlp::new(width, 3).hidden([8]);
+    let setup = Setup { eval_rows: Some(100), batch: 50, ..Setup::new(model, Arc::new(dataset)) };
+    let over = 7..2555;
+    let ready = |engine: &mut dyn Engine| {
+        let [weights, v] = vectors(engine, &setup.model);
+        begin(engine, &weights, &v);
+        let backwards: Vec<u32> = (0..samples as u32).rev().collect();
+        engine.set_order(&[backwards]).unwrap();
+    };
+    let mut resident = GpuEngine::new(gpu, setup.clone(), Options::default()).unwrap();
+    ready(&mut resident);
+    let bytes = |engine: &dyn Engine| engine.memory().iter().map(|allocation| allocation.bytes).sum::<u64>();
+    let least = bytes(&resident);
+    let want = derivatives_over(&mut resident, over.clone());
+    let taken = bytes(&resident);
+    let open = |memory: u64| {
+        let options = Options { memory: Some(memory), ..Options::default() };
+        GpuEngine::new(crate::common::gpu().unwrap(), setup.clone(), options).unwrap()
+    };
+    let mut streamed = open(taken - 300_000);
+    ready(&mut streamed);
+    assert!(streamed.is_streamed() && !resident.is_streamed());
+    assert_eq!(derivatives_over(&mut streamed, over.clone()), want);
+
+    let mut small = open(least + 1000);
+    ready(&mut small);
+    let before = small.memory().len();
+    let refused = small.curve(Curvature::Hessian, over.clone(), X, HX).unwrap_err();
+    assert!(matches!(refused, Error::DeviceMemory { .. }), "{refused}");
+    assert_eq!(small.memory().len(), before, "what was taken on the way is given back");
+    assert!(small.slope(over).is_ok());
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use thalweg::activation::Activation;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Features, Order, Part, Samples, Targets};
-use thalweg::engine::{Engine, Layout, Setup, Slot, Step, Tensor};
+use thalweg::engine::{Curvature, Engine, Layout, Setup, Slot, Step, Tensor};
 use thalweg::gpu::adapter::Gpu;
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::internals::cpu::{Constants, update};
@@ -298,5 +298,63 @@ fn networks_follow_pytorch_on_the_gpu() {
         let Some(gpu) = common::gpu() else { return };
         let engine = GpuEngine::new(gpu, case.setup.clone(), Options::default()).unwrap();
         replay(&case, Box::new(engine), F32);
+    }
+}
+
+/// The flat vector of tensors by name, 0 where the file names none.
+fn flat(layout: &Layout, tensors: &Value) -> Vec<f64> {
+    let tensor = |(name, shape): (String, Vec<usize>)| {
+        let len = shape.iter().product();
+        let values = tensors.get(&name).map_or(vec![0.0; len], |tensor| numbers(&tensor["values"]));
+        Tensor { name, shape, values }
+    };
+    layout.pack(&layout.names().into_iter().map(tensor).collect::<Vec<_>>()).unwrap()
+}
+
+/// The gradient of the evaluated loss, and products with its second derivatives; in f64 to rounding, on the GPU within that of
+/// sums of ten terms through six products and a normalisation.
+#[test]
+fn curvature() {
+    let golden: Value = serde_json::from_slice(&golden("curvature.json")).unwrap();
+    for case in golden["cases"].as_array().unwrap() {
+        let features = numbers(&case["features"]);
+        let samples = match case.get("labels") {
+            Some(labels) => Samples::labelled(features, numbers(labels).into_iter().map(|label| label as u32)),
+            None => Samples::valued(features, numbers(&case["values"]), 3),
+        };
+        let dataset = Arc::new(Dataset::new("golden", [4, 1, 1], samples, None).unwrap());
+        let activation: Activation = serde_json::from_value(case["activation"].clone()).unwrap();
+        let norm: Norm = serde_json::from_value(case["norm"].clone()).unwrap();
+        let residual = case["residual"].as_bool().unwrap();
+        let model = Mlp { residual, ..Mlp::new(4, 3).hidden([4, 4]).activation(activation).norm(norm) };
+        let setup = Setup::new(model, dataset);
+        let rounding = |eps: f64| Tolerance { abs: 6.0 * 4.0 * 10f64.sqrt() * 8.0 * eps, rel: 0.0 };
+        let mut engines: Vec<(Box<dyn Engine>, Tolerance)> =
+            vec![(Box::new(CpuEngine::<f64>::new(setup.clone()).unwrap()), rounding(f64::EPSILON))];
+        if let Some(gpu) = common::gpu() {
+            let engine = GpuEngine::new(gpu, setup.clone(), Options::default()).unwrap();
+            engines.push((Box::new(engine), rounding(f64::from(f32::EPSILON))));
+        }
+        for (mut engine, tolerance) in engines {
+            let layout = engine.layout().clone();
+            engine.set_order(&[(0..7).collect()]).unwrap();
+            engine.upload(Slot::Live, 0, &flat(&layout, &case["weights"])).unwrap();
+            let [x, into] = [Slot::Scratch(0), Slot::Scratch(1)];
+            engine.allocate(x).unwrap();
+            engine.allocate(into).unwrap();
+            engine.upload(x, 0, &flat(&layout, &case["v"])).unwrap();
+            engine.slope(0..7).unwrap();
+            let mut found = vec![("gradient", engine.download(Slot::Gradient, 0).unwrap())];
+            for (name, of) in [("hessian", Curvature::Hessian), ("gauss_newton", Curvature::GaussNewton)] {
+                engine.curve(of, 0..7, x, into).unwrap();
+                found.push((name, engine.download(into, 0).unwrap()));
+            }
+            for (what, got) in found {
+                let want = flat(&layout, &case[what]);
+                let largest = want.iter().fold(1.0f64, |max, v| max.max(v.abs()));
+                let name = format!("{activation:?} {norm:?} residual {residual}: {what}, {}", engine.describe());
+                assert_close(&name, &got, &want, Tolerance { abs: tolerance.abs * largest, ..tolerance });
+            }
+        }
     }
 }

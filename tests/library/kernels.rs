@@ -129,12 +129,63 @@ fn norm_dw() {
 
 #[test]
 fn batch_norm_dx() {
-    over_shapes(|gpu, shape| pass([verify::batch_norm_dx(gpu, shape).unwrap()]));
+    over_shapes(|gpu, shape| pass([false, true].map(|kept| verify::batch_norm_dx(gpu, shape, kept).unwrap())));
 }
 
 #[test]
 fn layer_norm_dx() {
     over_shapes(|gpu, shape| pass([verify::layer_norm_dx(gpu, shape).unwrap()]));
+}
+
+/// Without halves, which these kernels do not read.
+fn over_f32_shapes(f: impl Fn(&Gpu, Shape)) {
+    over_shapes(|gpu, shape| {
+        if shape.stored == Stored::F32 {
+            f(gpu, shape);
+        }
+    });
+}
+
+#[test]
+fn activate_r() {
+    over_f32_shapes(|gpu, shape| {
+        pass(Activation::ALL.map(|activation| verify::activate_r(gpu, shape, activation).unwrap()).concat());
+    });
+}
+
+#[test]
+fn norm_r() {
+    over_f32_shapes(|gpu, shape| pass([false, true].map(|b| verify::norm_r(gpu, shape, b).unwrap()).concat()));
+}
+
+#[test]
+fn affine_r() {
+    over_f32_shapes(|gpu, shape| pass([verify::affine_r(gpu, shape).unwrap()]));
+}
+
+#[test]
+fn affine_dx_r() {
+    over_f32_shapes(|gpu, shape| pass(verify::affine_dx_r(gpu, shape).unwrap()));
+}
+
+#[test]
+fn norm_dx_r() {
+    over_f32_shapes(|gpu, shape| pass([false, true].map(|b| verify::norm_dx_r(gpu, shape, b).unwrap()).concat()));
+}
+
+#[test]
+fn softmax_cross_entropy_r() {
+    over_f32_shapes(|gpu, shape| pass([verify::softmax_cross_entropy_r(gpu, shape).unwrap()]));
+}
+
+#[test]
+fn mse_r() {
+    over_f32_shapes(|gpu, shape| pass([verify::mse_r(gpu, shape).unwrap()]));
+}
+
+#[test]
+fn linear_dx_r() {
+    over_f32_shapes(|gpu, shape| pass([verify::linear_dx_r(gpu, shape).unwrap()]));
 }
 
 #[test]
@@ -300,6 +351,16 @@ fn loss_scale() {
 #[test]
 fn grad_norm() {
     over_lengths(|gpu, n, replicas| pass([verify::grad_norm(gpu, n, replicas).unwrap()]));
+}
+
+#[test]
+fn ascent() {
+    over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::ascent(gpu, n, replicas, f).unwrap())));
+}
+
+#[test]
+fn ascend() {
+    over_lengths(|gpu, n, replicas| pass([false, true].map(|f| verify::ascend(gpu, n, replicas, f).unwrap())));
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod normalization;
 mod operations;
 mod predictions;
 mod regularization;
+mod sam;
 mod schedules;
 mod scores;
 mod scratch;

@@ -9,6 +9,7 @@ use thalweg::data::{Dataset, Samples};
 use thalweg::engine::{Checked, Diagnose, Engine, Setup, Slot};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::{Mlp, Norm};
+use thalweg::sam::Sam;
 
 /// An engine with this budget; none where there is no adapter.
 fn open(setup: &Setup, memory: u64) -> Option<thalweg::Result<Checked<GpuEngine>>> {
@@ -43,7 +44,8 @@ fn setup(norm: Norm, replicas: usize, batch: usize) -> Setup {
 
 #[test]
 fn what_is_advised_fits_and_nothing_larger_does() {
-    for setup in [setup(Norm::None, 1, 96), setup(Norm::Batch, 3, 90), setup(Norm::Layer, 4, 1)] {
+    let sam = Setup { sam: Some(Sam::default()), ..setup(Norm::None, 2, 96) };
+    for setup in [setup(Norm::None, 1, 96), sam, setup(Norm::Batch, 3, 90), setup(Norm::Layer, 4, 1)] {
         let Some(Err(error)) = open(&setup, 0) else { return };
         let (needed, _) = refusal(error);
         let whole = open(&setup, needed).unwrap().unwrap();

@@ -4,7 +4,7 @@ use crate::common;
 
 use common::{Tolerance, assert_close};
 use thalweg::data::{Features, Part};
-use thalweg::engine::{Engine, Gradient, Setup, Slot, Step};
+use thalweg::engine::{Curvature, Engine, Gradient, Setup, Slot, Step};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::Norm;
 use thalweg::{Error, Mlp};
@@ -118,6 +118,13 @@ fn what_does_not_fit_is_refused() {
         refused(engine.predict(&Features::U8(vec![0; 21]), &[Slot::Live]).map(drop));
         refused(engine.predict(&Features::U8(Vec::new()), &[Slot::Live]).map(drop));
         refused(engine.renew_statistics(Slot::Swa, &[step]));
+        refused(engine.slope(0..0).map(drop));
+        refused(engine.slope(3..N + 1).map(drop));
+        refused(engine.curve(Curvature::Hessian, 0..N + 1, Slot::Copy(0), Slot::Copy(1)));
+        refused(engine.curve(Curvature::Hessian, 0..N, Slot::Copy(0), Slot::Copy(0)));
+        refused(engine.curve(Curvature::Hessian, 0..N, Slot::Gradient, Slot::Copy(0)));
+        refused(engine.curve(Curvature::GaussNewton, 0..N, Slot::Copy(0), Slot::Live));
+        refused(engine.curve(Curvature::Hessian, 0..N, Slot::Copy(0), Slot::Swa));
         assert!(everything(engine) == before, "{}: a refusal changes something", engine.describe());
         engine.allocate(Slot::Best).unwrap();
         refused(engine.allocate(Slot::Best));

@@ -10,6 +10,7 @@ use thalweg::engine::{Checked, Engine, Gradient, Precision, Setup, Slot, Step, i
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::{Init, Mlp, Norm};
 use thalweg::optimizer::Optimizer;
+use thalweg::sam::Sam;
 use thalweg::schedule::Rate;
 
 /// NaN as an f32 and as two halves; as an index, beyond every buffer.
@@ -46,6 +47,7 @@ fn cases() -> Vec<(&'static str, Setup)> {
             let lookahead = Some(Lookahead { alpha: 0.5, every: 2 });
             Setup { average: Average { lookahead, ..Average::default() }, ..plain.clone() }
         }),
+        ("ascent", Setup { sam: Some(Sam::default()), ..with(Norm::Batch, false, 0.0) }),
         ("several passes", Setup { dataset: Arc::new(small::dataset_of(2500)), batch: 2200, ..plain }),
     ]
 }

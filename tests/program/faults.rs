@@ -26,7 +26,7 @@ fn config(dir: &TempDir, device: &str) -> Config {
     config.train.log_every = 1;
     config.train.checkpoint_every = Interval::Steps(5);
     config.average.ema = Some(common::small::ema(0.9));
-    config.optimizer = Optimizer::adam(0.02);
+    config.optimizer = Optimizer::adam(0.02).into();
     config
 }
 

@@ -17,6 +17,7 @@ mod predict;
 mod rates;
 mod resume;
 mod runs;
+mod sam;
 mod stopping;
 mod terminal;
 mod trainer;

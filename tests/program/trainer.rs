@@ -277,7 +277,7 @@ fn config(dir: &TempDir) -> Config {
     config.train.batch = Some(thalweg::run::Batch::Size(16));
     config.train.epochs = 4;
     config.train.log_every = 1;
-    config.optimizer = Optimizer::adam(0.02);
+    config.optimizer = Optimizer::adam(0.02).into();
     config
 }
 

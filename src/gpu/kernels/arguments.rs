@@ -44,6 +44,11 @@ arguments! {
     NormArgs { outputs: u32, params_stride: u32, gamma: u32, beta: u32, z_stride: u32 }
     /// The arguments of `layer_norm_dx`.
     LayerNormDxArgs { outputs: u32, width: u32, params_stride: u32, gamma: u32, z_stride: u32, room: u32 }
+    /// The arguments of `activate_r`, `norm_r`, `affine_r`, `affine_dx_r`, `norm_dx_r`, `softmax_cross_entropy_r`, `mse_r` and
+    /// `linear_dx_r`, whose outputs are the layer's before it.
+    TangentArgs {
+        outputs: u32, width: u32, params_stride: u32, gamma: u32, beta: u32, z_stride: u32, room: u32,
+    }
     /// The arguments of `ensemble`.
     EnsembleArgs { outputs: u32, columns: u32, z_stride: u32, mean_stride: u32 }
     /// The arguments of `linear_dx`.
@@ -64,7 +69,9 @@ arguments! {
     LossScaleArgs { columns: u32, dz_stride: u32 }
     /// The arguments of `grad_norm`.
     GradNormArgs { params: u32, trained: u32, max_norm: f32 }
-    /// The arguments of kernels over vectors: `sgd`, `adam`, `rmsprop`, `average`, `lookahead`, `to_half`, `axpy` and
+    /// The arguments of `ascent`.
+    AscentArgs { params: u32, trained: u32, rho: f32 }
+    /// The arguments of kernels over vectors: `sgd`, `adam`, `rmsprop`, `average`, `lookahead`, `ascend`, `to_half`, `axpy` and
     /// `scale`, which take the vec4s from `first` on and before `trained`.
     UpdateArgs { params: u32, first: u32, trained: u32, decayed: u32 }
     /// The arguments of `dot`.

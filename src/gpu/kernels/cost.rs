@@ -94,6 +94,11 @@ pub(super) fn activate(work: &Work) -> Cost {
     of_rows(work, 1.0, 3.0 * work.stored_bytes)
 }
 
+/// How values move beside them.
+pub(super) fn tangent(work: &Work) -> Cost {
+    of_rows(work, 8.0, 5.0 * work.stored_bytes)
+}
+
 pub(super) fn loss(work: &Work) -> Cost {
     of_rows(work, 8.0, 2.0 * work.stored_bytes)
 }
@@ -109,6 +114,16 @@ pub(super) fn loss_scale(work: &Work) -> Cost {
 
 pub(super) fn grad_norm(work: &Work) -> Cost {
     of_params(work, 2.0, 4.0)
+}
+
+/// Weights and gradient are read.
+pub(super) fn ascent(work: &Work) -> Cost {
+    of_params(work, 4.0, 8.0)
+}
+
+/// Two vectors are read and two written.
+pub(super) fn ascend(work: &Work) -> Cost {
+    of_params(work, 5.0, 16.0)
 }
 
 /// The gradient is read, weight and state are read and written.

@@ -245,7 +245,7 @@ pub const DW_ROWS: u32 = 8;
 pub const COLUMNS: u32 = 2;
 /// The number of vec4s along the outputs of a workgroup of `batch_norm` and `norm_dw`.
 pub const NORM_COLUMNS: u32 = 4;
-/// The number of workgroups of a replica in `grad_norm` and `dot`.
+/// The number of workgroups of a replica in `grad_norm`, `ascent` and `dot`.
 pub const PARTS: u32 = 64;
 
 /// The most workgroups of a dispatch along each dimension, WebGPU's core limit.

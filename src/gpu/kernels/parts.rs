@@ -42,5 +42,5 @@ parts! {
     linear_dw_bias gradient update keep
     staged staged_rows staged_a staged_w staged_dz
     cooperative cooperative_a cooperative_w cooperative_dz
-    vector optimizer norm_args loss
+    vector optimizer norm_args loss norm ascent_size tangent_args second
 }

@@ -160,7 +160,7 @@ kernels! {
     loss_scale(LossScaleArgs) [pass] {
         bindings: &[A, R, W], memories: ANY, form: None, unchecked: false, cost: cost::loss_scale,
     }
-    grad_norm(GradNormArgs) [reduce scaling pass] {
+    grad_norm(GradNormArgs) [norm reduce scaling pass] {
         bindings: &[A, R, W, W, W], memories: &[], form: None, unchecked: false, cost: cost::grad_norm,
     }
     sgd(UpdateArgs) [vector optimizer keep scaling coefficients pass] {
@@ -171,6 +171,12 @@ kernels! {
     }
     rmsprop(UpdateArgs) [vector optimizer keep scaling coefficients pass] {
         bindings: &[A, R, R, W, W, W], memories: ANY, form: None, unchecked: false, cost: cost::optimizer,
+    }
+    ascent(AscentArgs) [norm ascent_size reduce] {
+        bindings: &[A, R, R, W, W], memories: &[], form: None, unchecked: false, cost: cost::ascent,
+    }
+    ascend(UpdateArgs) [vector ascent_size] {
+        bindings: &[A, R, R, W, W], memories: &[], form: None, unchecked: false, cost: cost::ascend,
     }
     average(UpdateArgs) [vector coefficients pass] {
         bindings: &[A, R, W], memories: &[], form: None, unchecked: false, cost: cost::average,
@@ -186,6 +192,30 @@ kernels! {
     }
     scale(UpdateArgs) [vector] {
         bindings: &[A, R, W], memories: &[], form: None, unchecked: false, cost: cost::scale,
+    }
+    activate_r(TangentArgs) [tangent_args activation second pass] {
+        bindings: &[A, R, R, R, W, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    norm_r(TangentArgs) [tangent_args reduce pass] {
+        bindings: &[A, R, R, R, W, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    affine_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, R, R, R, R, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    affine_dx_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, R, R, W, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    norm_dx_r(TangentArgs) [tangent_args reduce pass] {
+        bindings: &[A, R, R, R, R, W, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
+    softmax_cross_entropy_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, R, W], memories: &[F32], form: None, unchecked: false, cost: cost::loss,
+    }
+    mse_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, W], memories: &[F32], form: None, unchecked: false, cost: cost::loss,
+    }
+    linear_dx_r(TangentArgs) [tangent_args pass] {
+        bindings: &[A, R, R, W], memories: &[F32], form: None, unchecked: false, cost: cost::activate,
     }
     dot(DotArgs) [reduce] {
         bindings: &[A, R, R, W], memories: &[], form: None, unchecked: false, cost: cost::dot,

@@ -6,18 +6,22 @@
 //! WGSL's accuracy (rounded sums and products; exp within 3 + 2|x| units in the last place, log within 2⁻²¹ or 3
 //! units, division and square root within a few).
 
+mod ascent;
 mod layers;
 mod linear_dw;
 mod losses;
 mod norms;
 mod samples;
+mod tangents;
 mod updates;
 
+pub use ascent::{ascend, ascent};
 pub use layers::{activate, all_forms, linear, linear_dx, plain_forms};
 pub use linear_dw::{linear_dw, optimizers};
 pub use losses::{Mixing, ensemble, loss_scale, mse, softmax_cross_entropy};
 pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
 pub use samples::{augmentations, gather, gather_augmented};
+pub use tangents::{activate_r, affine_dx_r, affine_r, linear_dx_r, mse_r, norm_dx_r, norm_r, softmax_cross_entropy_r};
 pub use updates::{adam, average, axpy, axpy_in_f32, dot, grad_norm, lookahead, rmsprop, scale, sgd, to_half};
 
 use half::f16;
@@ -64,6 +68,10 @@ pub fn in_f32(gpu: &Gpu, scope: Scope) -> Result<Vec<Check>> {
             checks.extend(sgd(gpu, n, replicas, flag)?);
             checks.extend(adam(gpu, n, replicas, flag)?);
             checks.extend(rmsprop(gpu, n, replicas, flag)?);
+        }
+        for adaptive in [false, true] {
+            checks.push(ascent(gpu, n, replicas, adaptive)?);
+            checks.push(ascend(gpu, n, replicas, adaptive)?);
         }
         checks.push(average(gpu, n, replicas)?);
         checks.push(lookahead(gpu, n, replicas)?);
@@ -115,6 +123,9 @@ fn of_rows(gpu: &Gpu, stored: Stored, is_full: bool) -> Result<Vec<Check>> {
             checks.extend(every_form(gpu, shape)?);
         }
         checks.extend(norms::all(gpu, shape)?);
+        if stored == Stored::F32 {
+            checks.extend(tangents::all(gpu, shape)?);
+        }
         for mixing in Mixing::ALL {
             checks.extend(softmax_cross_entropy(gpu, shape, 0.1, mixing)?);
             checks.extend(mse(gpu, shape, mixing)?);

@@ -21,7 +21,7 @@ pub(super) fn all(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
     }
     checks.extend(layer_norm(gpu, shape)?);
     checks.extend([norm_dw(gpu, shape, false)?, norm_dw(gpu, shape, true)?]);
-    checks.extend([batch_norm_dx(gpu, shape)?, layer_norm_dx(gpu, shape)?]);
+    checks.extend([batch_norm_dx(gpu, shape, false)?, batch_norm_dx(gpu, shape, true)?, layer_norm_dx(gpu, shape)?]);
     Ok(checks)
 }
 
@@ -169,18 +169,18 @@ pub fn norm_dw(gpu: &Gpu, shape: Shape, accumulate: bool) -> Result<Check> {
     Ok(Check::new(name, &floats(&got[3]), &want, |x| tolerance + EPS * x.abs()))
 }
 
-/// The check of `batch_norm_dx`: dz.
+/// The check of `batch_norm_dx`: dz, under running statistics or the batch's own.
 ///
 /// # Errors
 /// The device is lost, or refuses the shader.
-pub fn batch_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
+pub fn batch_norm_dx(gpu: &Gpu, shape: Shape, is_kept: bool) -> Result<Check> {
     let (args, outputs) = (norm_args(shape), stride(shape.outputs));
     let (params, grads) = (shape.weights(56), shape.weights(57));
     let (xhat, dz) = (shape.activations(58, shape.outputs), shape.activations(59, shape.outputs));
     let inverse: Vec<f64> =
         crate::verify::uniform(60, shape.replicas * outputs, 1.0).iter().map(|x| 1.0 + x.abs()).collect();
     let grid = [args.outputs.div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
-    let constants = [("LANES", f64::from(LANES))];
+    let constants = [("KEPT", f64::from(is_kept)), ("LANES", f64::from(LANES))];
     let kernel = shape.kernel(&kernels::batch_norm_dx);
     let kernel = dispatch(&kernel, &constants, bytes_of(&args), shape.pass(), grid);
     let (rows, dn) = (shape.words(&xhat), shape.words(&dz));
@@ -192,11 +192,12 @@ pub fn batch_norm_dx(gpu: &Gpu, shape: Shape) -> Result<Check> {
         let at = r * shape.params()..(r + 1) * shape.params();
         let (params, grads) = (&params[at.clone()], &grads[at]);
         let (xhat, inverse) = (shape.rows_of(&xhat, r, shape.outputs), &inverse[r * outputs..][..outputs]);
-        cpu::batch_norm_dx(&shape.layer(), false, params, grads, xhat, inverse, dz);
+        cpu::batch_norm_dx(&shape.layer(), is_kept, params, grads, xhat, inverse, dz);
     }
     // A handful of roundings of values below 4.
     let bound = |x: f64| 8.0 * EPS * (1.0 + x.abs()) + shape.storing(x);
-    Ok(Check::new(shape.name("batch_norm_dx", ""), &shape.floats(&got[5]), &want, bound))
+    let more = if is_kept { " kept" } else { "" };
+    Ok(Check::new(shape.name("batch_norm_dx", more), &shape.floats(&got[5]), &want, bound))
 }
 
 /// The check of `layer_norm_dx`: dz.

@@ -228,7 +228,7 @@ impl OneUpdate {
 }
 
 /// The workgroups in two rows, as a long vector has.
-fn two_rows(args: &UpdateArgs, replicas: usize) -> [u32; 3] {
+pub(super) fn two_rows(args: &UpdateArgs, replicas: usize) -> [u32; 3] {
     [args.params.div_ceil(LANES).div_ceil(2), 2, replicas as u32]
 }
 
