@@ -10,7 +10,7 @@ fn train(dir: &TempDir, more: &str) {
     let data = table(dir);
     let line = format!(
         "train --data {data} --hidden 6 --activation tanh --optimizer sgd --lr 0.5 --batch 8 --epochs 6 --device cpu --quiet \
-         --keep-best --set average={{swa={{start=10}},ema={{decay=0.9}}}} {more}"
+         --keep-best --metric train_loss --set average={{swa={{start=10}},ema={{decay=0.9}}}} {more}"
     );
     ok(dir.path(), &words(&line));
 }
@@ -28,7 +28,7 @@ fn a_run_is_measured_side_by_side() {
     let printed = ok(dir.path(), &words(line));
     let all: Value = serde_json::from_str(&printed).unwrap();
     let names: Vec<&String> = all.as_object().unwrap().keys().collect();
-    assert_eq!(names, ["best", "ema", "last", "swa"]);
+    assert_eq!(names, ["last", "swa", "ema", "best"]);
     for (name, one) in all.as_object().unwrap() {
         let eigenvalues = numbers(&one["eigenvalues"]);
         assert!(eigenvalues.len() == 5 && eigenvalues.is_sorted_by(|a, b| a >= b), "{name}: {one}");
