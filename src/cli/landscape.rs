@@ -288,7 +288,7 @@ impl View<'_> {
         if self.whole.model.norm == Norm::Batch {
             words.push(if renewed { "statistics renewed" } else { "statistics kept" }.into());
         }
-        words.extend(self.barrier().map(|barrier| format!("barrier {:.4} at {:.2}", barrier.height, barrier.at)));
+        words.extend(self.barrier().map(|barrier| format!("barrier {:.4}", barrier.height)));
         let pictured = Pictured {
             landscape: self.found,
             section: self.section,
@@ -391,18 +391,21 @@ impl View<'_> {
         if self.not_finite() > 0 {
             say!("{} of {} losses are not finite", self.not_finite(), self.found.values.len());
         }
-        if let Some(Barrier { height, at }) = self.barrier() {
-            say!(
-                "{}",
-                wrap(
-                    "",
-                    &format!(
-                        "The barrier is {height:.4} high, at {at:.2} of the way: so far the loss rises above the straight line between those of the ends."
-                    )
-                )
-            );
+        if let Some(barrier) = self.barrier() {
+            say!("{}", wrap("", &sentence(barrier)));
         }
     }
+}
+
+/// What a barrier means.
+fn sentence(Barrier { height, at }: Barrier) -> String {
+    if height == 0.0 {
+        return "There is no barrier: nowhere between its ends does the loss rise above the straight line between theirs.".into();
+    }
+    format!(
+        "The barrier is {height:.4} high: so far the loss rises above the straight line between those of the ends, at {at:.2} of \
+         the way."
+    )
 }
 
 /// The network in a few words: `784-256-128-10, batch norm`; many layers of one width are counted.

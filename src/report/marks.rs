@@ -17,7 +17,7 @@ const PATH: RGBColor = RGBColor(213, 94, 0);
 pub(super) const MARK: RGBColor = BLACK;
 /// The size of the words beside a point, and the pixels of one of their letters.
 const NAME: u32 = 30;
-const LETTER: i32 = 17;
+const LETTER: i32 = 16;
 
 pub(super) type Drawn = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
 pub(super) type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;

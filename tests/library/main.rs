@@ -16,6 +16,7 @@ mod forms;
 mod golden;
 mod gradients;
 mod kernels;
+mod landscape;
 mod memory;
 mod mixed;
 mod networks;

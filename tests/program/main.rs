@@ -11,6 +11,7 @@ mod devices;
 mod docs;
 mod drivers;
 mod faults;
+mod landscape;
 mod moved;
 mod output;
 mod predict;

@@ -42,6 +42,10 @@ fn the_flags_are_keys() {
     last.sort_unstable();
     last.dedup();
     assert_eq!(last.len(), losses.len() - 1, "{losses:?}");
+    // A run goes on as it began.
+    let said = fails(dir.path(), 2, &words("train --resume plain --sam 0.3 --epochs 3 --quiet"));
+    assert!(said.contains("optimizer.sam.rho: expected 0.2, as the run has, found 0.3"), "{said}");
+    ok(dir.path(), &words("train --resume plain --sam 0.2 --epochs 3 --quiet"));
 }
 
 /// One line each, and no folder.
@@ -60,6 +64,6 @@ fn no_length_is_refused() {
         assert!(said.starts_with(want), "{more}: {said}");
         assert!(!dir.path().join("r").exists(), "{more}");
     }
-    let said = fails(dir.path(), 2, &["descend", "--set", "optimizer.sam={}"]);
+    let said = fails(dir.path(), 2, &words("descend --surface bowl --set optimizer.sam={}"));
     assert!(said.contains("optimizer.sam: expected none"), "{said}");
 }

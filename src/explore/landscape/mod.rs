@@ -58,7 +58,7 @@ pub fn sampled(setup: &Setup, part: Part, places: &[u32], renewed: Option<&[u32]
         model: Mlp { dropout: 0.0, ..setup.model.clone() },
         class_weights: Vec::new(),
         augment: Augment::default(),
-        optimizer: Optimizer::sgd(0.0),
+        optimizer: Optimizer::sgd(1.0),
         clip_norm: None,
         average: Average::default(),
         batch: renewed.map_or(setup.batch.min(places.len()), <[u32]>::len),

@@ -57,7 +57,7 @@ const LEAST_ANGLE: f64 = 1e-5;
 /// How many times as far from its middle as what it shows a window reaches.
 const MARGIN: f64 = 1.5;
 /// The same for a path, which is long in one direction and short in the other.
-const PATH_MARGIN: f64 = 1.25;
+const PATH_MARGIN: f64 = 1.4;
 
 impl Section {
     /// The plane through `center`, whose name is given, along two random directions. The window reaches to 1.
