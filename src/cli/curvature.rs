@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use thalweg::engine::Curvature;
-use thalweg::explore::curvature::{CurvaturePlan, LossShape, Rise, curvature};
+use thalweg::explore::curvature::{CurvaturePlan, LossShape, curvature};
 use thalweg::report::write_curvature;
 use thalweg::run::{SideBySide, Trained};
 
@@ -128,7 +128,7 @@ impl Args {
     }
 }
 
-/// The table: a line a measure, a column a set of weights.
+/// The table: a line a measure, a column a set of weights; the rises of the loss in Keskar et al.'s box, and as filters move.
 fn rows(sets: &[(String, LossShape)]) -> Vec<Vec<String>> {
     let mut rows = vec![std::iter::once(String::new()).chain(sets.iter().map(|(name, _)| name.clone())).collect()];
     let mut row = |name: &str, cell: &dyn Fn(&LossShape) -> String| {
@@ -136,20 +136,19 @@ fn rows(sets: &[(String, LossShape)]) -> Vec<Vec<String>> {
     };
     row("loss", &|shape| short(shape.loss));
     row("accuracy", &|shape| format!("{:.4}", shape.accuracy));
-    row("length of the gradient", &|shape| short(shape.gradient_norm));
+    row("gradient", &|shape| short(shape.gradient_norm));
     for k in 0..sets[0].1.eigenvalues.len() {
-        let name = if k == 0 { "largest eigenvalues" } else { "" };
+        let name = if k == 0 { "eigenvalues" } else { "" };
         row(name, &|shape| with_error(shape.eigenvalues[k], shape.eigenvalue_errors[k]));
     }
-    row("smallest eigenvalue", &|shape| with_error(shape.smallest, shape.smallest_error));
+    row("smallest", &|shape| with_error(shape.smallest, shape.smallest_error));
     row("trace", &|shape| with_error(shape.trace.mean, shape.trace.error));
-    let rises: [(&str, fn(&LossShape) -> Rise); 2] =
-        [("box", |shape| shape.sharpness), ("filters", |shape| shape.filter_sharpness)];
-    for (name, rise) in rises {
-        row(&format!("{name}: largest rise"), &|shape| short(rise(shape).largest));
-        row(&format!("{name}: relative, %"), &|shape| short(rise(shape).relative));
-        row(&format!("{name}: mean rise"), &|shape| with_error(rise(shape).mean.mean, rise(shape).mean.error));
-        row(&format!("{name}: SAM's ascent"), &|shape| short(rise(shape).ascent));
-    }
+    row("box: largest", &|shape| short(shape.sharpness.largest));
+    row("box: relative %", &|shape| short(shape.sharpness.relative));
+    row("box: mean", &|shape| with_error(shape.sharpness.mean.mean, shape.sharpness.mean.error));
+    row("box: ascent", &|shape| short(shape.sharpness.ascent));
+    row("filters: largest", &|shape| short(shape.filter_sharpness.largest));
+    row("filters: mean", &|shape| with_error(shape.filter_sharpness.mean.mean, shape.filter_sharpness.mean.error));
+    row("filters: ascent", &|shape| short(shape.filter_sharpness.ascent));
     rows
 }

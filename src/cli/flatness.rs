@@ -58,7 +58,13 @@ fn compare(name: &str, shape: &LossShape, last: &LossShape) -> String {
         (.., 0) if !sides.contains(&1) => format!("{name} is in a flatter place than last by some measures"),
         (.., 1) if !sides.contains(&0) => format!("{name} is in a sharper place than last by some measures"),
         _ if sides.iter().all(|side| *side == 2) => format!("No measure tells the places of {name} and last apart"),
-        _ => format!("Whether {name} is in a flatter place than last cannot be said: the measures do not agree"),
+        _ if sides.contains(&0) && sides.contains(&1) => {
+            format!("Whether {name} is in a flatter place than last cannot be said: the measures do not agree")
+        }
+        _ => format!(
+            "Whether {name} is in a flatter place than last cannot be said: only measures that change with the scale of the \
+             weights tell them apart"
+        ),
     };
     let words = ["lower", "higher", "within the uncertainty"];
     let parts: Vec<String> = words
@@ -77,7 +83,7 @@ fn capital(text: &str) -> String {
 
 /// A number and its error, which is left out where it is none.
 pub(super) fn with_error(value: f64, error: f64) -> String {
-    if error == 0.0 { short(value) } else { format!("{} ± {}", short(value), format_args!("{error:.1e}")) }
+    if error == 0.0 { short(value) } else { format!("{} ± {error:.0e}", short(value)) }
 }
 
 /// A number of about four digits.
@@ -127,9 +133,13 @@ mod tests {
                 .starts_with("swa is in a flatter place than last by some measures. Lower: trace (")
         );
         // What only rescaled weights would show is no flatter place.
-        assert!(answer([1.0, 1.0, 1.0, 4.0]).starts_with("Whether swa is in a flatter place than last cannot be said"));
+        let answer_of_scale = answer([1.0, 1.0, 1.0, 4.0]);
+        assert!(
+            answer_of_scale.contains("cannot be said: only measures that change with the scale"),
+            "{answer_of_scale}"
+        );
         assert!(answer([1.0, 1.0, 5.0, 1.0]).starts_with("Whether swa is in a flatter place than last cannot be said"));
-        assert!(answer([1.0; 4]).contains("(1.000 ± 1.0e-1 against 4.000 ± 1.0e-1)"));
+        assert!(answer([1.0; 4]).contains("(1.000 ± 1e-1 against 4.000 ± 1e-1)"));
         let alone = verdict(&[("swa".to_string(), last)]);
         assert!(alone.len() == 1 && alone[0].contains("Dinh"));
     }
@@ -140,6 +150,6 @@ mod tests {
         let words = ["0", "1.000", "-12.35", "1235", "98765", "0.001235", "1.500e-7", "2.000e9", "NaN"];
         assert_eq!(all.map(short), words);
         assert_eq!(with_error(2.0, 0.0), "2.000");
-        assert_eq!(with_error(2.0, 0.0123), "2.000 ± 1.2e-2");
+        assert_eq!(with_error(2.0, 0.0123), "2.000 ± 1e-2");
     }
 }

@@ -85,6 +85,29 @@ fn the_answer_is_a_sentence() {
     assert!(one["smallest"].as_f64().unwrap() >= -16.0 * f64::from(f32::EPSILON) * largest, "{one}");
 }
 
+/// The landscape along the first two eigenvectors bends there as the eigenvalues say.
+#[test]
+fn a_landscape_lies_along_eigenvectors() {
+    let dir = TempDir::new().unwrap();
+    train(&dir, "--run r --precision f64");
+    let all: Value = serde_json::from_str(&ok(dir.path(), &words("curvature r --weights swa --json"))).unwrap();
+    let line = "landscape r --plane curvature --center swa --grid 3x3 --radius 1e-3 --json --out seen";
+    let told: Value = serde_json::from_str(&ok(dir.path(), &words(line))).unwrap();
+    let csv = std::fs::read_to_string(dir.path().join("seen/landscape.csv")).unwrap();
+    let rows: Vec<Vec<f64>> =
+        csv.lines().skip(1).map(|row| row.split(',').filter_map(|number| number.parse().ok()).collect()).collect();
+    let loss = |x: f64, y: f64| {
+        let node = rows.iter().find(|row| (row[0] - x).abs() < 1e-9 && (row[1] - y).abs() < 1e-9);
+        node.unwrap_or_else(|| panic!("{csv}\n{told}"))[2]
+    };
+    let r = 1e-3;
+    let bends = [[r, 0.0], [0.0, r]].map(|[x, y]| (loss(x, y) + loss(-x, -y) - 2.0 * loss(0.0, 0.0)) / (r * r));
+    // A difference over 1e-3 has an error of about its square times fourth derivatives, of the order of the second.
+    for (bend, wanted) in bends.iter().zip(numbers(&all["swa"]["eigenvalues"])) {
+        assert!((bend / wanted - 1.0).abs() < 1e-3, "{bend} {wanted}");
+    }
+}
+
 #[test]
 fn bad_input_is_refused_in_a_line() {
     let dir = TempDir::new().unwrap();

@@ -29,8 +29,8 @@ pub struct CurvaturePlan {
     pub probes: usize,
     /// Whether biases and norm parameters stay where they are. Default false.
     pub weights_only: bool,
-    /// The number of random points about the weights, at least 2. Default 10.
-    pub points: usize,
+    /// The number of pairs of random points about the weights, at least 2. Default 5.
+    pub pairs: usize,
     /// The number of steps up the slope, at least 1. Default 10.
     pub ascents: usize,
     /// The seed of all random vectors. Default 0.
@@ -40,7 +40,7 @@ pub struct CurvaturePlan {
 impl Default for CurvaturePlan {
     fn default() -> Self {
         let of = Curvature::Hessian;
-        Self { of, top: 5, steps: None, probes: 10, weights_only: false, points: 10, ascents: 10, seed: 0 }
+        Self { of, top: 5, steps: None, probes: 10, weights_only: false, pairs: 5, ascents: 10, seed: 0 }
     }
 }
 
@@ -72,8 +72,8 @@ pub struct LossShape {
     pub parameters: usize,
     /// The largest eigenvalues, largest first.
     pub eigenvalues: Vec<f64>,
-    /// Of each of them the length of `H v - λ v`, which its distance from an eigenvalue of the matrix does not exceed but for
-    /// rounding.
+    /// Of each of them the length of `H v - λ v`, which its distance from an eigenvalue of the matrix does not exceed, and what
+    /// rounding may add.
     pub eigenvalue_errors: Vec<f64>,
     /// The smallest eigenvalue.
     pub smallest: f64,
@@ -182,7 +182,7 @@ impl CurvaturePlan {
         }
         least("steps", self.steps.unwrap_or(usize::MAX), parameters.min(self.top + 1))?;
         least("probes", self.probes, 2)?;
-        least("points", self.points, 2)?;
+        least("pairs", self.pairs, 2)?;
         least("ascents", self.ascents, 1)
     }
 
@@ -214,7 +214,7 @@ impl CurvaturePlan {
     fn work(&self, parameters: usize) -> u64 {
         let steps = self.steps(parameters);
         let products = steps + self.probes + density::more(parameters, steps).iter().sum::<usize>();
-        PRODUCT * products as u64 + 2 * (SLOPE * self.ascents as u64 + self.points as u64 + 1)
+        PRODUCT * products as u64 + 2 * (SLOPE * self.ascents as u64 + 2 * self.pairs as u64 + 1)
     }
 }
 
@@ -254,7 +254,8 @@ fn spectrum(
     let is_whole = found.basis.is_whole();
     let mut rules: Vec<Vec<Rule>> = Vec::new();
     for (r, (shape, trace)) in shapes.iter_mut().zip(traces).enumerate() {
-        let Ritz { values, errors, .. } = found.basis.ritz(r);
+        let Ritz { values, mut errors, .. } = found.basis.ritz(r);
+        errors.iter_mut().for_each(|error| *error += found.basis.noise(r));
         let last = values.len() - 1;
         (shape.smallest, shape.smallest_error) = (values[last], errors[last]);
         (shape.eigenvalues, shape.eigenvalue_errors) = (values[..plan.top].to_vec(), errors[..plan.top].to_vec());

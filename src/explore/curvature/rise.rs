@@ -16,7 +16,7 @@ pub struct Rise {
     pub largest: f64,
     /// The largest relative to the loss, in percent: `100 (max f - f) / (1 + f)`, which Keskar et al. (2017) call sharpness.
     pub relative: f64,
-    /// The mean over random neighbours.
+    /// The mean over pairs of random neighbours, on either side of the weights.
     pub mean: Estimate,
     /// That of SAM's one step up the slope, by [`Rise::RHO`] (Foret et al., 2021).
     pub ascent: f64,
@@ -84,11 +84,14 @@ impl Probe<'_, '_> {
             all.iter().zip(slopes).map(|(set, slope)| set.ascent(slope, Rise::SHARE, Rise::RHO)).collect();
         let ascent = self.losses(&ascent)?;
         let mut samples = vec![Vec::new(); all.len()];
-        for _ in 0..self.plan.points {
-            let points = Self::random(all, &mut random);
-            let losses = self.losses(&points)?;
+        for _ in 0..self.plan.pairs {
+            let mut points = Self::random(all, &mut random);
+            let mut losses = self.losses(&points)?;
+            // The point on the other side takes away what the slope adds to one and subtracts from the other.
+            points.iter_mut().flatten().for_each(|z| *z = -*z);
+            losses.iter_mut().zip(self.losses(&points)?).for_each(|(loss, other)| *loss = 0.5 * (*loss + other));
             samples.iter_mut().zip(losses.iter().zip(&base)).for_each(|(s, (loss, base))| s.push(loss - base));
-            self.meter.add(1);
+            self.meter.add(2);
         }
         let largest = self.largest(all, slopes, &mut random)?;
         let rise = |r: usize| Rise {
