@@ -52,11 +52,16 @@ fn compare(name: &str, shape: &LossShape, last: &LossShape) -> String {
             with_error(other, other_error)
         ));
     }
+    let count = |wanted: usize| sides.iter().filter(|side| **side == wanted).count();
     let answer = match (sides.iter().all(|side| *side == 0), sides.iter().all(|side| *side == 1), sides[3]) {
         (true, ..) => format!("{name} is in a flatter place than last"),
         (_, true, _) => format!("{name} is in a sharper place than last"),
-        (.., 0) if !sides.contains(&1) => format!("{name} is in a flatter place than last by some measures"),
-        (.., 1) if !sides.contains(&0) => format!("{name} is in a sharper place than last by some measures"),
+        (.., 0) if !sides.contains(&1) => {
+            format!("{name} is in a flatter place than last by {} of 4 measures", count(0))
+        }
+        (.., 1) if !sides.contains(&0) => {
+            format!("{name} is in a sharper place than last by {} of 4 measures", count(1))
+        }
         _ if sides.iter().all(|side| *side == 2) => format!("No measure tells the places of {name} and last apart"),
         _ if sides.contains(&0) && sides.contains(&1) => {
             format!("Whether {name} is in a flatter place than last cannot be said: the measures do not agree")
@@ -88,7 +93,7 @@ pub(super) fn with_error(value: f64, error: f64) -> String {
 
 /// A number of about four digits.
 pub(super) fn short(value: f64) -> String {
-    let digits = 3 - value.abs().log10().floor() as i32;
+    let digits = 3i32.saturating_sub(value.abs().log10().floor() as i32);
     match value.abs() {
         0.0 => "0".into(),
         size if (1e-3..1e5).contains(&size) => format!("{value:.*}", digits.clamp(0, 6) as usize),
@@ -130,7 +135,7 @@ mod tests {
         assert!(answer([4.0, 4.1, 3.9, 4.0]).starts_with("No measure tells the places of swa and last apart. Within"));
         assert!(
             answer([4.0, 3.0, 3.9, 3.0])
-                .starts_with("swa is in a flatter place than last by some measures. Lower: trace (")
+                .starts_with("swa is in a flatter place than last by 2 of 4 measures. Lower: trace (")
         );
         // What only rescaled weights would show is no flatter place.
         let answer_of_scale = answer([1.0, 1.0, 1.0, 4.0]);

@@ -260,7 +260,7 @@ impl Args {
         let plan = CurvaturePlan { top: 2, seed: self.seed, ..CurvaturePlan::default() };
         let pairs = eigenvectors(alone.engine.as_mut(), &plan)?.into_iter().flatten().enumerate();
         let label = |i: usize, value: f64| format!("eigenvector {} of the Hessian, eigenvalue {value:.4}", i + 1);
-        let axes = pairs.map(|(i, (value, vector))| (label(i, value), vector)).collect();
+        let axes = pairs.map(|(i, pair)| (label(i, pair.value), pair.vector)).collect();
         let values = trained.values(center, self.replica)?;
         Ok(Section::spanned(trained.layout(), (center, values), axes)?)
     }

@@ -8,7 +8,7 @@ use thalweg::activation::Activation;
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Samples};
 use thalweg::engine::{Curvature, Engine, Setup, Slot};
-use thalweg::explore::curvature::{CurvaturePlan, LossShape, Rise, TopEigenvalue, curvature, eigenvectors};
+use thalweg::explore::curvature::{CurvaturePlan, Eigenpair, LossShape, Rise, TopEigenvalue, curvature, eigenvectors};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::Mlp;
 use thalweg::optimizer::Optimizer;
@@ -338,7 +338,7 @@ fn eigenvectors_are_what_they_say() {
     let (x, image) = (Slot::Scratch(0), Slot::Scratch(1));
     engine.allocate(x).unwrap();
     engine.allocate(image).unwrap();
-    for ((value, vector), wanted) in found[0].iter().zip(numbers(&golden[0]["hessian"])) {
+    for (Eigenpair { value, vector }, wanted) in found[0].iter().zip(numbers(&golden[0]["hessian"])) {
         assert_close("value", &[*value], &[wanted], within(1e-12, 0.0));
         engine.upload(x, 0, vector).unwrap();
         assert_close("length", &engine.norm(x).unwrap(), &[1.0], within(1e-12, 0.0));

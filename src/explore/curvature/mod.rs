@@ -125,35 +125,35 @@ pub fn curvature(
     let evaluations = engine.slope(0..samples)?;
     check(&evaluations)?;
     let mut shapes: Vec<LossShape> = evaluations.iter().map(|e| plan.begin(e, &parameters)).collect();
-    let of = plan.of;
-    let kept = parameters.clone();
-    let mut matrix = move |engine: &mut dyn Engine, x: Slot, into: Slot| -> Result<()> {
-        engine.curve(of, 0..samples, x, into)?;
-        if plan.weights_only { keep(engine, &kept, into) } else { Ok(()) }
-    };
+    let mut matrix = plan.matrix(&parameters, samples);
     rise::measure(engine, &parameters, plan, &mut meter, &mut shapes)?;
     spectrum(engine, &mut matrix, parameters, plan, &mut meter, &mut shapes)?;
     meter.end();
     Ok(shapes)
 }
 
-/// The eigenvectors of length 1 of the Hessian's `count` largest eigenvalues at the live weights, over all samples of the engine's
-/// training part, replica by replica: each with its eigenvalue, in the layout's order. The engine must be one that trains.
+/// An eigenvalue and its eigenvector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Eigenpair {
+    /// The eigenvalue.
+    pub value: f64,
+    /// The eigenvector, of length 1, in the layout's order.
+    pub vector: Vec<f64>,
+}
+
+/// The eigenvectors of the [`top`](CurvaturePlan::top) largest eigenvalues at the live weights, largest first, over all samples of
+/// the engine's training part, replica by replica. The engine must be one that trains, in f32 or f64.
 ///
 /// # Errors
 /// What [`curvature`] refuses.
-pub fn eigenvectors(engine: &mut dyn Engine, plan: &CurvaturePlan) -> Result<Vec<Vec<(f64, Vec<f64>)>>> {
+pub fn eigenvectors(engine: &mut dyn Engine, plan: &CurvaturePlan) -> Result<Vec<Vec<Eigenpair>>> {
     let parameters = Parameters::new(engine.layout(), plan.weights_only);
     plan.check(parameters.count())?;
     let (samples, replicas) = (engine.setup().dataset.train.len(), engine.setup().replicas);
     engine.set_order(&vec![(0..samples as u32).collect(); replicas])?;
     let mut random = Random::new(parameters.clone(), plan.seed);
     let search = plan.search(engine, parameters.count(), false);
-    let of = plan.of;
-    let mut matrix = |engine: &mut dyn Engine, x: Slot, into: Slot| -> Result<()> {
-        engine.curve(of, 0..samples, x, into)?;
-        if plan.weights_only { keep(engine, &parameters, into) } else { Ok(()) }
-    };
+    let mut matrix = plan.matrix(&parameters, samples);
     let Found { basis, .. } = spectrum::search(engine, &mut matrix, &mut random, search, &mut || ())?;
     let ritz: Vec<Ritz> = (0..replicas).map(|r| basis.ritz(r)).collect();
     let mut pairs = vec![Vec::with_capacity(plan.top); replicas];
@@ -162,7 +162,7 @@ pub fn eigenvectors(engine: &mut dyn Engine, plan: &CurvaturePlan) -> Result<Vec
         let coordinates: Vec<&[f64]> = ritz.iter().map(|ritz| &ritz.vectors[k][..]).collect();
         basis.combine(engine, &coordinates, into)?;
         for (r, pairs) in pairs.iter_mut().enumerate() {
-            pairs.push((ritz[r].values[k], engine.download(into, r)?));
+            pairs.push(Eigenpair { value: ritz[r].values[k], vector: engine.download(into, r)? });
         }
     }
     engine.free(into)?;
@@ -184,6 +184,19 @@ impl CurvaturePlan {
         least("probes", self.probes, 2)?;
         least("pairs", self.pairs, 2)?;
         least("ascents", self.ascents, 1)
+    }
+
+    /// The matrix over the first `samples` of the engine's order.
+    fn matrix(
+        &self,
+        parameters: &Parameters,
+        samples: usize,
+    ) -> impl FnMut(&mut dyn Engine, Slot, Slot) -> Result<()> + use<> {
+        let (of, kept) = (self.of, self.weights_only.then(|| parameters.clone()));
+        move |engine, x, into| {
+            engine.curve(of, 0..samples, x, into)?;
+            kept.as_ref().map_or(Ok(()), |kept| keep(engine, kept, into))
+        }
     }
 
     fn begin(&self, evaluation: &Evaluation, parameters: &Parameters) -> LossShape {
