@@ -12,7 +12,7 @@ use thalweg::data::Part;
 use thalweg::engine::{Layout, Setup};
 use thalweg::explore::curvature::{CurvaturePlan, eigenvectors};
 use thalweg::explore::landscape::{
-    Barrier, Grid, Landscape, Normalized, Random, Section, landscape, points_at_once, sampled,
+    Barrier, Grid, Landscape, Normalized, Options, Random, Section, landscape, points_at_once, sampled,
 };
 use thalweg::model::Norm;
 use thalweg::report::{Pictured, write_landscape};
@@ -71,6 +71,10 @@ pub struct Args {
     /// loss there is no network's that could have been trained
     #[arg(long, value_enum, default_value_t = Statistics::Renew)]
     bn: Statistics,
+    /// Evaluate every point by itself, to the last bit as its weights are; otherwise the CPU engine makes the first layer's products
+    /// once for the whole section and sums them up at each point, a rounding away and several times as fast
+    #[arg(long)]
+    exact: bool,
     /// The replica, of a run of several
     #[arg(long, value_name = "N", default_value_t = 0)]
     replica: usize,
@@ -127,7 +131,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (config, whole) = trained.into_setup();
 
     let (setup, evaluated) = sampled(&whole, part, &places, renewed.as_deref())?;
-    let Some(found) = evaluate(&config, &setup, evaluated, &section, &grid, renewed.is_some(), &signals)? else {
+    let options = Options { renew: renewed.is_some(), exact: args.exact };
+    let Some(found) = evaluate(&config, &setup, evaluated, &section, &grid, options, &signals)? else {
         return Ok(ExitCode::from(signals.status().unwrap_or_default()));
     };
     let view = View { args, section: &section, found: &found, whole: &whole, part: (part_name, part), places: &places };
@@ -167,7 +172,7 @@ fn evaluate(
     part: Part,
     section: &Section,
     grid: &Grid,
-    renew: bool,
+    options: Options,
     signals: &Signals,
 ) -> anyhow::Result<Option<Landscape>> {
     let points = grid.len() + section.marks.len();
@@ -176,7 +181,7 @@ fn evaluate(
     let mut replicas = points_at_once(setup, points);
     let found = loop {
         let tried = config.engine(Setup { replicas, ..setup.clone() }, measuring).and_then(|(mut engine, _)| {
-            landscape(engine.as_mut(), part, section, grid, renew, &mut |done| {
+            landscape(engine.as_mut(), part, section, grid, options, &mut |done| {
                 bar.set_position(done as u64);
                 signals.status().is_none()
             })

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::crew::Crew;
 use super::panels;
 use super::product;
+use super::projected::Projected;
 use super::replica::Replica;
 use super::shared::Shared;
 use super::{Real, Weighting};
@@ -35,6 +36,8 @@ pub struct CpuEngine<T> {
     quantiles: Vec<T>,
     /// The samples of an evaluation's pass, the same of all replicas: `(rows, stride(inputs))`, once one was asked for.
     pub(super) x: Vec<T>,
+    /// What the first layer makes of a part, where that was asked for.
+    pub(super) projected: Option<Projected<T>>,
     /// What a thread said when it panicked amid the work on the replicas, which are half-done since.
     panicked: Option<String>,
 }
@@ -76,6 +79,7 @@ impl<T: Real> CpuEngine<T> {
             loss_weights,
             quantiles,
             x: Vec::new(),
+            projected: None,
             panicked: None,
         }))
     }
@@ -292,6 +296,14 @@ impl<T: Real> Engine for CpuEngine<T> {
 
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>> {
         self.evaluate_all(part, slots)
+    }
+
+    fn project(&mut self, part: Part, slots: &[Slot]) -> Result<bool> {
+        self.project_part(part, slots)
+    }
+
+    fn evaluate_projected(&mut self, coefficients: &[Vec<f64>]) -> Result<Vec<Evaluation>> {
+        self.evaluate_sums(coefficients)
     }
 
     fn predict(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>> {

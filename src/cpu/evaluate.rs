@@ -53,39 +53,45 @@ impl<T: Real> CpuEngine<T> {
         let samples = features.len() / self.setup.dataset.width();
         let order: Vec<u32> = (0..samples as u32).collect();
         let mut x = std::mem::take(&mut self.x);
-        x.resize(room * width, T::default());
+        x.resize(x.len().max(samples.min(AT_ONCE * room) * width), T::default());
         let made = self.all(part, |replicas, shared, _| {
             let most = shared.layout.layers.iter().map(|layer| product::work(layer, room)).max();
-            let count = replicas.len();
             let mut made: Vec<R> = replicas.iter().map(|_| R::default()).collect();
-            let work = |crew: Crew| -> Result<Vec<R>> {
+            let most = most.unwrap_or_default() * replicas.len();
+            Crew::gather(most, |crew| -> Result<Vec<R>> {
                 for (member, &slot) in slots.iter().enumerate() {
-                    let live = replicas.iter_mut().map(|replica| replica.load(slot)).collect::<Result<Vec<_>>>()?;
-                    for (i, order) in order.chunks(room).enumerate() {
+                    replicas.iter_mut().try_for_each(|replica| replica.swap(slot))?;
+                    for (i, order) in order.chunks(AT_ONCE * room).enumerate() {
                         let x = &mut x[..order.len() * width];
                         gather(&Shared { crew, ..*shared }, features, order, None, x, &mut []);
-                        let pass = Predicted { x, first: i * room, member, members: slots.len() };
                         each_replica(replicas, &mut made, crew, |replica, made, crew| {
                             let shared = Shared { crew, ..*shared };
-                            let work = replica.predict(&shared, &pass);
-                            if member + 1 == slots.len() {
-                                each(work, &shared, order, made);
+                            for (j, (order, x)) in order.chunks(room).zip(x.chunks(room * width)).enumerate() {
+                                let first = (i * AT_ONCE + j) * room;
+                                let pass = Predicted { x, first, member, members: slots.len() };
+                                let work = replica.predict(&shared, &pass);
+                                if member + 1 == slots.len() {
+                                    each(work, &shared, order, made);
+                                }
                             }
                         });
                     }
-                    replicas.iter_mut().zip(live).for_each(|(replica, live)| replica.unload(live));
+                    replicas.iter_mut().try_for_each(|replica| replica.swap(slot))?;
                 }
                 Ok(made)
-            };
-            Crew::gather(most.unwrap_or_default() * count, work)
+            })
         });
         self.x = x;
         made?
     }
 }
 
+/// The number of passes whose samples are gathered together: the threads that share the replicas wait for each other after so
+/// many.
+const AT_ONCE: usize = 4;
+
 /// Does `work` to every replica and what is made of it: with the whole crew to the only one, else a thread to each.
-fn each_replica<T: Real, R: Send>(
+pub(super) fn each_replica<T: Real, R: Send>(
     replicas: &mut [Replica<T>],
     made: &mut [R],
     crew: Crew,

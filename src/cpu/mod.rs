@@ -43,6 +43,7 @@ mod panels;
 mod parts;
 mod passes;
 mod product;
+mod projected;
 mod replica;
 mod rmsprop;
 mod scale;

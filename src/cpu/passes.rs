@@ -28,6 +28,15 @@ pub(super) struct Workspace<T> {
     row_correct: Vec<bool>,
 }
 
+/// The beginning of a pass: what its first layer is made of.
+#[derive(Clone, Copy)]
+pub(super) enum First<'a, T> {
+    /// The samples, `(rows, stride(inputs))`.
+    Of(&'a [T]),
+    /// What makes the layer's z, `(rows, stride(outputs))`, by itself.
+    Made(&'a dyn Fn(&mut [T])),
+}
+
 /// The mean that a step's loss is.
 pub(super) struct Averaged<'a, T> {
     /// Whether samples are mixed with one another.
@@ -104,14 +113,21 @@ impl<T: Real> Workspace<T> {
         let mut x = std::mem::take(&mut self.a[0]);
         let rows = order.len() * stride(setup.model.inputs());
         gather(shared, features, order, augment, &mut x[..rows], &mut self.mix);
-        self.layers(shared, params, &x[..rows], training);
+        self.layers(shared, params, First::Of(&x[..rows]), order.len(), training);
         self.a[0] = x;
     }
 
-    /// Makes of the samples of a pass, `(rows, stride(inputs))`, the last layer's output, as [`forward`](Self::forward) does.
-    pub fn layers(&mut self, shared: &Shared<T>, params: &mut [T], x: &[T], training: Option<&Training>) {
+    /// Makes of the samples of a pass the last layer's output, as [`forward`](Self::forward) does.
+    pub fn layers(
+        &mut self,
+        shared: &Shared<T>,
+        params: &mut [T],
+        first: First<T>,
+        rows: usize,
+        training: Option<&Training>,
+    ) {
         let setup = shared.setup;
-        let (rows, drawn) = (x.len() / stride(setup.model.inputs()), training.filter(|t| t.is_drawn));
+        let drawn = training.filter(|t| t.is_drawn);
         for (l, layer) in shared.layout.layers.iter().enumerate() {
             let dropout = drawn.filter(|_| setup.model.dropout > 0.0 && setup.model.is_hidden(l)).map(|t| Dropout {
                 rate: setup.model.dropout,
@@ -123,22 +139,31 @@ impl<T: Real> Workspace<T> {
             let finish = Finish { activation, dropout, residual };
             let width = stride(layer.outputs);
             let (a, y) = self.a.split_at_mut(l + 1);
-            let a = if l == 0 { x } else { &a[l][..rows * stride(layer.inputs)] };
+            let (a, made) = match first {
+                First::Of(x) if l == 0 => (x, None),
+                First::Made(z) if l == 0 => (&a[l][..0], Some(z)),
+                _ => (&a[l][..rows * stride(layer.inputs)], None),
+            };
             let slope_at = if setup.evaluation_only { 0 } else { l };
             let (y, slope) = (&mut y[0][..rows * width], &mut self.slope[slope_at][..rows * width]);
             let norm = setup.model.norm_after(l);
-            if norm == Norm::None {
+            if norm == Norm::None && made.is_none() {
                 product::linear(layer, &finish, params, a, y, slope, shared.crew);
                 continue;
             }
-            let (xhat, inverse) = (&mut self.xhat[l][..rows * width], &mut self.inverse[l]);
+            let (xhat, inverse) = (&mut self.xhat[l], &mut self.inverse[l]);
+            let normed = xhat.len().min(rows * width);
+            let xhat = &mut xhat[..normed];
             let plain = Finish { activation: Activation::Identity, ..Finish::default() };
-            product::linear(layer, &plain, params, a, xhat, slope, shared.crew);
+            let z = if norm == Norm::None { &mut *y } else { &mut *xhat };
+            match made {
+                Some(made) => made(z),
+                None => product::linear(layer, &plain, params, a, z, slope, shared.crew),
+            }
             match norm {
-                Norm::Batch => {
-                    super::batch_norm(layer, training.map(|t| t.statistics), params, xhat, y, inverse);
-                }
-                _ => super::layer_norm(layer, params, xhat, y, inverse),
+                Norm::None => {}
+                Norm::Batch => super::batch_norm(layer, training.map(|t| t.statistics), params, xhat, y, inverse),
+                Norm::Layer => super::layer_norm(layer, params, xhat, y, inverse),
             }
             super::activate(&finish, layer.outputs, a, y, slope);
         }

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::curve::Tangents;
-use super::passes::{Averaged, Workspace};
+use super::passes::{Averaged, First, Workspace};
 use super::shared::{Shared, zeros};
 use super::weights::Weights;
 use super::{Constants, Real, Training};
+use crate::data::Samples;
 use crate::engine::{
     Aim, Curvature, Evaluation, Gradient, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride,
 };
@@ -237,28 +238,29 @@ impl<T: Real> Replica<T> {
         Training { key, first: first as u32, statistics: aim.statistics(), is_drawn: aim.is_drawn() }
     }
 
-    /// Puts the vector in `slot` in the place of the weights, which it returns.
+    /// Lets the weights and the vector in `slot` change places.
     ///
     /// # Errors
     /// A slot that is not asked for.
-    pub fn load(&mut self, slot: Slot) -> Result<Vec<T>> {
-        let other = self.slot(slot)?.clone();
-        Ok(std::mem::replace(&mut self.weights.params, other))
-    }
-
-    /// Gives back the weights that [`load`](Self::load) returned.
-    pub fn unload(&mut self, live: Vec<T>) {
-        self.weights.params = live;
+    pub fn swap(&mut self, slot: Slot) -> Result<()> {
+        if slot == Slot::Live {
+            return Ok(());
+        }
+        let other = std::mem::take(self.slot(slot)?);
+        let live = std::mem::replace(&mut self.weights.params, other);
+        *self.slot(slot)? = live;
+        Ok(())
     }
 
     /// Makes of the samples of a pass, `x`, the prediction, and returns the workspace with it in the last layer's output: of
     /// the weights, or, with the last `member` of an ensemble of several, that of all members together.
     pub fn predict(&mut self, shared: &Shared<T>, pass: &Predicted<T>) -> &mut Workspace<T> {
         let setup = shared.setup;
-        self.work.layers(shared, &mut self.weights.params, pass.x, None);
+        let rows = pass.x.len() / stride(setup.model.inputs());
+        self.work.layers(shared, &mut self.weights.params, First::Of(pass.x), rows, None);
         if pass.members > 1 {
             let width = stride(setup.model.outputs());
-            let (first, rows) = (pass.first * width, pass.x.len() / stride(setup.model.inputs()) * width);
+            let (first, rows) = (pass.first * width, rows * width);
             self.mean.resize(self.mean.len().max(first + rows), T::default());
             let (z, mean) = (&mut self.work.output()[..rows], &mut self.mean[first..first + rows]);
             let softmax = setup.loss == Loss::CrossEntropy;
@@ -267,13 +269,25 @@ impl<T: Real> Replica<T> {
         &mut self.work
     }
 
+    /// Adds loss and right answers of a pass over the samples that `order` names to `sums`.
+    pub fn evaluate_pass(
+        &mut self,
+        shared: &Shared<T>,
+        samples: &Samples,
+        order: &[u32],
+        first: First<T>,
+        sums: &mut (f64, u64),
+    ) {
+        self.work.layers(shared, &mut self.weights.params, first, order.len(), None);
+        self.work.loss(shared, samples, order, None, sums);
+    }
+
     /// Replaces the running statistics in `slot` by the mean of those of `steps`.
     ///
     /// # Errors
     /// A slot that is not asked for.
     pub fn renew_statistics(&mut self, shared: &Shared<T>, slot: Slot, steps: &[Step]) -> Result<()> {
-        let weights = std::mem::take(self.slot(slot)?);
-        let live = std::mem::replace(&mut self.weights.params, weights);
+        self.swap(slot)?;
         let order = std::mem::take(&mut self.order);
         for (n, step) in steps.iter().enumerate() {
             let training = self.training(step, step.first, Aim::Statistics(n));
@@ -282,9 +296,7 @@ impl<T: Real> Replica<T> {
             self.work.forward(shared, &mut self.weights.params, features, order, Some(&training));
         }
         self.order = order;
-        let renewed = std::mem::replace(&mut self.weights.params, live);
-        *self.slot(slot)? = renewed;
-        Ok(())
+        self.swap(slot)
     }
 
     /// What follows the update: lookahead, which is the last part of it, then the averages of the weights that it leaves.

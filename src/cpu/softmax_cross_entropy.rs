@@ -39,9 +39,11 @@ pub fn softmax_cross_entropy<T: Real>(
         let [own, rest, both] = Weighting::shares(weighting, sample, partner, share);
         let best = argmax(z);
         let max = z[best];
+        dz.fill(zero);
         let (mut sum, mut all) = (zero, zero);
-        for (c, &z) in z.iter().enumerate() {
-            sum += (z - max).exp();
+        for (c, (dz, &z)) in dz.iter_mut().zip(z).enumerate() {
+            *dz = (z - max).exp();
+            sum += *dz;
             all += of_class(c) * (z - max);
         }
         let log_sum = sum.ln();
@@ -51,12 +53,11 @@ pub fn softmax_cross_entropy<T: Real>(
         let of_labels = label_weight * (z[label] - max) + other_weight * (z[other] - max);
         loss[row] = whole * log_sum - named * of_labels - off * both * all;
         correct[row] = best == if share >= T::of(0.5) { label } else { other };
-        dz.fill(zero);
-        for (c, (dz, &z)) in dz.iter_mut().zip(z).enumerate() {
+        for (c, dz) in dz[..classes].iter_mut().enumerate() {
             let mut q = off * both;
             q += if c == label { own * named } else { zero };
             q += if c == other { rest * named } else { zero };
-            *dz = (whole * ((z - max).exp() / sum) - of_class(c) * q) * scale;
+            *dz = (whole * (*dz / sum) - of_class(c) * q) * scale;
         }
     }
 }

@@ -17,11 +17,13 @@ pub struct Checked<E> {
     engine: E,
     /// Whether the order of the samples was ever set.
     has_order: bool,
+    /// The number of vectors that are projected.
+    projected: usize,
 }
 
 impl<E: Engine> Checked<E> {
     pub(crate) fn new(engine: E) -> Self {
-        Self { engine, has_order: false }
+        Self { engine, has_order: false, projected: 0 }
     }
 
     pub(crate) fn inner(&self) -> &E {
@@ -264,6 +266,28 @@ impl<E: Engine> Engine for Checked<E> {
             return Err(dataset.missing(part));
         }
         self.engine.evaluate(part, slots)
+    }
+
+    fn project(&mut self, part: Part, slots: &[Slot]) -> Result<bool> {
+        slots.iter().try_for_each(|&slot| self.expect_slot(slot))?;
+        let dataset = &self.setup().dataset;
+        if dataset.part(part).is_none() {
+            return Err(dataset.missing(part));
+        }
+        self.projected = 0;
+        let is_kept = self.engine.project(part, slots)?;
+        self.projected = if is_kept { slots.len() } else { 0 };
+        Ok(is_kept)
+    }
+
+    fn evaluate_projected(&mut self, coefficients: &[Vec<f64>]) -> Result<Vec<Evaluation>> {
+        self.expect_each("coefficients", coefficients.len())?;
+        let wanted = self.projected;
+        if let Some(found) = coefficients.iter().map(Vec::len).find(|&len| len != wanted || wanted == 0) {
+            let found = format!("expected one for each of {wanted} projected vectors, found {found}");
+            return Err(Error::config("coefficients", found));
+        }
+        self.engine.evaluate_projected(coefficients)
     }
 
     fn predict(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>> {

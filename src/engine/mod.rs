@@ -13,7 +13,7 @@ mod step;
 use std::ops::Range;
 
 use crate::data::{Features, Part};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Init;
 
 pub use checked::Checked;
@@ -194,6 +194,27 @@ pub trait Engine: Diagnose + Send {
     /// # Errors
     /// No such part or slot.
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>>;
+
+    /// Keeps what the first layer makes of a part's samples with the vectors in `slots`, one and the same in all replicas, for
+    /// [`evaluate_projected`](Self::evaluate_projected), and gives back what was kept before; no slots keep nothing. Returns whether
+    /// it is kept: not by an engine that cannot, for want of memory, or where a residual connection adds the samples to what
+    /// the first layer makes.
+    ///
+    /// # Errors
+    /// No such part or slot; too little memory.
+    fn project(&mut self, _part: Part, _slots: &[Slot]) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// [`evaluate`](Self::evaluate)s the live weights over the part of [`project`](Self::project), where they are the sum of its
+    /// vectors times `coefficients`, one list a replica. The first layer's product, most of the work of many networks, is linear in
+    /// the weights: it becomes the sum of what is kept, which is a rounding away from the product with the sum.
+    ///
+    /// # Errors
+    /// Nothing is kept, or another number of coefficients.
+    fn evaluate_projected(&mut self, _coefficients: &[Vec<f64>]) -> Result<Vec<Evaluation>> {
+        Err(Error::config("project", "expected vectors that are projected, found none"))
+    }
 
     /// The logits (regression: the outputs, in the units of the targets) for samples that are in no data set, `(rows, outputs)` for each replica, of the
     /// weights in one slot or of the ensemble of several. `inputs` holds raw values, sample after sample, which are

@@ -8,7 +8,7 @@ use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Part, Samples};
 use thalweg::engine::{Engine, Evaluation, Layout, Precision, Setup, Slot, Step};
 use thalweg::explore::landscape::{
-    Grid, Landscape, Random, Section, landscape, points_at_once, principal_components, sampled,
+    Grid, Landscape, Options, Random, Section, landscape, points_at_once, principal_components, sampled,
 };
 use thalweg::loss::Loss;
 use thalweg::model::{Init, Norm};
@@ -34,14 +34,14 @@ fn grid(precision: Precision) -> Grid {
     Grid::over([[-1.0, 0.7], [-0.3, 0.9]], GRID, precision).unwrap()
 }
 
-fn values(engine: &mut dyn Engine, part: Part, section: &Section, renew: bool) -> Landscape {
+fn values(engine: &mut dyn Engine, part: Part, section: &Section, options: Options) -> Landscape {
     let grid = grid(engine.setup().precision);
     let mut told = Vec::new();
     let mut watch = |done| {
         told.push(done);
         true
     };
-    let found = landscape(engine, part, section, &grid, renew, &mut watch).unwrap().unwrap();
+    let found = landscape(engine, part, section, &grid, options, &mut watch).unwrap().unwrap();
     let points = grid.len() + section.marks.len();
     let replicas = engine.setup().replicas;
     assert_eq!(told, (replicas..).step_by(replicas).take_while(|n| *n < points).chain([points]).collect::<Vec<_>>());
@@ -81,7 +81,7 @@ fn a_linear_model_has_a_quadratic_surface() {
     let [of_center, of_x, of_y] =
         [&section.center, &section.axes[0].direction, &section.axes[1].direction].map(|flat| outputs_of(flat));
     for (mut engine, eps) in engines(&setup) {
-        let found = values(engine.as_mut(), Part::Train, &section, false);
+        let found = values(engine.as_mut(), Part::Train, &section, Options::default());
         for ([a, b], value) in found.grid.points().zip(&found.values) {
             let (mut want, mut bound) = (0.0, 0.0);
             for i in 0..n * outputs {
@@ -128,8 +128,9 @@ fn points_are_separate_evaluations() {
         let several = engines(&Setup { replicas: 5, ..setup.clone() });
         let single = engines(&Setup { replicas: 1, ..setup.clone() });
         for ((mut several, eps), (mut single, _)) in several.into_iter().zip(single) {
-            let found = values(several.as_mut(), part, &section, renew);
-            assert_eq!(values(single.as_mut(), part, &section, renew), found, "{}", single.describe());
+            let options = Options { renew, exact: true };
+            let found = values(several.as_mut(), part, &section, options);
+            assert_eq!(values(single.as_mut(), part, &section, options), found, "{}", single.describe());
             let rounded = |v: f64| if eps > 1e-10 { f64::from(v as f32) } else { v };
             for ([x, y], value) in found.grid.points().zip(&found.values) {
                 let moved = moved(single.as_mut(), &section, [x, y]);
@@ -191,10 +192,41 @@ fn renewed_statistics_are_those_of_the_point() {
             let (setup, part) = sampled(&whole, Part::Test, &[0, 3, 4], renew.then_some(&all[..])).unwrap();
             assert_eq!(setup.dataset.part(part).unwrap().len(), 3);
             let mut engine = CpuEngine::<f64>::new(Setup { replicas: 2, ..setup }).unwrap();
-            values(&mut engine, part, &section(&whole.model, 2), renew)
+            values(&mut engine, part, &section(&whole.model, 2), Options { renew, exact: true })
         })
         .collect();
     assert!(found[0].values.iter().zip(&found[1].values).all(|(kept, renewed)| kept.loss != renewed.loss));
+}
+
+/// Where the first layer's products are made once for all points, values are a rounding away: the terms of a z have a size of at most
+/// 16 here, each is rounded as often as there are inputs, and the loss moves by less than 16 times as much; replicas change no bit.
+/// Where an engine cannot, or the samples are added to that layer, they are those of each point by itself.
+#[test]
+fn projected_points_are_a_rounding_away() {
+    let mut all = networks();
+    let wide = Mlp::new(small::WIDTHS[0], small::WIDTHS[2]).hidden([small::WIDTHS[0], 7]);
+    all.push((Setup { model: Mlp { residual: true, ..wide.clone() }, ..small::setup() }, false));
+    all.push((Setup { model: wide, ..small::setup() }, false));
+    for (whole, renew) in all {
+        let places: Vec<u32> = (0..40).collect();
+        let renewed: Vec<u32> = (1..91).collect();
+        let (setup, part) = sampled(&whole, Part::Test, &places, renew.then_some(&renewed[..])).unwrap();
+        let section = section(&setup.model, 1);
+        let single = engines(&Setup { replicas: 1, eval_rows: Some(17), ..setup.clone() });
+        let several = engines(&Setup { replicas: 5, eval_rows: Some(17), ..setup.clone() });
+        for ((mut several, eps), (mut single, _)) in several.into_iter().zip(single) {
+            let exact = values(several.as_mut(), part, &section, Options { renew, exact: true });
+            let found = values(several.as_mut(), part, &section, Options { renew, exact: false });
+            assert_eq!(values(single.as_mut(), part, &section, Options { renew, exact: false }), found);
+            let bound = 256.0 * (small::WIDTHS[0] + 6) as f64 * eps;
+            for (found, exact) in found.values.iter().zip(&exact.values) {
+                assert!((found.loss - exact.loss).abs() <= bound, "{}: {found:?} {exact:?}", several.describe());
+            }
+            let is_alone =
+                several.device().is_some() || setup.model.residual && setup.model.widths[0] == setup.model.widths[1];
+            assert_eq!(found == exact, is_alone, "{}", several.describe());
+        }
+    }
 }
 
 #[test]
@@ -202,11 +234,13 @@ fn who_watches_may_end_it() {
     let (setup, part) = sampled(&small::setup(), Part::Train, &[1, 2], None).unwrap();
     let mut engine = CpuEngine::<f32>::new(setup.clone()).unwrap();
     let section = section(&setup.model, 0);
-    let found = landscape(&mut engine, part, &section, &grid(Precision::F32), false, &mut |done| done < 3).unwrap();
+    let found = landscape(&mut engine, part, &section, &grid(Precision::F32), Options::default(), &mut |done| done < 3)
+        .unwrap();
     assert_eq!(found, None);
     assert!(!engine.has(Slot::Scratch(0)));
     let short = Section { center: vec![0.0; 3], ..section };
-    let error = landscape(&mut engine, part, &short, &grid(Precision::F32), false, &mut |_| true).unwrap_err();
+    let error =
+        landscape(&mut engine, part, &short, &grid(Precision::F32), Options::default(), &mut |_| true).unwrap_err();
     assert!(error.to_string().starts_with("section: expected vectors of"), "{error}");
     assert_eq!((points_at_once(&setup, 3), points_at_once(&setup, 0)), (3, 1));
 }

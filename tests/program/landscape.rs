@@ -210,8 +210,8 @@ fn what_cannot_be_drawn_is_refused_in_a_line() {
         ("--line last,swa --orthogonal", "--orthogonal: expected --plane random"),
         ("--norm rows", "expected filter, layer or none, found \"rows\""),
         ("--out file", "--out: expected a folder that can be written to, found file"),
-        (&format!("--center {foreign}"), "has no place in the model"),
-        (&format!("--plane weights last,swa,{foreign}"), "has no place in the model"),
+        (&format!("--center {foreign}"), "tensor \"4.weight\" is missing"),
+        (&format!("--plane weights last,swa,{foreign}"), "tensor \"4.weight\" is missing"),
     ] {
         let error = says(args);
         assert!(error.contains(want), "{args}: {error}");

@@ -33,6 +33,18 @@ pub struct Landscape {
     pub marks: Vec<Evaluation>,
 }
 
+/// The way in which points are evaluated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether batch normalisation's running statistics become at each point those of the whole training part (without dropout and
+    /// augmentation only if the setup has none); otherwise they are those of the section's centre. Default false.
+    pub renew: bool,
+    /// Whether every point is evaluated by itself, to the last bit as its weights are. Otherwise the first layer's product may be
+    /// made once for the centre and each direction, and summed up at every point ([`Engine::project`]): a rounding away, and
+    /// several times as fast. Default false.
+    pub exact: bool,
+}
+
 /// The bytes that points evaluated side by side may take, for each thread of this machine.
 const BYTES: usize = 128 << 20;
 /// The most points side by side, where there are no more than half as many threads: beyond, nothing gets faster.
@@ -83,9 +95,7 @@ pub fn points_at_once(setup: &Setup, points: usize) -> usize {
 }
 
 /// Evaluates loss and accuracy over `part` of the engine's data at every node of `grid` and every mark of `section`, as many points
-/// at once as the engine has replicas. With `renew`, batch normalisation's running statistics become at each point those of
-/// the whole training part, without dropout and augmentation only if the setup has none; otherwise they are those of the
-/// section's centre. `watch` hears after every dispatch of the number of points that are done, and answers whether to go on;
+/// at once as the engine has replicas. `watch` hears after every dispatch of the number of points that are done, and answers whether to go on;
 /// none is returned where it says no.
 ///
 /// What the engine holds in [`Slot::Live`] and the order of its samples are lost.
@@ -97,7 +107,7 @@ pub fn landscape(
     part: Part,
     section: &Section,
     grid: &Grid,
-    renew: bool,
+    options: Options,
     watch: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Landscape>> {
     let len = engine.layout().len;
@@ -109,8 +119,12 @@ pub fn landscape(
     let free: Vec<Slot> = (0..).map(Slot::Scratch).filter(|&slot| !engine.has(slot)).take(1 + vectors.len()).collect();
     let points: Vec<[f64; 2]> = grid.points().chain(section.marks.iter().map(|mark| mark.at)).collect();
     let result = load(engine, &free, &section.center, &vectors)
-        .and_then(|()| renewing(engine, renew))
-        .and_then(|steps| evaluate(engine, part, &free, &points, &steps, watch));
+        .and_then(|()| renewing(engine, options.renew))
+        .and_then(|steps| {
+            let is_projected = !options.exact && engine.project(part, &free)?;
+            evaluate(engine, part, &free, &points, &Way { renewing: &steps, is_projected }, watch)
+        });
+    engine.project(part, &[])?;
     free.into_iter()
         .filter(|&slot| engine.has(slot))
         .collect::<Vec<_>>()
@@ -145,13 +159,19 @@ fn renewing(engine: &mut dyn Engine, renew: bool) -> Result<Vec<Step>> {
     Ok((0..=samples - batch).step_by(batch).map(step).collect())
 }
 
+/// The steps that renew statistics at each point, and whether the first layer's products are known.
+struct Way<'a> {
+    renewing: &'a [Step],
+    is_projected: bool,
+}
+
 /// Evaluates the points, in the order in which they come.
 fn evaluate(
     engine: &mut dyn Engine,
     part: Part,
     slots: &[Slot],
     points: &[[f64; 2]],
-    renewing: &[Step],
+    way: &Way,
     watch: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Evaluation>>> {
     let mut values = Vec::with_capacity(points.len());
@@ -163,10 +183,18 @@ fn evaluate(
             alpha.resize(engine.setup().replicas, 0.0);
             engine.axpy(&alpha, direction, Slot::Live)?;
         }
-        if !renewing.is_empty() {
-            engine.renew_statistics(Slot::Live, renewing)?;
+        if !way.renewing.is_empty() {
+            engine.renew_statistics(Slot::Live, way.renewing)?;
         }
-        values.extend(engine.evaluate(part, &[Slot::Live])?.into_iter().take(points.len()));
+        let found = if way.is_projected {
+            let mut coefficients: Vec<Vec<f64>> =
+                points.iter().map(|point| [&[1.0], &point[..slots.len() - 1]].concat()).collect();
+            coefficients.resize(engine.setup().replicas, vec![1.0; slots.len()]);
+            engine.evaluate_projected(&coefficients)?
+        } else {
+            engine.evaluate(part, &[Slot::Live])?
+        };
+        values.extend(found.into_iter().take(points.len()));
         if !watch(values.len()) {
             return Ok(None);
         }
