@@ -30,7 +30,7 @@ impl Quadratic {
     }
 
     fn sign(i: usize, j: usize) -> f64 {
-        if (i & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 }
+        if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 }
     }
 
     /// The weights of least loss, which is 0, in PyTorch's order: eighths, so that all targets are exact.
