@@ -21,6 +21,9 @@ pub enum Event<'a> {
     Step(&'a StepReport<'a>),
     /// SWA or an ensemble has taken the weights of a step; the EMA, which takes most, is not told.
     Averaged(&'a Sample),
+    /// The largest eigenvalue of the loss's Hessian was measured at the weights before a step, where a run asks for that
+    /// (`train.curvature_every`).
+    Curvature(&'a CurvatureReport<'a>),
     /// The weights were evaluated within an epoch, since evaluations are counted in steps: the report of the epoch so far,
     /// whose training metrics are those of the steps since the last evaluation. One with which an epoch or the run ends is
     /// told as [`Epoch`](Self::Epoch).
@@ -132,6 +135,17 @@ pub struct StepReport<'a> {
     pub rate: Rate,
     /// The metrics of each replica, one entry a replica.
     pub replicas: &'a [StepMetrics],
+}
+
+/// The largest eigenvalue of the Hessian, as measured before a step.
+#[derive(Clone, Copy, Debug)]
+pub struct CurvatureReport<'a> {
+    /// The step, counted from 0.
+    pub step: u64,
+    /// The epoch, counted from 0.
+    pub epoch: u64,
+    /// The largest eigenvalue, one entry a replica; NaN where second derivatives are not finite.
+    pub largest: &'a [f64],
 }
 
 /// The sample that averages and ensembles took of a step's weights.

@@ -104,6 +104,7 @@ pub mod run;
 pub mod sam;
 pub mod schedule;
 pub mod score;
+mod spectrum;
 pub mod stop;
 pub mod train;
 pub mod training;

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use thalweg::Error;
 use thalweg::data::Part;
 use thalweg::engine::{Layout, Setup};
+use thalweg::explore::curvature::{CurvaturePlan, eigenvectors};
 use thalweg::explore::landscape::{
     Barrier, Grid, Landscape, Normalized, Options, Random, Section, landscape, points_at_once, sampled,
 };
 use thalweg::model::Norm;
 use thalweg::report::{Pictured, write_landscape};
-use thalweg::run::{Config, Trained, seen_weights};
+use thalweg::run::{Config, SideBySide, Trained, seen_weights};
 
 use super::signals::Signals;
 use super::{measuring, say, table, thousands, warn, wrap};
@@ -256,8 +257,21 @@ impl Args {
                 )?)
             }
             Plane::Path => Ok(Section::along(&layout, seen_weights(&self.run, trained, self.replica)?)?),
-            Plane::Curvature => bail!("--plane curvature: expected eigenvectors of the Hessian, found none"),
+            Plane::Curvature => self.along_eigenvectors(center, trained),
         }
+    }
+
+    /// The plane along the eigenvectors of the Hessian's two largest eigenvalues, of length 1, over the samples that are evaluated.
+    fn along_eigenvectors(&self, center: &str, trained: &mut Trained) -> anyhow::Result<Section> {
+        let own = Trained::open(&self.run, None, self.device.as_deref(), measuring)?;
+        let part = (trained.part(Some(&self.part))?.1, self.samples, self.seed);
+        let mut alone = SideBySide::open(own, &[center.to_string()], self.replica, part, measuring)?;
+        let plan = CurvaturePlan { top: 2, seed: self.seed, ..CurvaturePlan::default() };
+        let pairs = eigenvectors(alone.engine.as_mut(), &plan)?.into_iter().flatten().enumerate();
+        let label = |i: usize, value: f64| format!("eigenvector {} of the Hessian, eigenvalue {value:.4}", i + 1);
+        let axes = pairs.map(|(i, pair)| (label(i, pair.value), pair.vector)).collect();
+        let values = trained.values(center, self.replica)?;
+        Ok(Section::spanned(trained.layout(), (center, values), axes)?)
     }
 
     /// The weights of a list of names or files.

@@ -3,11 +3,13 @@
 mod batch;
 mod bench;
 mod compare;
+mod curvature;
 mod data;
 mod descend;
 mod devices;
 mod epochs;
 mod eval;
+mod flatness;
 mod landscape;
 mod lr_find;
 mod output;
@@ -52,6 +54,8 @@ enum Command {
     Predict(predict::Args),
     /// Show what differs between runs: in their configurations and in what came of them
     Compare(compare::Args),
+    /// Measure the curvature of the loss about a run's weights, side by side: is an average in a flatter place?
+    Curvature(curvature::Args),
     /// Draw the loss of a run in a plane of weight space, or along a line
     Landscape(Box<landscape::Args>),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
@@ -130,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Curvature(args) => curvature::run(&args),
         Command::Landscape(args) => landscape::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),

@@ -186,6 +186,12 @@ pub struct Settings {
     /// [default: none]
     #[arg(long, help_heading = "Run", value_name = "every=N|Nsteps")]
     trajectory: Option<String>,
+    /// Measure the Hessian's largest eigenvalue every so many steps, or epochs as every=1epoch [default: never]
+    #[arg(long, help_heading = "Run", value_name = "every=N|Nepochs")]
+    curvature: Option<String>,
+    /// Training samples over which it is measured [default: 1000]
+    #[arg(long, help_heading = "Run", value_name = "N")]
+    curvature_samples: Option<i64>,
     /// What --patience, --target and --restore-best watch: train, validation or test, _loss or _accuracy; with swa_ or ema_
     /// before validation or test that average's, whose weights are the best then [default: validation_loss]
     #[arg(long, help_heading = "Stopping")]
@@ -219,7 +225,7 @@ pub struct Settings {
 /// The configuration of a first run: what `train` does when nothing decides it.
 const FIRST: &str = include_str!("../../examples/first.toml");
 /// The keys that do not decide what is trained and how: where, how often, and what is written.
-const BESIDE: [&str; 10] = [
+const BESIDE: [&str; 12] = [
     "train.device",
     "train.memory",
     "train.tune",
@@ -230,6 +236,8 @@ const BESIDE: [&str; 10] = [
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.trajectory_every",
+    "train.curvature_every",
+    "train.curvature_samples",
 ];
 
 impl Settings {
@@ -326,6 +334,7 @@ impl Settings {
             ("schedule.epochs", self.schedule_epochs),
             ("train.keep_checkpoints", self.keep_checkpoints),
             ("stop.patience", self.patience),
+            ("train.curvature_samples", self.curvature_samples),
         ];
         let mut counts: Vec<_> = counts.into_iter().filter_map(|(key, v)| Some((key, Value::Integer(v?)))).collect();
         let worded = [
@@ -334,8 +343,8 @@ impl Settings {
             ("train.checkpoint_every", &self.checkpoint_every),
         ];
         counts.extend(worded.into_iter().filter_map(|(key, text)| Some((key, number_in_words(text.as_ref()?)))));
-        let distances = [("train.trajectory_every", &self.trajectory)];
-        counts.extend(distances.into_iter().filter_map(|(key, text)| Some((key, distance(text.as_ref()?)))));
+        counts.extend(self.trajectory.as_ref().map(|text| ("train.trajectory_every", distance(text))));
+        counts.extend(self.curvature.as_ref().map(|text| ("train.curvature_every", steps(distance(text)))));
         counts
     }
 
@@ -391,6 +400,14 @@ fn number_in_words(text: &str) -> Value {
 /// A distance within the run: `20`, `20steps`, or either behind `every=`.
 fn distance(text: &str) -> Value {
     number_in_words(text.strip_prefix("every=").unwrap_or(text))
+}
+
+/// A distance whose unit is steps where none is named.
+fn steps(distance: Value) -> Value {
+    match distance {
+        Value::Integer(count) => Value::String(format!("{count}steps")),
+        other => other,
+    }
 }
 
 /// The values of a list with commas, or nothing if one of them is none.

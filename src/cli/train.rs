@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use thalweg::engine::{Engine, Setup};
 use thalweg::event::{Control, Ended, Event, Observer};
-use thalweg::run::{Best, Config, Finished, Outcome, Pace, Place, Prepared, read_edited_config};
+use thalweg::report::write_edge;
+use thalweg::run::{Best, Config, Finished, Outcome, Pace, Place, Prepared, read_edited_config, read_metrics};
 
 use super::progress::Progress;
 use super::settings::Settings;
@@ -65,6 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         warn(&format!("interrupted, with a checkpoint; thalweg train --resume {dir} goes on from it"));
         return Ok(ExitCode::from(status));
     }
+    draw_edge(&finished, &setup)?;
     if !args.quiet {
         say!("\n{}", final_table(&finished, &setup, pace, args.resume.is_some()));
     }
@@ -72,6 +74,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("\n{}", next(&finished));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Draws the largest eigenvalue along the run, if it was measured.
+fn draw_edge(finished: &Finished, setup: &Setup) -> thalweg::Result<()> {
+    write_edge(&finished.dir, &read_metrics(&finished.dir)?, &setup.optimizer).map(drop)
 }
 
 /// The observer that says on standard error what went wrong without ending the run.

@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | [`descend()`] | the way of an optimizer down a [`Surface`] of two parameters, and a [`Verdict`] on it |
 //! | [`speed()`], [`reach()`], [`noise_scale()`] | what a batch size costs, and which to [`recommend()`] |
+//! | [`curvature`] | eigenvalues, trace and density of the loss's second derivatives, and how far it rises about weights |
 //! | [`landscape()`] | loss and accuracy in a [`Section`] through weight space |
 //! | [`lr_find()`] | the loss by learning rate, and which rate it suggests |
 
+pub mod curvature;
 mod descend;
 pub mod landscape;
 mod lr_find;

@@ -45,7 +45,14 @@ pub struct Panels<'a> {
 /// The width of a picture, and height of each of its panels, in pixels.
 const SIZE: (u32, u32) = (800, 300);
 /// The colours of the curves, distinct also to those who do not see red and green apart (Okabe and Ito, 2008).
-const COLORS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
+pub(super) const COLORS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
 /// The most points that are marked each.
 const FEW: usize = 32;
 /// The most ticks of a horizontal axis.
@@ -119,11 +126,11 @@ fn draw(svg: &mut String, panels: &Panels) -> std::result::Result<(), Box<dyn st
     Ok(())
 }
 
-/// A horizontal axis with given ticks.
-struct Axis {
-    low: f64,
-    high: f64,
-    ticks: Vec<f64>,
+/// An axis with given ticks.
+pub(super) struct Axis {
+    pub low: f64,
+    pub high: f64,
+    pub ticks: Vec<f64>,
 }
 
 impl Ranged for Axis {
@@ -144,7 +151,7 @@ impl Ranged for Axis {
 }
 
 /// The least and the greatest of the numbers; 0 and 0 of none.
-fn range(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+pub(super) fn range(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let (low, high) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
     if low <= high { (low, high) } else { (0.0, 0.0) }
 }

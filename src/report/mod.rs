@@ -1,15 +1,19 @@
 //! Pictures and files of schedules, surfaces, landscapes and runs.
 
 mod contour;
+mod curvature;
 mod curve;
 mod isoline;
 mod landscape;
 mod marks;
+mod overlay;
 mod png;
 mod vtp;
 
 pub use contour::{Contour, contour};
+pub use curvature::{write_curvature, write_edge};
 pub use curve::{Curve, Panels, Scale, curves};
 pub use landscape::{Pictured, write_landscape};
 pub use marks::Mark;
+pub use overlay::Overlay;
 pub use png::png;

@@ -152,6 +152,18 @@ impl Checkpoint {
         vectors.iter().try_for_each(|(slot, r, values)| engine.upload(*slot, *r, values))?;
         Ok(progress)
     }
+
+    /// The vectors that were kept beside those of the engine, one a replica; none where there are none.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn beside(&self) -> Result<Option<Vec<Vec<f64>>>> {
+        let bad =
+            |found: String| Error::weights(&self.path, format!("expected a checkpoint of this run, found {found}"));
+        let (file, _) = sealed::read(&self.bytes).map_err(bad)?;
+        let all = (0..self.config.train.replicas).map(|r| values(&file.tensor(&name(Slot::Scratch(0), r)).ok()?));
+        Ok(all.collect())
+    }
 }
 
 /// A checkpoint that was taken, and is to be written by another thread.
@@ -166,18 +178,19 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Takes a checkpoint of what `engine` holds, in `last` the weights of the last step, and of `progress` after so many steps.
+    /// Takes a checkpoint of what `engine` holds, in `last` the weights of the last step and in `beside` what is not the engine's own,
+    /// and of `progress` after so many steps.
     ///
     /// # Errors
     /// The device is lost.
     pub fn take(
         engine: &mut dyn Engine,
-        last: Slot,
+        (last, beside): (Slot, Option<Slot>),
         (progress, steps): (&Progress, u64),
         config: &Config,
         data: &str,
     ) -> Result<Self> {
-        let slots = engine.slots();
+        let slots = [engine.slots(), beside.into_iter().collect()].concat();
         let captured: Vec<Slot> = slots.iter().map(|&slot| if slot == Slot::Live { last } else { slot }).collect();
         let text =
             |result: serde_json::Result<String>| result.map_err(|error| Error::config("checkpoint", error.to_string()));
@@ -298,6 +311,8 @@ fn places(slots: &[Slot], replicas: usize) -> Vec<(Slot, usize)> {
     slots.iter().flat_map(|&slot| (0..replicas).map(move |r| (slot, r))).collect()
 }
 
+/// The name of a vector. One of the caller's own has the same name wherever it lay.
 fn name(slot: Slot, replica: usize) -> String {
-    format!("{}/{replica}", slot.name())
+    let slot = if matches!(slot, Slot::Scratch(_)) { "beside".into() } else { slot.name() };
+    format!("{slot}/{replica}")
 }

@@ -53,8 +53,20 @@ impl Config {
         if self.train.keep_checkpoints == 0 {
             return Err(Error::config("train.keep_checkpoints", "expected at least 1, found 0"));
         }
-        if self.train.trajectory_every.is_some_and(|every| every.count == 0) {
-            return Err(Error::config("train.trajectory_every", "expected at least 1, found 0"));
+        let distances = [
+            ("train.trajectory_every", self.train.trajectory_every),
+            ("train.curvature_every", self.train.curvature_every),
+        ];
+        if let Some((key, _)) = distances.iter().find(|(_, every)| every.is_some_and(|every| every.count == 0)) {
+            return Err(Error::config(*key, "expected at least 1, found 0"));
+        }
+        if self.train.curvature_samples == Some(0) {
+            return Err(Error::config("train.curvature_samples", "expected at least 1, found 0"));
+        }
+        if self.train.curvature_every.is_some() && self.train.precision == Precision::Mixed {
+            let found =
+                "expected train.precision to be f32 or f64, in which second derivatives are computed, found mixed";
+            return Err(Error::config("train.curvature_every", found));
         }
         self.optimizer.check()
     }
@@ -292,6 +304,14 @@ pub struct TrainConfig {
     /// the last weights are written too. At least 1; default: none are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trajectory_every: Option<Every>,
+    /// The number of epochs, or of steps, as `"10steps"`, from one measurement of the Hessian's largest eigenvalue to the next, the
+    /// first before the first step. At least 1; default: it is not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curvature_every: Option<Every>,
+    /// The number of training samples, drawn with the run's seed, over whose loss it is measured. At least 1; default 1000, or as
+    /// many as there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curvature_samples: Option<usize>,
 }
 
 impl Default for TrainConfig {
@@ -314,6 +334,8 @@ impl Default for TrainConfig {
             checkpoint_every: Interval::Epochs(1),
             keep_checkpoints: 2,
             trajectory_every: None,
+            curvature_every: None,
+            curvature_samples: None,
         }
     }
 }

@@ -20,9 +20,11 @@ pub(super) const EPOCHS: &str = "epochs.jsonl";
 pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
 const CONFIG: &str = "config.toml";
 const SUMMARY: &str = "summary.json";
+/// The picture that the program draws of a run whose curvature was measured.
+const CURVATURE: &str = "curvature.svg";
 
 /// The files that a run writes beside its weights.
-const FILES: [&str; 7] = [CONFIG, NORMALIZATION, ENCODING, METRICS, EPOCHS, EVALUATIONS, SUMMARY];
+const FILES: [&str; 8] = [CONFIG, NORMALIZATION, ENCODING, METRICS, EPOCHS, EVALUATIONS, SUMMARY, CURVATURE];
 
 /// Those that it writes before the one with which it has begun.
 const TRACES: [&str; 5] = [NORMALIZATION, ENCODING, METRICS, EPOCHS, checkpoint::FIRST];

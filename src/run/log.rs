@@ -24,6 +24,8 @@ pub struct Log {
     metrics: BufWriter<File>,
     epochs: BufWriter<File>,
     evaluations: Option<BufWriter<File>>,
+    /// The largest eigenvalues that were measured last, and the step before which that was.
+    curvature: Option<(u64, Vec<f64>)>,
 }
 
 impl Log {
@@ -39,7 +41,13 @@ impl Log {
         // That after the last step may still be due.
         let end = steps + u64::from(progress.within.is_evaluated);
         let evaluations = path.exists().then(|| lines::go_on(&path, "steps", end)).transpose()?;
-        Ok(Self { dir: dir.into(), every, is_classification, metrics, epochs, evaluations })
+        Ok(Self { dir: dir.into(), every, is_classification, metrics, epochs, evaluations, curvature: None })
+    }
+
+    /// Whether a step has a line.
+    fn is_logged(&self, step: u64) -> bool {
+        let is_measured = self.curvature.as_ref().is_some_and(|(before, _)| *before == step);
+        is_measured || self.every > 0 && step.is_multiple_of(self.every)
     }
 
     fn step(&mut self, step: &StepReport) -> Result<()> {
@@ -65,6 +73,12 @@ impl Log {
         }
         if all.iter().any(|m| m.loss_scale.is_some()) {
             line["loss_scales"] = all.iter().filter_map(|m| m.loss_scale).collect();
+        }
+        if let Some((_, largest)) = self.curvature.take_if(|(before, _)| *before == step.step) {
+            line["curvature"] = number(mean(&largest));
+            if all.len() > 1 {
+                line["curvatures"] = largest.into_iter().map(number).collect();
+            }
         }
         self.write(METRICS, &line, &[])
     }
@@ -102,6 +116,14 @@ impl Log {
         };
         lines::write(file, line, times).map_err(Error::io(&path))
     }
+}
+
+/// The intact lines of the metrics of the run in `dir`, in the order of steps; none where there are none.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_metrics(dir: &Path) -> Result<Vec<Value>> {
+    lines(dir, METRICS)
 }
 
 /// The intact lines of a file of the log; none where there is no such file.
@@ -174,7 +196,8 @@ pub(super) fn logged(line: &Value) -> Epoch {
 impl Observer for Log {
     fn on(&mut self, event: &Event) -> Result<Control> {
         match event {
-            Event::Step(step) if self.every > 0 && step.step.is_multiple_of(self.every) => self.step(step)?,
+            Event::Curvature(found) => self.curvature = Some((found.step, found.largest.to_vec())),
+            Event::Step(step) if self.is_logged(step.step) => self.step(step)?,
             Event::Epoch(epoch) => self.epoch(EPOCHS, epoch)?,
             Event::Evaluated(epoch) => self.epoch(EVALUATIONS, epoch)?,
             Event::Saving | Event::Ended(_) => self.flush()?,

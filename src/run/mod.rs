@@ -5,7 +5,7 @@
 //! | `config.toml` | every setting of the run, resolved, and the forms of the matrix products, with which it repeats its bits |
 //! | `normalization.json` | `scale` and `shift` of each channel: the network sees `raw · scale + shift`; where they are standardised, `targets` with their `mean` and `deviation` |
 //! | `encoding.json` | how the data's files were read: shape, labels, categories, names of classes; and its `fingerprint` |
-//! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy` |
+//! | `metrics.jsonl` | a line every `log_every` steps: `step`, `epoch`, `lr`, `momentum`, `loss`, `accuracy`; and wherever it is measured `curvature`, the Hessian's largest eigenvalue |
 //! | `epochs.jsonl` | a line an epoch: losses and accuracies of the parts, seconds, samples per second |
 //! | `evaluations.jsonl` | a line an evaluation within an epoch, where `eval_every` counts steps |
 //! | `summary.json` | the last evaluation, mean, deviation and each replica's; which was the best; what ended the run |
@@ -22,6 +22,7 @@ mod cache;
 mod checkpoint;
 mod config;
 mod data;
+mod eigenvalue;
 mod folder;
 mod lines;
 mod lock;
@@ -30,6 +31,7 @@ mod resolve;
 mod resume;
 mod saver;
 mod seen;
+mod side_by_side;
 mod start;
 mod summary;
 mod train;
@@ -56,9 +58,10 @@ pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
-pub use log::Log;
+pub use log::{Log, read_metrics};
 pub use resolve::{Setting, setting};
 pub use seen::seen_weights;
+pub use side_by_side::SideBySide;
 pub use start::{checkpoint_weights, first_weights};
 pub use summary::{Best, Outcome, Pace, deviation, mean, statistics};
 pub use train::{Finished, Prepared, train};

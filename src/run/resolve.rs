@@ -60,7 +60,7 @@ impl Config {
 }
 
 /// The settings that may change when a run is resumed: how long it goes on, where, and what it writes.
-const RESUMABLE: [&str; 14] = [
+const RESUMABLE: [&str; 16] = [
     "data.source",
     "data.weights",
     "forms",
@@ -75,6 +75,8 @@ const RESUMABLE: [&str; 14] = [
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.trajectory_every",
+    "train.curvature_every",
+    "train.curvature_samples",
 ];
 
 impl Config {

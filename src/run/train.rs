@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Checkpoint, Taken};
 use super::config::Config;
+use super::eigenvalue::Eigenvalue;
 use super::folder::{self, EPOCHS, EVALUATIONS, Place};
 use super::lock::Lock;
 use super::log::{self, Log, logged};
@@ -69,6 +70,8 @@ pub struct Prepared {
     /// Whether the weights are those of a checkpoint, and the number of its steps if it is the newest.
     is_resumed: bool,
     newest: Option<u64>,
+    /// What measures the largest eigenvalue on the way, if the run asks for that.
+    eigenvalue: Option<Eigenvalue>,
 }
 
 /// A run that is over.
@@ -119,10 +122,23 @@ impl Prepared {
         // So is what was measured on the adapter.
         config.forms = engine.forms();
         let pace = Pace::of(engine.as_ref());
-        let trainer = Trainer::new(engine, config.plan())?;
-        let (is_resumed, newest, lock) = (false, None, None);
-        let prepared =
-            Self { config, place, lock, trainer, reason, notes, warnings, pace, measuring, data, is_resumed, newest };
+        let mut trainer = Trainer::new(engine, config.plan())?;
+        let eigenvalue = Eigenvalue::begin(&mut trainer, &config.train)?;
+        let prepared = Self {
+            config,
+            place,
+            lock: None,
+            trainer,
+            reason,
+            notes,
+            warnings,
+            pace,
+            measuring,
+            data,
+            is_resumed: false,
+            newest: None,
+            eigenvalue,
+        };
         match resumed {
             Some(resumed) => prepared.resume(resumed),
             None => prepared.init(),
@@ -139,6 +155,9 @@ impl Prepared {
         let mut progress = checkpoint.restore(engine)?;
         resume::fit(&mut progress, &self.config, &checkpoint.config, engine.setup(), folder::has_ended(dir))?;
         self.trainer.resume(progress)?;
+        if let Some(eigenvalue) = &self.eigenvalue {
+            eigenvalue.go_on(&mut self.trainer, &checkpoint)?;
+        }
         (self.is_resumed, self.newest) = (true, checkpoint.newest_steps());
         Ok(self)
     }
@@ -232,7 +251,11 @@ impl Prepared {
         };
         let progress = checkpoint.restore(trainer.engine())?;
         trainer.resume(progress)?;
-        Ok(Self { trainer, reason, is_resumed: true, newest: checkpoint.newest_steps(), ..self })
+        let eigenvalue = Eigenvalue::begin(&mut trainer, &self.config.train)?;
+        if let Some(eigenvalue) = &eigenvalue {
+            eigenvalue.go_on(&mut trainer, &checkpoint)?;
+        }
+        Ok(Self { trainer, reason, is_resumed: true, newest: checkpoint.newest_steps(), eigenvalue, ..self })
     }
 
     /// Trains to the end, from where the trainer stands.
@@ -288,7 +311,11 @@ impl Prepared {
         let mut is_over = self.trainer.is_over() && self.trainer.progress().within.steps == 0;
         while !is_over {
             if !self.trainer.is_over() {
-                let most = self.steps_to_checkpoint().min(trajectory.to_next(&self.trainer));
+                let mut most = self.steps_to_checkpoint().min(trajectory.to_next(&self.trainer));
+                if let Some(eigenvalue) = &mut self.eigenvalue {
+                    eigenvalue.follow(&mut self.trainer, &mut saver)?;
+                    most = most.min(eigenvalue.to_next(&self.trainer));
+                }
                 self.trainer.take_steps(most, &mut saver)?;
                 trajectory.follow(&mut self.trainer)?;
                 let is_asked = self.trainer.is_saving_asked();
@@ -335,7 +362,8 @@ impl Prepared {
     fn take(&mut self) -> Result<Taken> {
         let (progress, steps) = (self.trainer.progress().clone(), self.trainer.steps_taken());
         let last = self.trainer.last_weights();
-        Taken::take(self.trainer.engine(), last, (&progress, steps), &self.config, &self.data)
+        let beside = self.eigenvalue.as_ref().map(|eigenvalue| eigenvalue.kept(steps));
+        Taken::take(self.trainer.engine(), (last, beside), (&progress, steps), &self.config, &self.data)
     }
 
     /// The number of steps to the next checkpoint, where these are counted in steps.

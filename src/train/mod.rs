@@ -2,6 +2,7 @@
 
 mod evaluate;
 mod judge;
+mod order;
 
 use std::time::Instant;
 
@@ -378,8 +379,8 @@ impl Trainer {
         self.account(&metrics, observer)
     }
 
-    /// Tells of the start.
-    fn begin(&mut self, observer: &mut dyn Observer) -> Result<()> {
+    /// Tells of the start, if nobody has been told.
+    pub(crate) fn begin(&mut self, observer: &mut dyn Observer) -> Result<()> {
         if !self.has_started {
             self.has_started = true;
             let (device, steps, first_step) = (self.engine.describe(), self.total_steps(), self.steps_taken());
@@ -389,17 +390,6 @@ impl Trainer {
             self.ask(answer);
         }
         Ok(())
-    }
-
-    /// Draws the epoch's orders; before the first, the slow weights of lookahead begin as the fast ones.
-    fn set_order(&mut self) -> Result<()> {
-        let setup = self.engine.setup();
-        let orders = self.plan.orders(setup, self.progress.epoch);
-        if self.steps_taken() == 0 && setup.average.lookahead.is_some() {
-            self.engine.copy(Slot::Live, Slot::Slow)?;
-        }
-        self.underway.has_order = true;
-        self.engine.set_order(&orders)
     }
 
     fn replicas(&self) -> usize {

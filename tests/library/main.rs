@@ -6,6 +6,7 @@ mod common;
 
 mod adapter;
 mod averages;
+mod curvature;
 mod curve;
 mod data;
 mod engines;

@@ -4,6 +4,7 @@
 mod common;
 
 mod commands;
+mod curvature;
 mod damage;
 mod descend;
 mod devices;
