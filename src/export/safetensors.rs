@@ -121,7 +121,7 @@ pub fn write(path: &Path, layout: &Layout, flat: &[f64], precision: Precision) -
     sealed::write(path, named("", layout, flat, precision), Metadata::new())
 }
 
-/// Writes several flat vectors, each by a name: its tensors are `NAME.0.weight` and so on; otherwise as [`write`].
+/// Writes several flat vectors, each by a name: its tensors are `NAME.0.weight` and so on; otherwise as [`write()`].
 ///
 /// # Errors
 /// The file cannot be written.
