@@ -125,6 +125,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => Grid::over(section.window(args.radius)?, nodes, precision)?,
     };
     let out = args.out.clone().unwrap_or_else(|| args.run.join("landscape"));
+    let is_new = !out.exists();
     check_writable(&out)?;
     let layout = trained.layout().clone();
     let (device, reason) = (trained.device(), trained.reason.clone());
@@ -132,9 +133,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
     let (setup, evaluated) = sampled(&whole, part, &places, renewed.as_deref())?;
     let options = Options { renew: renewed.is_some(), exact: args.exact };
-    let Some(found) = evaluate(&config, &setup, evaluated, &section, &grid, options, &signals)? else {
-        return Ok(ExitCode::from(signals.status().unwrap_or_default()));
-    };
+    let found = evaluate(&config, &setup, evaluated, &section, &grid, options, &signals);
+    if is_new && !matches!(found, Ok(Some(_))) {
+        // Nothing was written to it.
+        let _ = std::fs::remove_dir(&out);
+    }
+    let Some(found) = found? else { return Ok(ExitCode::from(signals.status().unwrap_or_default())) };
     let view = View { args, section: &section, found: &found, whole: &whole, part: (part_name, part), places: &places };
     let files = view.write(&out, &layout, renewed.is_some())?;
     if args.json {

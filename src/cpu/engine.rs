@@ -9,9 +9,8 @@ use rayon::prelude::*;
 use super::crew::Crew;
 use super::panels;
 use super::product;
-use super::projected::Projected;
 use super::replica::Replica;
-use super::shared::Shared;
+use super::shared::{Projected, Shared};
 use super::{Real, Weighting};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{

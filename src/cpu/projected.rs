@@ -7,7 +7,7 @@ use super::engine::CpuEngine;
 use super::evaluate::each_replica;
 use super::passes::{First, gather};
 use super::product;
-use super::shared::{Shared, zeros};
+use super::shared::{Projected, Shared, zeros};
 use super::{Finish, wide};
 use crate::activation::Activation;
 use crate::data::Part;
@@ -16,13 +16,6 @@ use crate::error::Result;
 
 /// The most bytes of projections that are kept.
 const MOST_BYTES: usize = 1 << 30;
-
-/// What the first layer makes of all samples of a part with each of several vectors, biases included.
-pub(super) struct Projected<T> {
-    part: Part,
-    /// `(samples, stride(outputs))` for each vector.
-    z: Vec<Vec<T>>,
-}
 
 impl<T: Real> CpuEngine<T> {
     /// Keeps what the first layer makes of a part's samples with the vectors in `slots`, those of the first replica; nothing where that

@@ -2,6 +2,7 @@
 
 use super::crew::Crew;
 use super::{Real, Weighting};
+use crate::data::Part;
 use crate::engine::{Layout, LossWeights, Setup};
 use crate::error::{Error, Result};
 
@@ -19,6 +20,13 @@ pub(super) struct Shared<'a, T> {
     pub quantiles: &'a [T],
     /// All threads, or one if several replicas train side by side.
     pub crew: Crew<'a>,
+}
+
+/// What the first layer makes of all samples of a part with each of several vectors, biases included.
+pub(super) struct Projected<T> {
+    pub part: Part,
+    /// `(samples, stride(outputs))` for each vector.
+    pub z: Vec<Vec<T>>,
 }
 
 /// A vector of zeros for one of `replicas`.

@@ -191,8 +191,8 @@ fn draw_scale(root: &Canvas, height_name: &str, levels: &[f64]) -> Drawn {
         let corners = [(left as i32, height(k + 1) as i32), (left as i32 + 40, height(k) as i32)];
         root.draw(&Rectangle::new(corners, shade(k).filled()))?;
     }
-    for (k, &level) in levels.iter().enumerate().step_by(2) {
-        root.draw(&text(&short(level), (left + 55, height(k + 1) - 14), 28))?;
+    for (i, label) in labels(levels.iter().step_by(2).copied()).iter().enumerate() {
+        root.draw(&text(label, (left + 55, height(2 * i + 1) - 14), 28))?;
     }
     Ok(())
 }
@@ -218,12 +218,18 @@ fn draw_legend(root: &Canvas, contour: &Contour, has_holes: bool) -> Drawn {
     Ok(())
 }
 
-/// A number of three digits.
-fn short(value: f64) -> String {
+/// Increasing numbers in three digits, or as many more as tell each from the next.
+fn labels(numbers: impl Iterator<Item = f64> + Clone) -> Vec<String> {
+    let with = |digits: i32| numbers.clone().map(|number| short(number, digits)).collect::<Vec<_>>();
+    (3..=6).map(with).find(|labels| labels.windows(2).all(|pair| pair[0] != pair[1])).unwrap_or_else(|| with(6))
+}
+
+/// A number in so many digits.
+fn short(value: f64, digits: i32) -> String {
     if value != 0.0 && !(1e-4..1e5).contains(&value.abs()) {
-        return format!("{value:.1e}");
+        return format!("{value:.0$e}", digits as usize - 2);
     }
-    let after_point = 2 - value.abs().max(1e-4).log10().floor() as i32;
+    let after_point = digits - 1 - value.abs().max(1e-4).log10().floor() as i32;
     format!("{value:.0$}", after_point.max(0) as usize)
 }
 
@@ -261,5 +267,11 @@ mod tests {
         let far: Vec<[f64; 2]> = (0..300).map(|i| [(-10.0f64).powi(i), 1.0]).collect();
         assert!(picture(&path).len() < 1 << 20);
         assert!(!picture(&far).contains("2147483647"));
+    }
+
+    #[test]
+    fn labels_tell_neighbours_apart() {
+        assert_eq!(labels([0.0, 0.25, 1.0, 30.0, 2e9].into_iter()), ["0.000000", "0.250", "1.00", "30.0", "2.0e9"]);
+        assert_eq!(labels([0.2749, 0.27493, 0.31].into_iter()), ["0.27490", "0.27493", "0.31000"]);
     }
 }

@@ -139,7 +139,11 @@ fn plane(pictured: &Pictured) -> Result<String> {
     Contour {
         title: pictured.title,
         subtitle: pictured.subtitle,
-        value: &|at| between(grid.x.as_slice(), &grid.y, &heights, at).min(cap),
+        value: &|at| {
+            let height = between(&grid.x, &grid.y, &heights, at);
+            // What is not finite stays so.
+            if height > cap { cap } else { height }
+        },
         window,
         widest: 1.0,
         axes: [&section.axes[0].label, &section.axes[1].label],
@@ -182,6 +186,36 @@ fn line(pictured: &Pictured) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explore::landscape::Grid;
+    use crate::model::Mlp;
+
+    /// Without a hole that is finite but high, and with one that is not.
+    #[test]
+    fn what_is_not_finite_is_shown() {
+        let model = Mlp::new(2, 1);
+        let layout = Layout::new(&model);
+        let axis = |i: usize| (String::new(), (0..layout.len).map(|k| f64::from(u8::from(k == i))).collect());
+        let section = Section::spanned(&layout, ("last", vec![0.0; layout.len]), vec![axis(0), axis(1)]).unwrap();
+        let svg = |worst: f64| {
+            let grid = Grid::over([[-1.0, 1.0]; 2], [9, 9], Precision::F32).unwrap();
+            let loss = |[x, y]: [f64; 2]| if x == 1.0 && y == 1.0 { worst } else { x * x + y * y };
+            let values = grid.points().map(|at| Evaluation { loss: loss(at), ..Evaluation::default() }).collect();
+            let landscape = Landscape { grid, values, marks: vec![Evaluation::default()] };
+            plane(&Pictured {
+                landscape: &landscape,
+                section: &section,
+                layout: &layout,
+                precision: Precision::F32,
+                title: "",
+                subtitle: "",
+                seeds: [0; 2],
+                has_accuracy: false,
+            })
+            .unwrap()
+        };
+        assert!(!svg(1e300).contains("not finite") && !svg(1e300).contains("e299"));
+        assert!(svg(f64::NAN).contains("not finite") && svg(f64::INFINITY).contains("not finite"));
+    }
 
     #[test]
     fn between_nodes_heights_are_linear_along_each_axis() {

@@ -84,9 +84,9 @@ fn a_linear_model_has_a_quadratic_surface() {
         let found = values(engine.as_mut(), Part::Train, &section, Options::default());
         for ([a, b], value) in found.grid.points().zip(&found.values) {
             let (mut want, mut bound) = (0.0, 0.0);
-            for i in 0..n * outputs {
-                let residual = of_center.0[i] + a * of_x.0[i] + b * of_y.0[i] - y[i];
-                let size = of_center.1[i] + a.abs() * of_x.1[i] + b.abs() * of_y.1[i] + y[i].abs();
+            for (i, y) in y.iter().enumerate() {
+                let residual = of_center.0[i] + a * of_x.0[i] + b * of_y.0[i] - y;
+                let size = of_center.1[i] + a.abs() * of_x.1[i] + b.abs() * of_y.1[i] + y.abs();
                 // Each weight is rounded when it is loaded and twice when it is moved, each of the sum's terms and its sums once.
                 let error = (inputs + 6) as f64 * eps * size;
                 want += residual * residual;

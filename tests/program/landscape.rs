@@ -15,7 +15,7 @@ use thalweg::engine::{Engine, Precision, Setup, Slot};
 use thalweg::export::safetensors as weights;
 use thalweg::run::Trained;
 
-use crate::common::program::{fails, json as read_json, ok, summary, table, tensors, words};
+use crate::common::program::{fails, json as read_json, ok, program, summary, table, tensors, words};
 
 /// A run on the small table, with averages, and what else is asked for.
 fn trained(more: &str) -> TempDir {
@@ -222,4 +222,22 @@ fn what_cannot_be_drawn_is_refused_in_a_line() {
     let second = landscape(&dir, "--replica 1 --grid 3x3 --out second");
     let first = landscape(&dir, "--grid 3x3 --out first");
     assert_ne!(first["points"][0]["loss"], second["points"][0]["loss"]);
+}
+
+/// A signal ends it after the points under way, with nothing written.
+#[cfg(unix)]
+#[test]
+fn a_signal_leaves_nothing_behind() {
+    let dir = trained("");
+    let args = words("landscape r --device cpu --grid 1000x1000 --out d");
+    let mut child = program(dir.path(), &args).stderr(std::process::Stdio::null()).spawn().unwrap();
+    // The folder is made before the first point is evaluated.
+    while !dir.path().join("d").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its time");
+        std::thread::yield_now();
+    }
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!dir.path().join("d").exists());
 }

@@ -36,8 +36,9 @@ pub struct Landscape {
 /// The way in which points are evaluated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether batch normalisation's running statistics become at each point those of the whole training part (without dropout and
-    /// augmentation only if the setup has none); otherwise they are those of the section's centre. Default false.
+    /// Whether batch normalisation's running statistics become at each point the mean of those of the training part's batches, with
+    /// the setup's dropout and augmentation ([`sampled`] has none); otherwise they are those of the section's centre. Default
+    /// false.
     pub renew: bool,
     /// Whether every point is evaluated by itself, to the last bit as its weights are. Otherwise the first layer's product may be
     /// made once for the centre and each direction, and summed up at every point ([`Engine::project`]): a rounding away, and
@@ -48,7 +49,7 @@ pub struct Options {
 /// The bytes that points evaluated side by side may take, for each thread of this machine.
 const BYTES: usize = 128 << 20;
 /// The most points side by side, where there are no more than half as many threads: beyond, nothing gets faster.
-const MOST: usize = 32;
+const MOST: usize = 16;
 
 /// The setup of an engine that evaluates the samples of `part` at `places` as that of `setup` does, and the part that they are there.
 /// With `renewed`, the places of at least two training samples, it can renew running statistics by them, as they are: without
@@ -95,8 +96,8 @@ pub fn points_at_once(setup: &Setup, points: usize) -> usize {
 }
 
 /// Evaluates loss and accuracy over `part` of the engine's data at every node of `grid` and every mark of `section`, as many points
-/// at once as the engine has replicas. `watch` hears after every dispatch of the number of points that are done, and answers whether to go on;
-/// none is returned where it says no.
+/// at once as the engine has replicas. `watch` hears after every dispatch of the number of points that are done, and answers whether
+/// to go on; none is returned where it says no.
 ///
 /// What the engine holds in [`Slot::Live`] and the order of its samples are lost.
 ///

@@ -159,7 +159,7 @@ impl Section {
         }
         let trained: Vec<&[f64]> = seen.iter().map(|(_, values)| &values[..layout.trained]).collect();
         let Components { directions, shares, places } = principal_components(&trained);
-        if !(shares[1] > LEAST_ANGLE.powi(2)) {
+        if shares[1].is_nan() || shares[1] <= LEAST_ANGLE.powi(2) {
             return Err(Error::config(
                 "plane",
                 "expected weights along the run that span a plane, found them on a line",
