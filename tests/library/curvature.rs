@@ -248,7 +248,8 @@ fn networks_have_the_eigenvalues_of_dense_matrices() {
         for (mut engine, epsilon) in all {
             let engine = engine.as_mut();
             upload(engine, 0, &weights);
-            for (key, plan) in &plans {
+            let plans = if engine.device().is_some() { &plans[..1] } else { &plans[..] };
+            for (key, plan) in plans {
                 let wanted = numbers(&golden[*key]);
                 let last = wanted.len() - 1;
                 let shape = &measure(engine, plan)[0];

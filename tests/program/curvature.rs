@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 use tempfile::TempDir;
+use thalweg::event::{Control, Ended, Event};
+use thalweg::run::{Config, Place, Prepared, read_config};
 
 use crate::common::program::{fails, json, lines, ok, table, tensors, words};
 
@@ -182,4 +184,23 @@ fn a_run_is_measured_on_its_way() {
         .map(|line| line["step"].as_u64().unwrap())
         .collect();
     assert_eq!(late, [16, 24]);
+}
+
+/// A run that is left after a measurement, and before the step that comes after it, measures the same again.
+#[test]
+fn a_run_left_at_a_measurement_goes_on() {
+    let dir = TempDir::new().unwrap();
+    train(&dir, "--curvature every=3 --log-every 4 --run whole");
+    let table = read_config(&dir.path().join("whole")).unwrap();
+    let config = Config::resolve(table, Vec::new(), Vec::new()).unwrap();
+    let mut leave = |event: &Event| {
+        let is_last = matches!(event, Event::Curvature(found) if found.step == 9);
+        Ok(if is_last { Control::Interrupt } else { Control::Continue })
+    };
+    let place = Place::New(dir.path().join("part"));
+    let finished = Prepared::open(config, place, |_| ()).unwrap().train(&mut [&mut leave]).unwrap();
+    assert_eq!(finished.ended, Ended::Interrupted);
+    ok(dir.path(), &words("train --resume part --quiet"));
+    let metrics = |run: &str| std::fs::read(dir.path().join(run).join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics("part"), metrics("whole"));
 }
