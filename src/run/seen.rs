@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::{Checkpoint, newest_first};
 use super::folder::read_summary;
 use super::trained::Trained;
+use super::trajectory::trajectory;
 use crate::error::Result;
 use crate::export::safetensors;
 
@@ -22,7 +23,7 @@ const MOST: usize = 200;
 pub fn seen_weights(dir: &Path, trained: &mut Trained, replica: usize) -> Result<Vec<(u64, Vec<f64>)>> {
     let last = trained.values("last", replica)?;
     let most = (MOST_VALUES / last.len()).clamp(8, MOST);
-    let files = files(dir, replica);
+    let files = trajectory(dir, replica);
     let mut seen = if files.is_empty() {
         thinned(newest_first(dir), most)
             .iter()
@@ -60,22 +61,6 @@ fn thinned<T>(items: Vec<T>, most: usize) -> Vec<T> {
     items.into_iter().zip(kept).filter_map(|(item, kept)| kept.then_some(item)).collect()
 }
 
-/// The files of a replica's trajectory, each with its steps, in their order: `trajectory.200.safetensors`, of several replicas
-/// `trajectory.200.1.safetensors`.
-fn files(dir: &Path, replica: usize) -> Vec<(u64, PathBuf)> {
-    let parse = |name: &str| {
-        let inner = name.strip_prefix("trajectory.")?.strip_suffix(".safetensors")?;
-        let (steps, r) = inner.split_once('.').map_or((inner, Some(0)), |(steps, r)| (steps, r.parse().ok()));
-        Some((steps.parse().ok()?, r?))
-    };
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let named = entries.filter_map(|entry| Some((parse(entry.file_name().to_str()?)?, entry.path())));
-    let mut files: Vec<(u64, PathBuf)> =
-        named.filter(|((_, r), _)| *r == replica).map(|((steps, _), path)| (steps, path)).collect();
-    files.sort();
-    files
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,20 +71,5 @@ mod tests {
         assert_eq!(thinned((0..100).collect(), 4), [0, 33, 66, 99]);
         assert_eq!(thinned(vec![7], 4), [7]);
         assert!(thinned(Vec::<u8>::new(), 4).is_empty());
-    }
-
-    #[test]
-    fn a_trajectory_is_in_the_order_of_its_steps() {
-        let dir = tempfile::TempDir::new().unwrap();
-        for name in [
-            "trajectory.20.1.safetensors",
-            "trajectory.100.1.safetensors",
-            "trajectory.3.0.safetensors",
-            "trajectory.x.safetensors",
-        ] {
-            std::fs::write(dir.path().join(name), "").unwrap();
-        }
-        let steps = |replica| files(dir.path(), replica).into_iter().map(|(steps, _)| steps).collect::<Vec<_>>();
-        assert_eq!((steps(0), steps(1), steps(2)), (vec![3], vec![20, 100], vec![]));
     }
 }
