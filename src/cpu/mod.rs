@@ -15,6 +15,7 @@ mod average;
 mod axpy;
 mod batch_norm;
 mod batch_norm_dx;
+mod combine;
 mod crew;
 mod curve;
 mod dot;

@@ -1,6 +1,7 @@
 //! Evaluations of sums of multiples of vectors, of which the first layer's products are known: that product is linear in the weights, so
 //! that what it makes of a sample at any point of a plane is a sum of what it makes with three vectors.
 
+use super::Finish;
 use super::Real;
 use super::crew::Crew;
 use super::engine::CpuEngine;
@@ -8,7 +9,6 @@ use super::evaluate::each_replica;
 use super::passes::{First, gather};
 use super::product;
 use super::shared::{Projected, Shared, zeros};
-use super::{Finish, wide};
 use crate::activation::Activation;
 use crate::data::Part;
 use crate::engine::{Evaluation, Slot, stride};
@@ -28,7 +28,10 @@ impl<T: Real> CpuEngine<T> {
         let (room, model) = (self.setup.room(), &self.setup.model);
         let (inputs, outputs) = (stride(model.widths[0]), stride(model.widths[1]));
         let samples = self.setup.dataset.part(part).map_or(0, |samples| samples.len());
-        if slots.is_empty() || model.is_residual(0) || slots.len() * samples * outputs * size_of::<T>() > MOST_BYTES {
+        if !(1..=3).contains(&slots.len())
+            || model.is_residual(0)
+            || slots.len() * samples * outputs * size_of::<T>() > MOST_BYTES
+        {
             return Ok(false);
         }
         let mut z = slots.iter().map(|_| zeros(samples * outputs, 1)).collect::<Result<Vec<Vec<T>>>>()?;
@@ -69,17 +72,18 @@ impl<T: Real> CpuEngine<T> {
         let order: Vec<u32> = (0..n as u32).collect();
         let sums = self.all(projected.part, |replicas, shared, samples| {
             let most = shared.layout.layers.iter().map(|layer| product::work(layer, room)).max();
-            let mut made: Vec<(Vec<T>, (f64, u64))> = coefficients
-                .iter()
-                .map(|of_replica| (of_replica.iter().map(|&c| T::of(c)).collect(), (0.0, 0)))
-                .collect();
+            let padded =
+                |of_replica: &Vec<f64>| std::array::from_fn(|i| T::of(of_replica.get(i).copied().unwrap_or(0.0)));
+            let mut made: Vec<([T; 3], (f64, u64))> =
+                coefficients.iter().map(|of_replica| (padded(of_replica), (0.0, 0))).collect();
             Crew::gather(most.unwrap_or_default() * replicas.len(), |crew| {
                 for order in order.chunks(room) {
                     let range = order[0] as usize * outputs..(order[0] as usize + order.len()) * outputs;
                     each_replica(replicas, &mut made, crew, |replica, (coefficients, sums), crew| {
                         let shared = Shared { crew, ..*shared };
-                        let parts: Vec<&[T]> = projected.z.iter().map(|z| &z[range.clone()]).collect();
-                        let first = |z: &mut [T]| sum(coefficients, &parts, z);
+                        let parts =
+                            std::array::from_fn(|i| &projected.z.get(i).unwrap_or(&projected.z[0])[range.clone()]);
+                        let first = |z: &mut [T]| super::combine(*coefficients, parts, z);
                         replica.evaluate_pass(&shared, samples, order, First::Made(&first), sums);
                     });
                 }
@@ -90,22 +94,4 @@ impl<T: Real> CpuEngine<T> {
         let n = n as f64;
         Ok(sums?.into_iter().map(|(_, sums)| Evaluation { loss: sums.0 / n, accuracy: sums.1 as f64 / n }).collect())
     }
-}
-
-/// The sum of `parts` times `coefficients`.
-fn sum<T: Real>(coefficients: &[T], parts: &[&[T]], z: &mut [T]) {
-    wide(|| match (coefficients, parts) {
-        // Vectors' work, of a plane.
-        ([a, b, c], [p, q, r]) => {
-            for (((z, &p), &q), &r) in z.iter_mut().zip(*p).zip(*q).zip(*r) {
-                *z = *a * p + (*b * q + *c * r);
-            }
-        }
-        _ => {
-            z.fill(T::default());
-            for (&coefficient, part) in coefficients.iter().zip(parts) {
-                z.iter_mut().zip(*part).for_each(|(z, &part)| *z += coefficient * part);
-            }
-        }
-    });
 }

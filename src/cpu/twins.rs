@@ -11,6 +11,7 @@ pub use super::average::average;
 pub use super::axpy::axpy;
 pub use super::batch_norm::batch_norm;
 pub use super::batch_norm_dx::batch_norm_dx;
+pub use super::combine::combine;
 pub use super::dot::dot;
 pub use super::ensemble::ensemble;
 pub use super::gather::gather;

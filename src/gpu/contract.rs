@@ -112,6 +112,14 @@ impl GpuEngine {
         self.gpu.check()
     }
 
+    /// The evaluations whose sums over so many samples lie in the first row of the metrics.
+    pub(super) fn evaluated(&self, samples: usize) -> Result<Vec<Evaluation>> {
+        let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
+        let n = samples as f64;
+        let evaluation = |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
+        Ok(sums.chunks_exact(4).map(evaluation).collect())
+    }
+
     fn vector_bytes(&self) -> u64 {
         self.layout.len as u64 * 4
     }
@@ -277,10 +285,15 @@ impl Engine for GpuEngine {
             self.load(slot)?;
             self.evaluate_member(part, samples, member, slots.len())?;
         }
-        let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
-        let n = samples as f64;
-        let evaluation = |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
-        Ok(sums.chunks_exact(4).map(evaluation).collect())
+        self.evaluated(samples)
+    }
+
+    fn project(&mut self, part: Part, slots: &[Slot]) -> Result<bool> {
+        self.project_part(part, slots)
+    }
+
+    fn evaluate_projected(&mut self, coefficients: &[Vec<f64>]) -> Result<Vec<Evaluation>> {
+        self.evaluate_sums(coefficients)
     }
 
     fn predict(&mut self, inputs: &Features, slots: &[Slot]) -> Result<Vec<Vec<f64>>> {

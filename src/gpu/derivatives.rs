@@ -24,10 +24,7 @@ impl GpuEngine {
         }
         self.clear_statistics_of_gradient();
         self.pass_over(&over, &self.slope.iter().collect::<Vec<_>>())?;
-        let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
-        let n = over.len() as f64;
-        let evaluation = |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
-        Ok(sums.chunks_exact(4).map(evaluation).collect())
+        self.evaluated(over.len())
     }
 
     /// Multiplies the vector in `x` with second derivatives of the evaluated loss over positions of the order.

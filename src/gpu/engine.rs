@@ -13,7 +13,7 @@ use super::program::Op;
 use super::reach;
 use super::readback::{Pending, read_words};
 use super::room::Room;
-use super::step::{EvalProgram, Predictor, StepProgram};
+use super::step::{EvalProgram, Predictor, Projected, StepProgram};
 use super::tune::{Measuring, Tuner};
 use crate::data::Part;
 use crate::engine::{Allocation, Checked, Forms, Layout, LossWeights, Setup, Slot, StepMetrics};
@@ -56,6 +56,8 @@ pub struct GpuEngine {
     pub(super) slope: Vec<Op>,
     /// Those of products of its second derivatives.
     pub(super) curve: Option<CurvePrograms>,
+    /// What the first layer makes of a part, where that was asked for.
+    pub(super) projected: Option<Projected>,
     /// The dispatches of an evaluation of each part of the data set.
     pub(super) eval: [Option<EvalProgram>; 3],
     /// The predictors that were asked for: one for pixels, one for numbers.
@@ -136,6 +138,7 @@ impl GpuEngine {
             plain: Vec::new(),
             slope: Vec::new(),
             curve: None,
+            projected: None,
             eval,
             predictors: Vec::new(),
             to_half,

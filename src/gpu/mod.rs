@@ -7,7 +7,7 @@
 //! | the kernels: texts, bindings, costs | `kernels/table.rs`; printed by [`shaders()`] |
 //! | what lies on the device, and what of it fits | `buffers.rs`, `dataset.rs`, `room.rs` |
 //! | how steps become submissions, and numbers come back | `submission.rs`, `recorder.rs`, `work.rs`, `readback.rs` |
-//! | the engine, and what it can do beside steps | `engine.rs`, `contract.rs`, `predict.rs`, `derivatives.rs` by way of `curve.rs`, `vectors.rs` |
+//! | the engine, and what it can do beside steps | `engine.rs`, `contract.rs`, `predict.rs`, `projected.rs`, `derivatives.rs` by way of `curve.rs`, `vectors.rs` |
 //! | what no step may read of the one before, filled in tests | `scratch.rs` |
 //! | which form a product has | `forms.rs`, `grid.rs`, measured by `tune.rs`, compared by `trial.rs` |
 //! | the device itself, what it must have, and how far kernels reach on it | [`adapter`], `needs.rs`, `reach.rs` |
@@ -31,6 +31,7 @@ mod predict;
 mod products;
 mod profile;
 mod program;
+mod projected;
 mod reach;
 mod readback;
 mod recorder;

@@ -79,6 +79,16 @@ pub(super) struct Predictor {
     pub program: EvalProgram,
 }
 
+/// What the first layer makes of a part with each of several vectors, and the dispatches of an evaluation of their sums.
+pub(super) struct Projected {
+    /// The number of samples of the part.
+    pub samples: usize,
+    /// The buffer of the multiples of the vectors: (R, 3).
+    pub coefficients: Buffer,
+    /// The dispatches of one pass.
+    pub program: Vec<Op>,
+}
+
 impl Builder<'_> {
     /// Makes the dispatches of training steps over the samples of `training`, and chooses the forms of their products.
     ///
@@ -144,7 +154,18 @@ impl Builder<'_> {
         let b = self.buffers;
         // records, order -> a[0]; under mixup, who is mixed with whom -> mix
         let mut ops = self.gather(feed, &b.a[0], &b.mix);
-        for l in 0..self.layout.layers.len() {
+        ops.extend(self.layers(0, w, feed)?);
+        Ok(ops)
+    }
+
+    /// Makes the dispatches of the layers from `first` on: `a[first] -> ... -> logits`
+    ///
+    /// # Errors
+    /// The device is lost while it measures the products' forms.
+    pub fn layers(&self, first: usize, w: &Buffer, feed: &Feed) -> Result<Vec<Op>> {
+        let b = self.buffers;
+        let mut ops = Vec::new();
+        for l in first..self.layout.layers.len() {
             let (a, y, none) = (&b.a[l], &b.a[l + 1], &b.unused[1]);
             let slope = if feed.is_kept { &b.slope[l] } else { none };
             match &b.norms[l] {

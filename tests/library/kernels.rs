@@ -179,6 +179,11 @@ fn softmax_cross_entropy_r() {
 }
 
 #[test]
+fn combine() {
+    over_f32_shapes(|gpu, shape| pass([verify::combine(gpu, shape).unwrap()]));
+}
+
+#[test]
 fn mse_r() {
     over_f32_shapes(|gpu, shape| pass([verify::mse_r(gpu, shape).unwrap()]));
 }

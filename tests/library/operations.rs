@@ -118,6 +118,15 @@ fn what_does_not_fit_is_refused() {
         refused(engine.predict(&Features::U8(vec![0; 21]), &[Slot::Live]).map(drop));
         refused(engine.predict(&Features::U8(Vec::new()), &[Slot::Live]).map(drop));
         refused(engine.renew_statistics(Slot::Swa, &[step]));
+        refused(engine.project(Part::Validation, &[Slot::Live]).map(drop));
+        refused(engine.project(Part::Test, &[Slot::Live, Slot::Swa]).map(drop));
+        let coefficients = vec![vec![1.0]; REPLICAS];
+        refused(engine.evaluate_projected(&coefficients).map(drop));
+        assert!(engine.project(Part::Test, &[Slot::Live]).unwrap() && !engine.project(Part::Test, &[]).unwrap());
+        refused(engine.evaluate_projected(&coefficients).map(drop));
+        assert!(engine.project(Part::Test, &[Slot::Live]).unwrap());
+        refused(engine.evaluate_projected(&coefficients[1..]).map(drop));
+        refused(engine.evaluate_projected(&vec![vec![1.0; 2]; REPLICAS]).map(drop));
         refused(engine.slope(0..0).map(drop));
         refused(engine.slope(3..N + 1).map(drop));
         refused(engine.curve(Curvature::Hessian, 0..N + 1, Slot::Copy(0), Slot::Copy(1)));

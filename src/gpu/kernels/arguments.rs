@@ -49,6 +49,8 @@ arguments! {
     TangentArgs {
         outputs: u32, width: u32, params_stride: u32, gamma: u32, beta: u32, z_stride: u32, room: u32,
     }
+    /// The arguments of `combine`.
+    CombineArgs { outputs: u32, z_stride: u32 }
     /// The arguments of `ensemble`.
     EnsembleArgs { outputs: u32, columns: u32, z_stride: u32, mean_stride: u32 }
     /// The arguments of `linear_dx`.

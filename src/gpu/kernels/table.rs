@@ -193,6 +193,9 @@ kernels! {
     scale(UpdateArgs) [vector] {
         bindings: &[A, R, W], memories: &[], form: None, unchecked: false, cost: cost::scale,
     }
+    combine(CombineArgs) [pass] {
+        bindings: &[A, R, R, R, R, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
+    }
     activate_r(TangentArgs) [tangent_args activation second pass] {
         bindings: &[A, R, R, R, W, W], memories: &[F32], form: None, unchecked: false, cost: cost::tangent,
     }

@@ -21,7 +21,9 @@ pub use linear_dw::{linear_dw, optimizers};
 pub use losses::{Mixing, ensemble, loss_scale, mse, softmax_cross_entropy};
 pub use norms::{batch_norm, batch_norm_dx, layer_norm, layer_norm_dx, norm_dw};
 pub use samples::{augmentations, gather, gather_augmented};
-pub use tangents::{activate_r, affine_dx_r, affine_r, linear_dx_r, mse_r, norm_dx_r, norm_r, softmax_cross_entropy_r};
+pub use tangents::{
+    activate_r, affine_dx_r, affine_r, combine, linear_dx_r, mse_r, norm_dx_r, norm_r, softmax_cross_entropy_r,
+};
 pub use updates::{adam, average, axpy, axpy_in_f32, dot, grad_norm, lookahead, rmsprop, scale, sgd, to_half};
 
 use half::f16;

@@ -1,4 +1,4 @@
-//! The kernels that carry along how values move with the weights.
+//! The kernels that carry along how values move with the weights, and that which sums up what is known of them.
 
 use bytemuck::bytes_of;
 
@@ -8,7 +8,7 @@ use crate::cpu;
 use crate::engine::stride;
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{self, Kernel, LANES, TangentArgs};
+use crate::gpu::kernels::{self, CombineArgs, Kernel, LANES, Pass, TangentArgs};
 use crate::verify::{Check, EPS, uniform};
 
 /// The checks of all of them.
@@ -24,6 +24,7 @@ pub(super) fn all(gpu: &Gpu, shape: Shape) -> Result<Vec<Check>> {
     checks.push(affine_r(gpu, shape)?);
     checks.extend(affine_dx_r(gpu, shape)?);
     checks.extend([softmax_cross_entropy_r(gpu, shape)?, mse_r(gpu, shape)?, linear_dx_r(gpu, shape)?]);
+    checks.push(combine(gpu, shape)?);
     Ok(checks)
 }
 
@@ -260,4 +261,31 @@ pub fn linear_dx_r(gpu: &Gpu, shape: Shape) -> Result<Check> {
     });
     // Two roundings of values up to 2.
     Ok(task.check("", &got[2], &rdx, 4.0 * EPS))
+}
+
+/// The check of `combine`: z.
+///
+/// # Errors
+/// The device is lost, or refuses the shader.
+pub fn combine(gpu: &Gpu, shape: Shape) -> Result<Check> {
+    const FIRST: usize = 3;
+    let row = stride(shape.outputs);
+    let outputs = row as u32 / 4;
+    let args = CombineArgs { outputs, z_stride: shape.room() as u32 * outputs };
+    let parts = [107, 108, 109].map(|seed| uniform(seed, (FIRST + shape.rows) * row, 1.0));
+    let c = uniform(110, 3 * shape.replicas, 1.0);
+    let mut want = vec![UNTOUCHED; shape.replicas * shape.room() * row];
+    let pass = Pass { first: FIRST as u32, ..shape.pass() };
+    let grid = [outputs.div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
+    let constants = [("LANES", f64::from(LANES))];
+    let dispatch = dispatch(&kernels::combine, &constants, bytes_of(&args), pass, grid);
+    let [p, q, r] = &parts;
+    let got = dispatch.run(gpu, &[words(&c), words(p), words(q), words(r), words(&want)])?;
+    shape.each(&mut want, |replica, z| {
+        let c = std::array::from_fn(|i| c[3 * replica + i]);
+        let parts = parts.each_ref().map(|part| &part[FIRST * row..]);
+        cpu::combine(c, parts, z);
+    });
+    // Five roundings of values up to 3.
+    Ok(Check::new(shape.name("combine", ""), &super::floats(&got[4]), &want, |x| 8.0 * EPS * (1.0 + x.abs())))
 }
