@@ -7,16 +7,15 @@ use anyhow::{bail, ensure};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use thalweg::Error;
-use thalweg::data::Part;
 use thalweg::engine::{Layout, Setup};
-use thalweg::explore::curvature::{CurvaturePlan, eigenvectors};
+use thalweg::explore::curvature::{CurvaturePlan, Eigenpair, eigenvectors};
 use thalweg::explore::landscape::{
     Barrier, Grid, Landscape, Normalized, Options, Random, Section, landscape, points_at_once, sampled,
 };
 use thalweg::model::Norm;
 use thalweg::report::{Pictured, write_landscape};
 use thalweg::run::{Config, SideBySide, Trained, seen_weights};
+use thalweg::{Error, data::Part};
 
 use super::signals::Signals;
 use super::{measuring, say, table, thousands, warn, wrap};
@@ -264,14 +263,13 @@ impl Args {
     /// The plane along the eigenvectors of the Hessian's two largest eigenvalues, of length 1, over the samples that are evaluated.
     fn along_eigenvectors(&self, center: &str, trained: &mut Trained) -> anyhow::Result<Section> {
         let own = Trained::open(&self.run, None, self.device.as_deref(), measuring)?;
-        let part = (trained.part(Some(&self.part))?.1, self.samples, self.seed);
-        let mut alone = SideBySide::open(own, &[center.to_string()], self.replica, part, measuring)?;
-        let plan = CurvaturePlan { top: 2, seed: self.seed, ..CurvaturePlan::default() };
-        let pairs = eigenvectors(alone.engine.as_mut(), &plan)?.into_iter().flatten().enumerate();
-        let label = |i: usize, value: f64| format!("eigenvector {} of the Hessian, eigenvalue {value:.4}", i + 1);
-        let axes = pairs.map(|(i, pair)| (label(i, pair.value), pair.vector)).collect();
-        let values = trained.values(center, self.replica)?;
-        Ok(Section::spanned(trained.layout(), (center, values), axes)?)
+        let samples = (trained.part(Some(&self.part))?.1, self.samples, self.seed);
+        let mut alone = SideBySide::open(own, &[center.into()], self.replica, samples, measuring)?;
+        let found =
+            eigenvectors(alone.engine.as_mut(), &CurvaturePlan { top: 2, seed: self.seed, ..Default::default() })?;
+        let axis = |e: Eigenpair| (format!("eigenvector of the Hessian, eigenvalue {:.4}", e.value), e.vector);
+        let center = (center, trained.values(center, self.replica)?);
+        Ok(Section::spanned(trained.layout(), center, found.into_iter().flatten().map(axis).collect())?)
     }
 
     /// The weights of a list of names or files.
