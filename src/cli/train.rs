@@ -78,7 +78,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Draws the largest eigenvalue along the run, if it was measured.
 fn draw_edge(finished: &Finished, setup: &Setup) -> thalweg::Result<()> {
-    write_edge(&finished.dir, &read_metrics(&finished.dir)?, &setup.optimizer).map(drop)
+    let plain = setup.sam.is_none().then_some(&setup.optimizer);
+    write_edge(&finished.dir, &read_metrics(&finished.dir)?, plain).map(drop)
 }
 
 /// The observer that says on standard error what went wrong without ending the run.

@@ -71,11 +71,11 @@ fn densities(sets: &[(String, LossShape)]) -> Vec<Curve> {
 
 /// Draws the largest eigenvalue along a run out of the lines of its metrics, as `curvature.svg` in the run's folder, beside the
 /// highest with which plain gradient descent by its `optimizer` does not run away from a minimum, where that is known: the edge
-/// of stability (Cohen et al., 2021). Returns the file's path; none where the eigenvalue was never measured.
+/// of stability (Cohen et al., 2021); an ascent before each step has another edge, and no `optimizer` here. Returns the file's path; none where the eigenvalue was never measured.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_edge(dir: &Path, metrics: &[Value], optimizer: &Optimizer) -> Result<Option<PathBuf>> {
+pub fn write_edge(dir: &Path, metrics: &[Value], optimizer: Option<&Optimizer>) -> Result<Option<PathBuf>> {
     let measured = || metrics.iter().filter(|line| !line["curvature"].is_null());
     let number = |line: &Value, key: &str| line[key].as_f64().unwrap_or(f64::NAN);
     let curve = |name: &str, value: &dyn Fn(&Value) -> f64| Curve {
@@ -86,7 +86,7 @@ pub fn write_edge(dir: &Path, metrics: &[Value], optimizer: &Optimizer) -> Resul
     if curves[0].points.is_empty() {
         return Ok(None);
     }
-    let edge = |line: &Value| edge(optimizer, number(line, "lr"), number(line, "momentum"));
+    let edge = |line: &Value| edge(optimizer?, number(line, "lr"), number(line, "momentum"));
     if let Some(name) = measured().next().and_then(edge).map(|(name, _)| name) {
         curves.push(curve(name, &|line| edge(line).map_or(f64::NAN, |(_, value)| value)));
     }
