@@ -1,7 +1,7 @@
 // dz = γ / √(variance + 1e-5) · (dn − loss scale · (dβ + x̂ ∘ dγ) / rows)
 //
-// With KEPT, mean and variance are the running statistics, and dz = γ / √(variance + 1e-5) · dn. dn lies in dz's place; dγ and dβ are those of `norm_dw`. One invocation makes one vec4: x its column, y its row, z
-// its replica.
+// With KEPT, mean and variance are the running statistics, and dz = γ / √(variance + 1e-5) · dn. dn lies in dz's place; dγ and dβ
+// are those of `norm_dw`. One invocation makes one vec4: x its column, y its row, z its replica.
 
 @group(0) @binding(1) var<storage, read> params: array<vec4<f32>>;   // (R, P)
 @group(0) @binding(2) var<storage, read> grads: array<vec4<f32>>;    // (R, P)

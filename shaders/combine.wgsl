@@ -1,7 +1,7 @@
 // z = c0 p + c1 q + c2 r
 //
-// What the first layer makes of the samples of a pass with weights that are a sum of multiples of three vectors, out of what it makes of
-// them with each; c has three numbers a replica. One invocation makes one vec4: x its column, y its row, z its replica.
+// What the first layer makes of the samples of a pass with weights that are a sum of multiples of three vectors, out of what it
+// makes of them with each; c has three numbers a replica. One invocation makes one vec4: x its column, y its row, z its replica.
 
 struct Args {
     outputs: u32,  // vec4s of a row

@@ -1,7 +1,7 @@
 // rdx ← rdx + da ∘ rslope
 //
-// The last part of how dx = da ∘ slope moves with the weights; the first, rda ∘ slope, lies in rdx. One invocation makes one vec4: x
-// its column, y its row, z its replica.
+// The last part of how dx = da ∘ slope moves with the weights; the first, rda ∘ slope, lies in rdx. One invocation makes one
+// vec4: x its column, y its row, z its replica.
 
 @group(0) @binding(1) var<storage, read> da: array<Stored>;        // (R, room, inputs)
 @group(0) @binding(2) var<storage, read> rslope: array<Stored>;    // (R, room, inputs)

@@ -1,5 +1,6 @@
 // g = dx̂ − mean(dx̂) − x̂ mean(x̂ ∘ dx̂),  dz = inverse g
-// rdz = rinverse g + inverse (rdx̂ − mean(rdx̂) − rx̂ mean(x̂ ∘ dx̂) − x̂ mean(rx̂ ∘ dx̂ + x̂ ∘ rdx̂)), means being those over the row
+// rdz = rinverse g + inverse (rdx̂ − mean(rdx̂) − rx̂ mean(x̂ ∘ dx̂) − x̂ mean(rx̂ ∘ dx̂ + x̂ ∘ rdx̂)), means being those over
+// the row
 //
 // The gradient of a layer normalisation's input, and how it moves with the weights; with BATCH, under running statistics that stay,
 // dz = inverse ∘ dx̂ and rdz = inverse ∘ rdx̂. dx̂ lies in dz's place, rdx̂ in rdz's. One workgroup makes one row: x the row, z its

@@ -1,8 +1,8 @@
 // rx̂ = inverse (rz − mean(rz) − x̂ mean(x̂ ∘ rz)),  rinverse = −inverse² mean(x̂ ∘ rz), means being those over the row
 //
 // How a layer normalisation's x̂ and 1/√(variance + ε) move with the weights; with BATCH, under running statistics that stay,
-// rx̂ = inverse ∘ rz, and rinverse is not written. rz lies in rxhat, or with SUM is the sum of that and `other`. One workgroup makes
-// one row: x the row, z its replica.
+// rx̂ = inverse ∘ rz, and rinverse is not written. rz lies in rxhat, or with SUM is the sum of that and `other`. One workgroup
+// makes one row: x the row, z its replica.
 
 @group(0) @binding(1) var<storage, read> xhat: array<Stored>;           // (R, room, outputs)
 @group(0) @binding(2) var<storage, read> inverse: array<f32>;           // (R, room); BATCH: (R, 4 outputs)

@@ -1,7 +1,7 @@
 // rdz = p ∘ (rz − Σ p ∘ rz) / batch,  p = softmax(z)
 //
-// How the gradient of the mean cross-entropy moves with the logits, of which label smoothing has no say; rz lies in rdz's place. One
-// invocation makes the whole of a row: x the row, z its replica.
+// How the gradient of the mean cross-entropy moves with the logits, of which label smoothing has no say; rz lies in rdz's place.
+// One invocation makes the whole of a row: x the row, z its replica.
 
 @group(0) @binding(1) var<storage, read> z: array<Stored>;         // (R, room, outputs)
 @group(0) @binding(2) var<storage, read_write> rdz: array<Stored>; // (R, room, outputs): rz, then rdz

@@ -8,8 +8,8 @@ const ERRORS: f64 = 2.0;
 /// A measure of sharpness: its name, and the value with its error.
 type Measure = (&'static str, fn(&LossShape) -> (f64, f64));
 
-/// The measures that have an error, those that do not change with the scale of filters last. A rise that was only looked for by steps
-/// up the slope has none.
+/// The measures that have an error, those that do not change with the scale of filters last. A rise that was only looked for by
+/// steps up the slope has none.
 const MEASURES: [Measure; 4] = [
     ("largest eigenvalue", |shape| (shape.eigenvalues[0], shape.eigenvalue_errors[0])),
     ("trace", |shape| (shape.trace.mean, shape.trace.error)),

@@ -68,8 +68,8 @@ pub struct Args {
     /// loss there is no network's that could have been trained
     #[arg(long, value_enum, default_value_t = Statistics::Renew)]
     bn: Statistics,
-    /// Evaluate every point by itself, to the last bit as its weights are; otherwise the CPU engine makes the first layer's products
-    /// once for the whole section and sums them up at each point, a rounding away and several times as fast
+    /// Evaluate every point by itself, to the last bit as its weights are; otherwise the CPU engine makes the first layer's
+    /// products once for the whole section and sums them up at each point, a rounding away and several times as fast
     #[arg(long)]
     exact: bool,
     /// The replica, of a run of several

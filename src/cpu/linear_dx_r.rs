@@ -2,7 +2,8 @@
 
 use super::{Real, wide};
 
-/// The last part of how `dx = da ∘ slope` moves with the weights, `rdx ← rdx + da ∘ rslope`; the first, `rda ∘ slope`, lies in `rdx`.
+/// The last part of how `dx = da ∘ slope` moves with the weights, `rdx ← rdx + da ∘ rslope`; the first, `rda ∘ slope`, lies in
+/// `rdx`.
 ///
 /// All are `(rows, stride(inputs))` of the layer.
 pub fn linear_dx_r<T: Real>(da: &[T], rslope: &[T], rdx: &mut [T]) {

@@ -4,10 +4,9 @@ use super::Real;
 use crate::engine::{Layer, stride};
 
 /// The gradient of a normalisation's input and how it moves with the weights: under batch normalisation, whose running statistics
-/// stay, `dz = inverse ∘ dx̂` and `rdz = inverse ∘ rdx̂`; under layer normalisation, with `g = dx̂ − mean(dx̂) − x̂ mean(x̂ ∘ dx̂)`,
-/// `dz = inverse g` and
-/// `rdz = rinverse g + inverse (rdx̂ − mean(rdx̂) − rx̂ mean(x̂ ∘ dx̂) − x̂ mean(rx̂ ∘ dx̂ + x̂ ∘ rdx̂))`.
-/// dx̂ lies in `dz`, rdx̂ in `rdz`.
+/// stay, `dz = inverse ∘ dx̂` and `rdz = inverse ∘ rdx̂`; under layer normalisation, with `g = dx̂ − mean(dx̂) − x̂ mean(x̂ ∘
+/// dx̂)`, `dz = inverse g` and `rdz = rinverse g + inverse (rdx̂ − mean(rdx̂) − rx̂ mean(x̂ ∘ dx̂) − x̂ mean(rx̂ ∘ dx̂ + x̂ ∘
+/// rdx̂))`. dx̂ lies in `dz`, rdx̂ in `rdz`.
 ///
 /// `xhat`, `rxhat`, `dz` and `rdz` are `(rows, stride(outputs))`; `inverse` and `rinverse` are those of `norm_r`.
 #[allow(clippy::too_many_arguments, reason = "each is one binding of the kernel")]

@@ -197,8 +197,8 @@ impl<T: Real> Workspace<T> {
         super::metrics(loss, correct, sums);
     }
 
-    /// Makes of the last layer's dz the gradient of all weights; running statistics that are kept depend on none. With `fused`, weights are updated instead, those of normalisations
-    /// and biases apart.
+    /// Makes of the last layer's dz the gradient of all weights; running statistics that are kept depend on none. With `fused`,
+    /// weights are updated instead, those of normalisations and biases apart.
     pub fn backward(
         &mut self,
         shared: &Shared<T>,

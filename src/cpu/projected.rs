@@ -1,5 +1,5 @@
-//! Evaluations of sums of multiples of vectors, of which the first layer's products are known: that product is linear in the weights, so
-//! that what it makes of a sample at any point of a plane is a sum of what it makes with three vectors.
+//! Evaluations of sums of multiples of vectors, of which the first layer's products are known: that product is linear in the
+//! weights, so that what it makes of a sample at any point of a plane is a sum of what it makes with three vectors.
 
 use super::Finish;
 use super::Real;
@@ -18,8 +18,8 @@ use crate::error::Result;
 const MOST_BYTES: usize = 1 << 30;
 
 impl<T: Real> CpuEngine<T> {
-    /// Keeps what the first layer makes of a part's samples with the vectors in `slots`, those of the first replica; nothing where that
-    /// takes too much memory, or a residual connection asks for the samples themselves.
+    /// Keeps what the first layer makes of a part's samples with the vectors in `slots`, those of the first replica; nothing
+    /// where that takes too much memory, or a residual connection asks for the samples themselves.
     ///
     /// # Errors
     /// No such part or slot; too little memory.
@@ -59,8 +59,8 @@ impl<T: Real> CpuEngine<T> {
         Ok(true)
     }
 
-    /// The mean loss and accuracy of the live weights over the part that is projected, one a replica; the first layer's are the sum of the
-    /// projected vectors times `coefficients`, one list a replica.
+    /// The mean loss and accuracy of the live weights over the part that is projected, one a replica; the first layer's are the
+    /// sum of the projected vectors times `coefficients`, one list a replica.
     ///
     /// # Errors
     /// A thread panicked.

@@ -195,10 +195,10 @@ pub trait Engine: Diagnose + Send {
     /// No such part or slot.
     fn evaluate(&mut self, part: Part, slots: &[Slot]) -> Result<Vec<Evaluation>>;
 
-    /// Keeps what the first layer makes of a part's samples with the vectors in `slots`, up to three, each one and the same in all replicas, for
-    /// [`evaluate_projected`](Self::evaluate_projected), and gives back what was kept before; no slots keep nothing. Returns whether
-    /// it is kept: not by an engine that cannot, for want of memory, or where a residual connection adds the samples to what
-    /// the first layer makes.
+    /// Keeps what the first layer makes of a part's samples with the vectors in `slots`, up to three, each one and the same in
+    /// all replicas, for [`evaluate_projected`](Self::evaluate_projected), and gives back what was kept before; no slots keep
+    /// nothing. Returns whether it is kept: not by an engine that cannot, for want of memory, or where a residual connection adds
+    /// the samples to what the first layer makes.
     ///
     /// # Errors
     /// No such part or slot; too little memory.

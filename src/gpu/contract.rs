@@ -84,20 +84,10 @@ impl GpuEngine {
     /// Evaluates the weights in `eval_params`, one member of an ensemble of `members`.
     fn evaluate_member(&self, part: Part, samples: usize, member: usize, members: usize) -> Result<()> {
         let program = self.eval[part as usize].as_ref().ok_or_else(|| self.setup.dataset.missing(part))?;
-        let (room, replicas) = (self.setup.room(), self.setup.replicas as u32);
         let (member, members) = (member as u32, members as u32);
-        let pass = |first: usize| Pass {
-            first: first as u32,
-            rows: room.min(samples - first) as u32,
-            batch: 1,
-            accumulate: u32::from(first > 0),
-            replicas,
-            member,
-            members,
-            ..Pass::default()
-        };
-        let mut passes: Vec<Pass> = (0..samples).step_by(room).map(pass).collect();
-        for passes in passes.chunks_mut(self.passes_at_once(room, 1)) {
+        let mut passes: Vec<Pass> =
+            self.passes_of(samples).into_iter().map(|pass| Pass { member, members, ..pass }).collect();
+        for passes in passes.chunks_mut(self.passes_at_once(self.setup.room(), 1)) {
             self.stage(part, passes, true);
             let mut recorder = self.recorder();
             for (i, pass) in passes.iter().enumerate() {

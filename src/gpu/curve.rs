@@ -1,5 +1,5 @@
-//! The products of the evaluated loss's second derivatives with a vector (Pearlmutter, 1994): passes that carry along how all they make moves as the weights move along the vector. What moves has the name of what it is with an r before
-//! it.
+//! The products of the evaluated loss's second derivatives with a vector (Pearlmutter, 1994): passes that carry along how all they
+//! make moves as the weights move along the vector. What moves has the name of what it is with an r before it.
 //!
 //! | tensor | shape | it is |
 //! | --- | --- | --- |

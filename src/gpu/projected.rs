@@ -1,5 +1,5 @@
-//! Evaluations of sums of multiples of vectors, of which the first layer's products are known: that product is linear in the weights, so
-//! that what it makes of a sample at any point of a plane is a sum of what it makes with three vectors.
+//! Evaluations of sums of multiples of vectors, of which the first layer's products are known: that product is linear in the
+//! weights, so that what it makes of a sample at any point of a plane is a sum of what it makes with three vectors.
 
 use wgpu::{Buffer, BufferUsages};
 
@@ -74,8 +74,8 @@ impl GpuEngine {
         self.gpu.check()
     }
 
-    /// The mean loss and accuracy of the live weights over the part that is projected, one a replica; the first layer's are the sum of
-    /// the projected vectors times `coefficients`.
+    /// The mean loss and accuracy of the live weights over the part that is projected, one a replica; the first layer's are the
+    /// sum of the projected vectors times `coefficients`.
     pub(super) fn evaluate_sums(&mut self, coefficients: &[Vec<f64>]) -> Result<Vec<Evaluation>> {
         self.load(Slot::Live)?;
         let Some(projected) = &self.projected else { return Ok(Vec::new()) };
@@ -86,7 +86,7 @@ impl GpuEngine {
         self.gpu.queue.write_buffer(&projected.coefficients, 0, bytemuck::cast_slice(&values));
         let ops: Vec<&Op> = projected.program.iter().collect();
         let passes = self.passes_of(projected.samples);
-        for passes in passes.chunks(super::buffers::PASSES) {
+        for passes in passes.chunks(buffers::PASSES) {
             self.write_passes(passes);
             let mut recorder = self.recorder();
             for (i, pass) in passes.iter().enumerate() {
@@ -98,7 +98,7 @@ impl GpuEngine {
     }
 
     /// The passes of an evaluation of so many samples.
-    fn passes_of(&self, samples: usize) -> Vec<Pass> {
+    pub(super) fn passes_of(&self, samples: usize) -> Vec<Pass> {
         let (room, replicas) = (self.setup.room(), self.setup.replicas as u32);
         let pass = |first: usize| Pass {
             first: first as u32,

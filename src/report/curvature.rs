@@ -71,7 +71,8 @@ fn densities(sets: &[(String, LossShape)]) -> Vec<Curve> {
 
 /// Draws the largest eigenvalue along a run out of the lines of its metrics, as `curvature.svg` in the run's folder, beside the
 /// highest with which plain gradient descent by its `optimizer` does not run away from a minimum, where that is known: the edge
-/// of stability (Cohen et al., 2021); an ascent before each step has another edge, and no `optimizer` here. Returns the file's path; none where the eigenvalue was never measured.
+/// of stability (Cohen et al., 2021); an ascent before each step has another edge, and no `optimizer` here. Returns the file's
+/// path; none where the eigenvalue was never measured.
 ///
 /// # Errors
 /// The file cannot be written.

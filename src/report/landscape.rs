@@ -35,8 +35,8 @@ pub struct Pictured<'a> {
     pub has_accuracy: bool,
 }
 
-/// Heights above the lowest that are so many times that of the lowest two-hundredth of a map are drawn as one: a direction that leads
-/// far away would leave no colours for the basin.
+/// Heights above the lowest that are so many times that of the lowest two-hundredth of a map are drawn as one: a direction that
+/// leads far away would leave no colours for the basin.
 const HIGHEST: f64 = 1e4;
 
 /// Writes a landscape to `dir`, and returns the files: `landscape.npz` (`x`, `y`, `loss` and `accuracy` by y and x, `seeds`; the

@@ -178,8 +178,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Takes a checkpoint of what `engine` holds, in `last` the weights of the last step and in `beside` what is not the engine's own,
-    /// and of `progress` after so many steps.
+    /// Takes a checkpoint of what `engine` holds, in `last` the weights of the last step and in `beside` what is not the engine's
+    /// own, and of `progress` after so many steps.
     ///
     /// # Errors
     /// The device is lost.

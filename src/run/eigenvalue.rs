@@ -47,8 +47,8 @@ impl Eigenvalue {
         self.every.to_next(trainer.steps_taken(), trainer.steps_per_epoch())
     }
 
-    /// Measures it if that is due before the next step, and tells the observer. That comes after the checkpoint at this step, if there
-    /// is one: a run that goes on from there measures it again.
+    /// Measures it if that is due before the next step, and tells the observer. That comes after the checkpoint at this step, if
+    /// there is one: a run that goes on from there measures it again.
     ///
     /// # Errors
     /// The device is lost; what the observer meets.

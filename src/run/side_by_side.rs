@@ -28,8 +28,8 @@ pub struct SideBySide {
 }
 
 impl SideBySide {
-    /// Opens an engine for the weights of these names (see [`Trained::values`]) of one replica of a run, and for at most `samples` of a
-    /// part, drawn with `seed`.
+    /// Opens an engine for the weights of these names (see [`Trained::values`]) of one replica of a run, and for at most
+    /// `samples` of a part, drawn with `seed`.
     ///
     /// # Errors
     /// Weights, a replica or a part that the run has not; a name that is there twice; too little memory.

@@ -198,9 +198,9 @@ fn renewed_statistics_are_those_of_the_point() {
     assert!(found[0].values.iter().zip(&found[1].values).all(|(kept, renewed)| kept.loss != renewed.loss));
 }
 
-/// Where the first layer's products are made once for all points, values are a rounding away: the terms of a z have a size of at most
-/// 16 here, each is rounded as often as there are inputs, and the loss moves by less than 16 times as much; replicas change no bit.
-/// Where the samples are added to that layer, they are those of each point by itself.
+/// Where the first layer's products are made once for all points, values are a rounding away: the terms of a z have a size of at
+/// most 16 here, each is rounded as often as there are inputs, and the loss moves by less than 16 times as much; replicas change
+/// no bit. Where the samples are added to that layer, they are those of each point by itself.
 #[test]
 fn projected_points_are_a_rounding_away() {
     let mut all = networks();

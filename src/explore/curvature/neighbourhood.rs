@@ -64,8 +64,8 @@ impl Neighbourhood {
     }
 
     /// The perturbation of one step up the slope in the ball that has the shape of this set: `ρ T² g / |T g|`, where T is 1, or
-    /// each filter's length for the share 1 (Foret et al., 2021; Kwon et al., 2021). Parameters that stay where they are must have a
-    /// slope of 0.
+    /// each filter's length for the share 1 (Foret et al., 2021; Kwon et al., 2021). Parameters that stay where they are must
+    /// have a slope of 0.
     pub fn ascent(&self, slope: &[f64], share: f64, rho: f64) -> Vec<f64> {
         let mut scale = vec![1.0; slope.len()];
         if let Self::Filters(filters) = self {

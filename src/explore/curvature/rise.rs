@@ -103,8 +103,8 @@ impl Probe<'_, '_> {
         Ok((0..all.len()).map(rise).collect())
     }
 
-    /// The largest rise on a way up: a step goes to the neighbour that is furthest along the slope, as projected ascent does by steps
-    /// without end; where the loss is convex, each step leads higher (Journée et al., 2010).
+    /// The largest rise on a way up: a step goes to the neighbour that is furthest along the slope, as projected ascent does by
+    /// steps without end; where the loss is convex, each step leads higher (Journée et al., 2010).
     fn largest(&mut self, all: &[Neighbourhood], slopes: &[Vec<f64>], random: &mut Random) -> Result<Vec<f64>> {
         let samples = self.engine.setup().dataset.train.len();
         self.place(&self.centers.iter().map(|center| vec![0.0; center.len()]).collect::<Vec<_>>())?;

@@ -5,8 +5,8 @@ use crate::engine::{Curvature, Engine, Slot};
 use crate::error::{Error, Result};
 use crate::spectrum::{self, Basis, Parameters, Random, Ritz};
 
-/// The largest eigenvalue of the Hessian of the loss, measured again and again as the weights move: each time the search begins with
-/// the eigenvector that was found before, so that a few products are enough. Each replica has its own.
+/// The largest eigenvalue of the Hessian of the loss, measured again and again as the weights move: each time the search begins
+/// with the eigenvector that was found before, so that a few products are enough. Each replica has its own.
 pub struct TopEigenvalue {
     /// The order of the samples, of which the first are looked at.
     order: Vec<u32>,
@@ -56,8 +56,8 @@ impl TopEigenvalue {
         self.found
     }
 
-    /// Measures the largest eigenvalue at the live weights, one a replica: to about 1e-4 of its size, but where the weights have moved
-    /// far, when it may be less; NaN where second derivatives are not finite. The engine's order of samples is another one
+    /// Measures the largest eigenvalue at the live weights, one a replica: to about 1e-4 of its size, but where the weights have
+    /// moved far, when it may be less; NaN where second derivatives are not finite. The engine's order of samples is another one
     /// afterwards, and its gradient is lost.
     ///
     /// # Errors

@@ -51,9 +51,9 @@ const BYTES: usize = 128 << 20;
 /// The most points side by side, where there are no more than half as many threads: beyond, nothing gets faster.
 const MOST: usize = 16;
 
-/// The setup of an engine that evaluates the samples of `part` at `places` as that of `setup` does, and the part that they are there.
-/// With `renewed`, the places of at least two training samples, it can renew running statistics by them, as they are: without
-/// augmentation and dropout.
+/// The setup of an engine that evaluates the samples of `part` at `places` as that of `setup` does, and the part that they are
+/// there. With `renewed`, the places of at least two training samples, it can renew running statistics by them, as they are:
+/// without augmentation and dropout.
 ///
 /// # Errors
 /// No such part.
@@ -96,8 +96,8 @@ pub fn points_at_once(setup: &Setup, points: usize) -> usize {
 }
 
 /// Evaluates loss and accuracy over `part` of the engine's data at every node of `grid` and every mark of `section`, as many points
-/// at once as the engine has replicas. `watch` hears after every dispatch of the number of points that are done, and answers whether
-/// to go on; none is returned where it says no.
+/// at once as the engine has replicas. `watch` hears after every dispatch of the number of points that are done, and answers
+/// whether to go on; none is returned where it says no.
 ///
 /// What the engine holds in [`Slot::Live`] and the order of its samples are lost.
 ///
