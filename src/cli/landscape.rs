@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "WEIGHTS")]
     center: Option<String>,
     /// How far the picture reaches from its middle [default: 1, times the directions; of weights and path, what shows them]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     radius: Option<f64>,
     /// Points along each axis; of a line, points between its ends
     #[arg(long, value_name = "NXxNY", default_value = "51x51")]

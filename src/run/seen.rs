@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::checkpoint::{Checkpoint, newest_first};
 use super::folder::read_summary;
 use super::trained::Trained;
@@ -40,10 +42,17 @@ pub fn seen_weights(dir: &Path, trained: &mut Trained, replica: usize) -> Result
         thinned(files, most).iter().map(read).collect::<Result<Vec<_>>>()?
     };
     seen.sort_by_key(|(steps, _)| *steps);
+    let summary = read_summary(dir)?.unwrap_or_default();
+    let end = if summary.contains_key("restored") {
+        summary.get("best").and_then(|best| best.get("steps"))
+    } else {
+        summary.get("steps")
+    };
+    let end = end.and_then(Value::as_u64).or(seen.last().map(|(steps, _)| *steps)).unwrap_or(0);
+    // The way to weights that were restored ends where they were.
+    seen.retain(|(steps, _)| *steps <= end);
     if seen.last().is_none_or(|(_, weights)| *weights != last) {
-        let ended = read_summary(dir)?.and_then(|summary| summary.get("steps")?.as_u64());
-        let steps = ended.or(seen.last().map(|(steps, _)| *steps)).unwrap_or(0);
-        seen.push((steps, last));
+        seen.push((end, last));
     }
     Ok(seen)
 }

@@ -9,7 +9,7 @@ use common::program::{fails, ok, table, tensors, words};
 use tempfile::TempDir;
 use thalweg::event::{Control, Event};
 use thalweg::run::{Config, Every};
-use thalweg::run::{Place, Prepared, read_config, trajectory};
+use thalweg::run::{Place, Prepared, Trained, read_config, seen_weights, trajectory};
 use thalweg::schedule::Unit;
 
 /// 60 samples, of which 12 are held out, in batches of 10: five steps an epoch.
@@ -25,6 +25,20 @@ fn train(dir: &TempDir, name: &str, more: &str) {
 /// The steps of the files of one replica's trajectory.
 fn steps(run: &Path, replica: usize) -> Vec<u64> {
     trajectory(run, replica).into_iter().map(|(steps, _)| steps).collect()
+}
+
+/// The way to weights that were restored ends where they were.
+#[test]
+fn the_way_to_restored_weights_ends_there() {
+    let dir = TempDir::new().unwrap();
+    train(&dir, "best", "--trajectory 1 --epochs 9 --lr 0.5 --patience 3 --restore-best");
+    let summary = common::program::json(dir.path().join("best/summary.json"));
+    let (best, last) = (summary["best"]["steps"].as_u64().unwrap(), summary["steps"].as_u64().unwrap());
+    assert!(summary["restored"] == true && best < last && best >= 5, "{summary}");
+    let mut trained = Trained::open(&dir.path().join("best"), None, None, |_| {}).unwrap();
+    let seen = seen_weights(&dir.path().join("best"), &mut trained, 0).unwrap();
+    assert_eq!(seen.iter().map(|(steps, _)| *steps).collect::<Vec<_>>(), (0..=best).step_by(5).collect::<Vec<_>>());
+    assert!(seen.last().unwrap().1 == trained.values("last", 0).unwrap());
 }
 
 /// Every so many steps or epochs, in either spelling, with the first weights and the last; and a file holds what the run holds
