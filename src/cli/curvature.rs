@@ -11,6 +11,7 @@ use thalweg::report::write_curvature;
 use thalweg::run::{SideBySide, Trained};
 
 use super::flatness::{short, verdict, with_error};
+use super::points::check_writable;
 use super::{measuring, say, table, thousands, warn, wrap};
 
 #[derive(clap::Args)]
@@ -76,14 +77,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         SideBySide::open(trained, &names, args.replica, (part, args.samples, args.seed), measuring)?;
     let style = ProgressStyle::with_template("{wide_bar} {percent} %  {eta} left");
     let bar = ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let out = args.out.clone().unwrap_or_else(|| args.run.join("curvature"));
+    let is_new = !out.exists();
+    check_writable(&out)?;
     let found = curvature(engine.as_mut(), &args.plan(), &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     });
     bar.finish_and_clear();
+    if is_new && found.is_err() {
+        // Nothing was written to it.
+        let _ = std::fs::remove_dir(&out);
+    }
     let sets: Vec<(String, LossShape)> = names.into_iter().zip(found?).collect();
-    let summary = args.summary(&sets, part_name, places.len())?;
-    let out = args.out.clone().unwrap_or_else(|| args.run.join("curvature"));
+    let mut summary = args.summary(&sets, part_name, places.len())?;
+    let has_accuracy = engine.setup().dataset.is_classification();
+    if !has_accuracy {
+        let each = summary.as_object_mut().into_iter().flat_map(|sets| sets.values_mut());
+        each.filter_map(Value::as_object_mut).for_each(|one| _ = one.remove("accuracy"));
+    }
     let files = write_curvature(&out, &summary, &sets)?;
     if args.json {
         say!("{summary:#}");
@@ -93,7 +105,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let samples = thousands(places.len() as u64);
     say!("{}", wrap("device  ", &format!("{}: {reason}", engine.describe())));
     say!("of      the {matrix} of the mean loss over {samples} {part_name} samples");
-    say!("\n{}", table(&rows(&sets)));
+    say!("\n{}", table(&rows(&sets, has_accuracy)));
     for sentence in verdict(&sets) {
         say!("\n{}", wrap("", &sentence));
     }
@@ -129,13 +141,15 @@ impl Args {
 }
 
 /// The table: a line a measure, a column a set of weights; the rises of the loss in Keskar et al.'s box, and as filters move.
-fn rows(sets: &[(String, LossShape)]) -> Vec<Vec<String>> {
+fn rows(sets: &[(String, LossShape)], has_accuracy: bool) -> Vec<Vec<String>> {
     let mut rows = vec![std::iter::once(String::new()).chain(sets.iter().map(|(name, _)| name.clone())).collect()];
     let mut row = |name: &str, cell: &dyn Fn(&LossShape) -> String| {
         rows.push(std::iter::once(name.to_string()).chain(sets.iter().map(|(_, shape)| cell(shape))).collect());
     };
     row("loss", &|shape| short(shape.loss));
-    row("accuracy", &|shape| format!("{:.4}", shape.accuracy));
+    if has_accuracy {
+        row("accuracy", &|shape| format!("{:.4}", shape.accuracy));
+    }
     row("gradient", &|shape| short(shape.gradient_norm));
     for k in 0..sets[0].1.eigenvalues.len() {
         let name = if k == 0 { "eigenvalues" } else { "" };

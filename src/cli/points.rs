@@ -17,6 +17,7 @@ use super::signals::Signals;
 pub fn read_grid(text: &str, is_line: bool) -> anyhow::Result<[usize; 2]> {
     let numbers: Option<Vec<usize>> = text.split('x').map(|part| part.trim().parse().ok()).collect();
     match numbers.as_deref() {
+        Some(&[x, y]) if is_line && x != y => bail!("--grid: expected one number of points, of a line, found {text:?}"),
         Some(&[x, y]) => Ok([x, y]),
         Some(&[x]) if is_line => Ok([x, x]),
         _ => bail!("--grid: expected two numbers of points as 51x51, found {text:?}"),
