@@ -90,12 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let _ = std::fs::remove_dir(&out);
     }
     let sets: Vec<(String, LossShape)> = names.into_iter().zip(found?).collect();
-    let mut summary = args.summary(&sets, part_name, places.len())?;
-    let has_accuracy = engine.setup().dataset.is_classification();
-    if !has_accuracy {
-        let each = summary.as_object_mut().into_iter().flat_map(|sets| sets.values_mut());
-        each.filter_map(Value::as_object_mut).for_each(|one| _ = one.remove("accuracy"));
-    }
+    let summary = args.summary(&sets, part_name, places.len())?;
     let files = write_curvature(&out, &summary, &sets)?;
     if args.json {
         say!("{summary:#}");
@@ -105,7 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let samples = thousands(places.len() as u64);
     say!("{}", wrap("device  ", &format!("{}: {reason}", engine.describe())));
     say!("of      the {matrix} of the mean loss over {samples} {part_name} samples");
-    say!("\n{}", table(&rows(&sets, has_accuracy)));
+    say!("\n{}", table(&rows(&sets)));
     for sentence in verdict(&sets) {
         say!("\n{}", wrap("", &sentence));
     }
@@ -141,14 +136,14 @@ impl Args {
 }
 
 /// The table: a line a measure, a column a set of weights; the rises of the loss in Keskar et al.'s box, and as filters move.
-fn rows(sets: &[(String, LossShape)], has_accuracy: bool) -> Vec<Vec<String>> {
+fn rows(sets: &[(String, LossShape)]) -> Vec<Vec<String>> {
     let mut rows = vec![std::iter::once(String::new()).chain(sets.iter().map(|(name, _)| name.clone())).collect()];
     let mut row = |name: &str, cell: &dyn Fn(&LossShape) -> String| {
         rows.push(std::iter::once(name.to_string()).chain(sets.iter().map(|(_, shape)| cell(shape))).collect());
     };
     row("loss", &|shape| short(shape.loss));
-    if has_accuracy {
-        row("accuracy", &|shape| format!("{:.4}", shape.accuracy));
+    if sets[0].1.accuracy.is_some() {
+        row("accuracy", &|shape| shape.accuracy.map_or(String::new(), |accuracy| format!("{accuracy:.4}")));
     }
     row("gradient", &|shape| short(shape.gradient_norm));
     for k in 0..sets[0].1.eigenvalues.len() {

@@ -64,8 +64,9 @@ impl Estimate {
 pub struct LossShape {
     /// The mean loss.
     pub loss: f64,
-    /// The share of samples whose largest output is that of the target's largest value.
-    pub accuracy: f64,
+    /// The share of samples whose largest output is that of their label; none of a regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
     /// The Euclidean length of the loss's gradient.
     pub gradient_norm: f64,
     /// The number of parameters that take part.
@@ -124,7 +125,8 @@ pub fn curvature(
     let mut meter = Meter { done: 0, all: plan.work(parameters.count()), tell };
     let evaluations = engine.slope(0..samples)?;
     check(&evaluations)?;
-    let mut shapes: Vec<LossShape> = evaluations.iter().map(|e| plan.begin(e, &parameters)).collect();
+    let has_accuracy = engine.setup().dataset.is_classification();
+    let mut shapes: Vec<LossShape> = evaluations.iter().map(|e| plan.begin(e, has_accuracy, &parameters)).collect();
     let mut matrix = plan.matrix(&parameters, samples);
     rise::measure(engine, &parameters, plan, &mut meter, &mut shapes)?;
     spectrum(engine, &mut matrix, parameters, plan, &mut meter, &mut shapes)?;
@@ -199,8 +201,9 @@ impl CurvaturePlan {
         }
     }
 
-    fn begin(&self, evaluation: &Evaluation, parameters: &Parameters) -> LossShape {
+    fn begin(&self, evaluation: &Evaluation, has_accuracy: bool, parameters: &Parameters) -> LossShape {
         let Evaluation { loss, accuracy } = *evaluation;
+        let accuracy = has_accuracy.then_some(accuracy);
         LossShape { loss, accuracy, parameters: parameters.count(), ..LossShape::default() }
     }
 
