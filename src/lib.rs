@@ -50,7 +50,7 @@
 //!
 //! # Features
 //!
-//! `run` ([`run`]: configuration, folder, checkpoints), `cli` (the program) and `fetch` (downloading data sets) are on by
+//! `run` ([`run`]: configuration, folder, checkpoints), `report` (pictures and pages of runs), `cli` (the program) and `fetch` (downloading data sets) are on by
 //! default; an application that embeds the engine turns them off with `default-features = false`.
 #![warn(missing_docs)]
 
@@ -97,7 +97,7 @@ pub mod number;
 pub mod optimizer;
 pub mod plan;
 pub mod progress;
-#[cfg(feature = "cli")]
+#[cfg(feature = "report")]
 pub mod report;
 #[cfg(feature = "run")]
 pub mod run;

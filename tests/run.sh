@@ -28,6 +28,13 @@ if ! has_adapter; then
         exit 1
     fi
 fi
+# Pages in a browser, and files in other tools, are read through Python.
+if [ -z "${THALWEG_PYTHON:-}" ]; then
+    THALWEG_PYTHON=$(tests/python.sh) && export THALWEG_PYTHON || {
+        unset THALWEG_PYTHON
+        echo "NOT TESTED: pages and the formats of other tools; Python's packages or chromium could not be installed." >&2
+    }
+fi
 cargo test "$@"
 if [ -n "${THALWEG_DATA:-}" ]; then
     cargo test --tests -- --ignored --skip long_

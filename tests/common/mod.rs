@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod program;
+pub mod python;
 pub mod small;
 
 use std::path::{Path, PathBuf};
