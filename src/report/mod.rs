@@ -3,16 +3,19 @@
 mod contour;
 mod curvature;
 mod curve;
+pub mod history;
 mod isoline;
 mod landscape;
 mod marks;
 mod overlay;
+pub mod page;
 mod png;
 mod vtp;
 
 pub use contour::{Contour, contour};
 pub use curvature::{write_curvature, write_edge};
 pub use curve::{Curve, Panels, Scale, curves};
+pub use history::History;
 pub use landscape::{Pictured, write_landscape};
 pub use marks::Mark;
 pub use overlay::Overlay;
