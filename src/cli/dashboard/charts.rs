@@ -87,8 +87,13 @@ fn rates(course: Option<&Course>, history: &History) -> Vec<Panel> {
     let end = if course.is_some() { history.total_steps() } else { history.steps_told() };
     let all = [("learning rate", "lr", lr, true), ("momentum", "momentum", momentum, moves)];
     let panel = |(title, name, points, _): (&'static str, &str, Vec<(f64, f64)>, bool)| {
-        // The legend tells the value of now, not of the end.
-        let now = was(name).last().map_or(String::new(), |point| format!("{:.3e} now, ends at", point.1));
+        // The legend's value is that of the end.
+        let told = was(name);
+        let now = match told.last().filter(|_| course.is_some()) {
+            Some(point) => format!("{:.3e} now, ends at", point.1),
+            None if course.is_some() => "ends at".into(),
+            None => "now".into(),
+        };
         let curves = line(&now, points).into_iter().collect();
         Panel { title, curves, end, has_cursor: course.is_some(), empty: "no step was told yet" }
     };

@@ -17,6 +17,8 @@ use crate::cli::{percent, speed, thousands};
 const LEAST: (u16, u16) = (50, 14);
 /// The width from which on two charts stand side by side.
 const WIDE: u16 = 120;
+/// The characters that news are to have beside the table of averages.
+pub const NEWS: usize = 22;
 /// The word in front of all others.
 const NAME: &str = "thalweg";
 
@@ -64,8 +66,8 @@ pub fn draw(frame: &mut Frame, facts: &Facts, view: &View, moment: &Moment) {
         frame.render_widget(Text::from_iter(HELP), low);
     } else {
         let table = Text::from_iter(cut(&moment.averages, low.height as usize));
-        let width = (table.width() as u16).min(low.width * 2 / 3);
-        let [left, right] = Layout::horizontal([Constraint::Length(width), Constraint::Fill(1)]).spacing(3).areas(low);
+        let width = (table.width() as u16).min(low.width);
+        let [left, right] = Layout::horizontal([Constraint::Length(width), Constraint::Fill(1)]).spacing(2).areas(low);
         frame.render_widget(table, left);
         let news = Text::from_iter(moment.news.iter().map(String::as_str));
         frame.render_widget(Paragraph::new(news).wrap(Wrap { trim: false }), right);
@@ -213,4 +215,101 @@ fn foot_line(view: &View) -> Line<'static> {
     }
     let help = if view.has_help { "? close" } else { "? help" };
     Line::from(format!("1-{} Tab chart  l log  c checkpoint  s stop  {help}", view.charts.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use thalweg::run::Pace;
+
+    use super::super::charts::Panel;
+    use super::super::plot::Curve;
+    use super::*;
+
+    fn facts(words: &[&str]) -> Facts {
+        Facts {
+            words: words.iter().map(ToString::to_string).collect(),
+            memory: "memory 1.0 MiB".into(),
+            is_classification: true,
+            replicas: 1,
+            has_gradients: true,
+            has_curvature: true,
+            may_end_early: true,
+            metric: None,
+            pace: Pace::default(),
+            course: None,
+        }
+    }
+
+    fn moment(values: &[f64]) -> Moment {
+        let points: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, &value)| (i as f64, value)).collect();
+        let curve = |name: &str, has_marks| Curve {
+            name: name.into(),
+            mark: 't',
+            has_marks,
+            color: ratatui::style::Color::Green,
+            points: points.clone(),
+            dots: points.clone(),
+        };
+        let panel = || Panel {
+            title: "loss",
+            curves: vec![curve("steps", false), curve("test", true)],
+            end: values.len() as u64,
+            has_cursor: true,
+            empty: "nothing",
+        };
+        Moment {
+            step: values.len() as u64,
+            steps: u64::MAX,
+            epoch: 1,
+            epochs: u64::MAX,
+            passed: 1e9,
+            left: Some(f64::INFINITY),
+            loss: values.last().copied(),
+            lr: Some(1e-30),
+            momentum: None,
+            samples_per_second: 0.0,
+            averages: (0..30).map(|i| format!("part {i}  0.1234")).collect(),
+            news: (0..30).map(|i| format!("{i:>6} something with a long name happened")).collect(),
+            charts: vec![vec![panel(), panel()], vec![panel()]],
+        }
+    }
+
+    fn drawn(facts: &Facts, moment: &Moment, [width, height]: [u16; 2], scale: Scale) -> String {
+        let view = View { scale, has_help: width % 2 == 1, ..View::new(facts) };
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, facts, &view, moment)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    /// Whatever the numbers and the terminal, there is a picture and no panic.
+    #[test]
+    fn every_run_fits_every_terminal() {
+        let name = "a name that is longer than any terminal is wide ".repeat(9);
+        let long: Vec<f64> = (0..1600).map(|i| 1e30 / f64::from(i + 1)).collect();
+        let all: [&[f64]; 6] = [&[], &[0.5], &[f64::NAN; 3], &[f64::INFINITY, -1e300, 1e300], &[0.0, 0.0], &long];
+        for words in [&[][..], &[name.as_str()], &["", "\u{1b}[31m", "名前"]] {
+            let facts = facts(words);
+            for moment in all.map(moment) {
+                for size in [[1, 1], [7, 2], [40, 10], [50, 14], [51, 15], [80, 24], [119, 20], [120, 50], [301, 90]] {
+                    for scale in [Scale::Linear, Scale::Log] {
+                        let text = drawn(&facts, &moment, size, scale);
+                        assert!(!text.contains('\u{1b}'), "{text}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn outliers_are_seen_by_their_logarithm() {
+        let mut values = vec![1.0; 500];
+        values[0] = 1e6;
+        let ticks = |scale| {
+            let text = drawn(&facts(&[]), &moment(&values), [80, 24], scale);
+            text.lines().any(|line| line.trim_start_matches('"').starts_with("1e6"))
+        };
+        assert_eq!([Scale::Linear, Scale::Log].map(ticks), [false, true]);
+    }
 }

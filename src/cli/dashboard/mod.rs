@@ -201,7 +201,7 @@ impl Face {
             lr: last("lr"),
             momentum: last("momentum"),
             samples_per_second: self.pulse.samples_per_second(),
-            averages: averages::lines(&self.facts, history),
+            averages: averages::lines(&self.facts, history, usize::from(width).saturating_sub(draw::NEWS)),
             news: state.news.iter().rev().map(state::News::line).collect(),
             charts: charts.map(|chart| charts::panels(chart, &self.facts, history, &self.pulse)).collect(),
         }

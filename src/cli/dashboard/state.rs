@@ -39,7 +39,7 @@ pub struct News {
 impl News {
     /// The step and the words.
     pub fn line(&self) -> String {
-        format!("{:>6} {}", thousands(self.step), self.text)
+        format!("{} {}", thousands(self.step), self.text)
     }
 }
 
@@ -84,7 +84,7 @@ impl State {
 
     fn evaluated(&mut self, epoch: &Epoch) {
         if epoch.is_best {
-            self.tell_of(epoch.steps, "best", "the best so far".into());
+            self.tell_of(epoch.steps, "best", "best so far".into());
         }
     }
 

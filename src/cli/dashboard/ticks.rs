@@ -55,7 +55,7 @@ pub fn label(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
         size if (1e-3..1e5).contains(&size) => {
-            let decimals = (3 - size.log10().floor() as i32).clamp(0, 4) as usize;
+            let decimals = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
             trimmed(format!("{value:.decimals$}"))
         }
         size if size.is_finite() => {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn labels_are_short() {
-        let shown = [0.0, 0.1, 0.28946, 12.3456, 1234.56, 51090.0, 1e9, 1.5e-7, -0.5, f64::NAN].map(label);
-        assert_eq!(shown, ["0", "0.1", "0.2895", "12.35", "1235", "51090", "1e9", "1.5e-7", "-0.5", "NaN"]);
+        let shown = [0.0, 0.1, 0.00105, 0.28946, 12.3456, 1234.56, 51090.0, 1e9, 1.5e-7, -0.5, f64::NAN].map(label);
+        assert_eq!(shown, ["0", "0.1", "0.00105", "0.2895", "12.35", "1235", "51090", "1e9", "1.5e-7", "-0.5", "NaN"]);
     }
 }
