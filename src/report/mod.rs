@@ -8,6 +8,7 @@ mod landscape;
 mod marks;
 mod overlay;
 mod png;
+pub mod quality;
 mod vtp;
 
 pub use contour::{Contour, contour};

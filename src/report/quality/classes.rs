@@ -1,0 +1,103 @@
+//! The scores of a classification, of many classes in short.
+
+use std::collections::{BTreeSet, HashMap};
+use std::slice;
+
+use serde_json::{Value, json};
+
+use super::number::shortened;
+use crate::data::Dataset;
+use crate::loss::Loss;
+use crate::run::statistic;
+use crate::score::{ClassScores, largest};
+
+/// The most classes of which all scores are told.
+const MOST_CLASSES: usize = 100;
+/// The number of classes of the lowest F1 that are told where there are more.
+const WORST_CLASSES: usize = 50;
+/// The number of the most frequent confusions.
+const MOST_CONFUSED: usize = 10;
+
+/// Adds the scores of what was said of samples with these labels: those of each replica, and those of all their answers together.
+pub fn describe(object: &mut Value, labels: &[u32], outputs: &[Vec<f64>], loss: Loss) {
+    let of_each = |of_replica: &Vec<f64>| ClassScores::of(labels, slice::from_ref(of_replica), loss);
+    let each: Vec<ClassScores> = outputs.iter().map(of_each).collect();
+    let by_replica: [(&str, fn(&ClassScores) -> Option<f64>); 2] =
+        [("top5_accuracy", |scores| scores.top5_accuracy), ("calibration_error", |scores| scores.calibration_error)];
+    for (name, of) in by_replica {
+        if let Some(values) = each.iter().map(of).collect::<Option<Vec<f64>>>() {
+            object[name] = statistic(&values);
+        }
+    }
+    let all = if let [only] = &each[..] { only.clone() } else { ClassScores::of(labels, outputs, loss) };
+    object["scores"] = scores(all);
+    object["confused"] = confused(labels, outputs);
+}
+
+/// The scores, of many classes those of the worst alone.
+fn scores(mut scores: ClassScores) -> Value {
+    let classes = scores.per_class.len();
+    let mut shown: Vec<usize> = (0..classes).collect();
+    if classes > MOST_CLASSES {
+        scores.confusion.clear();
+        shown.retain(|&class| scores.per_class[class].support > 0);
+        shown.sort_by(|&a, &b| scores.per_class[a].f1.total_cmp(&scores.per_class[b].f1));
+        shown.truncate(WORST_CLASSES);
+    }
+    let of_class = |&class: &usize| {
+        let mut object = json!(scores.per_class[class]);
+        object["class"] = class.into();
+        object
+    };
+    let per_class: Vec<Value> = shown.iter().map(of_class).collect();
+    let mut object = json!(ClassScores { per_class: Vec::new(), ..scores });
+    object["per_class"] = per_class.into();
+    object
+}
+
+/// The most frequent confusions, of those that are as frequent the first.
+fn confused(labels: &[u32], outputs: &[Vec<f64>]) -> Value {
+    let mut counts: HashMap<(u32, usize), u64> = HashMap::new();
+    for of_replica in outputs {
+        for (&label, row) in labels.iter().zip(of_replica.chunks_exact(of_replica.len() / labels.len())) {
+            let said = largest(row);
+            if said != label as usize {
+                *counts.entry((label, said)).or_default() += 1;
+            }
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().map(|((label, said), count)| (count, label, said)).collect();
+    counts.sort_by_key(|&(count, label, said)| (std::cmp::Reverse(count), label, said));
+    let pair = |&(count, label, said): &(u64, u32, usize)| json!({ "label": label, "said": said, "count": count });
+    counts.iter().take(MOST_CONFUSED).map(pair).collect()
+}
+
+/// Adds the number of classes, and their names: of many classes of those alone that are spoken of.
+pub fn name(object: &mut Value, dataset: &Dataset) {
+    let mut spoken = BTreeSet::new();
+    if dataset.outputs > MOST_CLASSES {
+        speak(object, &mut spoken);
+    } else {
+        spoken.extend(0..dataset.outputs);
+    }
+    let names = dataset.encoding.names();
+    let name = |class: usize| names.get(class).map_or(class.to_string(), |name| shortened(name));
+    let named = |class: usize| (class.to_string(), name(class).into());
+    object["class_count"] = dataset.outputs.into();
+    object["classes"] = Value::Object(spoken.into_iter().map(named).collect());
+}
+
+/// Collects the classes that are spoken of.
+fn speak(value: &Value, spoken: &mut BTreeSet<usize>) {
+    match value {
+        Value::Object(entries) => {
+            let names_class = |key: &str| ["class", "label", "said"].contains(&key);
+            spoken.extend(
+                entries.iter().filter(|(key, _)| names_class(key)).filter_map(|(_, v)| Some(v.as_u64()? as usize)),
+            );
+            entries.values().for_each(|value| speak(value, spoken));
+        }
+        Value::Array(values) => values.iter().for_each(|value| speak(value, spoken)),
+        _ => {}
+    }
+}
