@@ -83,19 +83,19 @@ impl Plan {
         if matches!(setup.optimizer.rule(), Rule::Adam { .. }) {
             self.schedule.check_beta()?;
         }
-        let per_epoch = self.steps_per_epoch(setup);
-        let lr = (!self.schedule.has_memory()).then(|| self.course(setup));
-        let sampler = setup.average.sampler(&Clock { steps: self.total_steps(setup), per_epoch, lr })?;
+        let clock = self.clock(setup.optimizer.rate(), self.steps_per_epoch(setup));
+        let sampler = setup.average.sampler(&clock)?;
         self.check_metrics(setup)?;
         Ok(sampler)
     }
 
-    /// The learning rate as a function of the step.
-    fn course(&self, setup: &Setup) -> Course {
-        let (plan, base, per_epoch) = (self.clone(), setup.optimizer.rate(), self.steps_per_epoch(setup));
-        let steps = self.schedule_steps(setup);
+    /// The run as schedules and averages see it, from a rate of `base` on, in epochs of `per_epoch` steps.
+    pub fn clock(&self, base: Rate, per_epoch: u64) -> Clock {
+        let steps = self.schedule_epochs.unwrap_or(self.epochs).saturating_mul(per_epoch);
+        let plan = self.clone();
         let lr = move |step| plan.rate_of(base, per_epoch, steps, step, &Memory::default()).lr;
-        Course { steps, lr: Arc::new(lr) }
+        let course = (!self.schedule.has_memory()).then(|| Course { steps, lr: Arc::new(lr) });
+        Clock { steps: self.epochs * per_epoch, per_epoch, lr: course }
     }
 
     /// Refuses a plateau that watches what the data does not have, and a lowest rate above all that there will be.

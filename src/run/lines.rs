@@ -2,7 +2,7 @@
 //! whole one. Times stand behind the checksum, since they alone differ from one run of the same bits to another.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
 use serde_json::Value;
@@ -36,6 +36,23 @@ fn parse(line: &[u8]) -> Option<(String, Value)> {
 pub(super) fn read(path: &Path) -> Result<(Vec<Value>, usize)> {
     let (lines, damaged) = read_text(path)?;
     Ok((lines.into_iter().map(|(_, line)| line).collect(), damaged))
+}
+
+/// Hands over the intact lines of a file one by one; none where there is no such file.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn each(path: &Path, mut take: impl FnMut(&Value)) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let file = File::open(path).map_err(Error::io(path))?;
+    for line in BufReader::new(file).split(b'\n') {
+        if let Some((_, line)) = parse(&line.map_err(Error::io(path))?) {
+            take(&line);
+        }
+    }
+    Ok(())
 }
 
 /// The intact lines of a file, each with its text, and the number of those that are not.

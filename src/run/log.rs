@@ -126,6 +126,31 @@ pub fn read_metrics(dir: &Path) -> Result<Vec<Value>> {
     lines(dir, METRICS)
 }
 
+/// A file of the log of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// `metrics.jsonl`, of steps.
+    Metrics,
+    /// `epochs.jsonl`, of epochs.
+    Epochs,
+    /// `evaluations.jsonl`, of evaluations within epochs.
+    Evaluations,
+}
+
+/// Hands over the intact lines of a file of the log of the run in `dir` one by one, however many there are; none where there is
+/// no such file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn each_line(dir: &Path, lines: Lines, take: impl FnMut(&Value)) -> Result<()> {
+    let name = match lines {
+        Lines::Metrics => METRICS,
+        Lines::Epochs => EPOCHS,
+        Lines::Evaluations => EVALUATIONS,
+    };
+    lines::each(&dir.join(name), take)
+}
+
 /// The intact lines of a file of the log; none where there is no such file.
 ///
 /// # Errors

@@ -58,7 +58,7 @@ pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
-pub use log::{Log, read_metrics};
+pub use log::{Lines, Log, each_line, read_metrics};
 pub use resolve::{Setting, setting};
 pub use seen::seen_weights;
 pub use side_by_side::SideBySide;

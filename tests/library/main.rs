@@ -22,6 +22,7 @@ mod mixed;
 mod networks;
 mod normalization;
 mod operations;
+mod pages;
 mod predictions;
 mod regularization;
 mod sam;

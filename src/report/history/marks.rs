@@ -1,0 +1,144 @@
+//! What happened on the way of a run, beside its curves.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::History;
+use crate::average::Take;
+use crate::error::Result;
+use crate::run::{Config, read_config};
+
+/// The most marks of one kind.
+const MOST: usize = 200;
+
+/// The kind of a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkKind {
+    /// SWA took the weights.
+    Swa,
+    /// The ensemble took a copy of the weights.
+    Snapshot,
+    /// The learning rate rose again after it had fallen.
+    Restart,
+    /// The best evaluation so far.
+    Best,
+    /// The run went on after its device was lost.
+    Recovered,
+    /// The run ended.
+    End,
+}
+
+impl MarkKind {
+    /// The name of the kind, as it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Swa => "swa",
+            Self::Snapshot => "snapshot",
+            Self::Restart => "restart",
+            Self::Best => "best",
+            Self::Recovered => "recovered",
+            Self::End => "end",
+        }
+    }
+}
+
+/// A mark at a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// The kind.
+    pub kind: MarkKind,
+    /// The number of updates before it.
+    pub step: u64,
+    /// What happened, in words.
+    pub text: String,
+}
+
+impl Mark {
+    pub(super) fn new(kind: MarkKind, step: u64, text: impl Into<String>) -> Self {
+        Self { kind, step, text: text.into() }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({ "kind": self.kind.name(), "step": self.step, "text": self.text })
+    }
+}
+
+/// Adds the samples that averages took of a step.
+pub(super) fn sampled(marks: &mut Vec<Mark>, step: u64, take: &Take) {
+    if take.swa > 0.0 {
+        let text = format!("SWA sample {:.0}", 1.0 / take.swa);
+        push(marks, Mark::new(MarkKind::Swa, step + 1, text));
+    }
+    if let Some(number) = take.snapshot {
+        push(marks, Mark::new(MarkKind::Snapshot, step + 1, format!("snapshot {number}")));
+    }
+}
+
+/// Adds a mark; of too many of its kind every second goes.
+fn push(marks: &mut Vec<Mark>, mark: Mark) {
+    let kind = mark.kind;
+    marks.push(mark);
+    if marks.iter().filter(|mark| mark.kind == kind).count() > MOST {
+        let mut is_kept = false;
+        marks.retain(|mark| {
+            is_kept ^= mark.kind == kind;
+            mark.kind != kind || is_kept
+        });
+    }
+}
+
+/// Adds what the folder of a run tells: when averages sampled and the schedule restarted, which weights were the best, and how the
+/// run ended.
+///
+/// # Errors
+/// The configuration cannot be read.
+pub(super) fn of_folder(history: &mut History, dir: &Path, summary: Option<&Map<String, Value>>) -> Result<()> {
+    let config = Config::resolve(read_config(dir)?, Vec::new(), Vec::new())?;
+    let told = history.steps_told();
+    history.epochs = config.train.epochs;
+    if let Some(last) = history.ticks.last() {
+        let per_epoch = (last.steps / last.epochs).ceil() as u64;
+        history.steps = per_epoch * config.train.epochs;
+        of_plan(history, &config, per_epoch, told);
+    }
+    let Some(summary) = summary else { return Ok(()) };
+    if let Some(steps) = summary.get("best").and_then(|best| best["steps"].as_u64()) {
+        let metric = summary["best"]["metric"].as_str().unwrap_or("evaluation").replace('_', " ");
+        history.marks.push(Mark::new(MarkKind::Best, steps, format!("best {metric}")));
+    }
+    let text = format!("ended {}", ended(summary));
+    history.marks.push(Mark::new(MarkKind::End, told, text.clone()));
+    history.ended = Some(text);
+    Ok(())
+}
+
+/// The reason why a run ended, in words.
+fn ended(summary: &Map<String, Value>) -> String {
+    let reason = summary.get("stopped_by").cloned().unwrap_or_default();
+    let words = serde_json::from_value(reason.clone()).map(|ended: crate::event::Ended| ended.describe().to_string());
+    words.unwrap_or_else(|_| format!("by {}", reason.as_str().unwrap_or("nothing that is known")))
+}
+
+/// Adds what follows from the plan of a run of which `told` steps are known.
+fn of_plan(history: &mut History, config: &Config, per_epoch: u64, told: u64) {
+    let (plan, base) = (config.plan(), config.optimizer.optimizer.rate());
+    let clock = plan.clock(base, per_epoch);
+    // What cannot be foreseen, as the minima of a plateau, the run itself has refused.
+    let Ok(sampler) = config.average.sampler(&clock) else { return };
+    let has_samples = config.average.swa.is_some() || config.average.snapshots.is_some();
+    let marks = &mut history.marks;
+    if has_samples {
+        (0..told).for_each(|step| sampled(marks, step, &sampler.take(step)));
+    }
+    let Some(course) = clock.lr else { return };
+    let (mut before, mut has_fallen) = (f64::NAN, false);
+    for step in 0..told {
+        let lr = (course.lr)(step);
+        if has_fallen && lr > before {
+            push(marks, Mark::new(MarkKind::Restart, step, "the learning rate rises again"));
+        }
+        has_fallen = lr < before || has_fallen && lr == before;
+        before = lr;
+    }
+}
