@@ -27,25 +27,25 @@ def calibration_error(right, confidence):
 
 
 def classes(count, samples, missing, sharpness):
-    """Answers over `count` classes, of which those in `missing` are neither true nor said."""
+    """Answers over `count` classes, of which those in `missing` are neither true nor predicted."""
     there = [c for c in range(count) if c not in missing]
     labels = rng.choice(there, samples)
     z = sharpness * (rng.normal(size=(samples, count)) + 1.2 * np.eye(count)[labels])
     z[:, missing] -= 40
-    p, said = softmax(z), z.argmax(1)
-    right, confidence = (said == labels).astype(float), p.max(1)
+    p, predicted = softmax(z), z.argmax(1)
+    right, confidence = (predicted == labels).astype(float), p.max(1)
     accuracy, mean_confidence = calibration_curve(right, confidence, n_bins=BINS)
     error, counts = calibration_error(right, confidence)
     names = list(range(count))
-    each = metrics.precision_recall_fscore_support(labels, said, labels=names, zero_division=0)
+    each = metrics.precision_recall_fscore_support(labels, predicted, labels=names, zero_division=0)
     means = {
-        average: metrics.precision_recall_fscore_support(labels, said, average=average, zero_division=0)[:3]
+        average: metrics.precision_recall_fscore_support(labels, predicted, average=average, zero_division=0)[:3]
         for average in ["macro", "weighted"]
     }
     return {
         "z": z.flatten().tolist(), "labels": labels.tolist(),
-        "loss": metrics.log_loss(labels, p, labels=names), "accuracy": metrics.accuracy_score(labels, said),
-        "confusion": metrics.confusion_matrix(labels, said, labels=names).tolist(),
+        "loss": metrics.log_loss(labels, p, labels=names), "accuracy": metrics.accuracy_score(labels, predicted),
+        "confusion": metrics.confusion_matrix(labels, predicted, labels=names).tolist(),
         "precision": each[0].tolist(), "recall": each[1].tolist(), "f1": each[2].tolist(), "support": each[3].tolist(),
         "macro": list(means["macro"]), "weighted": list(means["weighted"]),
         "top5": metrics.top_k_accuracy_score(labels, z, k=5, labels=names),
@@ -56,13 +56,13 @@ def classes(count, samples, missing, sharpness):
 
 def values(width):
     targets = rng.normal(size=(30, width)) * 50 + 1000
-    said = targets + rng.normal(size=(30, width)) * 20
+    predicted = targets + rng.normal(size=(30, width)) * 20
     each = {"multioutput": "raw_values"}
     return {
-        "width": width, "targets": targets.flatten().tolist(), "said": said.flatten().tolist(),
-        "rmse": metrics.root_mean_squared_error(targets, said, **each).tolist(),
-        "mae": metrics.mean_absolute_error(targets, said, **each).tolist(),
-        "r2": metrics.r2_score(targets, said, **each).tolist(),
+        "width": width, "targets": targets.flatten().tolist(), "predicted": predicted.flatten().tolist(),
+        "rmse": metrics.root_mean_squared_error(targets, predicted, **each).tolist(),
+        "mae": metrics.mean_absolute_error(targets, predicted, **each).tolist(),
+        "r2": metrics.r2_score(targets, predicted, **each).tolist(),
     }
 
 

@@ -18,7 +18,7 @@ const WORST_CLASSES: usize = 50;
 /// The number of the most frequent confusions.
 const MOST_CONFUSED: usize = 10;
 
-/// Adds the scores of what was said of samples with these labels: those of each replica, and those of all their answers together.
+/// Adds the scores of predictions for samples with these labels: those of each replica, and those of all replicas together.
 pub fn describe(object: &mut Value, labels: &[u32], outputs: &[Vec<f64>], loss: Loss) {
     let of_each = |of_replica: &Vec<f64>| ClassScores::of(labels, slice::from_ref(of_replica), loss);
     let each: Vec<ClassScores> = outputs.iter().map(of_each).collect();
@@ -60,15 +60,16 @@ fn confused(labels: &[u32], outputs: &[Vec<f64>]) -> Value {
     let mut counts: HashMap<(u32, usize), u64> = HashMap::new();
     for of_replica in outputs {
         for (&label, row) in labels.iter().zip(of_replica.chunks_exact(of_replica.len() / labels.len())) {
-            let said = largest(row);
-            if said != label as usize {
-                *counts.entry((label, said)).or_default() += 1;
+            let prediction = largest(row);
+            if prediction != label as usize {
+                *counts.entry((label, prediction)).or_default() += 1;
             }
         }
     }
-    let mut counts: Vec<_> = counts.into_iter().map(|((label, said), count)| (count, label, said)).collect();
-    counts.sort_by_key(|&(count, label, said)| (std::cmp::Reverse(count), label, said));
-    let pair = |&(count, label, said): &(u64, u32, usize)| json!({ "label": label, "said": said, "count": count });
+    let mut counts: Vec<_> =
+        counts.into_iter().map(|((label, prediction), count)| (count, label, prediction)).collect();
+    counts.sort_by_key(|&(count, label, prediction)| (std::cmp::Reverse(count), label, prediction));
+    let pair = |&(count, label, prediction): &(u64, u32, usize)| json!({ "label": label, "prediction": prediction, "count": count });
     counts.iter().take(MOST_CONFUSED).map(pair).collect()
 }
 
@@ -91,7 +92,7 @@ pub fn name(object: &mut Value, dataset: &Dataset) {
 fn speak(value: &Value, spoken: &mut BTreeSet<usize>) {
     match value {
         Value::Object(entries) => {
-            let names_class = |key: &str| ["class", "label", "said"].contains(&key);
+            let names_class = |key: &str| ["class", "label", "prediction"].contains(&key);
             spoken.extend(
                 entries.iter().filter(|(key, _)| names_class(key)).filter_map(|(_, v)| Some(v.as_u64()? as usize)),
             );

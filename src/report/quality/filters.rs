@@ -65,6 +65,7 @@ impl Filters {
             json!({ "features": names, "weights": weights })
         };
         object["units"] = json!(self.0);
+        object["is_output"] = json!(trained.layout().layers.len() == 1);
         object["norms"] = rows.iter().map(|row| rounded(norm(row))).collect();
         Ok(object)
     }

@@ -5,7 +5,7 @@
 //!
 //! | key | what it holds |
 //! | --- | --- |
-//! | `part`, `samples`, `replicas` | the part's name, the number of its samples, and that of the replicas, whose answers count together |
+//! | `part`, `samples`, `replicas` | the part's name, the number of its samples, and that of the replicas, whose predictions count together |
 //! | `kind`, `loss` | `classes` or `values`; `cross_entropy` or `mse` |
 //! | `class_count`, `classes` | the number of classes; the name of each by its number; of more than 100 only those that are spoken of |
 //! | `targets` | the names of the targets of a regression, of at most 8 |
@@ -16,12 +16,12 @@
 //! | ⤷ `name` | `last`, `swa`, `ema`, `best`, or `snapshots` for the ensemble |
 //! | ⤷ `loss`, `accuracy`, `top5_accuracy`, `calibration_error` | `mean`, `deviation` and each of the `replicas`; without those that the data do not have |
 //! | ⤷ `rmse`, `mae`, `r2` | the same of a regression, in the units of the targets |
-//! | ⤷ `not_finite` | the number of answers that are no numbers |
+//! | ⤷ `not_finite` | the number of predictions that are no numbers |
 //! | ⤷ `scores` | of a classification: what [`ClassScores`](crate::score::ClassScores) has, each of `per_class` with its number as `class`; above 100 classes no `confusion`, and of `per_class` the 50 of the lowest F1 |
-//! | ⤷ `confused` | of a classification: the 10 most frequent confusions, `label`, `said`, `count` |
-//! | ⤷ `per_target` | of a regression, for each target: `rmse`, `mae`, `r2`; `residuals`, said − true, as `edges` and `counts` of bins; `points` as lists `target` and `said`, of at most 2,000 answers with all extremes among them |
-//! | ⤷ `worst` | the answers of the highest loss, at most 24: `sample`, the place in `worst_samples`; `loss`; of a classification `said`, its probability `confidence`, and `probability`, that of the label; of a regression `said`, a list |
-//! | ⤷ `filters` | the rows of the first layer's weight, those of the largest norm in the last weights, at most 64: `units`, their `norms`, and a sheet of the rows as pictures, or, of at most 64 features, `features`, their names, and `weights`, a list a unit; of the first replica; none of an ensemble |
+//! | ⤷ `confused` | of a classification: the 10 most frequent confusions, `label`, `prediction`, `count` |
+//! | ⤷ `per_target` | of a regression, for each target: `rmse`, `mae`, `r2`; `residuals`, prediction − target, as `edges` and `counts` of bins; `points` as lists `target` and `prediction`, of at most 2,000 predictions with all extremes among them |
+//! | ⤷ `worst` | the predictions of the highest loss, at most 24: `sample`, the place in `worst_samples`; `loss`; of a classification `prediction`, its probability `confidence`, and `probability`, that of the label; of a regression `prediction`, a list |
+//! | ⤷ `filters` | the rows of the first layer's weight, those of the largest norm in the last weights, at most 64: `units`, their `norms`, and a sheet of the rows as pictures, or, of at most 64 features, `features`, their names, and `weights`, a list a unit; `is_output`, whether these units are the network's outputs; of the first replica; none of an ensemble |
 //!
 //! A sheet is a PNG as `png`, a data URI, of pictures of `width` times `height` pixels, `columns` in a row, the later ones below. In one
 //! of filters middle grey is 0, and black and white are ∓ the largest magnitude in a unit's row.
@@ -40,6 +40,10 @@ use crate::data::Targets;
 use crate::engine::Evaluation;
 use crate::error::Result;
 use crate::run::{Trained, Which, statistic};
+
+/// The scripts of a [`Page`](super::page::Page) that draw the object: `thalweg.quality(object)` adds a section.
+pub const SCRIPTS: [&str; 3] =
+    [include_str!("../page/plot.js"), include_str!("../page/heatmap.js"), include_str!("../page/quality.js")];
 
 /// How good the predictions of a run are over a part, the last that is there where none is named, under each set of weights that it
 /// left: the object that the [module](self) describes.
@@ -80,8 +84,8 @@ pub fn quality(trained: &mut Trained, part: Option<&str>) -> Result<Value> {
     });
     let shown = worst::share(&mut worst, pictures::most(dataset));
     worst::describe(&mut object, dataset, (part, trained.samples(part)?), &targets, &shown)?;
-    for (of_weights, answers) in weights.iter_mut().zip(worst) {
-        of_weights["worst"] = answers.into_iter().map(|answer| answer.json(&shown)).collect();
+    for (of_weights, predictions) in weights.iter_mut().zip(worst) {
+        of_weights["worst"] = predictions.into_iter().map(|prediction| prediction.json(&shown)).collect();
     }
     object["weights"] = weights.into();
     match targets {
@@ -91,7 +95,7 @@ pub fn quality(trained: &mut Trained, part: Option<&str>) -> Result<Value> {
     Ok(object)
 }
 
-/// Whether an answer is no number.
+/// Whether an prediction is no number.
 fn has_hole(row: &[f64]) -> bool {
     row.iter().any(|z| !z.is_finite())
 }

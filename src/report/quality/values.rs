@@ -12,7 +12,7 @@ use crate::score::ValueScores;
 
 /// The most targets of which residuals are told.
 pub const MOST_TARGETS: usize = 8;
-/// The most answers that are told of one target, and of all targets and weights together.
+/// The most pairs that are told of one target, and of all targets and weights together.
 const MOST_POINTS: usize = 2_000;
 const MOST_IN_ALL: usize = 16_000;
 /// The least and most bins of residuals.
@@ -27,8 +27,8 @@ pub fn names(dataset: &Dataset) -> Vec<String> {
     }
 }
 
-/// Adds the scores of what was said of samples with these targets, `width` values each, as one of so many sets of weights: those of
-/// each replica, and of all their answers together those of each target, with the residuals.
+/// Adds the scores of predictions for samples with these targets, `width` values each, of one of so many sets of weights: those of
+/// each replica, and of all replicas together those of each target, with the residuals.
 pub fn describe(object: &mut Value, values: &[f64], width: usize, outputs: &[Vec<f64>], sets: usize) {
     let each: Vec<ValueScores> =
         outputs.iter().map(|of_replica| ValueScores::of(values, width, slice::from_ref(of_replica))).collect();
@@ -43,20 +43,20 @@ pub fn describe(object: &mut Value, values: &[f64], width: usize, outputs: &[Vec
     let of_target = |(j, score): (usize, ValueScores)| {
         let column = |rows: &[f64]| rows.iter().skip(j).step_by(width).copied().collect::<Vec<f64>>();
         let truth = column(values);
-        let said = outputs.iter().flat_map(|of_replica| column(of_replica));
-        let answers: Vec<(f64, f64)> = truth.iter().copied().cycle().zip(said).collect();
+        let predicted = outputs.iter().flat_map(|of_replica| column(of_replica));
+        let pairs: Vec<(f64, f64)> = truth.iter().copied().cycle().zip(predicted).collect();
         let mut object = json!(score);
-        object["residuals"] = histogram(&answers);
-        object["points"] = points(answers, most);
+        object["residuals"] = histogram(&pairs);
+        object["points"] = points(pairs, most);
         object
     };
     object["per_target"] = scores.into_iter().take(targets).enumerate().map(of_target).collect();
 }
 
-/// How often residuals, said − true, fall into bins of equal width, by the rule of Freedman and Diaconis (1981): a width of
+/// How often residuals, predicted − true, fall into bins of equal width, by the rule of Freedman and Diaconis (1981): a width of
 /// `2 · IQR / ∛n`. What is no number falls into none.
-fn histogram(answers: &[(f64, f64)]) -> Value {
-    let mut residuals: Vec<f64> = answers.iter().map(|(y, said)| said - y).filter(|r| r.is_finite()).collect();
+fn histogram(pairs: &[(f64, f64)]) -> Value {
+    let mut residuals: Vec<f64> = pairs.iter().map(|(y, predicted)| predicted - y).filter(|r| r.is_finite()).collect();
     if residuals.is_empty() {
         return json!({ "edges": [], "counts": [] });
     }
@@ -77,22 +77,22 @@ fn histogram(answers: &[(f64, f64)]) -> Value {
     json!({ "edges": (0..=bins).map(|i| rounded(edge(i))).collect::<Vec<_>>(), "counts": counts })
 }
 
-/// At most `most` answers: those of the least and largest target, answer and residual, and the others evenly by their residuals.
-fn points(mut answers: Vec<(f64, f64)>, most: usize) -> Value {
-    answers.retain(|(y, said)| (said - y).is_finite());
-    answers.sort_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0)));
-    let n = answers.len();
+/// At most `most` pairs of target and prediction: those of the least and largest target, prediction and residual, and the others evenly by their residuals.
+fn points(mut pairs: Vec<(f64, f64)>, most: usize) -> Value {
+    pairs.retain(|(y, predicted)| (predicted - y).is_finite());
+    pairs.sort_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0)));
+    let n = pairs.len();
     let kept: BTreeSet<usize> = if n <= most {
         (0..n).collect()
     } else {
         let by = |of: fn(&(f64, f64)) -> f64| {
-            let order = |&i: &usize, &j: &usize| of(&answers[i]).total_cmp(&of(&answers[j]));
+            let order = |&i: &usize, &j: &usize| of(&pairs[i]).total_cmp(&of(&pairs[j]));
             [(0..n).min_by(order), (0..n).max_by(order)]
         };
-        let extremes = [by(|answer| answer.0), by(|answer| answer.1)].into_iter().flatten().flatten();
+        let extremes = [by(|pair| pair.0), by(|pair| pair.1)].into_iter().flatten().flatten();
         let others = most - 4;
         (0..others).map(|i| i * (n - 1) / (others - 1)).chain(extremes).collect()
     };
-    let list = |of: fn(&(f64, f64)) -> f64| kept.iter().map(|&i| rounded(of(&answers[i]))).collect::<Vec<_>>();
-    json!({ "target": list(|answer| answer.0), "said": list(|answer| answer.1) })
+    let list = |of: fn(&(f64, f64)) -> f64| kept.iter().map(|&i| rounded(of(&pairs[i]))).collect::<Vec<_>>();
+    json!({ "target": list(|pair| pair.0), "prediction": list(|pair| pair.1) })
 }

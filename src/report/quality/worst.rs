@@ -19,24 +19,24 @@ const MOST: usize = 24;
 /// The most columns of a table.
 const MOST_COLUMNS: usize = 20;
 
-/// What was said of a sample.
-pub struct Answer {
+/// The prediction for a sample, and how wrong it is.
+pub struct Prediction {
     /// The sample's place in its part.
     pub sample: usize,
-    said: Value,
+    json: Value,
 }
 
-impl Answer {
-    /// The answer, its sample being named by the place in `samples`, ascending.
+impl Prediction {
+    /// The object, its sample being named by the place in `samples`, ascending.
     pub fn json(self, samples: &[usize]) -> Value {
-        let mut object = self.said;
+        let mut object = self.json;
         object["sample"] = json!(samples.partition_point(|&sample| sample < self.sample));
         object
     }
 }
 
-/// The answers of the highest loss, the mean over the replicas, the highest first; a loss that is no number is higher than any.
-pub fn worst(targets: &Targets, outputs: &[Vec<f64>], setup: &Setup) -> Vec<Answer> {
+/// The predictions of the highest loss, the mean over the replicas, the highest first; a loss that is no number is higher than any.
+pub fn worst(targets: &Targets, outputs: &[Vec<f64>], setup: &Setup) -> Vec<Prediction> {
     let width = setup.model.outputs();
     let rows = |sample: usize| outputs.iter().map(move |of_replica| &of_replica[sample * width..][..width]);
     let mean = |sample: usize| {
@@ -51,12 +51,12 @@ pub fn worst(targets: &Targets, outputs: &[Vec<f64>], setup: &Setup) -> Vec<Answ
         losses.truncate(MOST);
     }
     losses.sort_by(order);
-    let answer = |(loss, sample): (f64, usize)| {
-        let mut said = said(targets, sample, rows(sample), setup.loss);
-        said["loss"] = rounded(loss);
-        Answer { sample, said }
+    let told = |(loss, sample): (f64, usize)| {
+        let mut json = prediction(targets, sample, rows(sample), setup.loss);
+        json["loss"] = rounded(loss);
+        Prediction { sample, json }
     };
-    losses.into_iter().map(answer).collect()
+    losses.into_iter().map(told).collect()
 }
 
 /// The loss of one sample without label smoothing: `−ln softmax(z)` of its class, or the mean of `(z − y)²`, in the units in which the
@@ -82,8 +82,8 @@ fn loss(targets: &Targets, sample: usize, row: &[f64], setup: &Setup) -> f64 {
     }
 }
 
-/// What was said of a sample, the mean over the replicas.
-fn said<'a>(targets: &Targets, sample: usize, rows: impl Iterator<Item = &'a [f64]>, loss: Loss) -> Value {
+/// The prediction for a sample, the mean over the replicas, with its probability and that of the label where there are any.
+fn prediction<'a>(targets: &Targets, sample: usize, rows: impl Iterator<Item = &'a [f64]>, loss: Loss) -> Value {
     let has_probabilities = loss == Loss::CrossEntropy;
     let (mut sum, mut count) = (Vec::new(), 0.0);
     for row in rows {
@@ -98,22 +98,26 @@ fn said<'a>(targets: &Targets, sample: usize, rows: impl Iterator<Item = &'a [f6
     }
     let mean: Vec<f64> = sum.into_iter().map(|sum| sum / count).collect();
     let Targets::Labels(labels) = targets else {
-        return json!({ "said": mean.into_iter().take(MOST_TARGETS).map(rounded).collect::<Vec<_>>() });
+        return json!({ "prediction": mean.into_iter().take(MOST_TARGETS).map(rounded).collect::<Vec<_>>() });
     };
-    let said = largest(&mean);
+    let class = largest(&mean);
     if !has_probabilities {
-        return json!({ "said": said });
+        return json!({ "prediction": class });
     }
-    json!({ "said": said, "confidence": rounded(mean[said]), "probability": rounded(mean[labels[sample] as usize]) })
+    json!({ "prediction": class, "confidence": rounded(mean[class]), "probability": rounded(mean[labels[sample] as usize]) })
 }
 
 /// Shortens all lists alike until they name at most `most` different samples, and returns these, ascending.
-pub fn share(lists: &mut [Vec<Answer>], most: usize) -> Vec<usize> {
+pub fn share(lists: &mut [Vec<Prediction>], most: usize) -> Vec<usize> {
     let mut samples = BTreeSet::new();
     for count in (1..=MOST).rev() {
-        samples = lists.iter().flat_map(|answers| answers.iter().take(count)).map(|answer| answer.sample).collect();
+        samples = lists
+            .iter()
+            .flat_map(|predictions| predictions.iter().take(count))
+            .map(|prediction| prediction.sample)
+            .collect();
         if samples.len() <= most || count == 1 {
-            lists.iter_mut().for_each(|answers| answers.truncate(count));
+            lists.iter_mut().for_each(|predictions| predictions.truncate(count));
             break;
         }
     }
