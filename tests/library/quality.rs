@@ -29,7 +29,7 @@ fn labels(value: &Value) -> Vec<i64> {
 
 /// Trains one epoch on the CPU in the folder `r`, as settings say.
 fn train(dir: &TempDir, settings: &str) {
-    let own = "train.device = 'cpu'\ntrain.epochs = 1\ntrain.batch = 16\n";
+    let own = "train.device = 'cpu'\ntrain.epochs = 1\n";
     let config = Config::resolve((own.to_string() + settings).parse().unwrap(), vec![], vec![]).unwrap();
     Prepared::open(config, Place::New(dir.path().join("r")), |_| ()).unwrap().train(&mut []).unwrap();
 }
@@ -322,12 +322,14 @@ fn pictures_of_many_weights_stay_small() {
     let snapshots = "snapshots = { max = 2, when = { start = 0, every = 5 } }\n";
     train(
         &dir,
-        &format!("{data}data.validation = 0.3\nmodel.hidden = [128]\nmodel.init = 'pytorch'\n{averages}{snapshots}"),
+        &format!(
+            "{data}data.validation = 0.3\ntrain.batch = 16\nstop.keep_best = true\nmodel.hidden = [128]\n{averages}{snapshots}"
+        ),
     );
     let object = quality(&mut open(&dir), None).unwrap();
     let names: Vec<&str> =
         object["weights"].as_array().unwrap().iter().map(|set| set["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["last", "swa", "ema", "snapshots"]);
+    assert_eq!(names, ["last", "swa", "ema", "best", "snapshots"]);
     let bytes = object.to_string().len();
     println!("{bytes} bytes");
     assert!(bytes < 300_000, "{bytes} bytes");
@@ -335,4 +337,97 @@ fn pictures_of_many_weights_stay_small() {
         assert!(set["worst"].as_array().unwrap().len() >= 6, "{set}");
         assert_eq!(set["filters"].is_null(), set["name"] == "snapshots");
     }
+}
+
+/// So many classes that a matrix and a table of them all would be megabytes; the network knows two of them.
+#[test]
+fn many_classes_are_told_in_short() {
+    let (n, classes, dir) = (400u64, 10_000, TempDir::new().unwrap());
+    let x: Vec<f32> = (0..n * 2).map(|i| (i % 2) as f32).collect();
+    let data = arrays(&dir, &[n, 2], x, (0..n as i64).map(|i| i * 25 % 9_990).collect(), 1);
+    train(&dir, &format!("{data}data.classes = {classes}\nmodel.hidden = []\ndata.normalize = 'none'"));
+    let file = dir.path().join("r/weights.safetensors");
+    set_weight(&file, &open(&dir), Precision::F32, |unit, input| f64::from(u8::from(unit == 25 && input == 1)));
+    let object = quality(&mut open(&dir), None).unwrap();
+    let scores = &object["weights"][0]["scores"];
+    assert_eq!([&object["class_count"], &scores["confusion"]], [&json!(classes), &json!([])]);
+    let shown = scores["per_class"].as_array().unwrap();
+    assert!(shown.len() == 50 && shown.iter().all(|class| class["f1"] == 0.0 && class["support"] != 0));
+    assert_eq!(object["weights"][0]["confused"][0], json!({ "label": 0, "prediction": 25, "count": 1 }));
+    assert!(object["classes"].as_object().unwrap().len() < 200);
+    assert_eq!(object["classes"]["25"], "25");
+    let bytes = object.to_string().len();
+    assert!(bytes < 100_000, "{bytes} bytes");
+}
+
+/// Weights that are numbers, and predictions that are none.
+#[test]
+fn predictions_that_are_no_numbers_are_counted() {
+    let dir = TempDir::new().unwrap();
+    let data = arrays(
+        &dir,
+        &[20, 2],
+        (0..40).map(|i| (i / 2 % 2) as f32 * 10.0).collect(),
+        (0..20).map(|i| i % 2).collect::<Vec<i64>>(),
+        1,
+    );
+    train(&dir, &format!("{data}model.hidden = []\ndata.normalize = 'none'"));
+    let file = dir.path().join("r/weights.safetensors");
+    // 10 · 3e38 is infinite in f32, and two of them of either sign are no number.
+    set_weight(&file, &open(&dir), Precision::F32, |_, input| if input == 0 { 3e38 } else { -3e38 });
+    let object = quality(&mut open(&dir), None).unwrap();
+    let last = &object["weights"][0];
+    assert_eq!(last["not_finite"], 10);
+    assert!(last["loss"]["mean"].is_string() && last["scores"]["calibration_error"].is_null());
+    let worst = last["worst"].as_array().unwrap();
+    assert!(worst[..10].iter().all(|one| one["loss"].is_null() && one["confidence"].is_null()), "{worst:?}");
+    assert!(worst[10..].iter().all(|one| one["loss"].as_f64().unwrap() > 0.6), "{worst:?}");
+    let data = arrays(&dir, &[20, 1], vec![10f32; 20], vec![1.5; 20], 1);
+    let settings = format!("{data}model.hidden = []\ndata.normalize = 'none'\nmodel.loss = 'mse'\noptimizer.lr = 1e-9");
+    std::fs::remove_dir_all(dir.path().join("r")).unwrap();
+    train(&dir, &settings);
+    set_weight(&file, &open(&dir), Precision::F32, |_, _| 3e38);
+    let object = quality(&mut open(&dir), None).unwrap();
+    assert_eq!(object["weights"][0]["not_finite"], 20);
+    assert_eq!(object["weights"][0]["per_target"][0]["points"], json!({ "target": [], "prediction": [] }));
+}
+
+/// One sample of one class, whose name is long and runs from right to left.
+#[test]
+fn one_sample_is_enough() {
+    let dir = TempDir::new().unwrap();
+    let name = "שלום".repeat(50);
+    let row = |label: &str| format!("1.5,{label}\n");
+    let train_file = write(&dir, "train.csv", format!("x,kind\n{}{}", row(&name), row("b")));
+    let test_file = write(&dir, "test.csv", format!("x,kind\n{}", row(&name)));
+    train(&dir, &format!("data.source = 'csv:{train_file},test={test_file},target=kind'\nmodel.hidden = []"));
+    let object = quality(&mut open(&dir), None).unwrap();
+    assert_eq!([&object["part"], &object["samples"]], [&json!("test"), &json!(1)]);
+    let names = object["classes"].as_object().unwrap();
+    assert!(names.values().any(|name| name.as_str().unwrap().chars().count() == 81), "{names:?}");
+    let last = &object["weights"][0];
+    assert_eq!(last["worst"].as_array().unwrap().len(), 1);
+    assert_eq!(last["scores"]["macro_mean"]["support"], 1);
+    let error = quality(&mut open(&dir), Some("validation")).unwrap_err().to_string();
+    assert_eq!(error, "--part: expected one of train, test, which the data have, found validation");
+    assert_eq!(quality(&mut open(&dir), Some("train")).unwrap()["samples"], 2);
+}
+
+/// Each replica has its numbers; what they predict counts together.
+#[test]
+fn replicas_count_together() {
+    let dir = TempDir::new().unwrap();
+    let x: Vec<f32> = (0..120).map(|i| (i * 29 % 31) as f32 / 10.0).collect();
+    let data = arrays(&dir, &[60, 2], x, (0..60).map(|i| i * 7 % 3).collect::<Vec<i64>>(), 1);
+    train(&dir, &format!("{data}train.replicas = 3\nmodel.hidden = [4]"));
+    let object = quality(&mut open(&dir), None).unwrap();
+    let last = &object["weights"][0];
+    assert_eq!(object["replicas"], 3);
+    for key in ["loss", "accuracy", "calibration_error"] {
+        assert_eq!(last[key]["replicas"].as_array().unwrap().len(), 3, "{key}");
+    }
+    let counts: Vec<f64> = last["scores"]["confusion"].as_array().unwrap().iter().flat_map(numbers).collect();
+    assert_eq!(counts.iter().sum::<f64>(), 180.0);
+    let right = counts[0] + counts[4] + counts[8];
+    assert_close("accuracy", &[right / 180.0], &[last["accuracy"]["mean"].as_f64().unwrap()], CLOSE);
 }

@@ -51,19 +51,20 @@
             const at = measure(spec, room);
             const [x, y] = [(j) => at.left + j * at.cell, (i) => at.top + i * at.cell];
             const frame = svg("svg", { width: x(width) + 2, height: y(height) + 2, "aria-hidden": "true" });
+            plot.querySelector("svg")?.remove();
+            plot.prepend(frame);
             if (at.isNamed) frame.append(...names(spec, at));
             const strongest = at.size > 0 ? BEHIND : 100;
             for (let i = 0; i < height; i++) {
                 for (let j = 0; j < width; j++) {
                     const { share, colour, text } = spec.cell(i, j);
-                    if (share > 0) {
-                        const cell = svg("rect", { x: x(j), y: y(i), width: at.cell, height: at.cell });
-                        cell.style.fill = `color-mix(in srgb, var(${colour}) ${(share * strongest).toFixed(1)}%, var(--paper))`;
-                        frame.append(cell);
-                    }
-                    if (at.size > 0 && text) {
+                    if (!(share > 0)) continue;
+                    const cell = svg("rect", { x: x(j), y: y(i), width: at.cell, height: at.cell });
+                    cell.style.fill = `color-mix(in srgb, var(${colour}) ${(share * strongest).toFixed(1)}%, var(--paper))`;
+                    frame.append(cell);
+                    if (at.size > 0) {
                         const middle = { x: x(j + 0.5), y: y(i + 0.5) + at.size * 0.36, "text-anchor": "middle" };
-                        frame.append(svg("text", { class: "count", "font-size": at.size, ...middle }, text));
+                        frame.append(svg("text", { class: "count", "font-size": at.size, "data-behind": getComputedStyle(cell).fill, ...middle }, text));
                     }
                 }
             }
@@ -71,8 +72,6 @@
             state.cursor = svg("rect", { class: "cursor", width: at.cell, height: at.cell, visibility: "hidden" });
             frame.append(state.cursor);
             state.at = at;
-            plot.querySelector("svg")?.remove();
-            plot.prepend(frame);
         });
         const place = ([i, j]) => ({ x: state.at.left + (j + 0.5) * state.at.cell, y: state.at.top + (i + 0.5) * state.at.cell });
         const find = (x, y) => {

@@ -54,22 +54,22 @@
             const { header, rows, about } = table();
             thalweg.table(details, header, rows, about);
         });
-        parent.append(element("figure", { class: "chart", "data-points": String(points) }, element("h3", {}, title), plot, details,
+        parent.append(element("figure", { class: "diagram", "data-points": String(points) }, element("h3", {}, title), plot, details,
             element("figcaption", {}, caption)));
         return plot;
     };
 
-    // Calls `draw(width)` now and whenever the plot's width changes.
+    // Calls `draw(width)` now, whenever the plot's width changes, and with the theme.
     thalweg.onWidth = (plot, draw) => {
         let last = 0;
         const check = () => {
-            const width = plot.clientWidth;
-            if (width === 0 || width === last) return;
-            last = width;
-            draw(width);
+            if (plot.clientWidth === 0 || plot.clientWidth === last) return;
+            last = plot.clientWidth;
+            draw(last);
         };
         check();
         new ResizeObserver(check).observe(plot);
+        thalweg.onTheme(() => last > 0 && draw(last));
     };
 
     // Round numbers from `low` to `high`, about `count` of them.

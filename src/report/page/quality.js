@@ -94,7 +94,7 @@
             header: ["confidence", "predictions", "mean confidence", "right"], about: "Predictions by confidence",
             rows: filled.map(({ bin, i }) => [`${percent(edge(i), 0)} to ${percent(edge(i + 1), 0)}`, bin.count, bin.confidence, bin.accuracy]),
         });
-        const bar = (x, y, i, height) => svg("rect", { class: "bar", x: x(edge(i)) + 1, width: x(edge(i + 1)) - x(edge(i)) - 2, y: y(height), height: y(0) - y(height) });
+        const bar = (x, y, i, height) => svg("rect", { class: "column", x: x(edge(i)) + 1, width: x(edge(i + 1)) - x(edge(i)) - 2, y: y(height), height: y(0) - y(height) });
         thalweg.plot(parent, {
             title: "Reliability", label: `Reliability diagram of the ${set.name} weights`, height: "square", table,
             x: { label: "confidence", low: 0, high: 1 }, y: { label: "share that is right", low: 0, high: 1 },
@@ -149,7 +149,7 @@
             items: bins.map(({ count, from, to }) => ({ x: (from + to) / 2, y: count, lines: [`${number(from)} to ${number(to)}`, counted(count, "prediction")] })),
             table: () => ({ header: ["from", "to", "predictions"], rows: bins.map(({ count, from, to }) => [from, to, count]), about: "Residuals" }),
             draw: (layer, x, y) => layer.append(...bins.map(({ count, from, to }) => svg("rect", {
-                class: "bar", x: x(from), width: Math.max(x(to) - x(from) - 1, 2), y: y(count), height: y(0) - y(count),
+                class: "column", x: x(from), width: Math.max(x(to) - x(from) - 1, 2), y: y(count), height: y(0) - y(count),
             }))),
         });
     });

@@ -22,11 +22,14 @@ const MOST_CONFUSED: usize = 10;
 pub fn describe(object: &mut Value, labels: &[u32], outputs: &[Vec<f64>], loss: Loss) {
     let of_each = |of_replica: &Vec<f64>| ClassScores::of(labels, slice::from_ref(of_replica), loss);
     let each: Vec<ClassScores> = outputs.iter().map(of_each).collect();
-    let by_replica: [(&str, fn(&ClassScores) -> Option<f64>); 2] =
-        [("top5_accuracy", |scores| scores.top5_accuracy), ("calibration_error", |scores| scores.calibration_error)];
-    for (name, of) in by_replica {
-        if let Some(values) = each.iter().map(of).collect::<Option<Vec<f64>>>() {
-            object[name] = statistic(&values);
+    let by_replica = |of: fn(&ClassScores) -> Option<f64>| {
+        let values: Option<Vec<f64>> = each.iter().map(of).collect();
+        values.map(|values| statistic(&values))
+    };
+    let [top5, error] = [by_replica(|scores| scores.top5_accuracy), by_replica(|scores| scores.calibration_error)];
+    for (name, value) in [("top5_accuracy", top5), ("calibration_error", error)] {
+        if let Some(value) = value {
+            object[name] = value;
         }
     }
     let all = if let [only] = &each[..] { only.clone() } else { ClassScores::of(labels, outputs, loss) };

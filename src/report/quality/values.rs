@@ -32,10 +32,10 @@ pub fn names(dataset: &Dataset) -> Vec<String> {
 pub fn describe(object: &mut Value, values: &[f64], width: usize, outputs: &[Vec<f64>], sets: usize) {
     let each: Vec<ValueScores> =
         outputs.iter().map(|of_replica| ValueScores::of(values, width, slice::from_ref(of_replica))).collect();
-    let by_replica: [(&str, fn(&ValueScores) -> f64); 3] = [("rmse", |s| s.rmse), ("mae", |s| s.mae), ("r2", |s| s.r2)];
-    for (name, of) in by_replica {
-        object[name] = statistic(&each.iter().map(of).collect::<Vec<_>>());
-    }
+    let by_replica = |of: fn(&ValueScores) -> f64| statistic(&each.iter().map(of).collect::<Vec<_>>());
+    object["rmse"] = by_replica(|scores| scores.rmse);
+    object["mae"] = by_replica(|scores| scores.mae);
+    object["r2"] = by_replica(|scores| scores.r2);
     let mut all = ValueScores::of(values, width, outputs);
     let scores = if width == 1 { vec![all] } else { std::mem::take(&mut all.per_target) };
     let targets = width.min(MOST_TARGETS);
