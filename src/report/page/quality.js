@@ -68,6 +68,7 @@
         const shown = per_class.length;
         const caption = shown < quality.class_count ? `The ${shown} of ${number(quality.class_count)} classes with the lowest F1` : null;
         const table = thalweg.table(holder, ["class", "precision", "recall", "F1", "samples"], rows, caption);
+        table.parentElement.classList.add("tall");
         table.querySelectorAll("tr > :not(:first-child)").forEach((cell) => cell.classList.add("number"));
         holder.append(element("figcaption", {}, "Precision: of the predictions of the class, the share that is right. Recall: of the samples of the class, the "
             + "share that is found. F1: their harmonic mean. The macro mean counts every class alike, the weighted one every sample."));
@@ -185,7 +186,7 @@
 
     const worst = (parent, quality, set) => {
         if (set.worst.length === 0) return;
-        const figure = element("figure", { class: "across" }, element("h3", {}, "Most wrong"));
+        const figure = element("figure", { class: quality.columns?.length > 6 ? "across crowded" : "across" }, element("h3", {}, "Most wrong"));
         const draw = quality.worst_pictures && pictures(quality.worst_pictures);
         const words = (lines) => lines.map((line) => line.map((part) => (part.tagName === "BDI" ? isolated(part.textContent) : part.textContent ?? part)).join("")).join(", ");
         if (draw) {
@@ -199,11 +200,13 @@
         } else {
             const rows = set.worst.map((prediction) => {
                 const sample = quality.worst_samples[prediction.sample];
-                const lines = verdict(quality, sample, prediction).map((line) => element("span", {}, line.slice(1)));
-                return [sample.index, ...lines, ...(quality.kind === "classes" ? [prediction.loss] : []),
+                const cells = sample.targets?.length === 1 ? [sample.targets[0], prediction.prediction[0]]
+                    : verdict(quality, sample, prediction).slice(0, 2).map((line) => element("span", {}, line.slice(1)));
+                return [sample.index, ...cells, prediction.loss,
                     ...sample.values.map((value) => (typeof value === "string" ? bdi(value) : value ?? "–"))];
             });
-            thalweg.table(figure, ["sample", "true", "predicted", "loss", ...quality.columns], rows);
+            const table = thalweg.table(figure, ["sample", "true", "predicted", "loss", ...quality.columns], rows);
+            table.parentElement.classList.add("tall");
         }
         const more = quality.column_count > quality.columns?.length ? ` The first ${quality.columns.length} of ${quality.column_count} columns are shown.` : "";
         const how = quality.kind === "classes" && quality.loss === "cross_entropy" ? ", each class with its probability" : "";
@@ -251,8 +254,8 @@
             draws.forEach((draw) => draw(stack, quality, set));
         };
         if (quality.kind === "classes") {
-            beside(confusion, confused);
-            beside(perClass);
+            beside(confusion);
+            beside(perClass, confused);
             reliability(grid, quality, set);
         } else {
             residuals(grid, quality, set);
