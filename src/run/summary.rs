@@ -102,6 +102,7 @@ impl Outcome {
             "steps": self.last.steps,
             "replicas": run.replicas,
             "device": run.device,
+            "machine": machine(),
             "seconds": self.seconds,
             "samples_per_second": self.samples_per_second(),
         });
@@ -130,6 +131,13 @@ impl Outcome {
         }
         summary
     }
+}
+
+/// The machine, and the program that trains on it, in words.
+fn machine() -> String {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let (os, arch, version) = (std::env::consts::OS, std::env::consts::ARCH, env!("CARGO_PKG_VERSION"));
+    format!("{os} on {arch}, {processors} processors, thalweg {version}")
 }
 
 /// An observer of the evaluations within epochs, which keeps the highest test accuracy and its epoch.
@@ -183,18 +191,18 @@ impl Pace {
 /// The statistics of a part as JSON: `PART_loss` and, for a classification, `PART_accuracy`, each with mean, deviation
 /// and every replica's.
 pub fn statistics(part: &str, evaluations: &[Evaluation], is_classification: bool) -> Vec<(String, Value)> {
-    let entry = |name: &str, values: Vec<f64>| {
-        let replicas: Vec<Value> = values.iter().map(|&v| number(v)).collect();
-        let value = json!({
-            "mean": number(mean(&values)), "deviation": number(deviation(&values)), "replicas": replicas,
-        });
-        (format!("{part}_{name}"), value)
-    };
+    let entry = |name: &str, values: Vec<f64>| (format!("{part}_{name}"), statistic(&values));
     let mut entries = vec![entry("loss", evaluations.iter().map(|e| e.loss).collect())];
     if is_classification {
         entries.push(entry("accuracy", evaluations.iter().map(|e| e.accuracy).collect()));
     }
     entries
+}
+
+/// The values of the replicas as JSON, with their mean and their deviation.
+pub fn statistic(values: &[f64]) -> Value {
+    let replicas: Vec<Value> = values.iter().map(|&v| number(v)).collect();
+    json!({ "mean": number(mean(values)), "deviation": number(deviation(values)), "replicas": replicas })
 }
 
 /// A JSON number; one that is not finite becomes text, since JSON has no such number.
