@@ -27,7 +27,7 @@ pub fn lines(facts: &Facts, history: &History, most: usize) -> Vec<String> {
 fn rows(facts: &Facts, history: &History, has_deviations: bool) -> Vec<String> {
     let has = |part: &str| WEIGHTS.iter().any(|(_, start)| history.curve(&format!("{start}{part}_loss")).is_some());
     let parts: Vec<&str> = PARTS.into_iter().filter(|part| has(part)).collect();
-    let mut heading = vec![String::from("loss, accuracy")];
+    let mut heading = vec![String::from(if facts.is_classification { "loss, accuracy" } else { "loss" })];
     for part in &parts {
         heading.push(part.to_string());
         heading.extend(has_deviations.then(String::new));

@@ -67,12 +67,12 @@ impl Dashboard {
         let told = |error: std::io::Error| error.to_string();
         let jobs = Jobs::watch().map_err(told)?;
         let screen = Screen::open().map_err(told)?;
-        output::hold();
         let (view, pulse) = (View::new(&facts), Pulse::default());
         let face = Face { screen, jobs, facts, view, pulse, state: Arc::clone(&state), held: 0 };
         let ends = Arc::clone(&is_over);
         let thread =
             std::thread::Builder::new().name("dashboard".into()).spawn(move || face.run(&ends)).map_err(told)?;
+        output::hold();
         Ok(Self { state, is_over, thread: Some(thread) })
     }
 }

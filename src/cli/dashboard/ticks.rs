@@ -31,19 +31,31 @@ pub fn range(places: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
 /// The places and words of some `most` ticks between two places: 1, 2, 2.5 and 5 times powers of ten; on a long logarithmic axis
 /// powers of ten alone.
 pub fn ticks(scale: Scale, [low, high]: [f64; 2], most: usize) -> Vec<(f64, String)> {
-    let finest = (high - low) / most as f64;
-    let exponent = finest.log10().floor();
-    let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * 10f64.powf(exponent));
-    // Powers of ten are a whole number apart.
-    let is_good = |step: &f64| *step >= finest && (scale == Scale::Linear || high - low < 1.0 || step.fract() == 0.0);
-    let step = steps.into_iter().find(is_good).unwrap_or(1.0);
-    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
-    let place = |i: i64| i as f64 * step;
-    let words = |place: f64| match scale {
-        Scale::Linear => label(place),
-        Scale::Log => label(10f64.powf(place)),
+    let values: Vec<f64> = match scale {
+        Scale::Linear => round_numbers([low, high], most),
+        Scale::Log if high - low >= 3.0 => {
+            let apart = ((high - low) / most as f64).ceil();
+            let powers = (low / apart).ceil() as i32..=(high / apart).floor() as i32;
+            powers.map(|i| 10f64.powf(f64::from(i) * apart)).collect()
+        }
+        Scale::Log => {
+            let factors = |power: i32| [1.0, 2.0, 5.0].map(|factor| factor * 10f64.powi(power));
+            let all = (low.floor() as i32..=high.ceil() as i32).flat_map(factors);
+            let inside: Vec<f64> = all.filter(|value| (low..=high).contains(&value.log10())).collect();
+            if inside.len() < 2 { round_numbers([low, high].map(|place| 10f64.powf(place)), most) } else { inside }
+        }
     };
-    (first..=last).take(most + 1).map(|i| (place(i), words(place(i)))).collect()
+    values.into_iter().map(|value| (scale.place(value), label(value))).collect()
+}
+
+/// Some `most` numbers between two.
+fn round_numbers([low, high]: [f64; 2], most: usize) -> Vec<f64> {
+    let finest = (high - low) / most as f64;
+    let power = 10f64.powf(finest.log10().floor());
+    let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * power);
+    let step = steps.into_iter().find(|&step| step >= finest).unwrap_or(steps[4]);
+    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+    (first..=last).take(most + 1).map(|i| i as f64 * step).collect()
 }
 
 /// A number of at most four digits, without zeros at its end.
@@ -77,7 +89,9 @@ mod tests {
         assert_eq!(words(Scale::Linear, [0.03, 0.98]), ["0.2", "0.4", "0.6", "0.8"]);
         assert_eq!(words(Scale::Log, [-4.2, 0.1]), ["1e-4", "0.001", "0.01", "0.1", "1"]);
         assert_eq!(words(Scale::Linear, [-2e7, 3e7]), ["-2e7", "-1e7", "0", "1e7", "2e7", "3e7"]);
-        for range in [[0.0, 1e-9], [1e12, 1.1e12], [-1e-3, 1e3], [2.3025, 2.3026]] {
+        assert_eq!(words(Scale::Log, [-0.9, 0.5]), ["0.2", "0.5", "1", "2"]);
+        assert_eq!(words(Scale::Log, [-0.2, -0.1]), ["0.65", "0.7", "0.75"]);
+        for range in [[0.0, 1e-9], [1e12, 1.1e12], [-1e-3, 1e3], [7.1234, 7.1235]] {
             let all = ticks(Scale::Linear, range, 4);
             assert!((2..=5).contains(&all.len()), "{range:?}: {all:?}");
             assert!(all.iter().all(|tick| (range[0]..=range[1]).contains(&tick.0)), "{range:?}: {all:?}");
