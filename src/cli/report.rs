@@ -27,12 +27,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut documents = args.runs.iter().map(|dir| document(dir)).collect::<thalweg::Result<Vec<_>>>()?;
+    tell_apart(&mut documents, &args.runs);
     let out = args.out();
     for (flag, path) in [("--out", Some(&out)), ("--json", args.json.as_ref())] {
         path.map_or(Ok(()), |path| check_folder(flag, path))?;
     }
-    let mut documents = args.runs.iter().map(|dir| document(dir)).collect::<thalweg::Result<Vec<_>>>()?;
-    tell_apart(&mut documents, &args.runs);
     if let ([document], [dir]) = (&mut documents[..], &args.runs[..]) {
         args.complete(document, dir)?;
     }
