@@ -21,6 +21,10 @@ def read(page, title, *keys):
     return figure.locator(".tooltip").inner_text()
 
 
+def written(page, number, digits=4):
+    return page.evaluate("([number, digits]) => thalweg.number(number, digits)", [number, digits])
+
+
 def check_classes(page, quality, wrong):
     """A table of samples, under the first set of weights and, by the switch, under another."""
     names = [quality["classes"][str(c)] for c in range(quality["class_count"])]
@@ -28,7 +32,7 @@ def check_classes(page, quality, wrong):
         page.get_by_label("Weights", exact=True).select_option(str(place))
         counts = weights["scores"]["confusion"]
         figure = figure_of(page, "Confusion matrix")
-        shown = [int(text) for text in figure.locator("svg .count").all_inner_texts()]
+        shown = [int(text) for text in figure.locator("svg .count").all_text_contents()]
         if shown != [count for row in counts for count in row if count > 0]:
             wrong.append(f"{weights['name']}: the matrix shows {shown}, not {counts}")
         told = read(page, "Confusion matrix", "Home", "ArrowRight", "ArrowDown", "ArrowDown")
@@ -48,8 +52,9 @@ def check_classes(page, quality, wrong):
         want = [quality["worst_samples"][one["sample"]]["index"] for one in weights["worst"]]
         if [int(row.locator("td").first.inner_text()) for row in rows] != want:
             wrong.append(f"{weights['name']}: other samples are the worst")
-    if "weight" not in read(page, "First layer", "End"):
-        wrong.append("weights cannot be read")
+        filters = weights["filters"]
+        if filters and f"weight {written(page, filters['weights'][-1][-1])}" not in read(page, "First layer", "End"):
+            wrong.append(f"{weights['name']}: the last weight reads {read(page, 'First layer', 'End')!r}")
 
 
 def check_pictures(page, quality, wrong):
@@ -75,7 +80,7 @@ def check_values(page, quality, wrong):
         if dots != len(target["points"]["target"]):
             wrong.append(f"{name}: {dots} dots")
         least = min(target["points"]["target"])
-        if f"true {least:.4g}".replace("-", "−") not in read(page, f"Predicted against true: {name}", "Home"):
+        if f"true {written(page, least, 5)}" not in read(page, f"Predicted against true: {name}", "Home"):
             wrong.append(f"{name}: the least target reads {read(page, f'Predicted against true: {name}', 'Home')!r}, not {least}")
         counts = target["residuals"]["counts"]
         if f"{counts[-1]} prediction" not in read(page, f"Residuals: {name}", "End"):

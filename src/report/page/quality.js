@@ -276,7 +276,7 @@
         };
         if (quality.weights.length > 1) {
             const options = quality.weights.map((set, i) => element("option", { value: i }, set.name));
-            const select = element("select", { change: () => draw(quality.weights[select.value]) }, options);
+            const select = element("select", { "aria-label": "Weights", change: () => draw(quality.weights[select.value]) }, options);
             section.append(element("div", { class: "controls" }, element("label", {}, "Weights", select)));
         }
         section.append(holder);
