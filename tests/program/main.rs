@@ -15,6 +15,7 @@ mod landscape;
 mod moved;
 mod output;
 mod predict;
+mod quality;
 mod rates;
 mod report;
 mod resume;
