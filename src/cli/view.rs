@@ -47,7 +47,7 @@ impl Site for Folder {
     fn answer(self: Arc<Self>, path: &str, query: &str) -> Answer {
         let runs = Runs::find(&self.0);
         if path == "/" {
-            let page = Page::new(format!("Runs in {}", self.0.display())).data("runs", runs.to_json());
+            let page = Page::new(format!("Runs in {}", self.0.display())).data("folder", runs.to_json());
             return Answer::Html(page.script(include_str!("serve/runs.js")).html());
         }
         let names: Vec<String> = values(query, "run").collect();

@@ -4,7 +4,7 @@
 (() => {
     const { element, number } = thalweg;
     const main = document.querySelector("main");
-    const { runs, notes } = thalweg.data("runs");
+    const { runs, notes } = thalweg.data("folder");
     const token = new URLSearchParams(location.search).get("token");
     const AVERAGES = [["", "last"], ["swa_", "SWA"], ["ema_", "EMA"], ["snapshots_", "snapshots"], ["best_", "best"]];
 
