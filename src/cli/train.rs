@@ -183,7 +183,8 @@ fn told(finished: &thalweg::Result<Finished>, setup: &Setup) -> (String, Vec<Vec
         }
         Ok(Finished { dir, ended, outcome }) => {
             let (ended, steps) = (ended.describe(), thousands(outcome.last.steps));
-            let text = format!("Ended {ended}: {steps} steps in {:.1} s. Written to {}.", outcome.seconds, dir.display());
+            let text =
+                format!("Ended {ended}: {steps} steps in {:.1} s. Written to {}.", outcome.seconds, dir.display());
             (text, evaluations(outcome, setup))
         }
     }

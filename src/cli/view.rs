@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use hyper::{Method, StatusCode};
-use thalweg::report::History;
+use serde_json::Value;
 use thalweg::report::page::Page;
+use thalweg::report::{DRAW, document, report, tell_apart};
 
 use super::say;
 use super::serve::{Answer, Route, Runs, Site, bind, values};
@@ -22,6 +23,10 @@ pub struct Args {
 }
 
 const ROUTES: [Route; 2] = [("/", Method::GET), ("/report", Method::GET)];
+
+/// The script that links to the list, with the token that the address of a report bears.
+const BACK: &str = "document.querySelector('nav').prepend(thalweg.element('a', \
+                    { href: `./?token=${new URLSearchParams(location.search).get('token')}` }, 'All runs'));";
 
 /// The most runs that are compared on a page.
 const MOST_COMPARED: usize = 20;
@@ -57,16 +62,17 @@ impl Site for Folder {
         }
         match runs.folders(&names) {
             Err(problem) => Answer::Text(StatusCode::NOT_FOUND, problem),
-            Ok(folders) => match report(&folders) {
-                Ok(page) => Answer::Html(page),
+            Ok(folders) => match compared(&folders) {
+                Ok(page) => Answer::Html(page.html()),
                 Err(error) => Answer::Text(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
             },
         }
     }
 }
 
-/// Stands in for the report of runs.
-fn report(folders: &[PathBuf]) -> thalweg::Result<String> {
-    let histories = folders.iter().map(|dir| History::read(dir).map(|history| history.to_json()));
-    Ok(Page::new("Runs").data("histories", histories.collect::<thalweg::Result<serde_json::Value>>()?).html())
+/// The report of the runs in these folders, with a way back to the list.
+fn compared(folders: &[PathBuf]) -> thalweg::Result<Page> {
+    let mut documents = folders.iter().map(|dir| document(dir)).collect::<thalweg::Result<Vec<_>>>()?;
+    tell_apart(&mut documents, folders);
+    Ok(report(documents.into_iter().map(Value::Object).collect()).script(DRAW).script(BACK))
 }

@@ -94,15 +94,40 @@ mod tests {
 
     #[test]
     fn hosts_of_this_machine_alone() {
-        for host in
-            ["localhost", "LocalHost:1", "localhost.:80", "127.0.0.1", "127.0.0.1:8717", "127.0.0.1.", "[::1]:8717", "[::1]"]
-        {
+        for host in [
+            "localhost",
+            "LocalHost:1",
+            "localhost.:80",
+            "127.0.0.1",
+            "127.0.0.1:8717",
+            "127.0.0.1.",
+            "[::1]:8717",
+            "[::1]",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
         for host in [
-            "", ":80", "example.org", "example.org:80", "localhost.example.org", "127.0.0.1.example.org", "0.0.0.0", "[::]",
-            "10.0.0.1", "::1", "[127.0.0.1]", "127.0.0.1:80:80", "me@127.0.0.1", "127.0.0.1:http", "2130706433", "localhost..",
-            "a.localhost", "[::1].example.org", "[::1", "localhost/", " localhost",
+            "",
+            ":80",
+            "example.org",
+            "example.org:80",
+            "localhost.example.org",
+            "127.0.0.1.example.org",
+            "0.0.0.0",
+            "[::]",
+            "10.0.0.1",
+            "::1",
+            "[127.0.0.1]",
+            "127.0.0.1:80:80",
+            "me@127.0.0.1",
+            "127.0.0.1:http",
+            "2130706433",
+            "localhost..",
+            "a.localhost",
+            "[::1].example.org",
+            "[::1",
+            "localhost/",
+            " localhost",
         ] {
             assert!(!is_loopback(host), "{host}");
         }
@@ -126,8 +151,13 @@ mod tests {
         assert_eq!(refusal("POST", "/stop", &[here, ("authorization", "Bearer @")]), None);
         // An address that was sent on cannot stop a run: a form may be pointed at it.
         assert!(refusal("POST", "/stop?token=@", &[here]).unwrap().contains("token"));
-        for (target, wrong) in [("/", ""), ("/?token=", ""), ("/?token=@0", ""), ("/", "Bearer "), ("/", "@"), ("/", "Bearer @0")] {
-            assert!(refusal("GET", target, &[here, ("authorization", wrong)]).unwrap().contains("token"), "{target} {wrong}");
+        for (target, wrong) in
+            [("/", ""), ("/?token=", ""), ("/?token=@0", ""), ("/", "Bearer "), ("/", "@"), ("/", "Bearer @0")]
+        {
+            assert!(
+                refusal("GET", target, &[here, ("authorization", wrong)]).unwrap().contains("token"),
+                "{target} {wrong}"
+            );
         }
         assert!(refusal("GET", "/?token=@", &[]).unwrap().contains("Host"));
         assert!(refusal("GET", "/?token=@", &[here, here]).unwrap().contains("Host"));

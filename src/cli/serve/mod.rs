@@ -35,7 +35,9 @@ pub fn port(text: &str) -> Result<u16, String> {
 /// The port is taken, or not the user's to take.
 pub fn bind(flag: &str, port: u16) -> anyhow::Result<Server> {
     Server::bind(port).map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => anyhow::anyhow!("{flag}: expected a free port, found {port} in use; 0 takes any free one"),
+        ErrorKind::AddrInUse => {
+            anyhow::anyhow!("{flag}: expected a free port, found {port} in use; 0 takes any free one")
+        }
         _ => anyhow::anyhow!("{flag}: port {port} of 127.0.0.1: {error}"),
     })
 }

@@ -76,7 +76,8 @@ impl Runs {
     /// The first name that is no run's here, or what is wrong with the run.
     pub fn folders(&self, names: &[String]) -> Result<Vec<PathBuf>, String> {
         let folder = |name: &String| {
-            let run = self.found.iter().find(|run| run.name == *name).ok_or_else(|| format!("no run here is {name:?}"))?;
+            let run =
+                self.found.iter().find(|run| run.name == *name).ok_or_else(|| format!("no run here is {name:?}"))?;
             run.problem.as_ref().map_or_else(|| Ok(run.dir.clone()), |problem| Err(problem.clone()))
         };
         names.iter().map(folder).collect()
@@ -136,7 +137,10 @@ fn summary(dir: &Path) -> thalweg::Result<Map<String, Value>> {
     entry.insert("data".into(), json!(text("data", "source")));
     entry.insert("model".into(), json!(model(&config)));
     entry.insert("optimizer".into(), json!(text("optimizer", "name")));
-    entry.insert("lr".into(), json!(config.get("optimizer").and_then(|table| table.get("lr")).and_then(toml::Value::as_float)));
+    entry.insert(
+        "lr".into(),
+        json!(config.get("optimizer").and_then(|table| table.get("lr")).and_then(toml::Value::as_float)),
+    );
     entry.insert("schedule".into(), json!(text("schedule", "name")));
     entry.insert("epochs".into(), json!(epochs.unwrap_or(json!(0))));
     entry.insert("planned".into(), json!(text("train", "epochs")));
@@ -150,7 +154,11 @@ fn summary(dir: &Path) -> thalweg::Result<Map<String, Value>> {
 fn model(config: &Table) -> Option<String> {
     let model = config.get("model")?;
     let widths: Vec<String> = model.get("hidden")?.as_array()?.iter().map(words).collect();
-    Some(format!("{} {}", if widths.is_empty() { "linear".into() } else { widths.join("-") }, words(model.get("activation")?)))
+    Some(format!(
+        "{} {}",
+        if widths.is_empty() { "linear".into() } else { widths.join("-") },
+        words(model.get("activation")?)
+    ))
 }
 
 fn words(value: &toml::Value) -> String {
