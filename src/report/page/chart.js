@@ -27,7 +27,7 @@
         series.forEach((s, i) => {
             const colour = () => thalweg.colour(`--c${(s.colour ?? i) % 8}`);
             described.push({
-                label: s.name, stroke: colour, width: 2, dash: DASHES[(s.dash ?? s.colour ?? i) % 8], spanGaps: false,
+                label: s.name, stroke: colour, width: s.width ?? 2, dash: DASHES[(s.dash ?? s.colour ?? i) % 8], spanGaps: false,
                 points: s.points ? { show: true, size: 7 } : {}, paths: s.points ? () => null : undefined,
             });
             if (s.low && s.high) {
@@ -172,7 +172,7 @@
     // Draws a chart of `spec` at the end of `parent`:
     //   title, caption   text above and below
     //   x, y             { label, log }
-    //   series           { name, x, y, low, high, colour, dash, points }; null in y is a gap; low and high make a band; `points` draws no line
+    //   series           { name, x, y, low, high, colour, dash, width, points }; null in y is a gap; low and high make a band; `points` draws no line
     //   marks            { x, kind, label }
     // Returns { figure, update(spec) }.
     thalweg.chart = (parent, spec) => {
@@ -199,7 +199,7 @@
             const options = {
                 width: Math.max(plot.clientWidth, 200), height: HEIGHT, series: described, bands,
                 scales: { x: scale(chart.spec.x ?? {}, data[0]), y: scale(chart.spec.y ?? {}, values) },
-                axes: [{ ...axis(chart.spec.x ?? {}), size: 38 }, { ...axis(chart.spec.y ?? {}), size: 58 }],
+                axes: [{ ...axis(chart.spec.x ?? {}), size: 38 }, { ...axis(chart.spec.y ?? {}), size: (u, shown) => 16 + 7 * Math.max(4, ...(shown ?? []).map((text) => text.length)) }],
                 padding: [16, 12, 0, 0], cursor: { drag: { x: true, y: false }, points: { size: 6 } },
                 legend: { show: false },
                 hooks: { draw: [(u) => drawMarks(u, chart.spec.marks ?? [])], setCursor: [show] },

@@ -73,9 +73,11 @@
             const to = thalweg.along(run.history, state.unit);
             chosen(chart, run, several ? state.part : null).forEach((curve, c) => {
                 const name = several ? run.name + (chart.id === "curvature" && c > 0 ? ` · ${curve.name}` : "") : curve.name === "edge of stability" ? curve.name : chart.only ? chart.label : thalweg.part(curve.name);
+                // What scatters from step to step stays behind what it scatters about.
+                const isNoisy = !several && !chart.only && run.history.curves.length > 4 && ["loss", "accuracy"].includes(curve.name);
                 series.push({
-                    name, x: curve.x.map(to), y: smooth(curve.mean, state.smoothing), low: smooth(curve.low, state.smoothing),
-                    high: smooth(curve.high, state.smoothing), colour: several ? r : c, dash: several ? r + 4 * c : c,
+                    name, width: isNoisy ? 1 : 2, x: curve.x.map(to), y: smooth(curve.mean, state.smoothing), low: smooth(curve.low, state.smoothing),
+                    high: smooth(curve.high, state.smoothing), colour: several ? r : isNoisy ? 7 : c - (chart.only ? 0 : 1), dash: several ? r + 4 * c : isNoisy ? 0 : c - (chart.only ? 0 : 1),
                 });
             });
         });
@@ -88,7 +90,6 @@
     const distinct = (s) => {
         const kept = s.x.map((x, i) => i === s.x.length - 1 || x < s.x[i + 1]);
         for (const key of ["x", "y", "low", "high"]) if (s[key]) s[key] = s[key].filter((_, i) => kept[i]);
-        if (s.x[0] === 0 && s.isLog) s.x.shift();
     };
 
     const controls = (state, parts, changed) => {

@@ -99,9 +99,12 @@
         table(here, ["", ...runs.map((run) => run.name)], rows, "Results");
     };
 
-    // Where a run's accuracy first reaches a target, in epochs and seconds: of the test part, else of validation, else of training.
+    // The accuracy by which runs are compared: of the test part, else of validation, else of training.
+    const accuracies = (run) => ["test_accuracy", "validation_accuracy", "train_accuracy"].map((name) => run.history.curves.find((curve) => curve.name === name)).find((curve) => curve);
+
+    // Where a run's accuracy first reaches a target: in epochs, seconds and steps.
     const reached = (run, target) => {
-        const curve = ["test_accuracy", "validation_accuracy", "train_accuracy"].map((name) => run.history.curves.find((found) => found.name === name)).find((found) => found);
+        const curve = accuracies(run);
         const i = curve?.mean.findIndex((value) => value !== null && value >= target) ?? -1;
         if (i < 0) return ["–", "–", "–"];
         const at = (unit) => thalweg.along(run.history, unit)(curve.x[i]);
@@ -109,7 +112,7 @@
     };
 
     const timeToAccuracy = (runs) => {
-        const best = runs.map((run) => Math.max(...["test_accuracy", "validation_accuracy", "train_accuracy"].flatMap((name) => run.history.curves.find((curve) => curve.name === name)?.mean ?? []).filter((value) => value !== null)));
+        const best = runs.map((run) => Math.max(...(accuracies(run)?.mean ?? []).filter((value) => value !== null)));
         const all = best.filter(Number.isFinite);
         if (all.length === 0) return;
         const here = section("Time to an accuracy", "time");

@@ -40,7 +40,7 @@
         for (let i = 0; i + 1 < ny; i++) {
             for (let j = 0; j + 1 < nx; j++) {
                 const corners = [[i, j], [i, j + 1], [i + 1, j + 1], [i + 1, j]].map(([a, b]) => [b / (nx - 1), a / (ny - 1), height(spec.z[a][b])]);
-                if (corners.some((corner) => corner[2] === null)) continue;
+                if (corners.some((corner) => corner[2] === null) || corners.every((corner) => corner[2] >= 1)) continue;
                 const dx = corners[1][2] - corners[0][2], dy = corners[3][2] - corners[0][2];
                 const light = 1 / Math.hypot(1, dx * (nx - 1) * 0.5 - 0.3, dy * (ny - 1) * 0.5 - 0.3);
                 found.push({ corners, height: corners.reduce((sum, c) => sum + c[2], 0) / 4, light: 0.72 + 0.28 * light });
