@@ -9,6 +9,7 @@ use serde_json::Value;
 use thalweg::report::page::Page;
 use thalweg::report::{DRAW, document, report, tell_apart};
 
+use super::output::failure;
 use super::say;
 use super::serve::{Answer, Route, Runs, Site, bind, values};
 
@@ -20,6 +21,9 @@ pub struct Args {
     /// Port on this machine; 0 takes any free one
     #[arg(long, default_value_t = 8718)]
     port: u16,
+    /// Print the list as JSON, {runs, notes}, and serve nothing
+    #[arg(long)]
+    json: bool,
 }
 
 const ROUTES: [Route; 2] = [("/", Method::GET), ("/report", Method::GET)];
@@ -37,10 +41,17 @@ struct Folder(PathBuf);
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let dir = &args.dir;
     anyhow::ensure!(dir.is_dir(), "{}: expected a folder with runs, found none", dir.display());
+    if args.json {
+        say!("{:#}", Runs::find(dir).to_json());
+        return Ok(ExitCode::SUCCESS);
+    }
     let server = bind("--port", args.port)?;
     say!("page    {}", server.address());
     say!("Ctrl-C ends it");
-    server.start(Arc::new(Folder(dir.clone())))?.wait();
+    // An address that nobody could read leads nobody here.
+    if failure().is_none() {
+        server.start(Arc::new(Folder(dir.clone())))?.wait();
+    }
     Ok(ExitCode::SUCCESS)
 }
 

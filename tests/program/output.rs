@@ -27,6 +27,7 @@ fn all(data: &str) -> Vec<String> {
         "curvature r --samples 9 --top 2 --json".into(),
         "compare r r".into(),
         "compare r r --json".into(),
+        "view . --json".into(),
         "verify --device cpu --json --junit checks.xml".into(),
         format!("lr-find {of_data} --steps 20"),
         "bench adapter --device cpu".into(),

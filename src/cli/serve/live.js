@@ -9,7 +9,7 @@
 
     const status = element("p", { id: "status", role: "status" }, "Waiting for the run.");
     const progress = element("progress", { id: "progress", max: "1", value: "0", "aria-label": "Share of the run's steps" });
-    const numbers = element("dl", { id: "numbers" });
+    const numbers = element("dl", { id: "numbers", class: "numbers" });
     const answer = element("p", { id: "answer", class: "note", role: "status" });
 
     // Asks the run for something, with the token that this page's address bears.

@@ -97,7 +97,7 @@
     main.append(
         ...notes.map((note) => element("p", { class: "note" }, note)),
         element("div", { class: "controls" }, element("label", {}, "Search", search), compare, found),
-        runs.length > 0 ? element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, table) : element("p", {}, "No runs are here."),
+        runs.length > 0 ? element("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Runs" }, table) : element("p", {}, "No runs are here."),
         element("p", { class: "note" }, "Accuracies and losses are of the test part, or of the validation part where there is no other. Loading this page anew looks at the folder again."),
     );
     count();
