@@ -17,6 +17,7 @@ mod moved;
 mod output;
 mod predict;
 mod rates;
+mod report;
 mod resume;
 mod runs;
 mod sam;

@@ -28,6 +28,8 @@ fn all(data: &str) -> Vec<String> {
         "compare r r".into(),
         "compare r r --json".into(),
         "view . --json".into(),
+        "report r".into(),
+        "report r r --out both.html".into(),
         "verify --device cpu --json --junit checks.xml".into(),
         format!("lr-find {of_data} --steps 20"),
         "bench adapter --device cpu".into(),

@@ -151,7 +151,8 @@ def watch(playwright, address, run):
                                           args=["--no-sandbox", "--host-resolver-rules=MAP rebound.test 127.0.0.1"])
     port = int(address.split(":")[2].split("/")[0])
     relay = Relay(port)
-    page = chromium.new_page()
+    context = chromium.new_context()
+    page = context.new_page()
     wrong, requests = [], []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))

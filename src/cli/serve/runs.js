@@ -14,7 +14,16 @@
         return `report?${query}`;
     };
 
-    const ended = (run) => (run.problem ? `cannot be read: ${run.problem}` : run.ended ? run.ended.replaceAll("_", " ") : "not over");
+    const ended = (run) => (run.problem ? "cannot be read" : run.ended ? run.ended.replaceAll("_", " ") : "not over");
+    // `2026-11-28 05:50`, in the time of the reader.
+    const moment = (seconds) => {
+        const date = new Date(1000 * seconds), two = (n) => String(n).padStart(2, "0");
+        return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
+    };
+    // A source without the folders of its files.
+    const source = (data) => element("span", { title: data }, data.replaceAll(/[^:,=]*[/\\]/g, ""));
+    const name = (run) => (run.problem
+        ? [run.name, element("div", { class: "note" }, run.problem)] : element("a", { href: report([run.name]) }, run.name));
     const epochs = (run) => (run.planned && String(run.epochs) !== run.planned ? `${run.epochs} of ${run.planned}` : run.epochs);
 
     // Columns: what stands in the header, the value that sorts, and what is shown of it; a column that no run fills is left out.
@@ -22,17 +31,17 @@
         name: `${kind}, ${name}`, value: (run) => run.results?.[prefix + kind], isNumber: true,
     })));
     const columns = [
-        { name: "run", value: (run) => run.name, show: (run) => (run.problem ? run.name : element("a", { href: report([run.name]) }, run.name)) },
-        { name: "written", value: (run) => run.when, show: (run) => (run.when ? new Date(1000 * run.when).toLocaleString() : "") },
-        { name: "data", value: (run) => run.data },
-        { name: "hidden layers", value: (run) => run.model },
+        { name: "run", value: (run) => run.name, show: name },
+        { name: "written", value: (run) => run.when, show: (run) => moment(run.when) },
+        { name: "ended", value: ended },
+        ...scores,
+        { name: "epochs", value: (run) => run.epochs, show: epochs, isNumber: true },
+        { name: "seconds", value: (run) => run.seconds, show: (run) => number(Math.round(run.seconds)), isNumber: true },
         { name: "optimizer", value: (run) => run.optimizer },
         { name: "rate", value: (run) => run.lr, isNumber: true },
         { name: "schedule", value: (run) => run.schedule },
-        { name: "epochs", value: (run) => run.epochs, show: epochs, isNumber: true },
-        { name: "seconds", value: (run) => run.seconds, show: (run) => number(Math.round(run.seconds)), isNumber: true },
-        ...scores,
-        { name: "ended", value: ended },
+        { name: "hidden layers", value: (run) => run.model },
+        { name: "data", value: (run) => run.data, show: (run) => source(run.data) },
     ].filter((column) => runs.some((run) => column.value(run) !== undefined && column.value(run) !== null));
 
     const chosen = new Set();

@@ -71,13 +71,15 @@
         const series = [];
         runs.forEach((run, r) => {
             const to = thalweg.along(run.history, state.unit);
-            chosen(chart, run, several ? state.part : null).forEach((curve, c) => {
+            const curves = chosen(chart, run, several ? state.part : null);
+            // What scatters from step to step stays behind what it scatters about.
+            const isNoisy = (curve) => !several && curves.length > 1 && ["loss", "accuracy"].includes(curve.name);
+            curves.filter(isNoisy).concat(curves.filter((curve) => !isNoisy(curve))).forEach((curve, c, all) => {
+                const place = several ? r : isNoisy(curve) ? 7 : c - all.filter(isNoisy).length;
                 const name = several ? run.name + (chart.id === "curvature" && c > 0 ? ` · ${curve.name}` : "") : curve.name === "edge of stability" ? curve.name : chart.only ? chart.label : thalweg.part(curve.name);
-                // What scatters from step to step stays behind what it scatters about.
-                const isNoisy = !several && !chart.only && run.history.curves.length > 4 && ["loss", "accuracy"].includes(curve.name);
                 series.push({
-                    name, width: isNoisy ? 1 : 2, x: curve.x.map(to), y: smooth(curve.mean, state.smoothing), low: smooth(curve.low, state.smoothing),
-                    high: smooth(curve.high, state.smoothing), colour: several ? r : isNoisy ? 7 : c - (chart.only ? 0 : 1), dash: several ? r + 4 * c : isNoisy ? 0 : c - (chart.only ? 0 : 1),
+                    name, width: isNoisy(curve) ? 1 : 2, x: curve.x.map(to), y: smooth(curve.mean, state.smoothing), low: smooth(curve.low, state.smoothing),
+                    high: smooth(curve.high, state.smoothing), colour: place, dash: isNoisy(curve) ? 0 : several ? r + 4 * c : place,
                 });
             });
         });
@@ -95,7 +97,7 @@
     const controls = (state, parts, changed) => {
         const option = (value, text) => element("option", { value, selected: value === state.unit || value === state.part }, text);
         const select = (label, key, options) => element("label", {}, label,
-            element("select", { change: (event) => { state[key] = event.target.value; changed(); } }, options));
+            element("select", { "aria-label": label, change: (event) => { state[key] = event.target.value; changed(); } }, options));
         const check = (label, key) => element("label", {},
             element("input", { type: "checkbox", change: (event) => { state[key] = event.target.checked; changed(); } }), label);
         const shown = element("output", {}, "0");
