@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 from playwright.sync_api import sync_playwright
 
@@ -103,17 +104,21 @@ class Relay:
                 pass
 
 
-def step(page):
-    return page.evaluate("Number((document.querySelector('[data-of=step]')?.textContent ?? '0').split(' ')[0].replaceAll(',', ''))")
+def until(page, expression):
+    """Waits until an expression is true in the page, which allows no script that is made of text."""
+    end = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(50)
+
+
+STEP = "Number((document.querySelector('[data-of=step]')?.textContent ?? '0').split(' ')[0].replaceAll(',', ''))"
 
 
 def grows(page):
-    """Waits until the page shows a later step than now."""
-    now = step(page)
-    page.wait_for_function(
-        "(now) => Number((document.querySelector('[data-of=step]')?.textContent ?? '0').split(' ')[0].replaceAll(',', '')) > now",
-        arg=now, timeout=PATIENCE)
-    return step(page)
+    """Waits until the page shows a later step than now; returns that."""
+    until(page, f"{STEP} > {page.evaluate(STEP)}")
+    return page.evaluate(STEP)
 
 
 def points(page):
@@ -126,7 +131,7 @@ def other_page_can_do_nothing(chromium, page, port):
     # In the same browser, beside the page of the run.
     other = page.context.new_page()
     other.goto(f"http://127.0.0.1:{server.server_port}/?port={port}")
-    other.wait_for_function("window.tries !== undefined", timeout=PATIENCE)
+    until(other, "window.tries !== undefined")
     tries = other.evaluate("window.tries")
     for name in ("read", "stop", "stop with a guess", "events"):
         assert tries[name] == "failed", tries
@@ -178,10 +183,9 @@ def watch(playwright, address, run):
     late.goto(address.replace(f":{port}/", f":{relay.port}/"))
     now = grows(late)
     assert now >= first and points(late) > 1
-    assert late.evaluate("thalweg.along !== undefined")
     relay.cut()
-    late.wait_for_function("document.querySelector('#status').textContent.startsWith('The connection is lost')", timeout=PATIENCE)
-    late.wait_for_function("document.querySelector('#status').textContent === 'Training.'", timeout=PATIENCE)
+    until(late, "document.querySelector('#status').textContent.startsWith('The connection is lost')")
+    until(late, "document.querySelector('#status').textContent === 'Training.'")
     assert grows(late) > now
 
     found = check_page(chromium, address, is_live=True)

@@ -14,7 +14,7 @@ PATIENCE = 120_000
 
 def names(page):
     """The names of the runs that are shown, in their order."""
-    return page.evaluate("[...document.querySelectorAll('#runs tbody tr')].filter((row) => !row.hidden).map((row) => row.cells[1].textContent)")
+    return page.evaluate("[...document.querySelectorAll('#runs tbody tr')].filter((row) => !row.hidden).map((row) => row.cells[1].firstChild.textContent)")
 
 
 def look(chromium, address):
