@@ -73,7 +73,7 @@
     };
 
     const draw = ({ now, history }) => {
-        if (facts.childElementCount === 0 && now.facts.length > 0) table(facts, ["", "value"], now.facts, "The run");
+        if (facts.childElementCount === 0 && now.facts.length > 0) table(facts, ["", "value"], now.facts, "What is trained");
         section ??= thalweg.section("Curves", "curves");
         const runs = [{ name: "run", history }];
         if (curves) curves.update(runs);

@@ -132,7 +132,7 @@ impl Site for Live {
 
     fn answer(self: Arc<Self>, path: &str, _: &str) -> Answer {
         match path {
-            "/" => Answer::Html(Page::new("Training").script(CURVES).script(include_str!("live.js")).html()),
+            "/" => Answer::Html(Page::new("A run").script(CURVES).script(include_str!("live.js")).html()),
             "/events" => {
                 // One state waits for the client; of those that come before it has taken that, it gets the last.
                 let (client, events) = mpsc::channel(1);

@@ -36,7 +36,7 @@
         { name: "ended", value: ended },
         ...scores,
         { name: "epochs", value: (run) => run.epochs, show: epochs, isNumber: true },
-        { name: "seconds", value: (run) => run.seconds, show: (run) => number(Math.round(run.seconds)), isNumber: true },
+        { name: "seconds", value: (run) => run.seconds, show: (run) => number(run.seconds, 3), isNumber: true },
         { name: "optimizer", value: (run) => run.optimizer },
         { name: "rate", value: (run) => run.lr, isNumber: true },
         { name: "schedule", value: (run) => run.schedule },
