@@ -11,8 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What a run without an end is told, which is served on a free port.
-const ENDLESS: &str = "train --data npy:x.npy,y.npy,x.npy,y.npy --hidden 8 --batch 1 --device cpu --epochs 1000000 --eval-every 1000000 \
-                       --log-every 0 --checkpoint-every 0 --quiet --run r --serve 0";
+const ENDLESS: &str = "train --data npy:x.npy,y.npy,x.npy,y.npy --hidden 8 --batch 1 --device cpu --epochs 1000000 \
+                       --eval-every 1000000 --log-every 0 --checkpoint-every 0 --quiet --run r --serve 0";
 
 /// A folder with two classes of which an epoch takes a while.
 fn folder() -> TempDir {
@@ -149,6 +149,24 @@ fn clients_that_do_not_read_hold_nothing() {
     let (status, said) = run.ended();
     assert!(status.success(), "{said}");
     drop((deaf, silent));
+}
+
+/// As many as there is room for, who ask nothing: they are left when their time is over, and others have their turn.
+#[test]
+#[ignore = "takes the ten seconds after which a client is left"]
+fn long_silence_is_left() {
+    let dir = folder();
+    let run = Serving::start(dir.path(), &words(ENDLESS));
+    let silent: Vec<_> = (0..64).map(|_| std::net::TcpStream::connect(("127.0.0.1", run.port)).unwrap()).collect();
+    let is_answered = || {
+        let mut answer = String::new();
+        let _ = std::io::Read::read_to_string(&mut run.send(&["GET / HTTP/1.1", "Host: localhost"]), &mut answer);
+        answer.starts_with("HTTP/1.1 403")
+    };
+    while !is_answered() {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    drop(silent);
 }
 
 #[test]

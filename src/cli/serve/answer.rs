@@ -16,8 +16,8 @@ use tokio::time::Instant;
 const PIECE: usize = 1 << 16;
 
 /// A page may run what stands in it, ask its own server, and nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The headers of every answer: no other page reads, frames or embeds it, and nothing keeps it or tells its address.
 const HEADERS: [(HeaderName, &str); 6] = [

@@ -57,7 +57,8 @@
         ].filter(([, value]) => value !== null);
         numbers.replaceChildren(...shown.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", { "data-of": name }, value))));
         const state = ended ? "Over" : asked ? "Stopping" : now.step > 0 ? "Training" : "Starting";
-        status.textContent = `${state}.`;
+        // Only a change is read out.
+        if (status.textContent !== `${state}.`) status.textContent = `${state}.`;
         document.title = `${state === "Training" ? `${Math.floor(100 * share)} %` : state} – thalweg`;
         stop.disabled = asked || Boolean(ended);
     };

@@ -65,8 +65,8 @@ impl Live {
         Watch(Arc::clone(self))
     }
 
-    /// Tells what became of the run: `text` in a sentence, and the rows of the last table with the header first. It is the last that
-    /// is told.
+    /// Tells what became of the run: `text` in a sentence, and the rows of the last table with the header first. It is the last
+    /// that is told.
     pub fn end(&self, text: &str, table: &[Vec<String>]) {
         let mut state = self.state();
         state.end = Some(json!({ "text": text, "table": table }));

@@ -5,6 +5,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use thalweg::event::{Control, Event, Observer, Started, StepReport};
 
+use super::super::thousands;
+
 /// An observer that keeps what a run is, and where it stands.
 #[derive(Clone, Default)]
 pub struct Now {
@@ -32,7 +34,7 @@ impl Now {
     fn start(&mut self, started: &Started) {
         let Started { setup, device, epochs, steps, first_step } = *started;
         let widths: Vec<String> = setup.model.widths.iter().map(ToString::to_string).collect();
-        let parameters = super::super::thousands(setup.model.parameters() as u64);
+        let parameters = thousands(setup.model.parameters() as u64);
         self.facts = vec![
             ("device", device.into()),
             ("data", setup.dataset.name.clone()),

@@ -118,8 +118,8 @@ impl Run {
     }
 }
 
-/// What a run says of itself: `when`, in seconds since 1970, what it trained and how, how far it came, `ended` (null while it has not), and of its last weights and
-/// each average the accuracy on the test part, else on the validation part; of a regression the loss.
+/// What a run says of itself: `when` it was written, in seconds since 1970; what it trained, and how; how far it came; by what it
+/// `ended`, null while it has not; and its `results`.
 fn summary(dir: &Path) -> thalweg::Result<Map<String, Value>> {
     let config = read_config(dir)?;
     let summary = read_summary(dir)?;
