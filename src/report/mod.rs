@@ -11,6 +11,7 @@ mod marks;
 mod overlay;
 pub mod page;
 mod png;
+pub mod quality;
 mod vtp;
 
 pub use contour::{Contour, contour};
