@@ -182,9 +182,8 @@ fn told(finished: &thalweg::Result<Finished>, setup: &Setup) -> (String, Vec<Vec
             (format!("Interrupted, with a checkpoint. thalweg train --resume {dir} goes on from it."), Vec::new())
         }
         Ok(Finished { dir, ended, outcome }) => {
-            let (ended, steps) = (ended.describe(), thousands(outcome.last.steps));
-            let text =
-                format!("Ended {ended}: {steps} steps in {:.1} s. Written to {}.", outcome.seconds, dir.display());
+            let (ended, steps, dir) = (ended.describe(), thousands(outcome.last.steps), dir.display());
+            let text = format!("Ended {ended}: {steps} steps in {:.1} s. Written to {dir}.", outcome.seconds);
             (text, evaluations(outcome, setup))
         }
     }

@@ -85,5 +85,10 @@ impl Site for Folder {
 fn compared(folders: &[PathBuf]) -> thalweg::Result<Page> {
     let mut documents = folders.iter().map(|dir| document(dir)).collect::<thalweg::Result<Vec<_>>>()?;
     tell_apart(&mut documents, folders);
+    if let ([document], [dir]) = (&mut documents[..], folders) {
+        // Opening engines and data is no work for a server.
+        let text = format!("predictions are not made here; thalweg report {} writes a page with them", dir.display());
+        document.insert("warnings".into(), vec![text].into());
+    }
     Ok(report(documents.into_iter().map(Value::Object).collect()).script(DRAW).script(BACK))
 }

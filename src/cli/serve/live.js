@@ -70,7 +70,7 @@
         end.hidden = false;
         end.replaceChildren(element("h2", { id: "end-title" }, "The end"), element("p", { id: "ended" }, text));
         if (rows.length > 1) table(end, rows[0], rows.slice(1).map((row) => row.map((cell) => (/^[0-9.]+$/.test(cell) ? Number(cell) : cell))), "Last evaluation");
-        end.append(element("p", { class: "note" }, "The server has ended with the run; this page stays as it is until it is closed or loaded anew."));
+        end.append(element("p", { class: "note" }, "The server has ended with the run; this page stays as it is until it is closed or loaded anew. thalweg report writes one that lasts."));
     };
 
     const draw = ({ now, history }) => {
