@@ -65,7 +65,7 @@ CONTROLS = "a[href], button:not(:disabled), input:not(:disabled), select:not(:di
 
 
 def browser(playwright):
-    return playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    return playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"], timeout=180_000)
 
 
 def opened(chromium, address, width, scheme, is_live=False):
