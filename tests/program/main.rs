@@ -6,6 +6,7 @@ mod common;
 mod commands;
 mod curvature;
 mod damage;
+mod dashboard;
 mod descend;
 mod devices;
 mod docs;
