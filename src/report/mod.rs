@@ -1,4 +1,4 @@
-//! Pictures and files of schedules, surfaces, landscapes and runs.
+//! Pictures, pages and files of schedules, surfaces, landscapes and runs.
 
 mod contour;
 mod curvature;
@@ -10,6 +10,7 @@ mod marks;
 mod overlay;
 pub mod page;
 mod png;
+pub mod tour;
 mod vtp;
 
 pub use contour::{Contour, contour};
