@@ -16,6 +16,7 @@ mod output;
 mod points;
 mod predict;
 mod progress;
+mod report;
 mod schedule;
 mod schedules;
 mod settings;
@@ -64,6 +65,8 @@ enum Command {
     Verify(verify::Args),
     /// Find a learning rate by trying many, without keeping what they did
     LrFind(Box<lr_find::Args>),
+    /// Write what there is to see of a run into one page, or compare several runs
+    Report(report::Args),
     /// Measure what the device can do and how much of it training takes
     Bench(bench::Args),
     /// Show how a schedule moves learning rate and momentum
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Landscape(args) => landscape::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Schedule(args) => schedule::run(&args),
         Command::Descend(args) => descend::run(&args),

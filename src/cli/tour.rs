@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use thalweg::report::tour::{Tour, tour, write_tour};
+use thalweg::report::tour::{Tour, tour};
 use thalweg::run::Config;
 use thalweg::{Error, Result};
 
@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bar.set_message(next.to_string());
     });
     bar.finish_and_clear();
-    write_tour(&args.out, &page?)?;
+    page?.write(&args.out)?;
     say!("Written to {}", args.out.display());
     Ok(ExitCode::SUCCESS)
 }

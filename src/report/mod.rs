@@ -3,6 +3,7 @@
 mod contour;
 mod curvature;
 mod curve;
+mod document;
 pub mod history;
 mod isoline;
 mod landscape;
@@ -16,6 +17,7 @@ mod vtp;
 pub use contour::{Contour, contour};
 pub use curvature::{write_curvature, write_edge};
 pub use curve::{Curve, Panels, Scale, curves};
+pub use document::{DRAW, document, profile, report, tell_apart, write_documents};
 pub use history::History;
 pub use landscape::{Pictured, write_landscape};
 pub use marks::Mark;

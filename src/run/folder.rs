@@ -22,9 +22,11 @@ const CONFIG: &str = "config.toml";
 const SUMMARY: &str = "summary.json";
 /// The picture that the program draws of a run whose curvature was measured.
 const CURVATURE: &str = "curvature.svg";
+/// The page that the program makes of a run.
+const REPORT: &str = "report.html";
 
 /// The files that a run writes beside its weights.
-const FILES: [&str; 8] = [CONFIG, NORMALIZATION, ENCODING, METRICS, EPOCHS, EVALUATIONS, SUMMARY, CURVATURE];
+const FILES: [&str; 9] = [CONFIG, NORMALIZATION, ENCODING, METRICS, EPOCHS, EVALUATIONS, SUMMARY, CURVATURE, REPORT];
 
 /// Those that it writes before the one with which it has begun.
 const TRACES: [&str; 5] = [NORMALIZATION, ENCODING, METRICS, EPOCHS, checkpoint::FIRST];

@@ -102,6 +102,7 @@ impl Outcome {
             "steps": self.last.steps,
             "replicas": run.replicas,
             "device": run.device,
+            "machine": machine(),
             "seconds": self.seconds,
             "samples_per_second": self.samples_per_second(),
         });
@@ -130,6 +131,13 @@ impl Outcome {
         }
         summary
     }
+}
+
+/// The machine, and the program that trains on it, in words.
+fn machine() -> String {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let (os, arch, version) = (std::env::consts::OS, std::env::consts::ARCH, env!("CARGO_PKG_VERSION"));
+    format!("{os} on {arch}, {processors} processors, thalweg {version}")
 }
 
 /// An observer of the evaluations within epochs, which keeps the highest test accuracy and its epoch.

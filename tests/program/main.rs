@@ -16,6 +16,7 @@ mod moved;
 mod output;
 mod predict;
 mod rates;
+mod report;
 mod resume;
 mod runs;
 mod sam;

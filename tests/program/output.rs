@@ -27,6 +27,8 @@ fn all(data: &str) -> Vec<String> {
         "curvature r --samples 9 --top 2 --json".into(),
         "compare r r".into(),
         "compare r r --json".into(),
+        "report r".into(),
+        "report r r --out both.html".into(),
         "verify --device cpu --json --junit checks.xml".into(),
         format!("lr-find {of_data} --steps 20"),
         "bench adapter --device cpu".into(),

@@ -57,14 +57,10 @@ thalweg.percent = (value, digits = 1) => (value === null || value === undefined 
 // A table that scrolls in itself where it is too wide. A cell is text, a number or an element.
 thalweg.table = (parent, header, rows, caption) => {
     const { element } = thalweg;
-    const cell = (tag, value) => {
-        const isNumber = typeof value === "number" || value === "–";
-        const shown = typeof value === "number" ? thalweg.number(value) : value ?? "";
-        return element(tag, { class: isNumber ? "number" : null }, shown);
-    };
-    const first = rows[0] ?? [];
-    const head = header.map((name, i) => element("th", { scope: "col", class: typeof first[i] === "number" ? "number" : null }, name));
-    const body = rows.map((row) => element("tr", {}, row.map((value) => cell("td", value))));
+    const isNumber = header.map((_, i) => rows.some((row) => typeof row[i] === "number") && rows.every((row) => typeof row[i] === "number" || row[i] === "–"));
+    const cell = (tag, value, i, scope) => element(tag, { scope, class: isNumber[i] ? "number" : null }, typeof value === "number" ? thalweg.number(value) : value ?? "");
+    const head = header.map((name, i) => cell("th", name, i, "col"));
+    const body = rows.map((row) => element("tr", {}, row.map((value, i) => cell("td", value, i))));
     const table = element("table", { class: "table" }, caption ? element("caption", {}, caption) : null,
         element("thead", {}, element("tr", {}, head)), element("tbody", {}, body));
     const label = caption ?? header.filter((name) => name !== "").join(", ");

@@ -27,13 +27,13 @@
         series.forEach((s, i) => {
             const colour = () => thalweg.colour(`--c${(s.colour ?? i) % 8}`);
             described.push({
-                label: s.name, stroke: colour, width: 2, dash: DASHES[(s.dash ?? s.colour ?? i) % 8], spanGaps: false,
+                label: s.name, stroke: colour, width: s.width ?? 2, dash: DASHES[(s.dash ?? s.colour ?? i) % 8], spanGaps: false,
                 points: s.points ? { show: true, size: 7 } : {}, paths: s.points ? () => null : undefined,
             });
             if (s.low && s.high) {
                 const at = described.length;
                 for (const edge of ["low", "high"]) {
-                    described.push({ label: `${s.name} ${edge}`, stroke: colour, width: 0.5, points: { show: false }, isEdge: true });
+                    described.push({ label: `${s.name} ${edge}`, stroke: colour, dash: [], width: 0.5, points: { show: false }, isEdge: true });
                 }
                 bands.push({ series: [at + 1, at], fill: () => `color-mix(in srgb, ${colour()} 22%, transparent)` });
             }
@@ -51,7 +51,8 @@
     // A scale is logarithmic where that is asked for and every number is positive.
     const scale = (spec, values) => {
         const isLog = spec.log && values.every((value) => !(value <= 0));
-        return { time: false, distr: isLog ? 3 : 1 };
+        if (!isLog) return { time: false, distr: 1 };
+        return { time: false, distr: 3, range: (_, low, high) => [low / 1.15, high * 1.15] };
     };
 
     const drawMarks = (u, marks) => {
@@ -88,11 +89,9 @@
             const lines = [element("div", {}, `${chart.spec.x?.label ?? "x"} ${number(x)}`)];
             u.series.forEach((s, k) => {
                 if (k === 0 || s.isEdge || !s.show) return;
-                const value = nearest(u.data[0], u.data[k], i);
+                const value = nearest(u.data[k], i);
                 if (value === undefined) return;
-                const key = element("span", { class: "key" });
-                key.style.borderColor = s.stroke(u, k);
-                lines.push(element("div", {}, key, `${s.label} ${number(value)}`));
+                lines.push(element("div", {}, line(s), `${s.label} ${number(value)}`));
             });
             const reach = (u.scales.x.max - u.scales.x.min) / 100;
             const near = (chart.spec.marks ?? []).filter((mark) => Math.abs(mark.x - x) <= reach).slice(0, 4);
@@ -125,9 +124,30 @@
     };
 
     // The value of a series at an x, or the one before it that it has; nothing before its first.
-    const nearest = (xs, values, i) => {
+    const nearest = (values, i) => {
         for (let k = i; k >= 0; k--) if (values[k] !== undefined) return values[k];
         return undefined;
+    };
+
+    // A piece of a series' line.
+    const line = (s) => {
+        const key = element("span", { class: "key" });
+        key.style.borderTopColor = s.stroke();
+        key.style.borderTopStyle = s.dash.length === 0 ? "solid" : s.dash[0] < 3 ? "dotted" : "dashed";
+        return key;
+    };
+
+    // The entries of the legend, each a button that shows and hides its series; the edges of bands go with their line.
+    const entries = (u, described) => {
+        const entry = (s, k) => element("button", {
+            type: "button", "aria-pressed": String(s.show !== false),
+            click: (event) => {
+                const isShown = !u.series[k].show;
+                for (let i = k; i === k || described[i]?.isEdge; i++) u.setSeries(i, { show: isShown });
+                event.currentTarget.setAttribute("aria-pressed", String(isShown));
+            },
+        }, line(s), s.label);
+        return described.map((s, k) => (k === 0 || s.isEdge ? null : entry(s, k))).filter((found) => found);
     };
 
     const dataTable = (chart) => {
@@ -152,7 +172,7 @@
     // Draws a chart of `spec` at the end of `parent`:
     //   title, caption   text above and below
     //   x, y             { label, log }
-    //   series           { name, x, y, low, high, colour, dash, points }; null in y is a gap; low and high make a band; `points` draws no line
+    //   series           { name, x, y, low, high, colour, dash, width, points }; null in y is a gap; low and high make a band; `points` draws no line
     //   marks            { x, kind, label }
     // Returns { figure, update(spec) }.
     thalweg.chart = (parent, spec) => {
@@ -160,7 +180,8 @@
         const plot = element("div", { class: "plot", tabindex: "0", role: "group", "aria-roledescription": "chart" });
         const marks = element("div", { class: "marks" });
         const caption = element("figcaption", {}, spec.caption ?? "");
-        const figure = element("figure", { class: "chart" }, title, plot, marks, caption);
+        const legend = element("div", { class: "legend" });
+        const figure = element("figure", { class: "chart" }, title, plot, legend, marks, caption);
         parent.append(figure);
         const chart = { spec, u: null };
         const { tooltip, show, keys } = reading(chart);
@@ -178,13 +199,13 @@
             const options = {
                 width: Math.max(plot.clientWidth, 200), height: HEIGHT, series: described, bands,
                 scales: { x: scale(chart.spec.x ?? {}, data[0]), y: scale(chart.spec.y ?? {}, values) },
-                axes: [{ ...axis(chart.spec.x ?? {}), size: 38 }, { ...axis(chart.spec.y ?? {}), size: 58 }],
+                axes: [{ ...axis(chart.spec.x ?? {}), size: 38 }, { ...axis(chart.spec.y ?? {}), size: (u, shown) => 16 + 7 * Math.max(4, ...(shown ?? []).map((text) => text.length)) }],
                 padding: [16, 12, 0, 0], cursor: { drag: { x: true, y: false }, points: { size: 6 } },
-                legend: { live: false, show: chart.spec.series.length > 0 },
+                legend: { show: false },
                 hooks: { draw: [(u) => drawMarks(u, chart.spec.marks ?? [])], setCursor: [show] },
             };
             chart.u = new uPlot(options, data, plot);
-            tidyLegend(chart.u, described);
+            legend.replaceChildren(...entries(chart.u, described));
             chart.u.root.append(tooltip);
             plot.setAttribute("aria-label", `${chart.spec.title ?? "Chart"}: ${chart.spec.series.map((s) => s.name).join(", ")}; arrow keys read values`);
             const kinds = [...new Set((chart.spec.marks ?? []).map((mark) => mark.kind))].filter((kind) => MARKS[kind]);
@@ -213,26 +234,5 @@
         }).observe(plot);
         thalweg.onTheme(() => build());
         return { figure, update };
-    };
-
-    // Edges of bands are no entries of their own; an entry is a button that shows and hides its series.
-    const tidyLegend = (u, described) => {
-        u.root.querySelectorAll(".u-legend .u-series").forEach((row, k) => {
-            if (k === 0 || described[k].isEdge) {
-                row.remove();
-                return;
-            }
-            row.querySelector(".u-marker").style.borderBottomStyle = (described[k].dash ?? []).length === 0 ? "solid" : described[k].dash[0] < 3 ? "dotted" : "dashed";
-            const label = row.querySelector(".u-label");
-            const button = element("button", { type: "button", "aria-pressed": String(described[k].show !== false) }, label.textContent);
-            button.addEventListener("click", (event) => {
-                event.stopPropagation();
-                const isShown = !u.series[k].show;
-                u.setSeries(k, { show: isShown });
-                for (let edge = k + 1; described[edge]?.isEdge; edge++) u.setSeries(edge, { show: isShown });
-                button.setAttribute("aria-pressed", String(isShown));
-            });
-            label.replaceChildren(button);
-        });
     };
 })();

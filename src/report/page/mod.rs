@@ -1,6 +1,11 @@
 //! Pages: one HTML file each, that needs nothing from the network.
 
+use std::path::Path;
+
 use serde_json::Value;
+
+use crate::disk::write_whole;
+use crate::error::Result;
 
 /// The script for line charts, as its authors publish it.
 const UPLOT: &str = include_str!("vendor/uPlot-1.6.32.iife.min.js");
@@ -53,6 +58,14 @@ impl Page {
     pub fn body(mut self, html: &'static str) -> Self {
         self.body = html;
         self
+    }
+
+    /// Writes the page to a file, which appears whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_whole(path, self.html().as_bytes())
     }
 
     /// The page as HTML.

@@ -6,7 +6,6 @@
     const { element, number } = thalweg;
     // From the lowest to the highest; each step is lighter than the one before, so that it reads in grey.
     const STOPS = [[20, 60, 120], [30, 100, 160], [70, 145, 190], [130, 185, 205], [190, 215, 215], [235, 240, 225]];
-    const WIDTH = 720, HEIGHT = 460;
 
     const shade = (t) => {
         const at = Math.min(Math.max(t, 0), 1) * (STOPS.length - 1);
@@ -19,19 +18,19 @@
         const finite = spec.z.flat().filter((z) => z !== null && Number.isFinite(z));
         const isLog = spec.log && finite.every((z) => z > 0);
         const level = (z) => (isLog ? Math.log(z) : z);
-        const low = level(Math.min(...finite)), high = level(spec.most ?? Math.max(...finite));
+        const low = level(spec.least ?? Math.min(...finite)), high = level(spec.most ?? Math.max(...finite));
         return (z) => (z === null || !Number.isFinite(z) ? null : Math.min((level(z) - low) / (high - low || 1), 1));
     };
 
     // From the unit cube to the picture: turned about the upright axis, then tilted, then seen from a distance.
-    const camera = (view) => {
+    const camera = (view, width, height) => {
         const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
         return ([x, y, z]) => {
             const [u, v, w] = [x - 0.5, y - 0.5, (z - 0.4) * 0.65];
             const across = u * cy - v * sy, along = u * sy + v * cy;
             const depth = along * cp - w * sp, up = along * sp + w * cp;
-            const size = 2.6 / (2.6 + depth) * 440 * view.zoom;
-            return [WIDTH / 2 + across * size, HEIGHT / 2 - up * size, depth];
+            const size = 2.6 / (2.6 + depth) * 0.56 * Math.min(width, 1.45 * height) * view.zoom;
+            return [width / 2 + across * size, 0.46 * height - up * size, depth];
         };
     };
 
@@ -41,7 +40,7 @@
         for (let i = 0; i + 1 < ny; i++) {
             for (let j = 0; j + 1 < nx; j++) {
                 const corners = [[i, j], [i, j + 1], [i + 1, j + 1], [i + 1, j]].map(([a, b]) => [b / (nx - 1), a / (ny - 1), height(spec.z[a][b])]);
-                if (corners.some((corner) => corner[2] === null)) continue;
+                if (corners.some((corner) => corner[2] === null) || corners.every((corner) => corner[2] >= 1)) continue;
                 const dx = corners[1][2] - corners[0][2], dy = corners[3][2] - corners[0][2];
                 const light = 1 / Math.hypot(1, dx * (nx - 1) * 0.5 - 0.3, dy * (ny - 1) * 0.5 - 0.3);
                 found.push({ corners, height: corners.reduce((sum, c) => sum + c[2], 0) / 4, light: 0.72 + 0.28 * light });
@@ -57,8 +56,9 @@
     //   path            points [x, y, z] on the surface, joined; `shadow` draws them on the ground too
     //   points          { x, y, z, label }
     //   log, most       heights as logarithms, and the highest that is drawn
+    //   least           the height of the ground, where it is not the lowest
     thalweg.surface = (parent, spec) => {
-        const canvas = element("canvas", { class: "surface", tabindex: "0", role: "img", width: WIDTH, height: HEIGHT });
+        const canvas = element("canvas", { class: "surface", tabindex: "0", role: "img" });
         const figure = element("figure", { class: "surface" }, element("h3", {}, spec.title ?? ""), canvas,
             element("figcaption", {}, spec.caption ?? "", " ", element("span", { class: "note" }, "Drag it, or use the arrow keys, to turn it; + and − to come nearer.")));
         parent.append(figure);
@@ -74,14 +74,16 @@
         const draw = () => {
             const context = canvas.getContext("2d");
             const ratio = Math.min(devicePixelRatio || 1, 2);
-            [canvas.width, canvas.height] = [WIDTH * ratio, HEIGHT * ratio];
+            const width = canvas.clientWidth || 600, height = Math.round(Math.max(0.62 * width, 260));
+            canvas.style.height = `${height}px`;
+            [canvas.width, canvas.height] = [width * ratio, height * ratio];
             context.scale(ratio, ratio);
-            const project = camera(view);
+            const project = camera(view, width, height);
             const trace = (points) => {
                 context.beginPath();
                 points.forEach((p, i) => (i ? context.lineTo(p[0], p[1]) : context.moveTo(p[0], p[1])));
             };
-            ground(context, project, spec, trace);
+            ground(context, project, spec, trace, width, height);
             const painted = all.map((face) => {
                 const points = face.corners.map(project);
                 return { face, points, depth: points.reduce((sum, p) => sum + p[2], 0) / 4 };
@@ -119,7 +121,7 @@
                 context.fill();
                 context.stroke();
                 Object.assign(context, { strokeStyle: thalweg.colour("--paper"), fillStyle: thalweg.colour("--ink"), lineWidth: 3 });
-                context.textAlign = px > WIDTH * 0.75 ? "right" : "left";
+                context.textAlign = px > width * 0.75 ? "right" : "left";
                 const x = px + (context.textAlign === "right" ? -9 : 9);
                 context.strokeText(point.label ?? "", x, py - 7);
                 context.fillText(point.label ?? "", x, py - 7);
@@ -144,12 +146,17 @@
             if (canvas.hasPointerCapture(event.pointerId)) turn(-event.movementX * 0.01, event.movementY * 0.008);
         });
         thalweg.onTheme(draw);
+        let drawn = 0;
+        new ResizeObserver(() => {
+            if (canvas.clientWidth !== drawn) draw();
+            drawn = canvas.clientWidth;
+        }).observe(canvas);
         draw();
         return { figure, draw, view };
     };
 
     // The ground, with the axes' names and ends.
-    const ground = (context, project, spec, trace) => {
+    const ground = (context, project, spec, trace, width, height) => {
         const corners = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]].map(project);
         trace([...corners, corners[0]]);
         Object.assign(context, { strokeStyle: thalweg.colour("--faint"), fillStyle: thalweg.colour("--ink"), lineWidth: 1, font: "13px system-ui, sans-serif" });
@@ -157,7 +164,7 @@
         const name = (text, at, end) => {
             const [x, y] = project(at);
             context.textAlign = end ?? "center";
-            context.fillText(text, Math.min(Math.max(x, 4), WIDTH - 4), Math.min(y + 16, HEIGHT - 4));
+            context.fillText(text, Math.min(Math.max(x, 4), width - 4), Math.min(y + 16, height - 4));
         };
         name(spec.labels?.x ?? "", [0.5, -0.08, 0]);
         name(spec.labels?.y ?? "", [1.08, 0.5, 0], "left");

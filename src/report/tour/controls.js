@@ -29,7 +29,7 @@
     tour.home = (figure, lines) => {
         const code = element("code", { class: "command" });
         figure.append(element("div", { class: "home" }, element("span", {}, "The same at home"), element("pre", {}, code)));
-        const update = (lines) => { code.textContent = lines.join("\n"); };
+        const update = (lines) => code.replaceChildren(...lines.map((line) => element("span", {}, `${line}\n`)));
         update(lines);
         return update;
     };

@@ -6,12 +6,9 @@ mod surfaces;
 mod weights;
 mod workshop;
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 
 use super::page::Page;
-use crate::disk::write_whole;
 use crate::error::Result;
 use crate::gpu::Measuring;
 use crate::run::Config;
@@ -68,20 +65,12 @@ const PARTS: [Part; 13] = [
     ("normed", "the same with batch normalisation", weights::normed),
 ];
 
-/// Writes the page to `file`, whole or not at all.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_tour(file: &Path, page: &str) -> Result<()> {
-    write_whole(file, page.as_bytes())
-}
-
 /// Computes the tour, and returns its page. `watch` hears before every part how many are done, how many there are, and in words
 /// what comes next.
 ///
 /// # Errors
 /// No such device, or it is lost.
-pub fn tour(asked: Tour, watch: &mut dyn FnMut(usize, usize, &str)) -> Result<String> {
+pub fn tour(asked: Tour, watch: &mut dyn FnMut(usize, usize, &str)) -> Result<Page> {
     let mut shop = Workshop::open(asked)?;
     let mut data = Map::new();
     data.insert("quick".into(), json!(asked.is_quick));
@@ -91,5 +80,5 @@ pub fn tour(asked: Tour, watch: &mut dyn FnMut(usize, usize, &str)) -> Result<St
         data.insert(key.into(), compute(&mut shop)?);
     }
     let page = Page::new(TITLE).style(STYLE).body(TEXT).data("tour", data.into());
-    Ok(SCRIPTS.into_iter().fold(page, Page::script).html())
+    Ok(SCRIPTS.into_iter().fold(page, Page::script))
 }

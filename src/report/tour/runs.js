@@ -49,19 +49,19 @@
     });
 
     // The rate of some runs, and what the test loss made of it.
-    const scheduled = (name, runs, titles, log, marks = []) => {
+    const scheduled = (name, runs, titles, marks = []) => {
         figures[`${name}-rate`] = (parent, caption) => tour.chart(parent, {
-            title: titles[0], caption, x: { label: "step" }, y: { label: "learning rate", log }, series: series(runs, "lr"), marks,
+            title: titles[0], caption, x: { label: "step" }, y: { label: "learning rate" }, series: series(runs, "lr"), marks,
         });
         figures[`${name}-loss`] = (parent, caption) => tour.chart(parent, {
             title: titles[1], caption, x: { label: "step" }, y: { label: "test loss" }, series: series(runs, "test_loss"), marks,
         }, commands(runs));
     };
-    scheduled("falling", data.falling.runs, ["Four rates", "What they do to the test loss"], true);
-    scheduled("cyclic", data.cyclic.runs, ["Two triangles", "The test loss under them"], false);
+    scheduled("falling", data.falling.runs, ["Four rates", "What they do to the test loss"]);
+    scheduled("cyclic", data.cyclic.runs, ["Two triangles", "The test loss under them"]);
     const { first } = data.restarts;
     const restarts = [first, 3 * first].map((x) => ({ x, kind: "restart", label: "the rate jumps back up" }));
-    scheduled("restarts", [data.restarts], ["A cosine that begins anew", "The test loss under it"], false, restarts);
+    scheduled("restarts", [data.restarts], ["A cosine that begins anew", "The test loss under it"], restarts);
 
     const early = data.early;
     figures.early = (parent, caption) => {

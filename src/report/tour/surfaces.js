@@ -28,11 +28,11 @@
 
     figures.plane = (parent, caption) => {
         const surface = tour.surface("saddle");
-        const plan = { steps: 60, lr: 0.1, start: [-1.8, 0.15] };
+        const plan = { steps: 60, lr: 0.1, start: [-1.8, -0.3] };
         const { points } = tour.descend(surface, plan);
         const drawn = thalweg.surface(parent, {
             ...grid(surface, 41), title: "One descent, drawn twice", caption, labels: { x: "x", y: "y", z: "height" },
-            path: points.map(({ w, value }) => [...w, value]), shadow: true,
+            path: points.map(({ w, value }) => [...w, value]), shadow: true, least: -1.5,
             points: [{ ...named(points[0], "A") }, { ...named(points.at(-1), "B") }],
         });
         tour.home(drawn.figure, [tour.descendCommand(surface, plan)]);
@@ -49,7 +49,7 @@
         const all = [0.02, 0.2, 1, 1.8, 2.05];
         const series = all.map((lr) => {
             const { points } = tour.descend(surface, { steps: 40, lr });
-            return { name: `rate ${lr}`, x: points.map((_, step) => step), y: points.map(({ value }) => Math.max(value, 1e-12)) };
+            return { name: `rate ${lr}`, x: points.map((_, step) => step), y: points.map(({ value }) => Math.max(value, 1e-8)) };
         });
         tour.chart(parent, { title: "Five rates in the same bowl", caption, x: { label: "step" }, y: { label: "height", log: true }, series },
             all.map((lr) => tour.descendCommand(surface, { steps: 40, lr })));
@@ -94,14 +94,14 @@
 
     figures.wells = (parent, caption) => tour.widget(parent, {
         surface: "wells", title: "A rate too large for a sharp minimum", caption, plan: { steps: 60, lr: 0.1 },
-        sliders: [rate([0.05, 0.1, 0.2, 0.3, 0.35, 0.38, 0.4, 0.45, 0.5, 0.6]), noise([0, 0.2, 0.5, 1]), seed].map((slider) => slider),
+        sliders: [rate([0.05, 0.1, 0.2, 0.3, 0.35, 0.38, 0.4, 0.45, 0.5, 0.6]), noise([0, 0.2, 0.5, 1]), seed],
         curve: "The height after every step.",
     });
 
     // Two minima seen from the side, and the test loss as the same curve moved sideways.
     figures.shift = (parent, caption) => {
         const surface = tour.surface("wells");
-        const x = range(-2, 1.8, 0.02);
+        const x = range(-1.8, 1.36, 0.02);
         const at = (c) => surface.value([c, 0]);
         const spec = (shift) => ({
             title: "A flat and a sharp minimum, and a shift", caption, x: { label: "weight" }, y: { label: "loss" },

@@ -29,18 +29,19 @@
 
     figures.line = (parent, caption) => {
         const { line } = swa;
+        const relative = (name, { y, last }) => ({ name, x: line.x, y: y.map((loss) => loss / last) });
         const marks = [{ x: 0, label: "last" }, { x: 1, label: "SWA" }];
         tour.chart(parent, {
-            title: "From the last weights to their average", caption, x: { label: "share of the way" }, y: { label: "loss", log: true }, marks,
-            series: [{ name: "training", x: line.x, y: line.train.y }, { name: "test", x: line.x, y: line.test.y }],
+            title: "From the last weights to their average", caption, x: { label: "share of the way" }, y: { label: "loss / loss of the last" }, marks,
+            series: [relative("training", line.train), relative("test", line.test)],
         }, [swa.command, ...line.commands]);
     };
 
     // The loss around a trained network, from above and in space.
     for (const name of ["plain", "normed"]) {
-        const { x, y, z, highest, marks, train, command } = data[name];
+        const { x, y, z, marks, train, command } = data[name];
         const words = name === "plain" ? "without normalisation" : "with batch normalisation";
-        const most = Math.min(highest, 12);
+        const most = data.normed.highest;
         figures[`${name}-contour`] = (parent, caption) => {
             const drawn = tour.contour(parent, {
                 title: `Twelve layers ${words}`, caption, grid: { x, y, z }, window: around({ x, y }), most,

@@ -7,16 +7,16 @@
     // Where a descent has come to, in a sentence.
     const sentence = (surface, { points, finite }, name) => {
         const { w, value } = points.at(-1);
-        const who = name ? `${name}: ` : "";
+        const who = name ? `${name}: after` : "After";
         const steps = points.length - 1;
         const count = `${steps} ${steps === 1 ? "step" : "steps"}`;
-        if (!finite) return `${who}after ${count} the numbers are too large to go on.`;
-        return `${who}after ${count} at (${number(w[0], 3)}, ${number(w[1], 3)}), height ${number(value, 3)}, ${number(tour.distance(surface, w), 3)} from the lowest point.`;
+        if (!finite) return `${who} ${count} the numbers are too large to go on.`;
+        return `${who} ${count} at (${number(w[0], 3)}, ${number(w[1], 3)}), height ${number(value, 3)}, ${number(tour.distance(surface, w), 3)} from the lowest point.`;
     };
 
     // A curve of heights above the lowest; a logarithm has no place for 0.
     const curve = (surface, name, { points }, colour) => ({
-        name, colour, x: points.map((_, step) => step), y: points.map(({ value }) => Math.min(Math.max(value - surface.lowest, 1e-12), 1e12)),
+        name, colour, dash: colour - 1, x: points.map((_, step) => step), y: points.map(({ value }) => Math.min(Math.max(value - surface.lowest, 1e-8), 1e8)),
     });
 
     // Draws the descent of `spec` at the end of `parent`:

@@ -1,0 +1,69 @@
+//! `thalweg report`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Map, Value};
+use thalweg::report::{DRAW, document, profile, report, tell_apart, write_documents};
+
+use super::{measuring, say};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folders of the runs: of one run everything, of several their curves, settings and results beside each other
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// The page to write [default: report.html, in the run's folder where it is one]
+    #[arg(long, value_name = "FILE.html")]
+    out: Option<PathBuf>,
+    /// Write everything that the page shows into this file as well
+    #[arg(long, value_name = "FILE.json")]
+    json: Option<PathBuf>,
+    /// Time the kernels of one step on the run's device, and show their shares
+    #[arg(long)]
+    profile: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let out = args.out();
+    for (flag, path) in [("--out", Some(&out)), ("--json", args.json.as_ref())] {
+        path.map_or(Ok(()), |path| check_folder(flag, path))?;
+    }
+    let mut documents = args.runs.iter().map(|dir| document(dir)).collect::<thalweg::Result<Vec<_>>>()?;
+    tell_apart(&mut documents, &args.runs);
+    if let ([document], [dir]) = (&mut documents[..], &args.runs[..]) {
+        args.complete(document, dir)?;
+    }
+    let documents: Vec<Value> = documents.into_iter().map(Value::Object).collect();
+    if let Some(path) = &args.json {
+        write_documents(path, &documents)?;
+    }
+    report(documents).script(DRAW).write(&out)?;
+    say!("{}", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    fn out(&self) -> PathBuf {
+        match (&self.out, &self.runs[..]) {
+            (Some(out), _) => thalweg::data::expand(&out.to_string_lossy()),
+            (None, [run]) => run.join("report.html"),
+            (None, _) => "report.html".into(),
+        }
+    }
+
+    /// Adds what an engine has to tell of one run.
+    fn complete(&self, document: &mut Map<String, Value>, dir: &Path) -> anyhow::Result<()> {
+        if self.profile {
+            document.insert("profile".into(), profile(dir, measuring)?);
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a file in a folder that is not there, before anything is computed.
+fn check_folder(flag: &str, path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    anyhow::ensure!(folder.is_dir(), "{flag}: expected a file in a folder that is there, found {}", path.display());
+    Ok(())
+}
