@@ -52,7 +52,14 @@
     const scale = (spec, values) => {
         const isLog = spec.log && values.every((value) => !(value <= 0));
         if (!isLog) return { time: false, distr: 1 };
-        return { time: false, distr: 3, range: (_, low, high) => [low / 1.15, high * 1.15] };
+        return { time: false, distr: 3, range: (_, low, high) => [oneDigit(low / 1.02), high * 1.15] };
+    };
+
+    // The number cut to its first digit: uPlot counts lines of a logarithmic grid from there, and none but such leads to powers of ten.
+    const oneDigit = (value) => {
+        if (!(value > 0)) return value;
+        const [digits, exponent] = value.toExponential().split("e");
+        return Number(`${digits[0]}e${exponent}`);
     };
 
     const drawMarks = (u, marks) => {

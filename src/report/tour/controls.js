@@ -29,7 +29,9 @@
     tour.home = (figure, lines) => {
         const code = element("code", { class: "command" });
         figure.append(element("div", { class: "home" }, element("span", {}, "The same at home"), element("pre", {}, code)));
-        const update = (lines) => code.replaceChildren(...lines.map((line) => element("span", {}, `${line}\n`)));
+        // Lines break between words alone, not after the dashes of a flag.
+        const words = (line) => line.split(" ").flatMap((word) => [element("span", {}, word), " "]).slice(0, -1);
+        const update = (lines) => code.replaceChildren(...lines.map((line) => element("span", {}, ...words(line), "\n")));
         update(lines);
         return update;
     };

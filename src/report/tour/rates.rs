@@ -24,8 +24,8 @@ fn ends(run: &Run) -> Value {
 
 /// A constant rate, and three ways in which a rate falls.
 pub(super) fn falling(shop: &mut Workshop) -> Result<Value> {
-    let epochs = shop.size(8, 2);
-    let third = (epochs * 400).div_ceil(3);
+    let epochs: u64 = shop.size(8, 2);
+    let third = u64::div_ceil(epochs * 400, 3);
     // To a hundredth of the first rate at the end.
     let gamma = format!("{:.5}", 0.01f64.powf(1.0 / (epochs * 400) as f64));
     let kinds = [

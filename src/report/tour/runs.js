@@ -81,10 +81,10 @@
     };
 
     const plateau = data.plateau;
-    const falls = plateau.falls.map((x) => ({ x, kind: "fall", label: "the rate falls" }));
+    const falls = plateau.falls.map((x) => ({ x, label: "↓" }));
     figures["plateau-rate"] = (parent, caption) => tour.chart(parent, {
         title: "A rate that falls when it must", caption, x: { label: "step" }, y: { label: "learning rate", log: true }, marks: falls,
-        series: series([plateau], "lr"),
+        series: [{ name: "learning rate", ...curve(plateau, "lr") }],
     });
     figures["plateau-loss"] = (parent, caption) => tour.chart(parent, {
         title: "The loss that it listens to", caption, x: { label: "step" }, y: { label: "loss" }, marks: falls,

@@ -19,22 +19,24 @@
         curve: "The height after every step, on a logarithmic scale: every step takes the same share of what is left, so the line is straight.",
     });
 
-    // The heights of a surface over its window.
-    const grid = (surface, nodes) => {
+    // The heights of a surface over a window.
+    const grid = (surface, window, nodes) => {
         const along = ([low, high]) => Array.from({ length: nodes }, (_, i) => low + ((high - low) * i) / (nodes - 1));
-        const [x, y] = surface.window.map(along);
+        const [x, y] = window.map(along);
         return { x, y, z: y.map((b) => x.map((a) => surface.value([a, b]))) };
     };
 
     figures.plane = (parent, caption) => {
         const surface = tour.surface("saddle");
-        const plan = { steps: 60, lr: 0.1, start: [-1.8, -0.3] };
+        const plan = { steps: 60, lr: 0.1, start: [-1.8, 0.2] };
         const { points } = tour.descend(surface, plan);
         const drawn = thalweg.surface(parent, {
-            ...grid(surface, 41), title: "One descent, drawn twice", caption, labels: { x: "x", y: "y", z: "height" },
-            path: points.map(({ w, value }) => [...w, value]), shadow: true, least: -1.5,
+            ...grid(surface, [[-2, 2], [-1.6, 1.6]], 41), title: "One descent, drawn twice", caption, labels: { x: "x", y: "y", z: "height" },
+            path: points.map(({ w, value }) => [...w, value]), shadow: true, least: -1.2,
             points: [{ ...named(points[0], "A") }, { ...named(points.at(-1), "B") }],
         });
+        Object.assign(drawn.view, { yaw: -0.5, pitch: 0.75 });
+        drawn.draw();
         tour.home(drawn.figure, [tour.descendCommand(surface, plan)]);
     };
     const named = ({ w, value }, label) => ({ x: w[0], y: w[1], z: value, label });

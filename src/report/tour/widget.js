@@ -7,11 +7,11 @@
     // Where a descent has come to, in a sentence.
     const sentence = (surface, { points, finite }, name) => {
         const { w, value } = points.at(-1);
-        const who = name ? `${name}: after` : "After";
         const steps = points.length - 1;
         const count = `${steps} ${steps === 1 ? "step" : "steps"}`;
-        if (!finite) return `${who} ${count} the numbers are too large to go on.`;
-        return `${who} ${count} at (${number(w[0], 3)}, ${number(w[1], 3)}), height ${number(value, 3)}, ${number(tour.distance(surface, w), 3)} from the lowest point.`;
+        if (!finite) return `${name ? `${name}: after` : "After"} ${count} the numbers are too large to go on.`;
+        if (name) return `${name}: height ${number(value, 3)} after ${count}.`;
+        return `After ${count} at (${number(w[0], 3)}, ${number(w[1], 3)}), height ${number(value, 3)}, ${number(tour.distance(surface, w), 3)} from the lowest point.`;
     };
 
     // A curve of heights above the lowest; a logarithm has no place for 0.

@@ -39,8 +39,8 @@ impl<'a> Workshop<'a> {
     pub fn open(asked: Tour<'a>) -> Result<Self> {
         let mut shop = Self { asked, device: String::new(), data: Vec::new() };
         let (config, setup) = shop.setup("--hidden 8")?;
-        let (engine, reason) = config.engine(setup, asked.measuring)?;
-        shop.device = format!("{} ({reason})", engine.describe());
+        let (engine, _) = config.engine(setup, asked.measuring)?;
+        shop.device = engine.describe();
         Ok(shop)
     }
 
