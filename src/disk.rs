@@ -28,6 +28,11 @@ pub(crate) fn write_pieces(path: &Path, pieces: &[&[u8]]) -> Result<()> {
     let dir = folder(path.parent().unwrap_or(Path::new("")));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let write = || -> io::Result<()> {
+        // A file that takes the place of a device would do harm beyond its folder.
+        if path.exists() && !path.is_file() {
+            let found = if path.is_dir() { "a folder" } else { "a device or a pipe" };
+            return Err(io::Error::other(format!("expected a file or nothing in its place, found {found}")));
+        }
         let mut part = part_file(&format!(".{name}."), dir)?;
         pieces.iter().try_for_each(|piece| part.write_all(piece))?;
         part.as_file().sync_all()?;

@@ -40,17 +40,26 @@ pub struct ClassScores {
     pub confusion: Vec<Vec<u64>>,
     /// The scores of each class.
     pub per_class: Vec<ClassScore>,
-    /// The expected calibration error (Guo et al., 2017): over 15 bins of equal width of the likeliest class's probability, the
-    /// mean distance of that probability from the share of right answers. None where the loss gives no probabilities.
+    /// The means over the classes that occur, as true or as said; the support is that of all.
+    pub macro_mean: ClassScore,
+    /// The means weighted by the support of each class.
+    pub weighted_mean: ClassScore,
+    /// The expected calibration error (Naeini et al., 2015; Guo et al., 2017): the mean over all answers of how far in their bin of
+    /// [`calibration`](Self::calibration) confidence and accuracy are apart, `Σ count / n · |accuracy − confidence|`. None where the
+    /// loss gives no probabilities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration_error: Option<f64>,
-    /// The share of samples whose class is among the five likeliest; none with ten classes or fewer.
+    /// The answers by the probability of the likeliest class, in 15 bins of equal width `(i / 15, (i + 1) / 15]`; empty where the
+    /// loss gives no probabilities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub calibration: Vec<CalibrationBin>,
+    /// The share of samples whose class is among the five likeliest; none with five classes or fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top5_accuracy: Option<f64>,
 }
 
 /// The scores of one class.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ClassScore {
     /// The share of right answers among those that name the class; 0 if none does.
     pub precision: f64,
@@ -62,8 +71,20 @@ pub struct ClassScore {
     pub support: u64,
 }
 
+/// The answers whose confidence, the probability of the likeliest class, lies in one bin.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CalibrationBin {
+    /// The mean confidence; NaN, `null` in JSON, without answers.
+    pub confidence: f64,
+    /// The share of right answers; NaN, `null` in JSON, without answers.
+    pub accuracy: f64,
+    /// The number of answers.
+    pub count: u64,
+}
+
 impl ClassScores {
-    fn of(labels: &[u32], outputs: &[Vec<f64>], loss: Loss) -> Self {
+    /// The scores of `outputs`, `(samples, classes)` for each replica, for samples with these labels.
+    pub fn of(labels: &[u32], outputs: &[Vec<f64>], loss: Loss) -> Self {
         let all: usize = outputs.iter().map(Vec::len).sum();
         let (answers, classes) = (labels.len() * outputs.len(), all / (labels.len() * outputs.len()));
         let size = if classes > MOST_CONFUSED { 0 } else { classes };
@@ -87,11 +108,19 @@ impl ClassScores {
                 }
             }
         }
+        let occur = |count: &&Count| count.support + count.named > 0;
+        let occurring: Vec<(ClassScore, f64)> =
+            counts.iter().filter(occur).map(|&c| (ClassScore::of(c), 1.0)).collect();
+        let per_class: Vec<ClassScore> = counts.into_iter().map(ClassScore::of).collect();
+        let weighted: Vec<(ClassScore, f64)> = per_class.iter().map(|&score| (score, score.support as f64)).collect();
         Self {
-            per_class: counts.into_iter().map(ClassScore::of).collect(),
+            macro_mean: ClassScore::mean(&occurring),
+            weighted_mean: ClassScore::mean(&weighted),
+            per_class,
             confusion,
             calibration_error: has_probabilities.then(|| bins.iter().map(Bin::gap).sum::<f64>() / answers as f64),
-            top5_accuracy: (classes > 2 * TOP).then(|| in_top as f64 / answers as f64),
+            calibration: if has_probabilities { bins.iter().map(Bin::means).collect() } else { Vec::new() },
+            top5_accuracy: (classes > TOP).then(|| in_top as f64 / answers as f64),
         }
     }
 }
@@ -102,6 +131,14 @@ impl ClassScore {
         let share = |of: f64| if of > 0.0 { right / of } else { 0.0 };
         let f1 = if support + named > 0 { 2.0 * right / (support + named) as f64 } else { 0.0 };
         Self { precision: share(named as f64), recall: share(support as f64), f1, support }
+    }
+
+    /// The weighted means of scores, of which some weight is above 0.
+    fn mean(weighted: &[(Self, f64)]) -> Self {
+        let total: f64 = weighted.iter().map(|(_, weight)| weight).sum();
+        let mean = |f: fn(&Self) -> f64| weighted.iter().map(|(score, weight)| weight * f(score)).sum::<f64>() / total;
+        let support = weighted.iter().map(|(score, _)| score.support).sum();
+        Self { precision: mean(|s| s.precision), recall: mean(|s| s.recall), f1: mean(|s| s.f1), support }
     }
 }
 
@@ -118,30 +155,38 @@ pub fn largest(values: &[f64]) -> usize {
     (0..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
 
-/// The number of values that come before that of `class`: larger ones, and equal ones of classes before it.
+/// The number of values that come before that of `class`: larger ones, equal ones of classes before it, and NaN; before NaN all.
 fn rank(values: &[f64], class: usize) -> usize {
     let own = values[class];
-    values.iter().enumerate().filter(|&(c, &value)| value > own || value == own && c < class).count()
+    let is_after = |c: usize, value: f64| value < own || value == own && c >= class;
+    values.iter().enumerate().filter(|&(c, &value)| !is_after(c, value)).count()
 }
 
-/// The answers whose confidence lies in one bin.
+/// The sums of a [`CalibrationBin`].
 #[derive(Clone, Copy, Default)]
 struct Bin {
     confidence: f64,
     right: f64,
+    count: u64,
 }
 
 impl Bin {
-    /// Adds an answer to its bin, `(i / BINS, (i + 1) / BINS]`.
+    /// Adds an answer to its bin.
     fn add(bins: &mut [Self; BINS], confidence: f64, is_right: bool) {
         let i = ((confidence * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
         bins[i].confidence += confidence;
         bins[i].right += f64::from(is_right);
+        bins[i].count += 1;
     }
 
     /// The distance of mean confidence and share of right answers, times the number of answers.
     fn gap(&self) -> f64 {
         (self.confidence - self.right).abs()
+    }
+
+    fn means(&self) -> CalibrationBin {
+        let count = self.count as f64;
+        CalibrationBin { confidence: self.confidence / count, accuracy: self.right / count, count: self.count }
     }
 }
 
@@ -161,7 +206,8 @@ pub struct ValueScores {
 }
 
 impl ValueScores {
-    fn of(values: &[f64], width: usize, outputs: &[Vec<f64>]) -> Self {
+    /// The scores of `outputs`, `(samples, width)` for each replica, for samples with these targets, `width` values each.
+    pub fn of(values: &[f64], width: usize, outputs: &[Vec<f64>]) -> Self {
         let mut per_target: Vec<Self> = (0..width).map(|j| Self::of_target(values, width, outputs, j)).collect();
         if width == 1 {
             return per_target.remove(0);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use thalweg::Dataset;
 use thalweg::run::{self, Position, Trained, Which};
-use thalweg::score::{ClassScores, Scores, ValueScores};
+use thalweg::score::{ClassScore, ClassScores, Scores, ValueScores};
 
 use super::{EVALUATION_HEADER, evaluation_row, measuring, say, table, warn, wrap};
 
@@ -30,7 +30,8 @@ pub struct Args {
     #[arg(long)]
     device: Option<String>,
     /// Print JSON: loss and accuracy of each part, mean, deviation and each replica's; of --part and --weights confusion
-    /// (rows true, columns predicted), per_class and calibration_error, or rmse, mae and r2
+    /// (rows true, columns predicted), per_class, macro_mean, weighted_mean, calibration_error, its bins as calibration, and
+    /// top5_accuracy, or rmse, mae and r2
     #[arg(long)]
     json: bool,
 }
@@ -98,11 +99,15 @@ fn evaluate(trained: &mut Trained) -> anyhow::Result<(Vec<Vec<String>>, Value)> 
 /// Precision, recall and F1 of each class, and which classes are taken for which.
 fn say_classes(scores: &ClassScores, dataset: &Dataset) {
     let mut rows = vec![["class", "precision", "recall", "f1", "samples"].map(String::from).to_vec()];
-    for (c, score) in scores.per_class.iter().enumerate() {
+    let mut add = |name: String, score: &ClassScore| {
         let figures = [score.precision, score.recall, score.f1].map(|figure| format!("{figure:.4}"));
-        let name = dataset.encoding.names().get(c).map_or(c.to_string(), |name| format!("{c}: {name}"));
         rows.push([vec![name], figures.to_vec(), vec![score.support.to_string()]].concat());
+    };
+    for (c, score) in scores.per_class.iter().enumerate() {
+        add(dataset.encoding.names().get(c).map_or(c.to_string(), |name| format!("{c}: {name}")), score);
     }
+    add("macro mean".into(), &scores.macro_mean);
+    add("weighted mean".into(), &scores.weighted_mean);
     say!("\n{}", table(&rows));
     if let Some(accuracy) = scores.top5_accuracy {
         say!("\namong the five likeliest  {accuracy:.4}");

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Map, Value};
+use thalweg::report::quality::quality;
 use thalweg::report::{DRAW, document, profile, report, tell_apart, write_documents};
+use thalweg::run::Trained;
 
-use super::{measuring, say};
+use super::{measuring, say, warn};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,12 +27,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut documents = args.runs.iter().map(|dir| document(dir)).collect::<thalweg::Result<Vec<_>>>()?;
+    tell_apart(&mut documents, &args.runs);
     let out = args.out();
     for (flag, path) in [("--out", Some(&out)), ("--json", args.json.as_ref())] {
         path.map_or(Ok(()), |path| check_folder(flag, path))?;
     }
-    let mut documents = args.runs.iter().map(|dir| document(dir)).collect::<thalweg::Result<Vec<_>>>()?;
-    tell_apart(&mut documents, &args.runs);
     if let ([document], [dir]) = (&mut documents[..], &args.runs[..]) {
         args.complete(document, dir)?;
     }
@@ -52,8 +54,19 @@ impl Args {
         }
     }
 
-    /// Adds what an engine has to tell of one run.
+    /// Adds what an engine has to tell of one run: without its data or weights no predictions, which is said.
     fn complete(&self, document: &mut Map<String, Value>, dir: &Path) -> anyhow::Result<()> {
+        let mut warnings = Vec::new();
+        let opened = Trained::open(dir, None, None, measuring);
+        match opened.and_then(|mut trained| {
+            warnings.append(&mut trained.warnings);
+            quality(&mut trained, None)
+        }) {
+            Ok(quality) => drop(document.insert("quality".into(), quality)),
+            Err(error) => warnings.push(format!("no predictions are shown: {error}")),
+        }
+        warnings.iter().for_each(|warning| warn(warning));
+        document.insert("warnings".into(), warnings.into());
         if self.profile {
             document.insert("profile".into(), profile(dir, measuring)?);
         }

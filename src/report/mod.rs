@@ -11,6 +11,7 @@ mod marks;
 mod overlay;
 pub mod page;
 mod png;
+pub mod quality;
 pub mod tour;
 mod vtp;
 

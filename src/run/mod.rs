@@ -63,7 +63,7 @@ pub use resolve::{Setting, setting};
 pub use seen::seen_weights;
 pub use side_by_side::SideBySide;
 pub use start::{checkpoint_weights, first_weights};
-pub use summary::{Best, Outcome, Pace, deviation, mean, statistics};
+pub use summary::{Best, Outcome, Pace, deviation, mean, statistic, statistics};
 pub use train::{Finished, Prepared, train};
 pub use trained::{Position, Trained, Which};
 pub use trajectory::trajectory;

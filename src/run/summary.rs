@@ -191,18 +191,18 @@ impl Pace {
 /// The statistics of a part as JSON: `PART_loss` and, for a classification, `PART_accuracy`, each with mean, deviation
 /// and every replica's.
 pub fn statistics(part: &str, evaluations: &[Evaluation], is_classification: bool) -> Vec<(String, Value)> {
-    let entry = |name: &str, values: Vec<f64>| {
-        let replicas: Vec<Value> = values.iter().map(|&v| number(v)).collect();
-        let value = json!({
-            "mean": number(mean(&values)), "deviation": number(deviation(&values)), "replicas": replicas,
-        });
-        (format!("{part}_{name}"), value)
-    };
+    let entry = |name: &str, values: Vec<f64>| (format!("{part}_{name}"), statistic(&values));
     let mut entries = vec![entry("loss", evaluations.iter().map(|e| e.loss).collect())];
     if is_classification {
         entries.push(entry("accuracy", evaluations.iter().map(|e| e.accuracy).collect()));
     }
     entries
+}
+
+/// The values of the replicas as JSON, with their mean and their deviation.
+pub fn statistic(values: &[f64]) -> Value {
+    let replicas: Vec<Value> = values.iter().map(|&v| number(v)).collect();
+    json!({ "mean": number(mean(values)), "deviation": number(deviation(values)), "replicas": replicas })
 }
 
 /// A JSON number; one that is not finite becomes text, since JSON has no such number.

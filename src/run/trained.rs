@@ -220,11 +220,19 @@ impl Trained {
     /// # Errors
     /// No such part; the device is lost.
     pub fn score(&mut self, part: Part, which: &Which) -> Result<Scores> {
+        let targets = self.known_targets(part)?;
         let outputs = self.predict_part(part, which)?;
-        let targets = self.targets(part)?.ok_or_else(|| {
-            Error::data(&self.setup().dataset.name, "expected targets, by which predictions are scored, found none")
-        })?;
         Ok(Scores::of(&targets, &outputs, self.setup().loss))
+    }
+
+    /// The targets of a part by which predictions are scored, as [`targets`](Self::targets) has them.
+    ///
+    /// # Errors
+    /// No such part; files without targets.
+    pub fn known_targets(&self, part: Part) -> Result<Targets> {
+        self.targets(part)?.ok_or_else(|| {
+            Error::data(&self.setup().dataset.name, "expected targets, by which predictions are scored, found none")
+        })
     }
 
     /// The targets of a part, those of a regression in their own units; none where its files have none.

@@ -24,6 +24,7 @@ mod normalization;
 mod operations;
 mod pages;
 mod predictions;
+mod quality;
 mod regularization;
 mod sam;
 mod schedules;

@@ -201,6 +201,8 @@ fn what_cannot_be_reported_is_told() {
     ok(dir.path(), &words(&format!("train --data {data} --hidden 8 --epochs 1 --device cpu --quiet --run r")));
     let error = fails(dir.path(), 2, &words("report r --out no/page.html"));
     assert!(error.contains("--out: expected a file in a folder that is there, found no/page.html"), "{error}");
+    let error = fails(dir.path(), 2, &words("report r --out r"));
+    assert!(error.contains("r: expected a file or nothing in its place, found a folder"), "{error}");
     npy(&dir.path().join("r/epochs.jsonl"), &[3], vec![1i64, 2, 3]);
     ok(dir.path(), &words("report r"));
     fs::write(dir.path().join("r/config.toml"), "train = 3").unwrap();

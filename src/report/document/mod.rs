@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::history::History;
 use super::page::Page;
+use super::quality;
 use crate::disk::write_whole;
 use crate::error::{Error, Result};
 use crate::run::{Config, read_config, read_summary};
@@ -30,6 +31,7 @@ const REPORT: &str = include_str!("../page/report.js");
 /// | `summary` | its `summary.json`; null of a run that has not ended |
 /// | `model` | `widths` and `parameters`, where weights are there |
 /// | `machine` | the machine that trained it, in words |
+/// | `quality` | what [`quality`](quality::quality) tells, where its caller adds it |
 /// | `landscape` | where one was computed: `x`, `y`, rows of `loss` and `accuracy`, `points` with `name`, `at`, `loss`, `accuracy`, the `path`, and the `picture` |
 /// | `curvature` | where it was computed: for each of the `weights` what `curvature.json` holds, and the `density` of eigenvalues |
 ///
@@ -61,7 +63,8 @@ pub fn report(documents: Vec<Value>) -> Page {
         several => format!("{} runs", several.len()),
     };
     let page = Page::new(title).data("runs", Value::Array(documents));
-    page.script(CURVES).script(SHAPE).script(REPORT)
+    let scripts = [CURVES, SHAPE].into_iter().chain(quality::SCRIPTS).chain([REPORT]);
+    scripts.fold(page, Page::script)
 }
 
 /// The script that draws a report's data where nothing else is done with them.

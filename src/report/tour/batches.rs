@@ -16,21 +16,24 @@ const NETWORK: &str = "--hidden 32 --optimizer sgd";
 /// The test loss that all batch sizes are to reach.
 const TARGET: f64 = 0.6;
 
-/// A training of one batch size: the samples of a step, a rate that suits it, epochs, those of the quick tour, and the steps from
-/// one evaluation to the next.
-const BATCHES: [(&str, f64, u64, u64, u64); 4] =
-    [("1", 0.003, 3, 1, 500), ("10", 0.01, 8, 2, 100), ("100", 0.1, 12, 3, 20), ("full", 0.3, 40, 4, 1)];
+/// The trainings: the samples of a step, a rate that suits them, and for the whole tour and the quick one the epochs and the steps
+/// from one evaluation to the next.
+const BATCHES: [(&str, f64, [(u64, u64); 2]); 4] = [
+    ("1", 0.003, [(3, 500), (1, 250)]),
+    ("10", 0.01, [(8, 100), (2, 25)]),
+    ("100", 0.1, [(12, 20), (3, 5)]),
+    ("full", 0.3, [(40, 1), (5, 1)]),
+];
 
 /// Training with one sample a step, with some, and with all; by steps, by epochs and by seconds.
 pub(super) fn batches(shop: &mut Workshop) -> Result<Value> {
     let mut runs = Vec::new();
-    for (batch, lr, epochs, quick, every) in BATCHES {
-        let epochs = shop.size(epochs, quick);
-        let flags =
-            format!("{NETWORK} --batch {batch} --lr {lr} --epochs {epochs} --eval-every {every}steps --log-every 0");
+    for (batch, lr, [whole, quick]) in BATCHES {
+        let (epochs, every) = shop.size(whole, quick);
+        let fewer = shop.fewer();
+        let flags = format!("{NETWORK} --batch {batch} --lr {lr} --epochs {epochs} --eval-every {every}steps{fewer}");
         let run = shop.train(&flags)?;
-        let name = if batch == "full" { "all 10,000".to_string() } else { batch.to_string() };
-        let mut object = run.json(&name);
+        let mut object = run.json(if batch == "full" { "all" } else { batch });
         object["lr"] = json!(lr);
         object["reached"] = reached(&run);
         runs.push(object);
@@ -59,8 +62,9 @@ fn reached(run: &Run) -> Value {
 
 /// The samples a second and the seconds of a step of every batch size on this machine.
 pub(super) fn speeds(shop: &mut Workshop) -> Result<Value> {
-    let batches = shop.size("1,4,16,64,256,1024,4096", "1,64,1024");
-    let (config, setup) = shop.setup(NETWORK)?;
+    let batches = shop.size("1,4,16,64,256,1024,4096", "1,32,512");
+    let flags = format!("{NETWORK}{}", shop.fewer());
+    let (config, setup) = shop.setup(&flags)?;
     let mut found = Vec::new();
     for batch in batches.split(',').filter_map(|batch| batch.parse().ok()) {
         let setup: Setup = with_batch(&setup, batch)?;
@@ -78,7 +82,7 @@ pub(super) fn speeds(shop: &mut Workshop) -> Result<Value> {
     let first = found[0].samples_per_second;
     let fastest = found.iter().max_by(|a, b| a.samples_per_second.total_cmp(&b.samples_per_second));
     let fastest = fastest.map(|s| json!({ "batch": s.batch, "factor": short(s.samples_per_second / first) }));
-    let command = shop.on_device(&format!("thalweg bench batch {NETWORK} --batches {batches}"));
+    let command = shop.on_device(&format!("thalweg bench batch {flags} --batches {batches}"));
     Ok(json!({
         "command": command,
         "batch": found.iter().map(|s| s.batch).collect::<Vec<_>>(),

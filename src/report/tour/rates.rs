@@ -9,9 +9,10 @@ use crate::report::history::short;
 /// The network whose rate moves. Dropout keeps it from learning its samples by heart.
 const NETWORK: &str = "--hidden 32 --dropout 0.2 --optimizer sgd --batch 25";
 
-/// Trains the network with a rate and a schedule, evaluated every 100 steps.
+/// Trains the network with a rate and a schedule, evaluated four times an epoch.
 fn scheduled(shop: &mut Workshop, epochs: u64, rate: &str) -> Result<Run> {
-    shop.train(&format!("{NETWORK} --epochs {epochs} --eval-every 100steps {rate}"))
+    let (every, fewer) = (shop.per_epoch() / 4, shop.fewer());
+    shop.train(&format!("{NETWORK} --epochs {epochs} --eval-every {every}steps {rate}{fewer}"))
 }
 
 /// The test loss at the end of a run, and its lowest.
@@ -25,9 +26,10 @@ fn ends(run: &Run) -> Value {
 /// A constant rate, and three ways in which a rate falls.
 pub(super) fn falling(shop: &mut Workshop) -> Result<Value> {
     let epochs: u64 = shop.size(8, 2);
-    let third = u64::div_ceil(epochs * 400, 3);
+    let steps = epochs * shop.per_epoch();
+    let third = steps.div_ceil(3);
     // To a hundredth of the first rate at the end.
-    let gamma = format!("{:.5}", 0.01f64.powf(1.0 / (epochs * 400) as f64));
+    let gamma = format!("{:.5}", 0.01f64.powf(1.0 / steps as f64));
     let kinds = [
         ("constant", "constant".to_string()),
         ("step", format!("step --set schedule.step_size={third}")),
@@ -54,8 +56,8 @@ fn loss(run: &Value) -> f64 {
 
 /// Triangles of one height, and of half the height each time.
 pub(super) fn cyclic(shop: &mut Workshop) -> Result<Value> {
-    let epochs = shop.size(6, 2);
-    let up = epochs * 400 / 6;
+    let epochs = shop.size(6, 3);
+    let up = epochs * shop.per_epoch() / 6;
     let mut runs = Vec::new();
     for mode in ["triangular", "triangular2"] {
         let schedule = format!(
@@ -72,8 +74,8 @@ pub(super) fn cyclic(shop: &mut Workshop) -> Result<Value> {
 
 /// A cosine that begins anew, each time for twice as long.
 pub(super) fn restarts(shop: &mut Workshop) -> Result<Value> {
-    let epochs = shop.size(7, 2);
-    let first = epochs * 400 / 7;
+    let epochs = shop.size(7, 7);
+    let first = epochs * shop.per_epoch() / 7;
     let schedule =
         format!("--lr 0.1 --schedule cosine_warm_restarts --set schedule.t_0={first} --set schedule.t_mult=2");
     let run = scheduled(shop, epochs, &schedule)?;
@@ -86,7 +88,10 @@ pub(super) fn restarts(shop: &mut Workshop) -> Result<Value> {
 /// A run that overfits, ended in time, and the same run without an end.
 pub(super) fn early(shop: &mut Workshop) -> Result<Value> {
     let epochs = shop.size(30, 16);
-    let flags = format!("--validation 0.7 --hidden 64 --batch 50 --optimizer adam --lr 0.001 --epochs {epochs}");
+    let flags = format!(
+        "--validation {} --hidden 64 --batch 50 --optimizer adam --lr 0.001 --epochs {epochs}",
+        shop.size(0.7, 0.9)
+    );
     let whole = shop.train(&flags)?;
     let stopped = shop.train(&format!("{flags} --patience 5 --restore-best"))?;
     let per_epoch = stopped.trainer.steps_per_epoch();
@@ -107,9 +112,9 @@ pub(super) fn early(shop: &mut Workshop) -> Result<Value> {
 
 /// A rate that is reduced when the validation loss no longer falls.
 pub(super) fn plateau(shop: &mut Workshop) -> Result<Value> {
-    let epochs = shop.size(16, 5);
+    let (epochs, held_out) = shop.size((16, 0.2), (6, 0.9));
     let run = shop.train(&format!(
-        "{NETWORK} --validation 0.2 --lr 0.05 --epochs {epochs} --schedule plateau --set schedule.factor=0.3 \
+        "{NETWORK} --validation {held_out} --lr 0.05 --epochs {epochs} --schedule plateau --set schedule.factor=0.3 \
          --set schedule.patience=1"
     ))?;
     let rates: Vec<(u64, f64)> =

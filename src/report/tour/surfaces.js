@@ -96,7 +96,7 @@
 
     figures.wells = (parent, caption) => tour.widget(parent, {
         surface: "wells", title: "A rate too large for a sharp minimum", caption, plan: { steps: 60, lr: 0.1 },
-        sliders: [rate([0.05, 0.1, 0.2, 0.3, 0.35, 0.38, 0.4, 0.45, 0.5, 0.6]), noise([0, 0.2, 0.5, 1]), seed],
+        sliders: [rate([0.05, 0.1, 0.2, 0.3, 0.35, 0.38, 0.4, 0.45, 0.5, 0.6]), noise([0, 0.2, 0.5, 1])],
         curve: "The height after every step.",
     });
 

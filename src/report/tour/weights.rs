@@ -11,15 +11,16 @@ use crate::report::history::short;
 
 /// Three weights that SWA averages, in the plane through them, and on the line to their mean.
 pub(super) fn swa(shop: &mut Workshop) -> Result<Value> {
-    let cycle = shop.size(800, 160);
-    let epochs = 5 * cycle / 400;
+    // Two epochs.
+    let cycle = 2 * shop.per_epoch();
     let ends: Vec<String> = (3..=5).map(|i| (i * cycle - 1).to_string()).collect();
     let ends = ends.join(",");
     let mut run = shop.train_as(
         &format!(
-            "--hidden 64 --dropout 0.2 --optimizer sgd --batch 25 --epochs {epochs} \
+            "--hidden 64 --dropout 0.2 --optimizer sgd --batch 25 --epochs 10{} \
              --set 'schedule={{name=\"swa_cyclic\",alpha_1=0.1,alpha_2=0.03,cycle={cycle}}}' \
-             --set 'average={{swa={{after_updates=[{ends}]}},snapshots={{max=3,when={{after_updates=[{ends}]}}}}}}'"
+             --set 'average={{swa={{after_updates=[{ends}]}},snapshots={{max=3,when={{after_updates=[{ends}]}}}}}}'",
+            shop.fewer()
         ),
         Some("averaged"),
     )?;
@@ -103,12 +104,12 @@ const DEEP: &str = "--hidden 24,24,24,24,24,24,24,24,24,24,24,24 --init kaiming 
 
 /// The landscape about a deep network without normalisation.
 pub(super) fn plain(shop: &mut Workshop) -> Result<Value> {
-    shape(shop, "plain", &format!("{DEEP} --epochs {}", shop.size(12, 2)))
+    shape(shop, "plain", &format!("{DEEP} --epochs {}{}", shop.size(12, 3), shop.fewer()))
 }
 
 /// The landscape about the same network with batch normalisation.
 pub(super) fn normed(shop: &mut Workshop) -> Result<Value> {
-    shape(shop, "normed", &format!("{DEEP} --norm batch --epochs {}", shop.size(12, 2)))
+    shape(shop, "normed", &format!("{DEEP} --norm batch --epochs {}{}", shop.size(12, 3), shop.fewer()))
 }
 
 fn shape(shop: &mut Workshop, name: &str, flags: &str) -> Result<Value> {
@@ -116,7 +117,7 @@ fn shape(shop: &mut Workshop, name: &str, flags: &str) -> Result<Value> {
     let engine = run.trainer.engine();
     let (layout, center) = (engine.layout().clone(), engine.download(Slot::Live, 0)?);
     let section = Section::random(&layout, ("last", center), &Random::default())?;
-    let (nodes, samples) = (shop.size(41, 11), shop.size(1000, 200));
+    let (nodes, samples) = shop.size((41, 1000), (11, 200));
     let grid = Grid::over(section.window, [nodes; 2], run.config.train.precision)?;
     let found = shop.landscape(&mut run, &section, &grid, (Part::Train, samples))?;
     let mut object = pictured(&found, &section);
