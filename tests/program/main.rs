@@ -22,5 +22,6 @@ mod runs;
 mod sam;
 mod stopping;
 mod terminal;
+mod tour;
 mod trainer;
 mod trajectory;

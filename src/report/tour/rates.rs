@@ -15,6 +15,14 @@ fn scheduled(shop: &mut Workshop, epochs: u64, rate: &str) -> Result<Run> {
     shop.train(&format!("{NETWORK} --epochs {epochs} --eval-every {every}steps {rate}{fewer}"))
 }
 
+/// The run as the page knows it, with the line that shows its rate alone, and what came of it.
+fn told(run: &Run, name: &str, rate: &str) -> Value {
+    let mut object = run.json(name);
+    object["schedule"] = format!("thalweg schedule {rate} --steps {}", run.trainer.total_steps()).into();
+    object["ends"] = ends(run);
+    object
+}
+
 /// The test loss at the end of a run, and its lowest.
 fn ends(run: &Run) -> Value {
     let losses: Vec<f64> =
@@ -38,10 +46,8 @@ pub(super) fn falling(shop: &mut Workshop) -> Result<Value> {
     ];
     let mut runs = Vec::new();
     for (name, schedule) in kinds {
-        let run = scheduled(shop, epochs, &format!("--lr 0.08 --schedule {schedule}"))?;
-        let mut object = run.json(name);
-        object["ends"] = ends(&run);
-        runs.push(object);
+        let rate = format!("--lr 0.08 --schedule {schedule}");
+        runs.push(told(&scheduled(shop, epochs, &rate)?, name, &rate));
     }
     let best = runs
         .iter()
@@ -64,10 +70,7 @@ pub(super) fn cyclic(shop: &mut Workshop) -> Result<Value> {
             "--lr 0.005 --schedule cyclic --set schedule.max_lr=0.1 --set schedule.step_size_up={up} \
              --set schedule.mode={mode} --set schedule.cycle_momentum=false"
         );
-        let run = scheduled(shop, epochs, &schedule)?;
-        let mut object = run.json(mode);
-        object["ends"] = ends(&run);
-        runs.push(object);
+        runs.push(told(&scheduled(shop, epochs, &schedule)?, mode, &schedule));
     }
     Ok(json!({ "runs": runs, "up": up }))
 }
@@ -78,9 +81,7 @@ pub(super) fn restarts(shop: &mut Workshop) -> Result<Value> {
     let first = epochs * shop.per_epoch() / 7;
     let schedule =
         format!("--lr 0.1 --schedule cosine_warm_restarts --set schedule.t_0={first} --set schedule.t_mult=2");
-    let run = scheduled(shop, epochs, &schedule)?;
-    let mut object = run.json("warm restarts");
-    object["ends"] = ends(&run);
+    let mut object = told(&scheduled(shop, epochs, &schedule)?, "warm restarts", &schedule);
     object["first"] = json!(first);
     Ok(object)
 }

@@ -46,13 +46,13 @@
     figures.latency = (parent, caption) => tour.chart(parent, {
         title: "Milliseconds a step by batch size", caption, x: { label: "samples a step", log: true }, y: { label: "milliseconds a step", log: true },
         series: [{ name: "milliseconds a step", x: speed.batch, y: speed.milliseconds, colour: 1 }],
-    });
+    }, [speed.command]);
 
     // The rate of some runs, and what the test loss made of it.
     const scheduled = (name, runs, titles, marks = []) => {
         figures[`${name}-rate`] = (parent, caption) => tour.chart(parent, {
             title: titles[0], caption, x: { label: "step" }, y: { label: "learning rate" }, series: series(runs, "lr"), marks,
-        });
+        }, runs.map((run) => run.schedule));
         figures[`${name}-loss`] = (parent, caption) => tour.chart(parent, {
             title: titles[1], caption, x: { label: "step" }, y: { label: "test loss" }, series: series(runs, "test_loss"), marks,
         }, commands(runs));

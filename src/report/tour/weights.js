@@ -49,9 +49,12 @@
             });
             tour.home(drawn.figure, [train, command]);
         };
-        figures[`${name}-surface`] = (parent, caption) => thalweg.surface(parent, {
-            title: `The same ${words}, to turn`, caption, x, y, z, most, labels: { x: "first direction", y: "second direction", z: "loss" },
-            points: [{ x: marks[0].at[0], y: marks[0].at[1], z: marks[0].loss, label: "trained weights" }],
-        });
+        figures[`${name}-surface`] = (parent, caption) => {
+            const drawn = thalweg.surface(parent, {
+                title: `The same ${words}, to turn`, caption, x, y, z, most, labels: { x: "first direction", y: "second direction", z: "loss" },
+                points: [{ x: marks[0].at[0], y: marks[0].at[1], z: marks[0].loss, label: "trained weights" }],
+            });
+            tour.home(drawn.figure, [command]);
+        };
     }
 })();

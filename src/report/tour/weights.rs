@@ -61,6 +61,7 @@ fn plane(shop: &Workshop, run: &mut Run) -> Result<Value> {
     let mut object = pictured(&found, &section);
     let lowest = found.grid.points().zip(&found.values).min_by(|(_, a), (_, b)| a.loss.total_cmp(&b.loss));
     object["lowest"] = json!(lowest.map(|(at, value)| json!({ "at": at, "loss": short(value.loss) })));
+    object["nearest"] = lowest.map(|(at, _)| nearest(&section.marks, at)).into();
     let samples = shop.size(2000, 200);
     object["command"] = shop
         .on_device(&format!(
@@ -69,6 +70,12 @@ fn plane(shop: &Workshop, run: &mut Run) -> Result<Value> {
         ))
         .into();
     Ok(object)
+}
+
+/// The name of the mark that is nearest to a place.
+fn nearest(marks: &[Mark], place: [f64; 2]) -> &str {
+    let distance = |mark: &&Mark| (mark.at[0] - place[0]).hypot(mark.at[1] - place[1]);
+    marks.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))).map_or("none", |mark| &mark.name)
 }
 
 /// The loss of training and of test on the line from the last weights to SWA.
