@@ -25,6 +25,7 @@ mod settings;
 mod shader;
 mod signals;
 mod speeds;
+mod tour;
 mod train;
 mod verify;
 mod view;
@@ -77,6 +78,8 @@ enum Command {
     Schedule(Box<schedule::Args>),
     /// Go down a surface of two parameters, to see what rates, momentum and noise do
     Descend(descend::Args),
+    /// Make a page that walks through gradient descent, every picture of which is computed here and now
+    Tour(tour::Args),
     /// List the adapters that `--device` can choose
     Devices(devices::Args),
     /// Describe or download a data set
@@ -153,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Schedule(args) => schedule::run(&args),
         Command::Descend(args) => descend::run(&args),
+        Command::Tour(args) => tour::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Shader(args) => shader::run(&args),

@@ -1,4 +1,4 @@
-//! Pictures and files of schedules, surfaces, landscapes and runs.
+//! Pictures, pages and files of schedules, surfaces, landscapes and runs.
 
 mod contour;
 mod curvature;
@@ -12,6 +12,7 @@ mod overlay;
 pub mod page;
 mod png;
 pub mod quality;
+pub mod tour;
 mod vtp;
 
 pub use contour::{Contour, contour};

@@ -25,6 +25,7 @@ mod runs;
 mod sam;
 mod stopping;
 mod terminal;
+mod tour;
 mod trainer;
 mod trajectory;
 mod view;

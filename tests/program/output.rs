@@ -41,6 +41,7 @@ fn all(data: &str) -> Vec<String> {
         "schedule --list".into(),
         "descend --surface bowl --steps 9".into(),
         "descend --surface bowl --steps 9 --json".into(),
+        "tour --quick --device cpu".into(),
         "devices".into(),
         "devices --json".into(),
         format!("data info {data}"),
