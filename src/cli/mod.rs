@@ -19,12 +19,14 @@ mod progress;
 mod report;
 mod schedule;
 mod schedules;
+mod serve;
 mod settings;
 mod shader;
 mod signals;
 mod speeds;
 mod train;
 mod verify;
+mod view;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -60,6 +62,8 @@ enum Command {
     Curvature(curvature::Args),
     /// Draw the loss of a run in a plane of weight space, or along a line
     Landscape(Box<landscape::Args>),
+    /// Serve the runs of a folder to a browser on this machine: a list to search, sort and compare
+    View(view::Args),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
     Verify(verify::Args),
     /// Find a learning rate by trying many, without keeping what they did
@@ -140,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Curvature(args) => curvature::run(&args),
         Command::Landscape(args) => landscape::run(&args),
+        Command::View(args) => view::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Report(args) => report::run(&args),

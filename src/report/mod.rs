@@ -17,7 +17,7 @@ mod vtp;
 pub use contour::{Contour, contour};
 pub use curvature::{write_curvature, write_edge};
 pub use curve::{Curve, Panels, Scale, curves};
-pub use document::{DRAW, document, profile, report, tell_apart, write_documents};
+pub use document::{CURVES, DRAW, document, profile, report, tell_apart, write_documents};
 pub use history::History;
 pub use landscape::{Pictured, write_landscape};
 pub use marks::Mark;

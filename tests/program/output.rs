@@ -27,6 +27,7 @@ fn all(data: &str) -> Vec<String> {
         "curvature r --samples 9 --top 2 --json".into(),
         "compare r r".into(),
         "compare r r --json".into(),
+        "view . --json".into(),
         "report r".into(),
         "report r r --out both.html".into(),
         "verify --device cpu --json --junit checks.xml".into(),

@@ -71,6 +71,8 @@ def browser(playwright):
 def opened(chromium, address, width, scheme, is_live=False):
     """The page, and a list of what went wrong with it, which grows."""
     page = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    # A machine that does other things at the same time is slow, not wrong.
+    page.set_default_timeout(180_000)
     wrong = []
     page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
