@@ -21,6 +21,7 @@ mod resume;
 mod runs;
 mod sam;
 mod stopping;
+mod tensorboard;
 mod terminal;
 mod trainer;
 mod trajectory;
