@@ -24,6 +24,7 @@ mod resume;
 mod runs;
 mod sam;
 mod stopping;
+mod tensorboard;
 mod terminal;
 mod tour;
 mod trainer;
