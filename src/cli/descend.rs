@@ -20,8 +20,8 @@ const WIDEST: f64 = 3.0;
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// bowl, valley (ill-conditioned), rosenbrock, saddle, himmelblau (four minima), rastrigin (many local minima) or
-    /// regression (a sum over examples, for --batch)
+    /// bowl, valley (ill-conditioned), rosenbrock, saddle, himmelblau (four minima), rastrigin (many local minima),
+    /// wells (a flat and a sharp minimum) or regression (a sum over examples, for --batch)
     #[arg(long, value_name = "NAME")]
     surface: Surface,
     /// sgd (default), adam, adamw or rmsprop, whose other arguments --set optimizer.KEY=VALUE gives

@@ -20,12 +20,15 @@ mod progress;
 mod report;
 mod schedule;
 mod schedules;
+mod serve;
 mod settings;
 mod shader;
 mod signals;
 mod speeds;
+mod tour;
 mod train;
 mod verify;
+mod view;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -61,6 +64,8 @@ enum Command {
     Curvature(curvature::Args),
     /// Draw the loss of a run in a plane of weight space, or along a line
     Landscape(Box<landscape::Args>),
+    /// Serve the runs of a folder to a browser on this machine: a list to search, sort and compare
+    View(view::Args),
     /// Compare this machine's GPU with the CPU, layer by layer and kernel by kernel
     Verify(verify::Args),
     /// Find a learning rate by trying many, without keeping what they did
@@ -73,6 +78,8 @@ enum Command {
     Schedule(Box<schedule::Args>),
     /// Go down a surface of two parameters, to see what rates, momentum and noise do
     Descend(descend::Args),
+    /// Make a page that walks through gradient descent, every picture of which is computed here and now
+    Tour(tour::Args),
     /// List the adapters that `--device` can choose
     Devices(devices::Args),
     /// Describe or download a data set
@@ -142,12 +149,14 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Curvature(args) => curvature::run(&args),
         Command::Landscape(args) => landscape::run(&args),
+        Command::View(args) => view::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Schedule(args) => schedule::run(&args),
         Command::Descend(args) => descend::run(&args),
+        Command::Tour(args) => tour::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Shader(args) => shader::run(&args),

@@ -21,6 +21,12 @@ pub struct Args {
     /// Write everything that the page shows into this file as well
     #[arg(long, value_name = "FILE.json")]
     json: Option<PathBuf>,
+    /// The part that is predicted: train, validation or test [default: the last that is there]
+    #[arg(long)]
+    part: Option<String>,
+    /// auto, cpu, gpu, or an adapter's number or name, for predictions [default: the run's]
+    #[arg(long)]
+    device: Option<String>,
     /// Time the kernels of one step on the run's device, and show their shares
     #[arg(long)]
     profile: bool,
@@ -57,12 +63,13 @@ impl Args {
     /// Adds what an engine has to tell of one run: without its data or weights no predictions, which is said.
     fn complete(&self, document: &mut Map<String, Value>, dir: &Path) -> anyhow::Result<()> {
         let mut warnings = Vec::new();
-        let opened = Trained::open(dir, None, None, measuring);
+        let opened = Trained::open(dir, None, self.device.as_deref(), measuring);
         match opened.and_then(|mut trained| {
             warnings.append(&mut trained.warnings);
-            quality(&mut trained, None)
+            quality(&mut trained, self.part.as_deref())
         }) {
             Ok(quality) => drop(document.insert("quality".into(), quality)),
+            Err(error) if self.part.is_some() || self.device.is_some() => return Err(error.into()),
             Err(error) => warnings.push(format!("no predictions are shown: {error}")),
         }
         warnings.iter().for_each(|warning| warn(warning));

@@ -10,6 +10,7 @@ use thalweg::run::{Best, Config, Finished, Outcome, Pace, Place, Prepared, read_
 
 use super::dashboard::Dashboard;
 use super::progress::Progress;
+use super::serve::{self, LivePage, bind};
 use super::settings::Settings;
 use super::signals::Signals;
 use super::{EVALUATION_HEADER, evaluation_row, measuring, say, speed, table, thousands, warn, wrap};
@@ -29,6 +30,9 @@ pub struct Args {
     /// rate, as for fine-tuning, is a new run with --init-from RUN)
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "run", "overwrite"])]
     resume: Option<PathBuf>,
+    /// Serve a page of the run to a browser on this machine while it goes on [default port: 8717; 0 takes any free one]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = serve::PORT, value_parser = serve::port)]
+    serve: Option<u16>,
     /// Open the engine, print what it takes of the device's memory, buffer by buffer, and end
     #[arg(long)]
     dry_run: bool,
@@ -42,7 +46,13 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (config, place, is_first) = args.resolve()?;
+    // Before data is read, so that a port in use is told at once.
+    let server = args.serve.map(|port| bind("--serve", port)).transpose()?;
     let mut prepared = Prepared::open(config, place, measuring)?;
+    let mut page = server.filter(|_| !args.dry_run).map(LivePage::open).transpose()?;
+    if let Some(page) = &page {
+        say!("page    {}", page.address());
+    }
     prepared.warnings().iter().for_each(|warning| warn(warning));
     if !args.quiet {
         if is_first {
@@ -65,9 +75,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None if !args.quiet => observers.push(&mut bar),
         None => {}
     }
+    observers.extend(page.as_mut().map(LivePage::observer));
     let finished = prepared.train(&mut observers);
     bar.clear();
     drop(dashboard);
+    if let Some(page) = page {
+        let (end, table) = told(&finished, &setup);
+        page.close(&end, &table);
+    }
     let finished = finished?;
     if let (Ended::Interrupted, Some(status)) = (finished.ended, signals.status()) {
         let dir = finished.dir.display();
@@ -173,8 +188,24 @@ fn memory_table(engine: &dyn Engine) -> String {
     table(&rows)
 }
 
-fn final_table(finished: &Finished, setup: &Setup, pace: Pace, is_resumed: bool) -> String {
-    let Finished { dir, ended, outcome } = finished;
+/// What the page of a run tells of its end: a sentence, and the last evaluations.
+fn told(finished: &thalweg::Result<Finished>, setup: &Setup) -> (String, Vec<Vec<String>>) {
+    match finished {
+        Err(error) => (format!("Error: {error}"), Vec::new()),
+        Ok(Finished { dir, ended: Ended::Interrupted, .. }) => {
+            let dir = dir.display();
+            (format!("Interrupted, with a checkpoint. thalweg train --resume {dir} goes on from it."), Vec::new())
+        }
+        Ok(Finished { dir, ended, outcome }) => {
+            let (ended, steps, dir) = (ended.describe(), thousands(outcome.last.steps), dir.display());
+            let text = format!("Ended {ended}: {steps} steps in {:.1} s. Written to {dir}.", outcome.seconds);
+            (text, evaluations(outcome, setup))
+        }
+    }
+}
+
+/// The rows of the last evaluations, with a header.
+fn evaluations(outcome: &Outcome, setup: &Setup) -> Vec<Vec<String>> {
     let mut rows = vec![EVALUATION_HEADER.map(String::from).to_vec()];
     for (name, evaluations) in outcome.last.parts() {
         let name = match name.as_str() {
@@ -184,6 +215,12 @@ fn final_table(finished: &Finished, setup: &Setup, pace: Pace, is_resumed: bool)
         };
         rows.push(evaluation_row(&name, evaluations, setup.dataset.is_classification()));
     }
+    rows
+}
+
+fn final_table(finished: &Finished, setup: &Setup, pace: Pace, is_resumed: bool) -> String {
+    let Finished { dir, ended, outcome } = finished;
+    let rows = evaluations(outcome, setup);
     // The epochs before a resumed one may have had another device.
     let pace = if is_resumed { Pace::default() } else { pace };
     format!(

@@ -28,6 +28,9 @@ pub enum Surface {
     /// Rastrigin's function `20 + Σ (w² − 10 cos 2πw)`: a local minimum near every point of whole numbers (Rastrigin,
     /// 1974).
     Rastrigin,
+    /// Two wells of one depth, a flat one at x = −1 (curvature 0.29) and a sharp one at x = 1 (curvature 5.49):
+    /// `(x² − 1)² ((x + 1.3)² + 0.2)/8 + y²/2`. A rate above 2/5.49 cannot stay in the sharp one.
+    Wells,
     /// The loss of a regression, `Σ (x + y·tᵢ − sᵢ)²/2n`: the line through n = 11 examples, a sum that batch,
     /// mini-batch and stochastic descent take differently. The examples are the first of Anscombe's quartet (1973),
     /// with `t = (x − 9)/5`.
@@ -51,15 +54,22 @@ const EXAMPLES: [(f64, f64); 11] = [
 
 /// The residual, how far the line of `w` is above example `i`, and the example's t.
 fn residual(i: usize, [x, y]: [f64; 2]) -> (f64, f64) {
-    let (t, s) = EXAMPLES[i];
-    let t = (t - 9.0) / 5.0;
+    let [t, s] = Surface::example(i);
     (x + y * t - s, t)
 }
 
 impl Surface {
     /// Every surface.
-    pub const ALL: [Self; 7] =
-        [Self::Bowl, Self::Valley, Self::Rosenbrock, Self::Saddle, Self::Himmelblau, Self::Rastrigin, Self::Regression];
+    pub const ALL: [Self; 8] = [
+        Self::Bowl,
+        Self::Valley,
+        Self::Rosenbrock,
+        Self::Saddle,
+        Self::Himmelblau,
+        Self::Rastrigin,
+        Self::Wells,
+        Self::Regression,
+    ];
 
     /// The formula of the surface, as it stands over a picture.
     pub fn formula(self) -> &'static str {
@@ -70,6 +80,7 @@ impl Surface {
             Self::Saddle => "x²/2 + (y² − 1)²/4",
             Self::Himmelblau => "(x² + y − 11)² + (x + y² − 7)²",
             Self::Rastrigin => "20 + x² − 10 cos 2πx + y² − 10 cos 2πy",
+            Self::Wells => "(x² − 1)² ((x + 1.3)² + 0.2)/8 + y²/2",
             Self::Regression => "mean of (x + y·t − s)²/2 over 11 examples (t, s)",
         }
     }
@@ -90,6 +101,7 @@ impl Surface {
             Self::Saddle => x * x / 2.0 + (y * y - 1.0).powi(2) / 4.0,
             Self::Himmelblau => (x * x + y - 11.0).powi(2) + (x + y * y - 7.0).powi(2),
             Self::Rastrigin => 20.0 + w.map(|w| w * w - 10.0 * libm::cos(2.0 * PI * w)).iter().sum::<f64>(),
+            Self::Wells => (x * x - 1.0).powi(2) * ((x + 1.3).powi(2) + 0.2) / 8.0 + y * y / 2.0,
             Self::Regression => {
                 let sum: f64 = (0..EXAMPLES.len()).map(|i| residual(i, w).0.powi(2) / 2.0).sum();
                 sum / EXAMPLES.len() as f64
@@ -113,6 +125,10 @@ impl Surface {
                 [4.0 * x * a + 2.0 * b, 2.0 * a + 4.0 * y * b]
             }
             Self::Rastrigin => w.map(|w| 2.0 * w + 20.0 * PI * libm::sin(2.0 * PI * w)),
+            Self::Wells => {
+                let (q, sharpness) = (x * x - 1.0, (x + 1.3).powi(2) + 0.2);
+                [q * (4.0 * x * sharpness + 2.0 * q * (x + 1.3)) / 8.0, y]
+            }
             Self::Regression => {
                 let gradients = (0..EXAMPLES.len()).map(|i| self.example_gradient(i, w));
                 let sum = gradients.fold([0.0; 2], |sum, g| [sum[0] + g[0], sum[1] + g[1]]);
@@ -124,6 +140,12 @@ impl Surface {
     /// The number of examples over which the surface is a mean; 1 where it is none.
     pub fn examples(self) -> usize {
         if self == Self::Regression { EXAMPLES.len() } else { 1 }
+    }
+
+    /// The example `i` of [`Regression`](Self::Regression), `[t, s]`.
+    pub(crate) fn example(i: usize) -> [f64; 2] {
+        let (t, s) = EXAMPLES[i];
+        [(t - 9.0) / 5.0, s]
     }
 
     /// The gradient of the loss of example `i`; their mean is [`gradient`](Self::gradient).
@@ -150,6 +172,7 @@ impl Surface {
             Self::Himmelblau => {
                 &[[3.0, 2.0], [-2.805_118, 3.131_313], [-3.779_310, -3.283_186], [3.584_428, -1.848_127]]
             }
+            Self::Wells => &[[-1.0, 0.0], [1.0, 0.0]],
             // By the normal equations, which are diagonal since the mean of t is 0.
             Self::Regression => &[[82.51 / 11.0, 55.01 / 22.0]],
         }
@@ -163,6 +186,7 @@ impl Surface {
             Self::Himmelblau => {
                 &[[3.385_154, 0.073_852], [0.086_678, 2.884_255], [-3.073_026, -0.081_353], [-0.127_961, -1.953_715]]
             }
+            Self::Wells => &[[0.272_368, 0.0]],
             _ => &[],
         }
     }
@@ -187,6 +211,7 @@ impl Surface {
             Self::Saddle => [-1.5, 0.0],
             Self::Himmelblau => [0.0, 0.0],
             Self::Rastrigin => [-1.7, 2.3],
+            Self::Wells => [1.6, 0.8],
             Self::Regression => [5.5, 0.5],
         }
     }
@@ -194,7 +219,7 @@ impl Surface {
     /// A learning rate with which plain descent goes down from [`start`](Self::start).
     pub fn lr(self) -> f64 {
         match self {
-            Self::Bowl | Self::Saddle | Self::Regression => 0.1,
+            Self::Bowl | Self::Saddle | Self::Wells | Self::Regression => 0.1,
             Self::Valley => 0.018,
             Self::Rosenbrock => 0.001,
             Self::Himmelblau => 0.01,
@@ -207,7 +232,7 @@ impl Surface {
         match self {
             Self::Bowl | Self::Valley => [[-3.0, 3.0]; 2],
             Self::Rosenbrock => [[-2.0, 2.0], [-1.0, 3.0]],
-            Self::Saddle => [[-2.0, 2.0]; 2],
+            Self::Saddle | Self::Wells => [[-2.0, 2.0]; 2],
             Self::Himmelblau => [[-5.5, 5.5]; 2],
             Self::Rastrigin => [[-3.2, 3.2]; 2],
             Self::Regression => [[5.0, 10.0], [0.0, 5.0]],

@@ -1,4 +1,4 @@
-//! Pictures and files of schedules, surfaces, landscapes and runs.
+//! Pictures, pages and files of schedules, surfaces, landscapes and runs.
 
 mod contour;
 mod curvature;
@@ -12,12 +12,13 @@ mod overlay;
 pub mod page;
 mod png;
 pub mod quality;
+pub mod tour;
 mod vtp;
 
 pub use contour::{Contour, contour};
 pub use curvature::{write_curvature, write_edge};
 pub use curve::{Curve, Panels, Scale, curves};
-pub use document::{DRAW, document, profile, report, tell_apart, write_documents};
+pub use document::{CURVES, DRAW, document, profile, report, tell_apart, write_documents};
 pub use history::History;
 pub use landscape::{Pictured, write_landscape};
 pub use marks::Mark;

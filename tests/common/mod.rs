@@ -4,6 +4,7 @@
 pub mod files;
 pub mod program;
 pub mod python;
+pub mod serving;
 pub mod small;
 
 use std::path::{Path, PathBuf};

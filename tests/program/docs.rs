@@ -159,6 +159,7 @@ const OWN: &[(&str, bool)] = &[
     ("--overwrite", false),
     ("--dry-run", false),
     ("--quiet", false),
+    ("--serve", false),
     ("--tui", false),
     ("--from", true),
     ("--to", true),

@@ -65,12 +65,14 @@ CONTROLS = "a[href], button:not(:disabled), input:not(:disabled), select:not(:di
 
 
 def browser(playwright):
-    return playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    return playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"], timeout=180_000)
 
 
 def opened(chromium, address, width, scheme, is_live=False):
     """The page, and a list of what went wrong with it, which grows."""
     page = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    # A machine that does other things at the same time is slow, not wrong.
+    page.set_default_timeout(180_000)
     wrong = []
     page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
@@ -81,15 +83,23 @@ def opened(chromium, address, width, scheme, is_live=False):
     return page, wrong
 
 
+def has_marks(figure):
+    """Whether something is drawn in a chart, on its canvas, or in a diagram in SVG."""
+    if int(figure.get_attribute("data-points") or 0) == 0:
+        return False
+    canvas = figure.query_selector("canvas")
+    return canvas.evaluate(HAS_MARKS) >= 3 if canvas else len(figure.query_selector_all("svg .mark")) > 0
+
+
 def check_charts(page, wrong):
-    for figure in page.query_selector_all("figure.chart"):
+    for figure in page.query_selector_all("figure.chart, figure.diagram"):
         title = figure.query_selector("h3").inner_text()
-        if int(figure.get_attribute("data-points") or 0) == 0 or figure.query_selector("canvas").evaluate(HAS_MARKS) < 3:
+        if not has_marks(figure):
             wrong.append(f"{title}: a chart without marks")
             continue
         figure.scroll_into_view_if_needed()
         plot, tooltip = figure.query_selector(".plot"), figure.query_selector(".tooltip")
-        over = figure.query_selector(".u-over").bounding_box()
+        over = (figure.query_selector(".u-over") or figure.query_selector("svg")).bounding_box()
         page.mouse.move(over["x"] + over["width"] * 0.6, over["y"] + over["height"] * 0.5)
         page.wait_for_timeout(20)
         if not any(c.isdigit() for c in tooltip.inner_text()):

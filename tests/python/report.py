@@ -52,11 +52,11 @@ def check_comparison(page, wrong):
     for text in ["optimizer.name", "train.batch", "test accuracy"]:
         if page.get_by_role("cell", name=text, exact=True).count() < 1:
             wrong.append(f"{text} is not compared")
-    page.get_by_label("accuracy").fill("0.05")
+    page.get_by_role("spinbutton", name="accuracy").fill("0.05")
     rows = page.locator("#time tbody tr").all_inner_texts()
     if len(rows) != 2 or not all(row.split("\t")[1] == "1" for row in rows):
         wrong.append(f"an accuracy of 0.05 comes in the first epoch, found {rows}")
-    page.get_by_label("curve").select_option("train")
+    page.get_by_label("curve", exact=True).select_option("train")
     if "r " not in tooltip(page, "Accuracy", "End"):
         wrong.append("the curves of both runs are not read by their names")
 

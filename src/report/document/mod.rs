@@ -17,7 +17,8 @@ use crate::run::{Config, read_config, read_summary};
 
 pub use profile::profile;
 
-const CURVES: &str = include_str!("../page/curves.js");
+/// The script that draws the curves of runs, `thalweg.curves(section, [{ name, history }, ...])`.
+pub const CURVES: &str = include_str!("../page/curves.js");
 const SHAPE: &str = include_str!("../page/shape.js");
 const REPORT: &str = include_str!("../page/report.js");
 

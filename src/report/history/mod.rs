@@ -308,7 +308,7 @@ fn real(value: &Value) -> f64 {
 }
 
 /// A number in the six digits that a picture shows; null where it is not finite.
-fn short(value: f64) -> Value {
+pub(super) fn short(value: f64) -> Value {
     if !value.is_finite() {
         return Value::Null;
     }

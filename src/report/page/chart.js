@@ -41,7 +41,18 @@
         return { described, bands };
     };
 
-    const axis = (spec) => ({
+    // The lines of a logarithmic grid: within a decade at every digit, else at 1, 2 and 5, or of many powers of ten at every so many.
+    const logarithmic = (u, i, low, high) => {
+        const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+        const stride = Math.ceil((last - first) / 8);
+        const digits = last - first > 3 ? [1] : last - first > 1 ? [1, 2, 5] : [1, 2, 3, 4, 5, 6, 7, 8, 9];
+        const powers = Array.from({ length: last - first + 1 }, (_, k) => first + k).filter((power) => power % stride === 0);
+        const lines = powers.flatMap((power) => digits.map((digit) => Number(`${digit}e${power}`)));
+        return lines.filter((line) => line >= low && line <= high);
+    };
+
+    const axis = (spec, isLog) => ({
+        ...(isLog ? { splits: logarithmic, filter: (_, splits) => splits } : {}),
         label: spec.label, labelSize: 22, labelFont: "13px system-ui, sans-serif", font: "12px system-ui, sans-serif", labelGap: 0,
         stroke: () => thalweg.colour("--faint"), grid: { stroke: () => thalweg.colour("--line"), width: 1 },
         ticks: { stroke: () => thalweg.colour("--line"), width: 1 },
@@ -196,10 +207,11 @@
             described.forEach((s) => { if (hidden.has(s.label)) s.show = false; });
             const data = align(chart.spec.series);
             const values = data.slice(1).flatMap((column) => Array.from(column).filter((v) => v !== null && v !== undefined));
+            const scales = { x: scale(chart.spec.x ?? {}, data[0]), y: scale(chart.spec.y ?? {}, values) };
             const options = {
                 width: Math.max(plot.clientWidth, 200), height: HEIGHT, series: described, bands,
-                scales: { x: scale(chart.spec.x ?? {}, data[0]), y: scale(chart.spec.y ?? {}, values) },
-                axes: [{ ...axis(chart.spec.x ?? {}), size: 38 }, { ...axis(chart.spec.y ?? {}), size: (u, shown) => 16 + 7 * Math.max(4, ...(shown ?? []).map((text) => text.length)) }],
+                scales,
+                axes: [{ ...axis(chart.spec.x ?? {}, scales.x.distr === 3), size: 38 }, { ...axis(chart.spec.y ?? {}, scales.y.distr === 3), size: (u, shown) => 16 + 7 * Math.max(4, ...(shown ?? []).map((text) => text.length)) }],
                 padding: [16, 12, 0, 0], cursor: { drag: { x: true, y: false }, points: { size: 6 } },
                 legend: { show: false },
                 hooks: { draw: [(u) => drawMarks(u, chart.spec.marks ?? [])], setCursor: [show] },

@@ -59,7 +59,7 @@
                 for (let j = 0; j < width; j++) {
                     const { share, colour, text } = spec.cell(i, j);
                     if (!(share > 0)) continue;
-                    const cell = svg("rect", { x: x(j), y: y(i), width: at.cell, height: at.cell });
+                    const cell = svg("rect", { class: "mark", x: x(j), y: y(i), width: at.cell, height: at.cell });
                     cell.style.fill = `color-mix(in srgb, var(${colour}) ${(share * strongest).toFixed(1)}%, var(--paper))`;
                     frame.append(cell);
                     if (at.size > 0) {

@@ -26,12 +26,14 @@ pub struct Page {
     title: String,
     data: Vec<(String, Value)>,
     scripts: Vec<&'static str>,
+    styles: Vec<&'static str>,
+    body: &'static str,
 }
 
 impl Page {
     /// An empty page with this title, which is its heading too.
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), data: Vec::new(), scripts: Vec::new() }
+        Self { title: title.into(), data: Vec::new(), scripts: Vec::new(), styles: Vec::new(), body: "" }
     }
 
     /// Adds data, which scripts read by `thalweg.data(id)`.
@@ -43,6 +45,18 @@ impl Page {
     /// Adds a script, which runs after those before it.
     pub fn script(mut self, script: &'static str) -> Self {
         self.scripts.push(script);
+        self
+    }
+
+    /// Adds style sheets, which come after the page's own.
+    pub fn style(mut self, style: &'static str) -> Self {
+        self.styles.push(style);
+        self
+    }
+
+    /// Sets what stands in `<main>` before any script has run, as HTML.
+    pub fn body(mut self, html: &'static str) -> Self {
+        self.body = html;
         self
     }
 
@@ -67,8 +81,10 @@ impl Page {
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n\
-             <title>{title}</title>\n<!-- uPlot:\n{UPLOT_LICENCE}-->\n<style>\n{UPLOT_STYLE}\n{STYLE}</style>\n</head>\n<body>\n\
-             <header><h1>{title}</h1></header>\n<nav aria-label=\"Sections\"></nav>\n<main></main>\n{}{}</body>\n</html>\n",
+             <title>{title}</title>\n<!-- uPlot:\n{UPLOT_LICENCE}-->\n<style>\n{UPLOT_STYLE}\n{STYLE}{}</style>\n</head>\n<body>\n\
+             <header><h1>{title}</h1></header>\n<nav aria-label=\"Sections\"></nav>\n<main>{}</main>\n{}{}</body>\n</html>\n",
+            self.styles.concat(),
+            self.body,
             data.collect::<String>(),
             scripts.collect::<String>()
         )

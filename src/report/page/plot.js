@@ -4,7 +4,6 @@
 (() => {
     const { element, svg, number } = thalweg;
     const MARGIN = { left: 56, right: 14, top: 10, bottom: 42 };
-    const REACH = 24;
 
     // Makes a plot readable: pointing at an item, or going to it by keys, shows a tooltip.
     //   find(x, y)       the item at a place of the plot, or null
@@ -125,7 +124,7 @@
         const { items } = spec;
         const place = (i) => ({ x: state.x(items[i].x), y: state.y(items[i].y) });
         const find = (x, y) => {
-            let [best, least] = [null, spec.isScatter ? REACH : Infinity];
+            let [best, least] = [null, Infinity];
             items.forEach((_, i) => {
                 const at = place(i);
                 const distance = spec.isScatter ? Math.hypot(at.x - x, at.y - y) : Math.abs(at.x - x);

@@ -95,7 +95,7 @@
             header: ["confidence", "predictions", "mean confidence", "right"], about: "Predictions by confidence",
             rows: filled.map(({ bin, i }) => [`${percent(edge(i), 0)} to ${percent(edge(i + 1), 0)}`, bin.count, bin.confidence, bin.accuracy]),
         });
-        const bar = (x, y, i, height) => svg("rect", { class: "column", x: x(edge(i)) + 1, width: x(edge(i + 1)) - x(edge(i)) - 2, y: y(height), height: y(0) - y(height) });
+        const bar = (x, y, i, height) => svg("rect", { class: "mark", x: x(edge(i)) + 1, width: x(edge(i + 1)) - x(edge(i)) - 2, y: y(height), height: y(0) - y(height) });
         thalweg.plot(parent, {
             title: "Reliability", label: `Reliability diagram of the ${set.name} weights`, height: "square", table,
             x: { label: "confidence", low: 0, high: 1 }, y: { label: "share that is right", low: 0, high: 1 },
@@ -140,7 +140,7 @@
             items: points.map(({ x, y }) => ({ x, y, lines: [`true ${number(x, 5)}`, `predicted ${number(y, 5)}`, `off by ${number(y - x)}`] })),
             table: () => ({ header: ["true", "predicted", "residual"], rows: points.slice(0, 400).map(({ x, y }) => [x, y, y - x]), about: counted(Math.min(points.length, 400), "prediction") }),
             draw: (layer, x, y) => layer.append(svg("line", { class: "ideal", x1: x(low), y1: y(low), x2: x(high), y2: y(high) }),
-                ...points.map((point) => svg("circle", { class: "dot", cx: x(point.x), cy: y(point.y), r: points.length > 500 ? 2 : 3 }))),
+                ...points.map((point) => svg("circle", { class: "mark dot", cx: x(point.x), cy: y(point.y), r: points.length > 500 ? 2 : 3 }))),
         });
         const [left, right] = edges[0] === edges.at(-1) ? padded(edges[0], edges[0]) : [edges[0], edges.at(-1)];
         const bins = counts.map((count, i) => ({ count, from: edges[i], to: edges[i + 1] }));
@@ -150,7 +150,7 @@
             items: bins.map(({ count, from, to }) => ({ x: (from + to) / 2, y: count, lines: [`${number(from)} to ${number(to)}`, counted(count, "prediction")] })),
             table: () => ({ header: ["from", "to", "predictions"], rows: bins.map(({ count, from, to }) => [from, to, count]), about: "Residuals" }),
             draw: (layer, x, y) => layer.append(...bins.map(({ count, from, to }) => svg("rect", {
-                class: "column", x: x(from), width: Math.max(x(to) - x(from) - 1, 2), y: y(count), height: y(0) - y(count),
+                class: "mark", x: x(from), width: Math.max(x(to) - x(from) - 1, 2), y: y(count), height: y(0) - y(count),
             }))),
         });
     });
@@ -276,7 +276,7 @@
         };
         if (quality.weights.length > 1) {
             const options = quality.weights.map((set, i) => element("option", { value: i }, set.name));
-            const select = element("select", { change: () => draw(quality.weights[select.value]) }, options);
+            const select = element("select", { "aria-label": "Weights", change: () => draw(quality.weights[select.value]) }, options);
             section.append(element("div", { class: "controls" }, element("label", {}, "Weights", select)));
         }
         section.append(holder);

@@ -18,7 +18,7 @@
         const finite = spec.z.flat().filter((z) => z !== null && Number.isFinite(z));
         const isLog = spec.log && finite.every((z) => z > 0);
         const level = (z) => (isLog ? Math.log(z) : z);
-        const low = level(Math.min(...finite)), high = level(spec.most ?? Math.max(...finite));
+        const low = level(spec.least ?? Math.min(...finite)), high = level(spec.most ?? Math.max(...finite));
         return (z) => (z === null || !Number.isFinite(z) ? null : Math.min((level(z) - low) / (high - low || 1), 1));
     };
 
@@ -56,6 +56,7 @@
     //   path            points [x, y, z] on the surface, joined; `shadow` draws them on the ground too
     //   points          { x, y, z, label }
     //   log, most       heights as logarithms, and the highest that is drawn
+    //   least           the height of the ground, where it is not the lowest
     thalweg.surface = (parent, spec) => {
         const canvas = element("canvas", { class: "surface", tabindex: "0", role: "img" });
         const figure = element("figure", { class: "surface" }, element("h3", {}, spec.title ?? ""), canvas,
