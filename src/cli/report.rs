@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use thalweg::report::quality::quality;
 use thalweg::report::{DRAW, document, profile, report, tell_apart, write_documents};
 use thalweg::run::Trained;
@@ -66,6 +66,9 @@ impl Args {
         let opened = Trained::open(dir, None, self.device.as_deref(), measuring);
         match opened.and_then(|mut trained| {
             warnings.append(&mut trained.warnings);
+            let model = &trained.setup().model;
+            document.insert("model".into(), json!({ "widths": model.widths, "parameters": model.parameters() }));
+            document.insert("data".into(), trained.setup().dataset.name.clone().into());
             quality(&mut trained, self.part.as_deref())
         }) {
             Ok(quality) => drop(document.insert("quality".into(), quality)),

@@ -6,7 +6,10 @@
 
     const spread = (entry) => {
         if (!entry || typeof entry.mean !== "number") return entry?.mean ?? "–";
-        return entry.replicas?.length > 1 ? `${number(entry.mean)} ± ${number(entry.deviation, 2)}` : entry.mean;
+        if (!(entry.replicas?.length > 1)) return entry.mean;
+        // As many decimals as the deviation needs for two digits, four at least.
+        const decimals = Math.min(Math.max(4, 1 - Math.floor(Math.log10(entry.deviation || 1))), 8);
+        return `${entry.mean.toFixed(decimals)} ± ${entry.deviation.toFixed(decimals)}`;
     };
 
     // The parts of a summary that were evaluated, in its order: train, test, swa_test, ...
