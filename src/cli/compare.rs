@@ -76,23 +76,8 @@ impl Run {
         let name = dir.display().to_string();
         let file = run::read_config(dir)?;
         let config = Config::resolve(file, Vec::new(), Vec::new()).with_context(|| name.clone())?;
-        let mut keys = Map::new();
-        flatten("", &serde_json::to_value(Config { forms: Default::default(), ..config })?, &mut keys);
-        Ok(Self { name, config: keys, summary: run::read_summary(dir)? })
-    }
-}
-
-/// The values of nested tables by their keys, joined with dots.
-fn flatten(prefix: &str, value: &Value, keys: &mut Map<String, Value>) {
-    match value {
-        Value::Object(table) => {
-            for (key, value) in table {
-                let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&key, value, keys);
-            }
-        }
-        Value::Null => {}
-        value => drop(keys.insert(prefix.into(), value.clone())),
+        let config = Config { forms: Default::default(), ..config }.flat()?.into_iter().collect();
+        Ok(Self { name, config, summary: run::read_summary(dir)? })
     }
 }
 

@@ -118,7 +118,7 @@ impl EpochTable {
 }
 
 /// A number in six characters, with at most four decimals.
-fn in_six(value: f64) -> String {
+pub fn in_six(value: f64) -> String {
     let decimals = (0..=4).rev().map(|decimals| format!("{value:.decimals$}"));
     decimals.into_iter().find(|text| text.len() <= 6).unwrap_or_else(|| format!("{value:.1e}"))
 }

@@ -4,6 +4,7 @@ mod batch;
 mod bench;
 mod compare;
 mod curvature;
+mod dashboard;
 mod data;
 mod descend;
 mod devices;
@@ -95,10 +96,11 @@ const BAD_INPUT: u8 = 2;
 /// Says on a terminal what is measured, in a line that the next one overwrites, and anywhere which form does not work.
 fn measuring(tuning: Tuning) {
     let mut terminal = std::io::stderr();
-    let clear = if terminal.is_terminal() { "\r\x1b[K" } else { "" };
+    let shows = terminal.is_terminal() && output::held(0).is_none();
+    let clear = if shows { "\r\x1b[K" } else { "" };
     match tuning {
-        Tuning::Dropped(form) => _ = writeln!(terminal, "{clear}warning: {form}"),
-        Tuning::Measuring(product) if terminal.is_terminal() => {
+        Tuning::Dropped(form) => output::complain(format!("{clear}warning: {form}")),
+        Tuning::Measuring(product) if shows => {
             let _ = write!(terminal, "{clear}measuring {product}\r");
             let _ = terminal.flush();
         }
@@ -203,7 +205,7 @@ fn complain(text: &str, status: u8) -> ExitCode {
 /// Prints text as one line on standard error.
 fn tell(kind: &str, text: &str) {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let _ = writeln!(std::io::stderr(), "{kind}: {}", words.join(" "));
+    output::complain(format!("{kind}: {}", words.join(" ")));
 }
 
 /// What clap has to say, without its prefix, its usage and its advice to ask for help.

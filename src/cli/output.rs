@@ -1,9 +1,10 @@
-//! Standard output, and what becomes of a command that cannot write it.
+//! Standard output, and what becomes of a command that cannot write it; and lines for standard error that wait while a dashboard
+//! has the screen.
 
 use std::fmt::Arguments;
-use std::io::{ErrorKind, Result, Write, stdout};
-use std::sync::OnceLock;
+use std::io::{ErrorKind, Result, Write, stderr, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Why standard output could not be written, the first time.
 static FAILURE: OnceLock<std::io::Error> = OnceLock::new();
@@ -39,4 +40,35 @@ pub(super) fn record(printed: Result<()>) {
 /// Why standard output could not be written, if it could not.
 pub(super) fn failure() -> Option<&'static std::io::Error> {
     FAILURE.get()
+}
+
+/// The lines that are held back, as long as any are to be.
+static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+fn lines() -> MutexGuard<'static, Option<Vec<String>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints a line on standard error, now or when lines are no longer held back.
+pub(super) fn complain(line: String) {
+    match &mut *lines() {
+        Some(held) => held.push(line),
+        None => drop(writeln!(stderr(), "{line}")),
+    }
+}
+
+/// Holds back the lines for standard error from now on: the screen is a dashboard's.
+pub(super) fn hold() {
+    lines().get_or_insert_default();
+}
+
+/// The lines that are held back, but for the first `n`; none where they are not held.
+pub(super) fn held(n: usize) -> Option<Vec<String>> {
+    lines().as_ref().map(|held| held.iter().skip(n).cloned().collect())
+}
+
+/// Prints what was held back.
+pub(super) fn release() {
+    let held = lines().take();
+    held.into_iter().flatten().for_each(complain);
 }

@@ -192,6 +192,9 @@ pub struct Settings {
     /// Training samples over which it is measured [default: 1000]
     #[arg(long, help_heading = "Run", value_name = "N")]
     curvature_samples: Option<i64>,
+    /// Write events beside the run's files, for tensorboard --logdir RUN [default: none]
+    #[arg(long, help_heading = "Run")]
+    tensorboard: bool,
     /// What --patience, --target and --restore-best watch: train, validation or test, _loss or _accuracy; with swa_ or ema_
     /// before validation or test that average's, whose weights are the best then [default: validation_loss]
     #[arg(long, help_heading = "Stopping")]
@@ -225,7 +228,7 @@ pub struct Settings {
 /// The configuration of a first run: what `train` does when nothing decides it.
 const FIRST: &str = include_str!("../../examples/first.toml");
 /// The keys that do not decide what is trained and how: where, how often, and what is written.
-const BESIDE: [&str; 12] = [
+const BESIDE: [&str; 13] = [
     "train.device",
     "train.memory",
     "train.tune",
@@ -238,6 +241,7 @@ const BESIDE: [&str; 12] = [
     "train.trajectory_every",
     "train.curvature_every",
     "train.curvature_samples",
+    "train.tensorboard",
 ];
 
 impl Settings {
@@ -358,6 +362,7 @@ impl Settings {
             ("optimizer.centered", self.centered),
             ("optimizer.sam.adaptive", self.sam_adaptive),
             ("train.drop_last", self.drop_last),
+            ("train.tensorboard", self.tensorboard),
             ("stop.keep_best", self.keep_best),
             ("stop.restore_best", self.restore_best),
         ];

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::signal::{SIGINT, SIGTERM};
 use thalweg::event::{Control, Event, Observer};
 
+use super::dashboard::screen;
+
 /// The signals that ask for the end: of the keyboard, of the system, of a terminal that is closed.
 #[cfg(unix)]
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, signal_hook::consts::signal::SIGHUP];
@@ -25,6 +27,14 @@ impl Signals {
         let (came, found) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         for signal in SIGNALS.into_iter().filter(|&signal| !is_ignored(signal)) {
             // In this order: the first signal finds that none came before.
+            let has_come = Arc::clone(&came);
+            let give_back = move || {
+                if has_come.load(Ordering::SeqCst) {
+                    screen::give_back();
+                }
+            };
+            // SAFETY: a handler of signals may do that: it reads an atomic, and what it calls says so of itself.
+            unsafe { signal_hook::low_level::register(signal, give_back)? };
             signal_hook::flag::register_conditional_shutdown(signal, status(signal), Arc::clone(&came))?;
             signal_hook::flag::register_usize(signal, Arc::clone(&found), signal as usize)?;
             signal_hook::flag::register(signal, Arc::clone(&came))?;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use thalweg::engine::{Engine, Setup};
 use thalweg::event::{Control, Ended, Event, Observer};
-use thalweg::report::write_edge;
+use thalweg::report::{History, write_edge};
 use thalweg::run::{Best, Config, Finished, Outcome, Pace, Place, Prepared, read_edited_config, read_metrics};
 
+use super::dashboard::Dashboard;
 use super::progress::Progress;
 use super::serve::{self, LivePage, bind};
 use super::settings::Settings;
@@ -38,6 +39,9 @@ pub struct Args {
     /// Print the errors alone
     #[arg(long, short)]
     quiet: bool,
+    /// Show the run on the whole terminal: curves, averages, speed, time left; ? lists the keys [default: a bar and a table]
+    #[arg(long, conflicts_with = "quiet")]
+    tui: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -64,13 +68,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let (pace, setup) = (prepared.pace(), prepared.trainer().engine().setup().clone());
     let (mut bar, mut signals, mut warnings) = (Progress::new(pace), Signals::watch()?, Warnings);
+    let mut dashboard = if args.tui { args.dashboard(&mut prepared)? } else { None };
     let mut observers: Vec<&mut dyn Observer> = vec![&mut signals, &mut warnings];
-    if !args.quiet {
-        observers.push(&mut bar);
+    match &mut dashboard {
+        Some(dashboard) => observers.push(dashboard),
+        None if !args.quiet => observers.push(&mut bar),
+        None => {}
     }
     observers.extend(page.as_mut().map(LivePage::observer));
     let finished = prepared.train(&mut observers);
     bar.clear();
+    drop(dashboard);
     if let Some(page) = page {
         let (end, table) = told(&finished, &setup);
         page.close(&end, &table);
@@ -113,6 +121,13 @@ impl Observer for Warnings {
 }
 
 impl Args {
+    /// The dashboard, or else a word on why there is none.
+    fn dashboard(&self, prepared: &mut Prepared) -> anyhow::Result<Option<Dashboard>> {
+        let history = self.resume.as_deref().map_or(Ok(History::default()), History::read)?;
+        let dashboard = Dashboard::open(prepared, self.resume.as_deref().or(self.run.as_deref()), history);
+        Ok(dashboard.inspect_err(|why| warn(&format!("--tui: {why}; a bar takes its place"))).ok())
+    }
+
     /// The configuration, the place, and whether the configuration is that of a first run.
     fn resolve(&self) -> anyhow::Result<(Config, Place, bool)> {
         if let Some(dir) = &self.resume {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::de;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::values::{Batch, Bytes, Every, Interval};
@@ -45,6 +46,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Every setting, in the order of the file, by its key with dots, as `optimizer.lr`; an option that is not set is null.
+    ///
+    /// # Errors
+    /// A setting that JSON cannot hold.
+    pub fn flat(&self) -> Result<Vec<(String, Json)>> {
+        let value = serde_json::to_value(self).map_err(|error| Error::config("config.toml", error.to_string()))?;
+        let mut settings = Vec::new();
+        spread("", value, &mut settings);
+        Ok(settings)
+    }
+
     /// Refuses settings of the run itself that make no sense, and an optimizer's constants out of range.
     ///
     /// # Errors
@@ -68,7 +80,24 @@ impl Config {
                 "expected train.precision to be f32 or f64, in which second derivatives are computed, found mixed";
             return Err(Error::config("train.curvature_every", found));
         }
+        if self.train.tensorboard && !cfg!(feature = "report") {
+            let found = "expected a build with the feature report, which writes events, found one without";
+            return Err(Error::config("train.tensorboard", found));
+        }
         self.optimizer.check()
+    }
+}
+
+/// Adds the values of nested tables by their keys, joined with dots.
+fn spread(prefix: &str, value: Json, settings: &mut Vec<(String, Json)>) {
+    match value {
+        Json::Object(table) => {
+            for (key, value) in table {
+                let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+                spread(&key, value, settings);
+            }
+        }
+        value => settings.push((prefix.into(), value)),
     }
 }
 
@@ -312,6 +341,9 @@ pub struct TrainConfig {
     /// many as there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub curvature_samples: Option<usize>,
+    /// Whether the run writes event files, as TensorBoard reads them; with the feature `report`. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tensorboard: bool,
 }
 
 impl Default for TrainConfig {
@@ -336,6 +368,7 @@ impl Default for TrainConfig {
             trajectory_every: None,
             curvature_every: None,
             curvature_samples: None,
+            tensorboard: false,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::data::Dataset;
 use crate::disk::{read_sealed, remove_parts, seal_lines, write_whole};
 use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
-use crate::export::safetensors;
+use crate::export::{event_seconds, safetensors};
 
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const EPOCHS: &str = "epochs.jsonl";
@@ -22,6 +22,8 @@ const CONFIG: &str = "config.toml";
 const SUMMARY: &str = "summary.json";
 /// The picture that the program draws of a run whose curvature was measured.
 const CURVATURE: &str = "curvature.svg";
+/// What the name of a folder for the events of one replica begins with.
+const REPLICA: &str = "replica.";
 /// The page that the program makes of a run.
 const REPORT: &str = "report.html";
 
@@ -84,6 +86,8 @@ impl Place {
         self.check()?;
         remove_parts(&dir);
         run_files(&dir).iter().try_for_each(|path| fs::remove_file(path).map_err(Error::io(path)))?;
+        // One that holds something else stays.
+        replica_dirs(&dir).iter().for_each(|dir| drop(fs::remove_dir(dir)));
         Ok((dir, lock))
     }
 }
@@ -114,16 +118,30 @@ fn run_files(dir: &Path) -> Vec<PathBuf> {
                     .all(|part| matches!(part, "swa" | "ema" | "best" | "snapshot") || part.parse::<usize>().is_ok())
         })
     };
+    let is_events = |name: &str| event_seconds(name).is_some();
+    let mut files = paths(dir, |name| {
+        FILES.contains(&name) || is_weights(name) || is_events(name) || checkpoint::parse_name(name).is_some()
+    });
+    files.extend(replica_dirs(dir).iter().flat_map(|dir| paths(dir, is_events)));
+    files
+}
+
+/// The folders in `dir` that hold the events of one replica each.
+fn replica_dirs(dir: &Path) -> Vec<PathBuf> {
+    let is_replica = |name: &str| name.strip_prefix(REPLICA).is_some_and(|r| r.parse::<usize>().is_ok());
+    paths(dir, is_replica)
+}
+
+/// The folder for the events of one replica of several.
+#[cfg(feature = "report")]
+pub(super) fn replica_dir(dir: &Path, r: usize) -> PathBuf {
+    dir.join(format!("{REPLICA}{r}"))
+}
+
+/// What lies in `dir` under such names.
+fn paths(dir: &Path, is_such: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| {
-            let name = entry.file_name();
-            let is_of_run =
-                |name: &str| FILES.contains(&name) || is_weights(name) || checkpoint::parse_name(name).is_some();
-            name.to_str().is_some_and(is_of_run)
-        })
-        .map(|entry| entry.path())
-        .collect()
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(&is_such)).map(|entry| entry.path()).collect()
 }
 
 /// Writes what is known before the first step, with the first checkpoint if there is to be one; a folder in which that fails is

@@ -12,6 +12,7 @@
 //! | `weights.safetensors` | the weights; with several replicas `weights.0.safetensors` and so on |
 //! | `weights.swa.safetensors` | those of SWA, where it is asked for, and likewise `ema`, `best` and `snapshot` |
 //! | `trajectory.STEPS.safetensors` | the weights after so many steps, where `trajectory_every` asks for them |
+//! | `events.out.tfevents.SECONDS.thalweg` | events for TensorBoard, where `tensorboard` asks for them; those of one replica of several lie in `replica.R` |
 //! | `checkpoint.safetensors` | all that the run needs to go on; `checkpoint.STEPS.safetensors` are the ones before it |
 //! | `.lock` | nothing; a process that trains the run holds its lock |
 //!
@@ -34,6 +35,9 @@ mod seen;
 mod side_by_side;
 mod start;
 mod summary;
+#[cfg_attr(not(feature = "report"), path = "no_tensorboard.rs")]
+mod tensorboard;
+mod timer;
 mod train;
 mod trained;
 mod trajectory;

@@ -60,7 +60,7 @@ impl Config {
 }
 
 /// The settings that may change when a run is resumed: how long it goes on, where, and what it writes.
-const RESUMABLE: [&str; 16] = [
+const RESUMABLE: [&str; 17] = [
     "data.source",
     "data.weights",
     "forms",
@@ -77,6 +77,7 @@ const RESUMABLE: [&str; 16] = [
     "train.trajectory_every",
     "train.curvature_every",
     "train.curvature_samples",
+    "train.tensorboard",
 ];
 
 impl Config {

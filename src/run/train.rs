@@ -1,7 +1,6 @@
 //! A run as a function of a configuration and its observers: all that `thalweg train` does but for what it prints.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Checkpoint, Taken};
 use super::config::Config;
@@ -13,6 +12,8 @@ use super::resume::{self, Resumed};
 use super::saver::Saver;
 use super::start::first_weights;
 use super::summary::{Best, Facts, Highest, Outcome, Pace};
+use super::tensorboard::TensorBoard;
+use super::timer::Timer;
 use super::trajectory::Trajectory;
 use super::values::{Batch, Interval};
 use crate::data::{Source, expand};
@@ -269,9 +270,11 @@ impl Prepared {
 
         let mut within = Highest::default();
         let mut timer = Timer::new(self.config.train.checkpoint_every);
-        let mut all: Vec<&mut dyn Observer> = vec![&mut log, &mut within, &mut timer];
+        let board = TensorBoard::open(dir, &self.config, &mut self.trainer)?;
+        let mut shown = &board;
+        let mut all: Vec<&mut dyn Observer> = vec![&mut log, &mut within, &mut timer, &mut shown];
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
-        let mut result = self.epochs(dir, &mut outcome, &mut all);
+        let mut result = self.epochs(dir, &mut outcome, &board, &mut all);
         if let Err(Error::Diverged { restored, .. }) = &mut result {
             *restored = restored.filter(|_| self.has_weights_to_leave());
         }
@@ -301,7 +304,13 @@ impl Prepared {
     }
 
     /// The epochs, with their checkpoints.
-    fn epochs(&mut self, dir: &Path, outcome: &mut Outcome, observers: &mut dyn Observer) -> Result<Ended> {
+    fn epochs(
+        &mut self,
+        dir: &Path,
+        outcome: &mut Outcome,
+        board: &TensorBoard,
+        observers: &mut dyn Observer,
+    ) -> Result<Ended> {
         let is_classification = self.trainer.engine().setup().dataset.is_classification();
         let mut saver = Saver::new(dir, self.config.train.keep_checkpoints, self.newest, observers);
         let every = self.config.train.trajectory_every;
@@ -311,6 +320,7 @@ impl Prepared {
         let mut is_over = self.trainer.is_over() && self.trainer.progress().within.steps == 0;
         while !is_over {
             if !self.trainer.is_over() {
+                board.follow(&mut self.trainer)?;
                 let mut most = self.steps_to_checkpoint().min(trajectory.to_next(&self.trainer));
                 if let Some(eigenvalue) = &mut self.eigenvalue {
                     eigenvalue.follow(&mut self.trainer, &mut saver)?;
@@ -337,6 +347,7 @@ impl Prepared {
         }
         trajectory.follow(&mut self.trainer)?;
         trajectory.wait()?;
+        board.finish(&mut self.trainer)?;
         saver.wait()?;
         Ok(self.trainer.ended().unwrap_or(Ended::Epochs))
     }
@@ -410,33 +421,5 @@ impl Prepared {
             folder::write_weights(dir, engine, &means)?;
         }
         folder::write_summary(dir, &outcome.summary(&facts, ended, diverged))
-    }
-}
-
-/// The observer that asks for a checkpoint whenever so much time has passed.
-struct Timer {
-    every: Option<Duration>,
-    last: Instant,
-}
-
-impl Timer {
-    fn new(interval: Interval) -> Self {
-        let every = match interval {
-            Interval::Seconds(seconds) if seconds > 0 => Some(Duration::from_secs(seconds)),
-            _ => None,
-        };
-        Self { every, last: Instant::now() }
-    }
-}
-
-impl Observer for Timer {
-    fn on(&mut self, event: &Event) -> Result<Control> {
-        match (event, self.every) {
-            (Event::Step(_), Some(every)) if self.last.elapsed() >= every => {
-                self.last = Instant::now();
-                Ok(Control::Save)
-            }
-            _ => Ok(Control::Continue),
-        }
     }
 }

@@ -160,6 +160,7 @@ const OWN: &[(&str, bool)] = &[
     ("--dry-run", false),
     ("--quiet", false),
     ("--serve", false),
+    ("--tui", false),
     ("--from", true),
     ("--to", true),
     ("--steps", true),

@@ -56,6 +56,9 @@ fn reports_agree_with_evaluations() {
     classes(dir.path());
     fs::rename(dir.path().join("classes"), dir.path().join("r")).unwrap();
     let told = quality(dir.path());
+    let error = fails(dir.path(), 2, &words("report r --part test --out test.html"));
+    assert_eq!(error, "error: --part: expected one of train, which the data have, found test");
+    assert!(!dir.path().join("test.html").exists());
     for set in told["weights"].as_array().unwrap() {
         let name = set["name"].as_str().unwrap();
         let text = ok(dir.path(), &["eval", "r", "--weights", name, "--device", "cpu", "--json"]);

@@ -39,6 +39,7 @@ def check_classes(page, quality, wrong):
         if told.splitlines()[:2] != [f"true {names[2]}", f"predicted {names[1]}"] or f"{counts[2][1]} of {sum(counts[2])}" not in told:
             wrong.append(f"{weights['name']}: the keyboard reads {told!r}")
         figure.locator("summary").click()
+        figure.locator("tbody tr").first.wait_for()
         rows = [row.locator("td").all_inner_texts() for row in figure.locator("tbody tr").all()]
         if rows != [[names[c], *map(str, row)] for c, row in enumerate(counts)]:
             wrong.append(f"{weights['name']}: the table shows {rows}")

@@ -56,7 +56,7 @@ def check_comparison(page, wrong):
     rows = page.locator("#time tbody tr").all_inner_texts()
     if len(rows) != 2 or not all(row.split("\t")[1] == "1" for row in rows):
         wrong.append(f"an accuracy of 0.05 comes in the first epoch, found {rows}")
-    page.get_by_label("curve").select_option("train")
+    page.get_by_label("curve", exact=True).select_option("train")
     if "r " not in tooltip(page, "Accuracy", "End"):
         wrong.append("the curves of both runs are not read by their names")
 
