@@ -211,7 +211,7 @@ impl Surface {
             Self::Saddle => [-1.5, 0.0],
             Self::Himmelblau => [0.0, 0.0],
             Self::Rastrigin => [-1.7, 2.3],
-            Self::Wells => [1.6, 0.8],
+            Self::Wells => [1.2, 0.8],
             Self::Regression => [5.5, 0.5],
         }
     }

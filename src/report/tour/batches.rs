@@ -16,9 +16,11 @@ const NETWORK: &str = "--hidden 32 --optimizer sgd";
 /// The test loss that all batch sizes are to reach.
 const TARGET: f64 = 0.6;
 
-/// The trainings: the samples of a step, a rate that suits them, and for the whole tour and the quick one the epochs and the steps
-/// from one evaluation to the next.
-const BATCHES: [(&str, f64, [(u64, u64); 2]); 4] = [
+/// The length of a training: its epochs, and the steps from one evaluation to the next.
+type Length = (u64, u64);
+
+/// The trainings: the samples of a step, a rate that suits them, and the lengths for the whole tour and for the quick one.
+const BATCHES: [(&str, f64, [Length; 2]); 4] = [
     ("1", 0.003, [(3, 500), (1, 250)]),
     ("10", 0.01, [(8, 100), (2, 25)]),
     ("100", 0.1, [(12, 20), (3, 5)]),

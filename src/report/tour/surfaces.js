@@ -96,8 +96,8 @@
 
     figures.wells = (parent, caption) => tour.widget(parent, {
         surface: "wells", title: "A rate too large for a sharp minimum", caption, plan: { steps: 60, lr: 0.1 },
-        sliders: [rate([0.05, 0.1, 0.2, 0.3, 0.35, 0.38, 0.4, 0.45, 0.5, 0.6]), noise([0, 0.2, 0.5, 1])],
-        curve: "The height after every step.",
+        sliders: [rate([0.05, 0.1, 0.2, 0.3, 0.35, 0.38, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7]), noise([0, 0.2, 0.5, 1])],
+        curve: "The height after every step: falling where it comes to rest, level where it bounces.",
     });
 
     // Two minima seen from the side, and the test loss as the same curve moved sideways.
@@ -126,7 +126,7 @@
         const figcaption = chart.figure.querySelector("figcaption");
         chart.figure.insertBefore(said, figcaption);
         chart.figure.insertBefore(holder, figcaption);
-        tour.home(chart.figure, ["thalweg descend --surface wells --start=-1.6,0.8 --json", "thalweg descend --surface wells --json"]);
+        tour.home(chart.figure, ["thalweg descend --surface wells --start -1.4,0.8", "thalweg descend --surface wells"]);
         tell(0.3);
     };
 

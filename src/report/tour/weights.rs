@@ -47,22 +47,17 @@ fn evaluation(name: &str, e: &Evaluation) -> Value {
 fn plane(shop: &Workshop, run: &mut Run) -> Result<Value> {
     let engine = run.trainer.engine();
     let layout = engine.layout().clone();
-    let mut weights = Vec::new();
-    for i in 0..3 {
-        weights.push(engine.download(Slot::Snapshot(i), 0)?);
-    }
-    let [third, second, first] = [weights.pop(), weights.pop(), weights.pop()].map(Option::unwrap_or_default);
-    let mut section = Section::through(&layout, [("w1", first), ("w2", second), ("w3", third)])?;
+    let mut kept = |i| engine.download(Slot::Snapshot(i), 0);
+    let mut section = Section::through(&layout, [("w1", kept(0)?), ("w2", kept(1)?), ("w3", kept(2)?)])?;
     let mean = [0, 1].map(|axis| section.marks.iter().map(|mark| mark.at[axis]).sum::<f64>() / 3.0);
     section.marks.push(Mark { name: "SWA".into(), at: mean });
-    let nodes = shop.size(41, 11);
+    let (nodes, samples) = shop.size((41, 2000), (11, 200));
     let grid = Grid::over(section.window, [nodes; 2], run.config.train.precision)?;
-    let found = shop.landscape(run, &section, &grid, (Part::Test, shop.size(2000, 200)))?;
+    let found = shop.landscape(run, &section, &grid, (Part::Test, samples))?;
     let mut object = pictured(&found, &section);
     let lowest = found.grid.points().zip(&found.values).min_by(|(_, a), (_, b)| a.loss.total_cmp(&b.loss));
     object["lowest"] = json!(lowest.map(|(at, value)| json!({ "at": at, "loss": short(value.loss) })));
     object["nearest"] = lowest.map(|(at, _)| nearest(&section.marks, at)).into();
-    let samples = shop.size(2000, 200);
     object["command"] = shop
         .on_device(&format!(
             "thalweg landscape averaged --plane weights snapshot.0,snapshot.1,snapshot.2 --part test --samples {samples} \
@@ -84,8 +79,7 @@ fn line(shop: &Workshop, run: &mut Run) -> Result<Value> {
     let layout = engine.layout().clone();
     let ends = [("last", engine.download(Slot::Live, 0)?), ("SWA", engine.download(Slot::Swa, 0)?)];
     let section = Section::between(&layout, ends)?;
-    let nodes = shop.size(31, 11);
-    let samples = shop.size(2000, 200);
+    let (nodes, samples) = shop.size((31, 2000), (11, 200));
     let grid = Grid::along(nodes, run.config.train.precision)?;
     let mut object = json!({ "x": grid.x.iter().map(|&x| short(x)).collect::<Vec<_>>() });
     let mut commands = Vec::new();
