@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::config::Config;
+use super::folder::read_config;
 use crate::data::{
     Dataset, Encoding, Inputs, Normalization, Part, Samples, Source, TargetKind, TargetScaling, Targets,
 };
@@ -67,7 +68,7 @@ impl Config {
 
     /// The data set, read and scaled as the run in `dir` did, and whether it is the run's own.
     fn read_as(&self, dir: &Path) -> Result<(Dataset, bool)> {
-        let encoding = self.encoding(dir)?;
+        let encoding = encoding(dir)?;
         let dataset = self.found_source()?.load_as(self.data.seed, &encoding)?;
         let is_own = encoding.fingerprint.is_none() || encoding.fingerprint == dataset.encoding.fingerprint;
         Ok((scaled(dir, dataset)?, is_own))
@@ -79,9 +80,23 @@ impl Config {
     /// # Errors
     /// Files that are missing or do not fit the run; no such part.
     pub(super) fn inputs_as(&self, dir: &Path, part: Option<Part>) -> Result<(Dataset, bool)> {
-        let encoding = self.encoding(dir)?;
+        let encoding = encoding(dir)?;
         let source = self.found_source()?;
-        let Inputs { features, shape, targets } = source.inputs(self.data.seed, &encoding, part)?;
+        let inputs = source.inputs(self.data.seed, &encoding, part)?;
+        self.dataset_of(dir, &source.to_string(), encoding, inputs)
+    }
+
+    /// Samples at hand, to be predicted, scaled as those of the run in `dir`; else as [`inputs_as`](Self::inputs_as).
+    ///
+    /// # Errors
+    /// Samples that do not fit the run.
+    pub(super) fn samples_as(&self, dir: &Path, name: &str, inputs: Inputs) -> Result<(Dataset, bool)> {
+        self.dataset_of(dir, name, encoding(dir)?, inputs)
+    }
+
+    /// The data set of samples that may have no targets, and whether they have.
+    fn dataset_of(&self, dir: &Path, name: &str, encoding: Encoding, inputs: Inputs) -> Result<(Dataset, bool)> {
+        let Inputs { features, shape, targets } = inputs;
         let rows = features.len() / shape.iter().product::<usize>().max(1);
         let outputs = if encoding.outputs > 0 { Some(encoding.outputs) } else { self.data.classes };
         let is_labelled = targets.is_some();
@@ -91,11 +106,11 @@ impl Config {
             (None, Some(width)) => Targets::Values { width, values: vec![0.0; rows * width] },
             (None, None) => {
                 let found = "expected targets, since the run does not say how many its network has, found none";
-                return Err(Error::data(source.to_string(), found));
+                return Err(Error::data(name, found));
             }
         };
         let samples = Samples { features, targets, weights: None };
-        let mut dataset = Dataset::new(source.to_string(), shape, samples, None)?;
+        let mut dataset = Dataset::new(name, shape, samples, None)?;
         if let Some(classes) = outputs.filter(|_| dataset.is_classification()) {
             dataset = dataset.with_classes(classes)?;
         }
@@ -115,15 +130,37 @@ impl Config {
             }
         }
     }
+}
 
-    /// How the run in `dir` read its data.
-    fn encoding(&self, dir: &Path) -> Result<Encoding> {
-        let path = dir.join(ENCODING);
-        let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));
-        let mut object: Value = serde_json::from_str(&read_sealed(&path)?).map_err(bad)?;
-        object.as_object_mut().map(|object| object.remove("checksum"));
-        serde_json::from_value(object).map_err(bad)
-    }
+/// How the run in `dir` read its data.
+fn encoding(dir: &Path) -> Result<Encoding> {
+    let path = dir.join(ENCODING);
+    let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));
+    let mut object: Value = serde_json::from_str(&read_sealed(&path)?).map_err(bad)?;
+    object.as_object_mut().map(|object| object.remove("checksum"));
+    serde_json::from_value(object).map_err(bad)
+}
+
+/// The shape of the images that the run in `dir` was trained on: channels, 1 or 3, height and width; to it pictures are brought,
+/// whose network sees them as those.
+///
+/// # Errors
+/// No run; one whose data are no images, of other values than bytes, or of other channels.
+pub fn picture_shape(dir: &Path) -> Result<[usize; 3]> {
+    let config = Config::resolve(read_config(dir)?, Vec::new(), Vec::new())?;
+    let source: Source = config.data.source.parse()?;
+    let Encoding { shape, pixels, .. } = encoding(dir)?;
+    let found = match shape {
+        None => "data of a shape that was not recorded".into(),
+        Some([features, 1, 1]) => format!("a table of {features} features"),
+        Some([channels @ (1 | 3), height, width]) => match pixels || source.has_pixels() {
+            true => return Ok([channels, height, width]),
+            false => "images of other values than bytes, whose scale nothing tells".into(),
+        },
+        Some([channels, ..]) => format!("images of {channels} channels"),
+    };
+    let wanted = "expected a run on images of bytes, 0 to 255, with 1 or 3 channels, to which pictures can be brought";
+    Err(Error::data(dir, format!("{wanted}, found {found}; --data takes samples in the run's own form")))
 }
 
 /// The data set with features and targets scaled as those of the run in `dir`.

@@ -54,6 +54,7 @@ use crate::loss::Loss;
 use crate::model::Mlp;
 use crate::plan::Plan;
 
+pub use self::data::picture_shape;
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};

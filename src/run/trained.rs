@@ -7,7 +7,7 @@ use toml::Value;
 use super::checkpoint::Checkpoint;
 use super::folder::{is_interrupted, read_config, weight_file};
 use super::{Config, Setting, checkpoint_weights};
-use crate::data::{Dataset, Part, Samples, Targets};
+use crate::data::{Dataset, Inputs, Part, Samples, Targets};
 use crate::device::Device;
 use crate::engine::{Engine, Evaluation, Layout, Precision, Setup, Slot};
 use crate::error::{Error, Result};
@@ -97,6 +97,23 @@ impl Trained {
         Ok(Self { has_targets, ..Self::on(dir, config, dataset, first, measuring)? })
     }
 
+    /// Opens the run in `dir` to predict for samples at hand, `name` in errors, whose part is called `data`; the run's own data
+    /// need not be there. Else as [`open`](Self::open).
+    ///
+    /// # Errors
+    /// A folder without a run or without weights, samples that do not fit the run, no such device.
+    pub fn open_samples(
+        dir: &Path,
+        name: &str,
+        samples: Inputs,
+        device: Option<&str>,
+        measuring: Measuring,
+    ) -> Result<Self> {
+        let config = configuration(dir, None, device)?;
+        let (dataset, has_targets) = config.samples_as(dir, name, samples)?;
+        Ok(Self { has_targets, ..Self::on(dir, config, dataset, "data", measuring)? })
+    }
+
     fn on(dir: &Path, mut config: Config, dataset: Dataset, first: &'static str, measuring: Measuring) -> Result<Self> {
         // Losses are summed up batch by batch, and so repeat their bits.
         let samples = dataset.train.len();
@@ -173,7 +190,8 @@ impl Trained {
     }
 
     /// The parts that the data have, by name: `train`, `validation` and `test`; other data than the run's, of one part, are
-    /// `data`, since nothing was trained on them. Of [`open_inputs`](Self::open_inputs) it is the one part that was asked for.
+    /// `data`, since nothing was trained on them. Of [`open_inputs`](Self::open_inputs)
+    /// and [`open_samples`](Self::open_samples) it is the one part that there is.
     pub fn parts(&self) -> Vec<(&'static str, Part)> {
         let dataset = &self.setup().dataset;
         let parts = [(self.first, Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
@@ -227,7 +245,7 @@ impl Trained {
         Ok(Scores::of(&targets, &outputs, self.setup().loss))
     }
 
-    /// The targets of a part, those of a regression in their own units; none where its files have none.
+    /// The targets of a part, those of a regression in their own units; none where the samples have none.
     ///
     /// # Errors
     /// No such part.
