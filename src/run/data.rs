@@ -5,7 +5,6 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::config::Config;
-use super::folder::read_config;
 use crate::data::{
     Dataset, Encoding, Inputs, Normalization, Part, Samples, Source, TargetKind, TargetScaling, Targets,
 };
@@ -133,34 +132,15 @@ impl Config {
 }
 
 /// How the run in `dir` read its data.
-fn encoding(dir: &Path) -> Result<Encoding> {
+///
+/// # Errors
+/// The file is missing or damaged.
+pub(super) fn encoding(dir: &Path) -> Result<Encoding> {
     let path = dir.join(ENCODING);
     let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));
     let mut object: Value = serde_json::from_str(&read_sealed(&path)?).map_err(bad)?;
     object.as_object_mut().map(|object| object.remove("checksum"));
     serde_json::from_value(object).map_err(bad)
-}
-
-/// The shape of the images that the run in `dir` was trained on: channels, 1 or 3, height and width; to it pictures are brought,
-/// whose network sees them as those.
-///
-/// # Errors
-/// No run; one whose data are no images, of other values than bytes, or of other channels.
-pub fn picture_shape(dir: &Path) -> Result<[usize; 3]> {
-    let config = Config::resolve(read_config(dir)?, Vec::new(), Vec::new())?;
-    let source: Source = config.data.source.parse()?;
-    let Encoding { shape, pixels, .. } = encoding(dir)?;
-    let found = match shape {
-        None => "data of a shape that was not recorded".into(),
-        Some([features, 1, 1]) => format!("a table of {features} features"),
-        Some([channels @ (1 | 3), height, width]) => match pixels || source.has_pixels() {
-            true => return Ok([channels, height, width]),
-            false => "images of other values than bytes, whose scale nothing tells".into(),
-        },
-        Some([channels, ..]) => format!("images of {channels} channels"),
-    };
-    let wanted = "expected a run on images of bytes, 0 to 255, with 1 or 3 channels, to which pictures can be brought";
-    Err(Error::data(dir, format!("{wanted}, found {found}; --data takes samples in the run's own form")))
 }
 
 /// The data set with features and targets scaled as those of the run in `dir`.

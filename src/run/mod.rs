@@ -54,7 +54,6 @@ use crate::loss::Loss;
 use crate::model::Mlp;
 use crate::plan::Plan;
 
-pub use self::data::picture_shape;
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
@@ -66,7 +65,7 @@ pub use side_by_side::SideBySide;
 pub use start::{checkpoint_weights, first_weights};
 pub use summary::{Best, Outcome, Pace, deviation, mean, statistics};
 pub use train::{Finished, Prepared, train};
-pub use trained::{Position, Trained, Which};
+pub use trained::{Position, Trained, Which, picture_shape};
 pub use trajectory::trajectory;
 pub use values::{Batch, Bytes, Every, Interval};
 

@@ -5,9 +5,10 @@ use std::path::Path;
 use toml::Value;
 
 use super::checkpoint::Checkpoint;
+use super::data::encoding;
 use super::folder::{is_interrupted, read_config, weight_file};
 use super::{Config, Setting, checkpoint_weights};
-use crate::data::{Dataset, Inputs, Part, Samples, Targets};
+use crate::data::{Dataset, Encoding, Inputs, Part, Samples, Source, Targets};
 use crate::device::Device;
 use crate::engine::{Engine, Evaluation, Layout, Precision, Setup, Slot};
 use crate::error::{Error, Result};
@@ -266,6 +267,28 @@ impl Trained {
         let samples = dataset.part(part).ok_or_else(|| dataset.missing(part))?;
         self.engine.predict(&samples.features, &which.slots)
     }
+}
+
+/// The shape of the images that the run in `dir` was trained on: channels, 1 or 3, height and width; to it pictures are brought,
+/// whose network sees them as those.
+///
+/// # Errors
+/// No run; one whose data are no images, of other values than bytes, or of other channels.
+pub fn picture_shape(dir: &Path) -> Result<[usize; 3]> {
+    let config = Config::resolve(read_config(dir)?, Vec::new(), Vec::new())?;
+    let source: Source = config.data.source.parse()?;
+    let Encoding { shape, pixels, .. } = encoding(dir)?;
+    let found = match shape {
+        None => "data of a shape that was not recorded".into(),
+        Some([features, 1, 1]) => format!("a table of {features} features"),
+        Some([channels @ (1 | 3), height, width]) => match pixels || source.has_pixels() {
+            true => return Ok([channels, height, width]),
+            false => "images of other values than bytes, whose scale nothing tells".into(),
+        },
+        Some([channels, ..]) => format!("images of {channels} channels"),
+    };
+    let wanted = "expected a run on images of bytes, 0 to 255, with 1 or 3 channels, to which pictures can be brought";
+    Err(Error::data(dir, format!("{wanted}, found {found}; --data takes samples in the run's own form")))
 }
 
 /// The configuration of the run in `dir`, with other data or another device, for what is not training.

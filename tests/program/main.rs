@@ -14,6 +14,7 @@ mod faults;
 mod landscape;
 mod moved;
 mod output;
+mod pictures;
 mod predict;
 mod rates;
 mod report;
