@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use thalweg::cpu::CpuEngine;
-use thalweg::data::{Dataset, Encoding, Hints, Layout as Dimensions, Normalize, Part, Samples, Source, TargetKind};
+use thalweg::data::{
+    Dataset, Encoding, Hints, Layout as Dimensions, Normalize, Part, Picture, Samples, Source, TargetKind,
+};
 use thalweg::engine::{Forms, Layout, Limits, Precision, Setup};
 use thalweg::export::safetensors::read_mapped;
 use thalweg::internals::forms::Form;
@@ -30,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("limits", limits),
     ("npy", npy),
     ("npz", npz),
+    ("picture", picture),
     ("safetensors", safetensors),
     ("settings", settings),
     ("source", source),
@@ -112,6 +115,16 @@ fn npy(bytes: &[u8]) {
 
 fn npz(bytes: &[u8]) {
     load(&Source::Npz { file: file("x.npz", bytes), names: [const { None }; 4] });
+}
+
+/// A picture, brought to shapes of each kind.
+fn picture(bytes: &[u8]) {
+    let path = file("picture", bytes);
+    for shape in [[1, 28, 28], [3, 4, 9]] {
+        if let Some(picture) = accepted(Picture::read(&path, shape)) {
+            assert_eq!(picture.pixels.len(), shape.iter().product::<usize>());
+        }
+    }
 }
 
 fn csv(bytes: &[u8]) {

@@ -1,6 +1,6 @@
 //! Files and settings out of proportion: an error of one line, and memory in proportion to what is there. The bodies of the fuzz
 //! targets run over their seeds, over every input that ever broke one, and over changes of the seeds.
-#![cfg(all(feature = "run", feature = "fetch"))]
+#![cfg(all(feature = "report", feature = "fetch"))]
 
 mod common;
 #[path = "../fuzz/targets.rs"]

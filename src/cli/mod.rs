@@ -14,6 +14,7 @@ mod flatness;
 mod landscape;
 mod lr_find;
 mod output;
+mod pictures;
 mod points;
 mod predict;
 mod progress;

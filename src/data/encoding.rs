@@ -82,6 +82,9 @@ pub struct Encoding {
     /// The shape of a sample: channels, height, width. None where it was not recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shape: Option<[usize; 3]>,
+    /// Whether the features are pixels, values of one byte, 0 to 255. False where it was not recorded.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pixels: bool,
     /// The fingerprint of the training part, features and targets, by which the same samples are known again wherever they lie.
     /// None where it was not recorded.
     #[serde(skip_serializing_if = "Option::is_none")]

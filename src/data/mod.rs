@@ -12,6 +12,8 @@ mod normalize;
 mod npy;
 mod npy_header;
 mod order;
+#[cfg(feature = "report")]
+mod picture;
 mod samples;
 mod source;
 mod standardize;
@@ -30,6 +32,8 @@ pub use files::expand;
 pub use normalize::{Normalization, Normalize};
 pub use npy::read_numbers;
 pub use order::Order;
+#[cfg(feature = "report")]
+pub use picture::Picture;
 pub use samples::{Features, Samples, Targets};
 pub use source::Source;
 pub use standardize::TargetScaling;

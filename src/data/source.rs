@@ -225,6 +225,15 @@ impl Source {
         }
     }
 
+    /// Whether the format has no other features than pixels of one byte.
+    #[cfg(feature = "run")]
+    pub(crate) fn has_pixels(&self) -> bool {
+        match self {
+            Self::Synthetic | Self::Cifar10(_) | Self::Cifar100(_) | Self::Mnist { .. } | Self::Idx(_) => true,
+            Self::Npy(_) | Self::Npz { .. } | Self::Csv(_) => false,
+        }
+    }
+
     /// The same source with absolute paths, which lead to it from any folder.
     ///
     /// # Errors

@@ -148,7 +148,9 @@ impl Tables {
         let test = self.test.map(|test| test.samples(&encoding)).transpose()?;
         let mut dataset = Dataset::with_outputs(name, shape, train, test, Some(encoding.outputs))?;
         dataset.classes.clone_from(&encoding.classes);
-        dataset.encoding = Encoding { shape: Some(shape), fingerprint: Some(dataset.fingerprint()), ..encoding };
+        let pixels = matches!(dataset.train.features, Features::U8(_));
+        let fingerprint = Some(dataset.fingerprint());
+        dataset.encoding = Encoding { shape: Some(shape), pixels, fingerprint, ..encoding };
         Ok(dataset)
     }
 

@@ -67,7 +67,7 @@ impl Config {
 
     /// The data set, read and scaled as the run in `dir` did, and whether it is the run's own.
     fn read_as(&self, dir: &Path) -> Result<(Dataset, bool)> {
-        let encoding = self.encoding(dir)?;
+        let encoding = encoding(dir)?;
         let dataset = self.found_source()?.load_as(self.data.seed, &encoding)?;
         let is_own = encoding.fingerprint.is_none() || encoding.fingerprint == dataset.encoding.fingerprint;
         Ok((scaled(dir, dataset)?, is_own))
@@ -79,9 +79,23 @@ impl Config {
     /// # Errors
     /// Files that are missing or do not fit the run; no such part.
     pub(super) fn inputs_as(&self, dir: &Path, part: Option<Part>) -> Result<(Dataset, bool)> {
-        let encoding = self.encoding(dir)?;
+        let encoding = encoding(dir)?;
         let source = self.found_source()?;
-        let Inputs { features, shape, targets } = source.inputs(self.data.seed, &encoding, part)?;
+        let inputs = source.inputs(self.data.seed, &encoding, part)?;
+        self.dataset_of(dir, &source.to_string(), encoding, inputs)
+    }
+
+    /// Samples at hand, to be predicted, scaled as those of the run in `dir`; else as [`inputs_as`](Self::inputs_as).
+    ///
+    /// # Errors
+    /// Samples that do not fit the run.
+    pub(super) fn samples_as(&self, dir: &Path, name: &str, inputs: Inputs) -> Result<(Dataset, bool)> {
+        self.dataset_of(dir, name, encoding(dir)?, inputs)
+    }
+
+    /// The data set of samples that may have no targets, and whether they have.
+    fn dataset_of(&self, dir: &Path, name: &str, encoding: Encoding, inputs: Inputs) -> Result<(Dataset, bool)> {
+        let Inputs { features, shape, targets } = inputs;
         let rows = features.len() / shape.iter().product::<usize>().max(1);
         let outputs = if encoding.outputs > 0 { Some(encoding.outputs) } else { self.data.classes };
         let is_labelled = targets.is_some();
@@ -91,11 +105,11 @@ impl Config {
             (None, Some(width)) => Targets::Values { width, values: vec![0.0; rows * width] },
             (None, None) => {
                 let found = "expected targets, since the run does not say how many its network has, found none";
-                return Err(Error::data(source.to_string(), found));
+                return Err(Error::data(name, found));
             }
         };
         let samples = Samples { features, targets, weights: None };
-        let mut dataset = Dataset::new(source.to_string(), shape, samples, None)?;
+        let mut dataset = Dataset::new(name, shape, samples, None)?;
         if let Some(classes) = outputs.filter(|_| dataset.is_classification()) {
             dataset = dataset.with_classes(classes)?;
         }
@@ -115,15 +129,18 @@ impl Config {
             }
         }
     }
+}
 
-    /// How the run in `dir` read its data.
-    fn encoding(&self, dir: &Path) -> Result<Encoding> {
-        let path = dir.join(ENCODING);
-        let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));
-        let mut object: Value = serde_json::from_str(&read_sealed(&path)?).map_err(bad)?;
-        object.as_object_mut().map(|object| object.remove("checksum"));
-        serde_json::from_value(object).map_err(bad)
-    }
+/// How the run in `dir` read its data.
+///
+/// # Errors
+/// The file is missing or damaged.
+pub(super) fn encoding(dir: &Path) -> Result<Encoding> {
+    let path = dir.join(ENCODING);
+    let bad = |error| Error::data(&path, format!("expected how the run's data was read, found: {error}"));
+    let mut object: Value = serde_json::from_str(&read_sealed(&path)?).map_err(bad)?;
+    object.as_object_mut().map(|object| object.remove("checksum"));
+    serde_json::from_value(object).map_err(bad)
 }
 
 /// The data set with features and targets scaled as those of the run in `dir`.

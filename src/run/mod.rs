@@ -69,7 +69,7 @@ pub use side_by_side::SideBySide;
 pub use start::{checkpoint_weights, first_weights};
 pub use summary::{Best, Outcome, Pace, deviation, mean, statistic, statistics};
 pub use train::{Finished, Prepared, train};
-pub use trained::{Position, Trained, Which};
+pub use trained::{Position, Trained, Which, picture_shape};
 pub use trajectory::trajectory;
 pub use values::{Batch, Bytes, Every, Interval};
 

@@ -5,9 +5,10 @@ use std::path::Path;
 use toml::Value;
 
 use super::checkpoint::Checkpoint;
+use super::data::encoding;
 use super::folder::{is_interrupted, read_config, weight_file};
 use super::{Config, Setting, checkpoint_weights};
-use crate::data::{Dataset, Part, Samples, Targets};
+use crate::data::{Dataset, Encoding, Inputs, Part, Samples, Source, Targets};
 use crate::device::Device;
 use crate::engine::{Engine, Evaluation, Layout, Precision, Setup, Slot};
 use crate::error::{Error, Result};
@@ -97,6 +98,23 @@ impl Trained {
         Ok(Self { has_targets, ..Self::on(dir, config, dataset, first, measuring)? })
     }
 
+    /// Opens the run in `dir` to predict for samples at hand, `name` in errors, whose part is called `data`; the run's own data
+    /// need not be there. Else as [`open`](Self::open).
+    ///
+    /// # Errors
+    /// A folder without a run or without weights, samples that do not fit the run, no such device.
+    pub fn open_samples(
+        dir: &Path,
+        name: &str,
+        samples: Inputs,
+        device: Option<&str>,
+        measuring: Measuring,
+    ) -> Result<Self> {
+        let config = configuration(dir, None, device)?;
+        let (dataset, has_targets) = config.samples_as(dir, name, samples)?;
+        Ok(Self { has_targets, ..Self::on(dir, config, dataset, "data", measuring)? })
+    }
+
     fn on(dir: &Path, mut config: Config, dataset: Dataset, first: &'static str, measuring: Measuring) -> Result<Self> {
         // Losses are summed up batch by batch, and so repeat their bits.
         let samples = dataset.train.len();
@@ -173,7 +191,8 @@ impl Trained {
     }
 
     /// The parts that the data have, by name: `train`, `validation` and `test`; other data than the run's, of one part, are
-    /// `data`, since nothing was trained on them. Of [`open_inputs`](Self::open_inputs) it is the one part that was asked for.
+    /// `data`, since nothing was trained on them. Of [`open_inputs`](Self::open_inputs)
+    /// and [`open_samples`](Self::open_samples) it is the one part that there is.
     pub fn parts(&self) -> Vec<(&'static str, Part)> {
         let dataset = &self.setup().dataset;
         let parts = [(self.first, Part::Train), ("validation", Part::Validation), ("test", Part::Test)];
@@ -235,7 +254,7 @@ impl Trained {
         })
     }
 
-    /// The targets of a part, those of a regression in their own units; none where its files have none.
+    /// The targets of a part, those of a regression in their own units; none where the samples have none.
     ///
     /// # Errors
     /// No such part.
@@ -256,6 +275,28 @@ impl Trained {
         let samples = dataset.part(part).ok_or_else(|| dataset.missing(part))?;
         self.engine.predict(&samples.features, &which.slots)
     }
+}
+
+/// The shape of the images that the run in `dir` was trained on: channels, 1 or 3, height and width; to it pictures are brought,
+/// whose network sees them as those.
+///
+/// # Errors
+/// No run; one whose data are no images, of other values than bytes, or of other channels.
+pub fn picture_shape(dir: &Path) -> Result<[usize; 3]> {
+    let config = Config::resolve(read_config(dir)?, Vec::new(), Vec::new())?;
+    let source: Source = config.data.source.parse()?;
+    let Encoding { shape, pixels, .. } = encoding(dir)?;
+    let found = match shape {
+        None => "data of a shape that was not recorded".into(),
+        Some([features, 1, 1]) => format!("a table of {features} features"),
+        Some([channels @ (1 | 3), height, width]) => match pixels || source.has_pixels() {
+            true => return Ok([channels, height, width]),
+            false => "images of other values than bytes, whose scale nothing tells".into(),
+        },
+        Some([channels, ..]) => format!("images of {channels} channels"),
+    };
+    let wanted = "expected a run on images of bytes, 0 to 255, with 1 or 3 channels, to which pictures can be brought";
+    Err(Error::data(dir, format!("{wanted}, found {found}; --data takes samples in the run's own form")))
 }
 
 /// The configuration of the run in `dir`, with other data or another device, for what is not training.

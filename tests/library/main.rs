@@ -23,6 +23,7 @@ mod networks;
 mod normalization;
 mod operations;
 mod pages;
+mod pictures;
 mod predictions;
 mod quality;
 mod regularization;

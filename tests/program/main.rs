@@ -16,6 +16,7 @@ mod landscape;
 mod live;
 mod moved;
 mod output;
+mod pictures;
 mod predict;
 mod quality;
 mod rates;

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::program::{commands, ok, program, table, words};
+use common::program::{commands, npy, ok, program, table, words};
 use tempfile::TempDir;
 
 /// Every command, with little to do, and what is printed in another way. `data fetch` has nothing to print before it
@@ -21,6 +21,7 @@ fn all(data: &str) -> Vec<String> {
         "eval r".into(),
         "eval r --json".into(),
         "predict r --out said.csv".into(),
+        "predict pictures 1.png".into(),
         "landscape r --grid 3x3 --samples 9".into(),
         "landscape r --grid 3x3 --samples 9 --json".into(),
         "curvature r --samples 9 --top 2".into(),
@@ -55,11 +56,15 @@ fn all(data: &str) -> Vec<String> {
     lines.into()
 }
 
-/// A folder with the small table and a run on it, `r`.
+/// A folder with the small table and a run on it, `r`, and a picture and a run on pictures, `pictures`.
 fn folder() -> (TempDir, String) {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
     ok(dir.path(), &words(&format!("train --data {data} --hidden 8 --epochs 1 --device cpu --quiet --run r")));
+    npy(&dir.path().join("images.npy"), &[2, 2, 2], (0..8).collect::<Vec<u8>>());
+    npy(&dir.path().join("labels.npy"), &[2], vec![0i64, 1]);
+    ok(dir.path(), &words("train --data npy:images.npy,labels.npy --epochs 1 --device cpu --quiet --run pictures"));
+    image::GrayImage::new(2, 2).save(dir.path().join("1.png")).unwrap();
     (dir, data)
 }
 
