@@ -21,6 +21,7 @@ fn all(data: &str) -> Vec<String> {
         "eval r".into(),
         "eval r --json".into(),
         "predict r --out said.csv".into(),
+        "export r --onnx net.onnx --csv curves.csv".into(),
         "landscape r --grid 3x3 --samples 9".into(),
         "landscape r --grid 3x3 --samples 9 --json".into(),
         "curvature r --samples 9 --top 2".into(),
