@@ -144,11 +144,11 @@ impl Activation {
 /// The density of the normal distribution at 0, 1/√(2π).
 const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
 /// The factor within the tanh of [`Activation::GeluTanh`], √(2/π).
-const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+pub(crate) const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
 /// The factor of z³ there.
-const GELU_CUBE: f64 = 0.044_715;
+pub(crate) const GELU_CUBE: f64 = 0.044_715;
 /// The slope of [`Activation::LeakyRelu`] below 0.
-const LEAK: f64 = 0.01;
+pub(crate) const LEAK: f64 = 0.01;
 
 #[cfg(test)]
 mod tests {

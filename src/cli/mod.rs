@@ -10,6 +10,7 @@ mod descend;
 mod devices;
 mod epochs;
 mod eval;
+mod export;
 mod flatness;
 mod landscape;
 mod lr_find;
@@ -59,6 +60,8 @@ enum Command {
     Eval(eval::Args),
     /// Write what a run's network says of samples
     Predict(predict::Args),
+    /// Write a run's network as an ONNX model, or its curves as CSV
+    Export(export::Args),
     /// Show what differs between runs: in their configurations and in what came of them
     Compare(compare::Args),
     /// Measure the curvature of the loss about a run's weights, side by side: is an average in a flatter place?
@@ -147,6 +150,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Curvature(args) => curvature::run(&args),
         Command::Landscape(args) => landscape::run(&args),

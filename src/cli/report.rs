@@ -85,7 +85,7 @@ impl Args {
 }
 
 /// Refuses a file in a folder that is not there, before anything is computed.
-fn check_folder(flag: &str, path: &Path) -> anyhow::Result<()> {
+pub fn check_folder(flag: &str, path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     anyhow::ensure!(folder.is_dir(), "{flag}: expected a file in a folder that is there, found {}", path.display());
     Ok(())

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::MOST_CLASSES;
+use super::{Dataset, MOST_CLASSES, Samples, Targets};
 use crate::error::{Error, Result};
 use crate::model::MOST_PARAMETERS;
 
@@ -89,6 +89,34 @@ pub struct Encoding {
     /// None where it was not recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+}
+
+impl Dataset {
+    /// A data set that is read as this says, of one sample that is all 0; for what looks at no samples. `place` is where it is said.
+    ///
+    /// # Errors
+    /// A reading whose shape or outputs were not recorded, or are too many.
+    pub(crate) fn blank(place: &Path, encoding: Encoding) -> Result<Self> {
+        encoding.check(place)?;
+        let width = encoding.shape.and_then(|shape| shape.iter().try_fold(1usize, |n, &m| n.checked_mul(m)));
+        let (Some(shape), Some(width @ 1..=MOST_PARAMETERS), 1..) = (encoding.shape, width, encoding.outputs) else {
+            let (shape, outputs) = (encoding.shape.unwrap_or_default(), encoding.outputs);
+            let found = format!("expected the shape of a sample and outputs, found {shape:?} and {outputs}");
+            return Err(Error::data(place, found));
+        };
+        let targets = match encoding.targets {
+            Some(TargetKind::Values) => {
+                Targets::Values { width: encoding.outputs, values: vec![0.0; encoding.outputs] }
+            }
+            _ => Targets::Labels(vec![0]),
+        };
+        let samples = Samples { features: vec![0f32; width].into(), targets, weights: None };
+        let mut dataset =
+            Self::with_outputs(place.display().to_string(), shape, samples, None, Some(encoding.outputs))?;
+        dataset.classes.clone_from(&encoding.classes);
+        dataset.encoding = encoding;
+        Ok(dataset)
+    }
 }
 
 impl Encoding {

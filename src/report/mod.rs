@@ -1,6 +1,7 @@
 //! Pictures, pages and files of schedules, surfaces, landscapes and runs.
 
 mod contour;
+mod csv;
 mod curvature;
 mod curve;
 mod document;
@@ -16,6 +17,7 @@ pub mod tour;
 mod vtp;
 
 pub use contour::{Contour, contour};
+pub use csv::{check_csv_name, write_csv};
 pub use curvature::{write_curvature, write_edge};
 pub use curve::{Curve, Panels, Scale, curves};
 pub use document::{CURVES, DRAW, document, profile, report, tell_apart, write_documents};

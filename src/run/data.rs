@@ -118,6 +118,14 @@ impl Config {
         Ok((scaled(dir, dataset)?, is_labelled))
     }
 
+    /// A data set of one blank sample, read and scaled as the run in `dir` did, whose data need not be there.
+    ///
+    /// # Errors
+    /// Files of the run that are missing or damaged.
+    pub(super) fn blank_as(&self, dir: &Path) -> Result<Dataset> {
+        scaled(dir, Dataset::blank(&dir.join(ENCODING), self.encoding(dir)?)?)
+    }
+
     /// The source of the data, whose files are there.
     fn found_source(&self) -> Result<Source> {
         let source = self.data.source.parse::<Source>()?;

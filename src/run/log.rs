@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::folder::{EPOCHS, EVALUATIONS, METRICS};
 use super::lines;
-use super::summary::{mean, number, statistics};
+use super::summary::{mean, number, real, statistics};
 use crate::engine::Evaluation;
 use crate::error::{Error, Result};
 use crate::event::{Control, Epoch, Event, Mean, Observer, StepReport};
@@ -149,6 +149,58 @@ pub fn each_line(dir: &Path, lines: Lines, take: impl FnMut(&Value)) -> Result<(
         Lines::Evaluations => EVALUATIONS,
     };
     lines::each(&dir.join(name), take)
+}
+
+/// What a line of the log says of one curve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logged<'a> {
+    /// The name of the curve: `loss`, `test_accuracy`, `samples_per_second`, ...
+    pub curve: &'a str,
+    /// The value of each replica; the one of the whole run, where replicas do not differ or only their mean is kept.
+    pub values: Vec<f64>,
+    /// Whether there is a value for each replica.
+    pub is_of_replicas: bool,
+}
+
+impl<'a> Logged<'a> {
+    fn of_replicas(curve: &'a str, values: &[Value]) -> Self {
+        Self { curve, values: values.iter().map(real).collect(), is_of_replicas: true }
+    }
+}
+
+/// The curves of steps, and where the values of several replicas stand, if those of each are kept.
+const OF_STEPS: [(&str, &str); 7] = [
+    ("loss", "losses"),
+    ("accuracy", "accuracies"),
+    ("lr", ""),
+    ("momentum", ""),
+    ("grad_norm", ""),
+    ("curvature", "curvatures"),
+    ("loss_scale", "loss_scales"),
+];
+
+/// What a line of a file of the log says, curve by curve.
+pub fn logged_curves<'a>(file: Lines, line: &'a Value) -> Vec<Logged<'a>> {
+    match file {
+        Lines::Metrics => {
+            let curve = |(curve, each): (_, &str)| match (line[each].as_array(), &line[curve]) {
+                (Some(values), _) => Some(Logged::of_replicas(curve, values)),
+                (None, Value::Null) => None,
+                (None, value) => Some(Logged { curve, values: vec![real(value)], is_of_replicas: !each.is_empty() }),
+            };
+            OF_STEPS.into_iter().filter_map(curve).collect()
+        }
+        Lines::Epochs | Lines::Evaluations => {
+            let curve = |(name, value): (&'a String, &'a Value)| match value["replicas"].as_array() {
+                Some(values) => Some(Logged::of_replicas(name, values)),
+                // Those of an evaluation are of the time since the one before.
+                None if file == Lines::Evaluations => None,
+                None if !matches!(&name[..], "seconds" | "samples_per_second") => None,
+                None => Some(Logged { curve: name, values: vec![real(value)], is_of_replicas: false }),
+            };
+            line.as_object().into_iter().flatten().filter_map(curve).collect()
+        }
+    }
 }
 
 /// The intact lines of a file of the log; none where there is no such file.

@@ -210,6 +210,12 @@ pub(super) fn number(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
 }
 
+/// The number that a value of a run's files stands for; one that is not finite stands as text. NaN where it stands for none.
+pub fn real(value: &Value) -> f64 {
+    let text = || value.as_str().and_then(|text| text.parse().ok());
+    value.as_f64().or_else(text).unwrap_or(f64::NAN)
+}
+
 /// The arithmetic mean of `values`.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64

@@ -115,6 +115,17 @@ impl Trained {
         Ok(Self { has_targets, ..Self::on(dir, config, dataset, "data", measuring)? })
     }
 
+    /// Opens the run in `dir` for its weights alone, on the CPU: its data need not be there, and it has one blank sample in their
+    /// place.
+    ///
+    /// # Errors
+    /// A folder without a run or without weights.
+    pub fn open_weights(dir: &Path) -> Result<Self> {
+        let config = configuration(dir, None, Some("cpu"))?;
+        let dataset = config.blank_as(dir)?;
+        Self::on(dir, config, dataset, "data", |_| {})
+    }
+
     fn on(dir: &Path, mut config: Config, dataset: Dataset, first: &'static str, measuring: Measuring) -> Result<Self> {
         // Losses are summed up batch by batch, and so repeat their bits.
         let samples = dataset.train.len();

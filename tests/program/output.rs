@@ -22,6 +22,7 @@ fn all(data: &str) -> Vec<String> {
         "eval r --json".into(),
         "predict r --out said.csv".into(),
         "predict pictures 1.png".into(),
+        "export r --onnx net.onnx --csv curves.csv".into(),
         "landscape r --grid 3x3 --samples 9".into(),
         "landscape r --grid 3x3 --samples 9 --json".into(),
         "curvature r --samples 9 --top 2".into(),

@@ -14,7 +14,7 @@ pub use marks::{Mark, MarkKind};
 use crate::engine::Evaluation;
 use crate::error::Result;
 use crate::event::{Control, Ended, Epoch, Event, Observer, Started, StepReport};
-use crate::run::{Lines, each_line, read_summary};
+use crate::run::{Lines, Logged, each_line, logged_curves, read_summary, real};
 
 /// The most entries that the axis keeps.
 const MOST_TICKS: usize = 2048;
@@ -34,8 +34,8 @@ const MOST_TICKS: usize = 2048;
 /// | `steps`, `epochs` | those of the whole run, where they are known |
 /// | `ended` | the reason why the run ended, in words, or null |
 ///
-/// Curves of every step are `loss`, `accuracy`, `lr`, `momentum`, `grad_norm` and `curvature`; of every evaluation `train_loss`,
-/// `test_accuracy`, `swa_test_loss` and so on; of every epoch `samples_per_second`.
+/// Curves of every step are `loss`, `accuracy`, `lr`, `momentum`, `grad_norm`, `curvature` and `loss_scale`; of every evaluation
+/// `train_loss`, `test_accuracy`, `swa_test_loss` and so on; of every epoch `samples_per_second`.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     curves: Vec<Curve>,
@@ -209,6 +209,9 @@ impl History {
         if all.iter().any(|m| m.grad_norm.is_some()) {
             self.add("grad_norm", at, all.iter().filter_map(|m| m.grad_norm));
         }
+        if all.iter().any(|m| m.loss_scale.is_some()) {
+            self.add("loss_scale", at, all.iter().filter_map(|m| m.loss_scale));
+        }
         self.last_step = at + 1;
     }
 
@@ -227,32 +230,17 @@ impl History {
 
     fn metrics_line(&mut self, line: &Value) {
         let Some(step) = line["step"].as_u64() else { return };
-        for (name, of_replicas) in [
-            ("loss", "losses"),
-            ("accuracy", "accuracies"),
-            ("lr", ""),
-            ("momentum", ""),
-            ("grad_norm", ""),
-            ("curvature", "curvatures"),
-        ] {
-            if line[name].is_null() {
-                continue;
-            }
-            match line[of_replicas].as_array() {
-                Some(values) => self.add(name, step, values.iter().map(real)),
-                None => self.add(name, step, std::iter::once(real(&line[name]))),
-            }
+        for Logged { curve, values, .. } in logged_curves(Lines::Metrics, line) {
+            self.add(curve, step, values.into_iter());
         }
         self.last_step = self.last_step.max(step + 1);
     }
 
     fn evaluation_line(&mut self, line: &Value) {
         let Some(steps) = line["steps"].as_u64() else { return };
-        for (name, value) in line.as_object().into_iter().flatten() {
-            if let Some(values) = value["replicas"].as_array() {
-                self.replicas = values.len();
-                self.add(name, steps, values.iter().map(real));
-            }
+        for Logged { curve, values, .. } in logged_curves(Lines::Evaluations, line) {
+            self.replicas = values.len();
+            self.add(curve, steps, values.into_iter());
         }
         self.last_step = self.last_step.max(steps);
     }
@@ -299,12 +287,6 @@ impl History {
         self.marks.push(Mark::new(MarkKind::End, self.last_step, text.clone()));
         self.ended = Some(text);
     }
-}
-
-/// The number that a value of a line of the log stands for; one that is not finite stands as text.
-fn real(value: &Value) -> f64 {
-    let text = || value.as_str().and_then(|text| text.parse().ok());
-    value.as_f64().or_else(text).unwrap_or(f64::NAN)
 }
 
 /// A number in the six digits that a picture shows; null where it is not finite.
