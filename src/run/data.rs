@@ -123,7 +123,7 @@ impl Config {
     /// # Errors
     /// Files of the run that are missing or damaged.
     pub(super) fn blank_as(&self, dir: &Path) -> Result<Dataset> {
-        scaled(dir, Dataset::blank(&dir.join(ENCODING), self.encoding(dir)?)?)
+        scaled(dir, Dataset::blank(&dir.join(ENCODING), encoding(dir)?)?)
     }
 
     /// The source of the data, whose files are there.
