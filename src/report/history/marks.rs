@@ -81,7 +81,7 @@ fn push(marks: &mut Vec<Mark>, mark: Mark) {
     let steps = marks.iter().filter(|other| other.kind == kind).map(|other| other.step);
     let (count, first, last) = steps.fold((0, step, 0), |(n, first, _), at| (n + 1, first.min(at), at));
     let distance = |most: usize| (step - first) / most as u64;
-    if count >= MOST / 2 && step.saturating_sub(last) < distance(MOST) {
+    if count >= MOST / 5 && step.saturating_sub(last) < distance(MOST) {
         return;
     }
     marks.push(mark);
@@ -163,6 +163,7 @@ mod tests {
             assert!(of_kind <= MOST && of_kind >= (MOST / 5).min(step as usize), "{of_kind} at {step}");
         }
         let gaps: Vec<u64> = marks[1..].windows(2).map(|pair| pair[1].step - pair[0].step).collect();
+        // Those that were thinned stand apart by one to two hundredths of the way then, those since by half a hundredth or more.
         let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
         assert!(*most <= 4 * least, "{least} to {most}");
         assert_eq!((marks[0].kind, marks[1].step), (MarkKind::Best, 1));
