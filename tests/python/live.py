@@ -202,6 +202,7 @@ def watch(playwright, address, run):
     for shown in (late, page):
         shown.wait_for_selector("#ended", timeout=PATIENCE)
         assert shown.inner_text("#ended").startswith("Ended since it was asked to: "), shown.inner_text("#ended")
+        assert "■ end" in shown.inner_text("figure.chart .marks")
         assert shown.inner_text("#status") == "Over." and shown.is_disabled("#stop") and shown.is_disabled("#checkpoint")
         assert "test" in shown.inner_text("#end table")
     assert run.wait(timeout=PATIENCE / 1000) == 0

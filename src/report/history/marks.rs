@@ -75,15 +75,22 @@ pub(super) fn sampled(marks: &mut Vec<Mark>, step: u64, take: &Take) {
     }
 }
 
-/// Adds a mark; of too many of its kind every second goes.
+/// Adds a mark; of many of its kind those are kept that stand apart, so that they are as dense everywhere.
 fn push(marks: &mut Vec<Mark>, mark: Mark) {
-    let kind = mark.kind;
+    let (kind, step) = (mark.kind, mark.step);
+    let steps = marks.iter().filter(|other| other.kind == kind).map(|other| other.step);
+    let (count, first, last) = steps.fold((0, step, 0), |(n, first, _), at| (n + 1, first.min(at), at));
+    let distance = |most: usize| (step - first) / most as u64;
+    if count >= MOST / 5 && step.saturating_sub(last) < distance(MOST) {
+        return;
+    }
     marks.push(mark);
-    if marks.iter().filter(|mark| mark.kind == kind).count() > MOST {
-        let mut is_kept = false;
+    if count >= MOST {
+        let (least, mut before) = (distance(MOST / 2).max(1), None);
         marks.retain(|mark| {
-            is_kept ^= mark.kind == kind;
-            mark.kind != kind || is_kept
+            let is_kept = mark.kind != kind || before.is_none_or(|before| mark.step >= before + least);
+            before = Some(mark.step).filter(|_| is_kept && mark.kind == kind).or(before);
+            is_kept
         });
     }
 }
@@ -140,5 +147,33 @@ fn of_plan(history: &mut History, config: &Config, per_epoch: u64, told: u64) {
         }
         has_fallen = lr < before || has_fallen && lr == before;
         before = lr;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_marks_are_as_dense_everywhere() {
+        let mut marks = vec![Mark::new(MarkKind::Best, 0, "")];
+        for step in 1..=100_000 {
+            push(&mut marks, Mark::new(MarkKind::Swa, step, ""));
+            let of_kind = marks.len() - 1;
+            assert!(of_kind <= MOST && of_kind >= (MOST / 5).min(step as usize), "{of_kind} at {step}");
+        }
+        let gaps: Vec<u64> = marks[1..].windows(2).map(|pair| pair[1].step - pair[0].step).collect();
+        // Those that were thinned stand apart by one to two hundredths of the way then, those since by half a hundredth or more.
+        let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
+        assert!(*most <= 4 * least, "{least} to {most}");
+        assert_eq!((marks[0].kind, marks[1].step), (MarkKind::Best, 1));
+    }
+
+    #[test]
+    fn few_marks_all_stay() {
+        let steps = [10, 20, 1_000_000, 1_000_001, 1_000_001];
+        let mut marks = Vec::new();
+        steps.iter().for_each(|&step| push(&mut marks, Mark::new(MarkKind::Restart, step, "")));
+        assert_eq!(marks.len(), steps.len());
     }
 }

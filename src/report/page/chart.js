@@ -200,6 +200,12 @@
         plot.addEventListener("blur", () => chart.u?.setCursor({ left: -10, top: -10 }));
         figure.insertBefore(dataTable(chart), caption);
 
+        // What the marks are that are there.
+        const explain = () => {
+            const kinds = [...new Set((chart.spec.marks ?? []).map((mark) => mark.kind))].filter((kind) => MARKS[kind]);
+            const names = { swa: "SWA sample", snapshot: "snapshot", restart: "restart", best: "best", recovered: "device lost", end: "end" };
+            marks.replaceChildren(...kinds.map((kind) => element("span", {}, `${MARKS[kind]} ${names[kind]}`)));
+        };
         const build = () => {
             const hidden = new Set(chart.u?.series.filter((s, k) => k > 0 && !s.show).map((s) => s.label));
             chart.u?.destroy();
@@ -220,9 +226,7 @@
             legend.replaceChildren(...entries(chart.u, described));
             chart.u.root.append(tooltip);
             plot.setAttribute("aria-label", `${chart.spec.title ?? "Chart"}: ${chart.spec.series.map((s) => s.name).join(", ")}; arrow keys read values`);
-            const kinds = [...new Set((chart.spec.marks ?? []).map((mark) => mark.kind))].filter((kind) => MARKS[kind]);
-            const names = { swa: "SWA sample", snapshot: "snapshot", restart: "restart", best: "best", recovered: "device lost", end: "end" };
-            marks.replaceChildren(...kinds.map((kind) => element("span", {}, `${MARKS[kind]} ${names[kind]}`)));
+            explain();
             figure.dataset.points = String(data[0].length);
         };
         const update = (next) => {
@@ -237,6 +241,7 @@
             }
             const data = align(next.series);
             chart.u.setData(data);
+            explain();
             figure.dataset.points = String(data[0].length);
         };
         build();
