@@ -1,5 +1,6 @@
 //! Picture files, brought to the shape of a data set's images.
 
+use std::fs::File;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -78,7 +79,9 @@ impl Picture {
 
 /// The picture in a file, and how it is to be turned.
 fn decode(path: &Path) -> Result<(DynamicImage, Orientation)> {
-    let bytes = files::read(path, |head| format(path, head).map(|_| MOST_PACKED))?;
+    let file = File::open(path).map_err(Error::io(path))?;
+    let length = |head: &[u8]| format(path, head).map(|_| MOST_PACKED);
+    let bytes = files::read_from(file, None, path, Error::io(path), length)?;
     if bytes.len() as u64 > MOST_PACKED {
         return Err(Error::data(path, format!("expected a picture of at most {MOST_PACKED} bytes, found more")));
     }
