@@ -8,7 +8,7 @@ use thalweg::Result;
 use thalweg::data::{Source, expand};
 use thalweg::export::onnx::{self, Network};
 use thalweg::report::{check_csv_name, write_csv};
-use thalweg::run::{Position, Trained};
+use thalweg::run::{Config, Position, Trained, read_config};
 
 use super::report::check_folder;
 use super::{say, warn};
@@ -45,13 +45,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             check_folder(flag, path)?;
         }
     }
-    let mut trained = Trained::open_weights(&args.run)?;
-    trained.warnings.iter().for_each(|warning| warn(warning));
+    let config = Config::resolve(read_config(&args.run)?, Vec::new(), Vec::new())?;
     if let Some(path) = &csv {
-        check_source(path, &trained)?;
+        check_source(path, &config)?;
     }
     if let Some(path) = &onnx {
-        args.write_onnx(path, &mut trained)?;
+        args.write_onnx(path)?;
     }
     if let Some(path) = &csv {
         write_csv(&args.run, path)?;
@@ -61,8 +60,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Refuses to write over a file of the data.
-fn check_source(out: &Path, trained: &Trained) -> anyhow::Result<()> {
-    let source: Source = trained.config.data.source.parse()?;
+fn check_source(out: &Path, config: &Config) -> anyhow::Result<()> {
+    let source: Source = config.data.source.parse()?;
     let same = |path: &Path| out.canonicalize().is_ok_and(|out| path.canonicalize().is_ok_and(|path| path == out));
     ensure!(
         !source.paths().into_iter().any(same),
@@ -73,7 +72,9 @@ fn check_source(out: &Path, trained: &Trained) -> anyhow::Result<()> {
 }
 
 impl Args {
-    fn write_onnx(&self, path: &Path, trained: &mut Trained) -> anyhow::Result<()> {
+    fn write_onnx(&self, path: &Path) -> anyhow::Result<()> {
+        let mut trained = Trained::open_weights(&self.run)?;
+        trained.warnings.iter().for_each(|warning| warn(warning));
         let replicas = trained.setup().replicas;
         ensure!(self.replica < replicas, "--replica: expected one below {replicas}, found {}", self.replica);
         let members: Vec<String> = match self.weights.as_str() {

@@ -50,6 +50,13 @@ pub struct Tolerance {
     pub rel: f64,
 }
 
+/// How far off a network's output may be that another reader computes in f32: each of its products rounds sums of up to `widest`
+/// terms, whose errors add up as in a random walk, to √widest · ε of what is as large as the largest output; activations and
+/// norms hand them on to the next layer. Softmax makes none larger.
+pub fn rounding(layers: usize, widest: usize, largest: f64) -> f64 {
+    layers as f64 * (widest as f64).sqrt() * f64::from(f32::EPSILON) * largest
+}
+
 /// Fails with the name, the worst element, both values and the number of elements that are off. NaN is off.
 #[track_caller]
 pub fn assert_close(name: &str, got: &[f64], want: &[f64], tolerance: Tolerance) {

@@ -21,6 +21,7 @@ mod memory;
 mod mixed;
 mod networks;
 mod normalization;
+mod onnx;
 mod operations;
 mod pages;
 mod pictures;

@@ -11,6 +11,7 @@ mod descend;
 mod devices;
 mod docs;
 mod drivers;
+mod export;
 mod faults;
 mod landscape;
 mod live;

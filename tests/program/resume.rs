@@ -48,11 +48,12 @@ fn left(run: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut files = std::collections::BTreeMap::new();
     for entry in fs::read_dir(run).unwrap() {
         let (path, name) = entry.map(|e| (e.path(), e.file_name().into_string().unwrap())).unwrap();
-        let timeless = |value: &mut Value| value.as_object_mut().unwrap().retain(|key, _| !key.contains("second"));
+        // A device that was once measured has a limit, which a resumed run does not tell.
+        let is_timeless = |key: &str| !key.contains("second") && key != "of_limit";
+        let timeless = |value: &mut Value| value.as_object_mut().unwrap().retain(|key, _| is_timeless(key));
         let bytes = if name == "summary.json" {
             let mut summary = json(path);
             timeless(&mut summary);
-            summary.as_object_mut().unwrap().remove("of_limit");
             summary.to_string().into_bytes()
         } else if name.ends_with(".jsonl") {
             let mut lines = lines(path);
