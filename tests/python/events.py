@@ -1,4 +1,4 @@
-"""Reads event files by TensorBoard's own readers, and prints what they find as JSON: tensorboard.py LOGDIR
+"""Reads event files by TensorBoard's own readers, and prints what they find as JSON: events.py LOGDIR
 
 Of every run below LOGDIR its scalars, histograms and images; of the whole what the tab of hyperparameters shows.
 """
