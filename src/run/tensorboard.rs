@@ -130,8 +130,9 @@ impl Board {
     fn add(&mut self, step: u64, curves: &[(String, Vec<f64>)]) -> Result<()> {
         let (run, replicas) = self.files.split_at_mut(1);
         run[0].add(step, curves.iter().map(|(tag, values)| Value::scalar(tag, mean(values))).collect())?;
+        let count = replicas.len();
         replicas.iter_mut().enumerate().try_for_each(|(r, file)| {
-            let own = curves.iter().filter(|(_, values)| values.len() > 1);
+            let own = curves.iter().filter(|(_, values)| values.len() == count);
             file.add(step, own.map(|(tag, values)| Value::scalar(tag, values[r])).collect())
         })
     }
