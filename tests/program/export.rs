@@ -37,8 +37,9 @@ fn models_say_what_predict_says() {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
     let averages = "average={swa={start=20,every=5},ema={decay=0.9},snapshots={max=2,when={start=20,every=20}}}";
-    let mut args =
-        words("train --device cpu --quiet --epochs 10 --batch 8 --hidden 16,16 --activation gelu --norm batch");
+    let mut args = words(
+        "train --device cpu --quiet --epochs 10 --batch 8 --validation 0.2 --hidden 16,16 --activation gelu --norm batch",
+    );
     args.extend(["--residual", "--keep-best", "--run", "r", "--data", &data, "--set", averages]);
     ok(dir.path(), &args);
     let mut cases = Vec::new();
@@ -218,7 +219,7 @@ fn losses_that_are_not_finite_are_written_as_such() {
     let dir = TempDir::new().unwrap();
     let data = table(&dir);
     let train = format!(
-        "train --data {data} --hidden 8 --epochs 9 --device cpu --quiet --optimizer sgd --lr 1e30 --log-every 1"
+        "train --data {data} --hidden 8 --epochs 9 --device cpu --quiet --batch 16 --optimizer sgd --lr 1e38 --log-every 1"
     );
     fails(dir.path(), 1, &words(&format!("{train} --run nan")));
     ok(dir.path(), &words("export nan --csv nan.csv"));
