@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, MOST_CLASSES, Samples, Targets};
+use super::MOST_CLASSES;
+#[cfg(feature = "run")]
+use super::{Dataset, Samples, Targets};
 use crate::error::{Error, Result};
 use crate::model::MOST_PARAMETERS;
 
@@ -91,6 +93,7 @@ pub struct Encoding {
     pub fingerprint: Option<String>,
 }
 
+#[cfg(feature = "run")]
 impl Dataset {
     /// A data set that is read as this says, of one sample that is all 0; for what looks at no samples. `place` is where it is said.
     ///
