@@ -15,7 +15,7 @@ pub(super) fn input_shape(dataset: &Dataset) -> &[usize] {
 /// Adds the input and what the first layer sees of it, the normalised features, a row a sample; returns their name.
 ///
 /// They are `(raw − mean) · scale` and not `raw · scale + shift`, whose sum would lose a small spread around a large mean; a mean
-/// that f32 does not hold is taken off in two parts.
+/// whose rounding to f32 would show is taken off in two parts.
 ///
 /// # Errors
 /// A normalisation that f32 does not hold.
@@ -27,7 +27,11 @@ pub(super) fn first_activations(graph: &mut Graph, dataset: &Dataset) -> Result<
         return Err(Error::config("--onnx", text));
     }
     let means: Vec<f64> = scale.iter().zip(shift).map(|(scale, shift)| -shift / scale).collect();
-    let rest: Vec<f64> = means.iter().map(|&mean| mean - f64::from(mean as f32)).collect();
+    let rest = means.iter().zip(scale).map(|(&mean, scale)| {
+        let rest = mean - f64::from(mean as f32);
+        if (rest * scale).abs() < f32::EPSILON.into() { 0.0 } else { rest }
+    });
+    let rest: Vec<f64> = rest.collect();
     let mut of_channels = vec![1; shape.len()];
     of_channels[0] = scale.len();
     let mut x = graph.input("input", shape, "raw values, as they lie in the data: pixels 0 to 255");
