@@ -18,14 +18,17 @@ fn sources(dir: &Path) -> Vec<(PathBuf, String)> {
 }
 
 /// The time of day may be set back or forth while a run goes on, and files' times with it. `Instant` only goes forward, and its
-/// differences are 0 at least.
+/// differences are 0 at least. Two files tell people a time, and compute nothing with it: TensorBoard's events carry one, and a
+/// list of runs says when each was written.
 #[test]
 fn nothing_reads_the_time_of_day() {
+    const TELL: [&str; 2] = ["export/tensorboard/mod.rs", "cli/serve/runs.rs"];
     let src = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     assert!(src.len() > 100 && src.iter().any(|(_, text)| text.contains("Instant::now()")));
     for (path, text) in src {
         for word in ["SystemTime", "UNIX_EPOCH", ".modified()", ".created()", ".accessed()"] {
-            assert!(!text.contains(word), "{}: {word} goes backwards where the clock is set", path.display());
+            let tells = TELL.iter().any(|told| path.ends_with(told));
+            assert!(tells || !text.contains(word), "{}: {word} goes backwards where the clock is set", path.display());
         }
     }
 }
