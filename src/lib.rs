@@ -50,8 +50,9 @@
 //!
 //! # Features
 //!
-//! `run` ([`run`]: configuration, folder, checkpoints), `report` (pictures and pages of runs), `cli` (the program) and `fetch` (downloading data sets) are on by
-//! default; an application that embeds the engine turns them off with `default-features = false`.
+//! `run` ([`run`]: configuration, folder, checkpoints), `report` (pictures and pages of runs), `cli` (the program) and `fetch`
+//! (downloading data sets) are on by default; an application that embeds the engine turns them off with
+//! `default-features = false`.
 #![warn(missing_docs)]
 
 pub mod activation;

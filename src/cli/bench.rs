@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 use thalweg::device::Device;
 use thalweg::engine::{Limits, Precision, Setup, Timed};
-use thalweg::explore::{prepare, speed};
+use thalweg::explore::{profile, speed};
 use thalweg::gpu::adapter::{self, Description, Gpu};
 use thalweg::run::remember_limits;
 use thalweg::{cpu, gpu};
@@ -113,14 +113,7 @@ fn bench_step(args: &StepArgs) -> anyhow::Result<()> {
     let (mut engine, device) = open(&config, config.setup(config.dataset()?)?)?;
     let limits = measure_limits(engine.as_mut())?;
     let speed = speed(engine.as_mut(), &limits)?;
-    let profile = if args.profile {
-        let steps = prepare(engine.as_mut())?;
-        // The first time is that of compiling and of cold caches.
-        engine.profile(&steps[0])?;
-        engine.profile(&steps[0])?
-    } else {
-        Vec::new()
-    };
+    let profile = if args.profile { profile(engine.as_mut())? } else { Vec::new() };
     let no_profile = (args.profile && profile.is_empty()).then(|| {
         format!("{} has no clock; --device takes an adapter with timestamps, see thalweg devices", engine.describe())
     });

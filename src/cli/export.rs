@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 use thalweg::Result;
-use thalweg::data::{Source, expand};
+use thalweg::data::expand;
 use thalweg::export::onnx::{self, Network};
 use thalweg::report::{check_csv_name, write_csv};
 use thalweg::run::{Config, Position, Trained, read_config};
 
+use super::predict::check_apart;
 use super::report::check_folder;
 use super::{say, warn};
 
@@ -47,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let config = Config::resolve(read_config(&args.run)?, Vec::new(), Vec::new())?;
     if let Some(path) = &csv {
-        check_source(path, &config)?;
+        check_apart("--csv", path, &config, &[])?;
     }
     if let Some(path) = &onnx {
         args.write_onnx(path)?;
@@ -57,18 +58,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say!("the curves of {} in {}", args.run.display(), path.display());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Refuses to write over a file of the data.
-fn check_source(out: &Path, config: &Config) -> anyhow::Result<()> {
-    let source: Source = config.data.source.parse()?;
-    let same = |path: &Path| out.canonicalize().is_ok_and(|out| path.canonicalize().is_ok_and(|path| path == out));
-    ensure!(
-        !source.paths().into_iter().any(same),
-        "--csv: expected another file than those of the data, found {}",
-        out.display()
-    );
-    Ok(())
 }
 
 impl Args {

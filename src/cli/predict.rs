@@ -7,7 +7,7 @@ use thalweg::Result;
 use thalweg::data::{Part, Source, Targets, expand};
 use thalweg::export::columns::{Cell, Table};
 use thalweg::loss::{Loss, softmax};
-use thalweg::run::{Trained, Which, picture_shape};
+use thalweg::run::{Config, Trained, Which, picture_shape};
 use thalweg::score::largest;
 
 use super::{BAD_INPUT, measuring, pictures, say, thousands, warn};
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     trained.warnings.iter().for_each(|warning| warn(warning));
     if let Some(out) = &out {
-        check_out(out, &trained, &args.pictures)?;
+        check_apart("--out", out, &trained.config, &args.pictures)?;
     }
     let which = trained.which(&args.weights)?;
     let (name, part) = trained.part(part)?;
@@ -80,15 +80,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses to write over a file of the data or a picture.
-fn check_out(out: &Path, trained: &Trained, pictures: &[PathBuf]) -> anyhow::Result<()> {
-    let source: Source = trained.config.data.source.parse()?;
-    let same =
-        |path: &&Path| path.canonicalize().ok().is_some_and(|path| out.canonicalize().is_ok_and(|out| out == path));
-    match source.paths().into_iter().chain(pictures.iter().map(PathBuf::as_path)).find(same) {
-        Some(path) => anyhow::bail!("--out: expected another file than those of the data, found {}", path.display()),
-        None => Ok(()),
-    }
+/// Refuses to write over a file of a run's data or a picture.
+pub fn check_apart(flag: &str, out: &Path, config: &Config, pictures: &[PathBuf]) -> anyhow::Result<()> {
+    let source: Source = config.data.source.parse()?;
+    let same = |path: &Path| out.canonicalize().is_ok_and(|out| path.canonicalize().is_ok_and(|path| path == out));
+    let is_apart = !source.paths().into_iter().chain(pictures.iter().map(PathBuf::as_path)).any(same);
+    anyhow::ensure!(is_apart, "{flag}: expected another file than those of the data, found {}", out.display());
+    Ok(())
 }
 
 /// What the replicas say of a part, as their mean: the probabilities of classes, where the loss gives them, or the outputs.

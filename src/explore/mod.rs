@@ -20,7 +20,8 @@ pub use descend::{Descent, MAX_STEPS, Point, Trajectory, descend};
 pub use landscape::{Grid, Landscape, Section, landscape};
 pub use lr_find::{Range, RatePoint, RateTest, lr_find};
 pub use speed::{
-    LrRule, Reached, Recommendation, Speed, least_seconds, noise_scale, prepare, reach, recommend, speed, with_batch,
+    LrRule, Reached, Recommendation, Speed, least_seconds, noise_scale, prepare, profile, reach, recommend, speed,
+    with_batch,
 };
 pub use surface::Surface;
 pub use verdict::{Verdict, verdict};

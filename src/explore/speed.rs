@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Order;
-use crate::engine::{Engine, Limits, Setup, Step, initialize};
+use crate::engine::{Engine, Limits, Setup, Step, Timed, initialize};
 use crate::error::{Error, Result};
 use crate::event::Ended;
 use crate::model::Init;
@@ -82,6 +82,17 @@ pub fn least_seconds(engine: &dyn Engine, limits: &Limits) -> f64 {
     let flops = setup.replicas as f64 * setup.step_flops(setup.batch);
     let bytes = setup.step_bytes(setup.batch) * engine.value_bytes() as f64 / size_of::<f32>() as f64;
     limits.floor(setup.is_mixed(), flops, bytes, engine.dispatches())
+}
+
+/// Times each dispatch of a step from random weights by the device's clock; an empty list where it has none.
+///
+/// # Errors
+/// The device is lost.
+pub fn profile(engine: &mut dyn Engine) -> Result<Vec<Timed>> {
+    let steps = prepare(engine)?;
+    // The first time is that of compiling and of cold caches.
+    engine.profile(&steps[0])?;
+    engine.profile(&steps[0])
 }
 
 /// Gives the engine random weights and an order, and returns steps for one submission.

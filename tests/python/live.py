@@ -6,7 +6,6 @@ is opened late has everything; a lost connection comes back; the keyboard stops 
 
 import http.server
 import os
-import pathlib
 import shutil
 import socket
 import subprocess
@@ -16,7 +15,7 @@ import time
 
 from playwright.sync_api import sync_playwright
 
-from pages import check_page
+from pages import check_page, pictures
 
 # No answer takes so long, whatever else the machine does.
 PATIENCE = 120_000
@@ -190,7 +189,7 @@ def watch(playwright, address, run):
 
     found = check_page(chromium, address, is_live=True)
     assert found == [], "\n".join(found)
-    pictures(chromium, address)
+    pictures(chromium, address, "live", wait=3000)
 
     # By the keyboard alone.
     late.focus("#checkpoint")
@@ -212,19 +211,6 @@ def watch(playwright, address, run):
     assert points(page) > 1 and requests == [], requests
     assert wrong == [], wrong
     chromium.close()
-
-
-def pictures(chromium, address):
-    """For a person to look at, where THALWEG_PICTURES names a folder."""
-    folder = os.environ.get("THALWEG_PICTURES")
-    if not folder:
-        return
-    for name, width, scheme in [("phone-dark", 360, "dark"), ("desk-light", 1280, "light")]:
-        page = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        page.goto(address)
-        page.wait_for_timeout(3000)
-        page.screenshot(path=pathlib.Path(folder) / f"live-{name}.png", full_page=True)
-        page.close()
 
 
 def main():

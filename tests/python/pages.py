@@ -5,6 +5,7 @@ the arrow keys, every control within reach of the keyboard, nothing wider than a
 in both themes, and a printout on white.
 """
 
+import os
 import pathlib
 import shutil
 import sys
@@ -161,6 +162,19 @@ def check_page(chromium, address, is_live=False):
         found += [f"{width} px, {scheme}: {text}" for text in wrong]
         page.close()
     return found
+
+
+def pictures(chromium, address, what, wait=0):
+    """The page after so many milliseconds, for a person to look at, where THALWEG_PICTURES names a folder."""
+    folder = os.environ.get("THALWEG_PICTURES")
+    if not folder:
+        return
+    for name, width, scheme in [("phone-dark", 360, "dark"), ("desk-light", 1280, "light")]:
+        page = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page.goto(address)
+        page.wait_for_timeout(wait)
+        page.screenshot(path=pathlib.Path(folder) / f"{what}-{name}.png", full_page=True)
+        page.close()
 
 
 def address_of(text):

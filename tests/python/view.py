@@ -1,13 +1,12 @@
 """Looks at the runs of a folder in Chromium: view.py FOLDER, with the runs that `tests/program/view.rs` puts there."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 from playwright.sync_api import sync_playwright
 
-from pages import browser, check_page
+from pages import browser, check_page, pictures
 
 PATIENCE = 120_000
 
@@ -69,25 +68,13 @@ def look(chromium, address):
         assert found == [], "\n".join(found)
 
 
-def pictures(chromium, address):
-    """For a person to look at, where THALWEG_PICTURES names a folder."""
-    folder = os.environ.get("THALWEG_PICTURES")
-    if not folder:
-        return
-    for name, width, scheme in [("phone-dark", 360, "dark"), ("desk-light", 1280, "light")]:
-        page = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        page.goto(address)
-        page.screenshot(path=pathlib.Path(folder) / f"view-{name}.png", full_page=True)
-        page.close()
-
-
 def main():
     view = subprocess.Popen([os.environ["THALWEG"], "view", sys.argv[1], "--port", "0"], stdout=subprocess.PIPE, text=True)
     try:
         address = view.stdout.readline().removeprefix("page    ").strip()
         with sync_playwright() as playwright:
             chromium = browser(playwright)
-            pictures(chromium, address)
+            pictures(chromium, address, "view")
             look(chromium, address)
             chromium.close()
     finally:

@@ -6,7 +6,7 @@ mod shape;
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::history::History;
 use super::page::Page;
@@ -107,9 +107,4 @@ fn read_json(path: &Path) -> Result<Option<Value>> {
     let value =
         serde_json::from_str(&text).map_err(|error| Error::data(path, format!("expected JSON, found {error}")))?;
     Ok(Some(value))
-}
-
-/// A number of a file, or null where it is not finite.
-fn finite(value: f64) -> Value {
-    if value.is_finite() { json!(value) } else { Value::Null }
 }

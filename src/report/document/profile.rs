@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::explore::prepare;
+use crate::explore;
 use crate::gpu::Measuring;
 use crate::run::{Config, read_config};
 
@@ -18,10 +18,7 @@ pub fn profile(dir: &Path, measuring: Measuring) -> Result<Value> {
     let config = Config::resolve(read_config(dir)?, Vec::new(), Vec::new())?;
     let setup = config.setup(config.dataset_as(dir)?.0)?;
     let (mut engine, _) = config.engine(setup, measuring)?;
-    let steps = prepare(engine.as_mut())?;
-    // The first time is that of compiling and of cold caches.
-    engine.profile(&steps[0])?;
-    let kernels = engine.profile(&steps[0])?;
+    let kernels = explore::profile(engine.as_mut())?;
     let device = engine.describe();
     if kernels.is_empty() {
         let missing = format!("{device} has no clock, so that the kernels of a step cannot be timed.");

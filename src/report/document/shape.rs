@@ -10,7 +10,7 @@ use npyz::{Deserialize, NpyFile};
 use serde_json::{Map, Value, json};
 use zip::ZipArchive;
 
-use super::{finite, read_json};
+use super::read_json;
 use crate::error::{Error, Result};
 
 /// The landscape in `landscape/` of a run, if it has one.
@@ -46,7 +46,7 @@ pub(super) fn landscape(dir: &Path) -> Result<Option<Value>> {
         let mut point = json!({ "name": name, "at": list(at.get(axes * i..axes * (i + 1)).unwrap_or_default()) });
         for (key, values) in [("loss", &loss), ("accuracy", &accuracy)] {
             if let Some(value) = values.as_ref().and_then(|values| values.get(i)) {
-                point[key] = finite(*value);
+                point[key] = json!(value);
             }
         }
         point
@@ -82,7 +82,7 @@ fn columns(path: &Path) -> Result<Value> {
     let mut columns = vec![Vec::new(); names.len()];
     for row in reader.records() {
         for (column, cell) in columns.iter_mut().zip(&row.map_err(bad)?) {
-            column.push(finite(cell.parse().unwrap_or(f64::NAN)));
+            column.push(json!(cell.parse().unwrap_or(f64::NAN)));
         }
     }
     Ok(Value::Object(names.into_iter().zip(columns.into_iter().map(Value::Array)).collect::<Map<_, _>>()))
@@ -102,6 +102,7 @@ fn array<T: Deserialize, R: Read + Seek>(
     values.map(Some).map_err(|error| format!("{name}: {error}"))
 }
 
+/// Numbers as JSON; those that are not finite are null.
 fn list(values: &[f64]) -> Value {
-    values.iter().map(|&value| finite(value)).collect()
+    json!(values)
 }
