@@ -139,20 +139,41 @@ fn of_plan(history: &mut History, config: &Config, per_epoch: u64, told: u64) {
         (0..told).for_each(|step| sampled(marks, step, &sampler.take(step)));
     }
     let Some(course) = clock.lr else { return };
-    let (mut before, mut has_fallen) = (f64::NAN, false);
-    for step in 0..told {
-        let lr = (course.lr)(step);
-        if has_fallen && lr > before {
+    let mut restarts = Restarts::default();
+    (0..told).for_each(|step| restarts.follow(marks, step, (course.lr)(step)));
+}
+
+/// A walk along the learning rates of steps, which marks where they rise again after they had fallen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Restarts {
+    /// The rate of the step before, if there was one.
+    before: Option<f64>,
+    has_fallen: bool,
+}
+
+impl Restarts {
+    /// Goes on to a step with this rate.
+    pub fn follow(&mut self, marks: &mut Vec<Mark>, step: u64, lr: f64) {
+        let before = self.before.replace(lr).unwrap_or(lr);
+        if self.has_fallen && lr > before {
             push(marks, Mark::new(MarkKind::Restart, step, "the learning rate rises again"));
         }
-        has_fallen = lr < before || has_fallen && lr == before;
-        before = lr;
+        self.has_fallen = lr < before || self.has_fallen && lr == before;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_that_rise_after_they_fell_are_restarts() {
+        let (mut marks, mut restarts) = (Vec::new(), Restarts::default());
+        for (step, lr) in [0.1, 0.2, 0.2, 0.1, 0.1, 0.3, 0.4, 0.1, 0.2].into_iter().enumerate() {
+            restarts.follow(&mut marks, step as u64, lr);
+        }
+        assert_eq!(marks.iter().map(|mark| mark.step).collect::<Vec<_>>(), [5, 8]);
+    }
 
     #[test]
     fn many_marks_are_as_dense_everywhere() {

@@ -51,6 +51,7 @@ pub struct History {
     /// The step that was told last, and when this process began.
     last_step: u64,
     began: Option<Began>,
+    restarts: marks::Restarts,
 }
 
 /// A moment of a run: the same one in each of the units that an axis may have.
@@ -190,6 +191,7 @@ impl History {
         self.is_regression = !setup.dataset.is_classification();
         self.began = Some(Began { at: Instant::now(), steps: started.first_step });
         (self.ended, self.last_step) = (None, started.first_step);
+        self.restarts = marks::Restarts::default();
         // Steps that were taken and lost come again.
         let end = started.first_step;
         self.curves.iter_mut().for_each(|curve| curve.cut(end));
@@ -205,6 +207,7 @@ impl History {
             self.add("accuracy", at, all.iter().map(move |m| m.correct as f64 / rows));
         }
         self.add("lr", at, std::iter::once(step.rate.lr));
+        self.restarts.follow(&mut self.marks, at, step.rate.lr);
         self.add("momentum", at, std::iter::once(step.rate.momentum));
         if all.iter().any(|m| m.grad_norm.is_some()) {
             self.add("grad_norm", at, all.iter().filter_map(|m| m.grad_norm));
