@@ -92,6 +92,11 @@ def has_marks(figure):
     return canvas.evaluate(HAS_MARKS) >= 3 if canvas else len(figure.query_selector_all("svg .mark")) > 0
 
 
+def settle(page):
+    """Waits until what was asked for is drawn, however long a frame takes."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def check_charts(page, wrong):
     for figure in page.query_selector_all("figure.chart, figure.diagram"):
         title = figure.query_selector("h3").inner_text()
@@ -102,16 +107,16 @@ def check_charts(page, wrong):
         plot, tooltip = figure.query_selector(".plot"), figure.query_selector(".tooltip")
         over = (figure.query_selector(".u-over") or figure.query_selector("svg")).bounding_box()
         page.mouse.move(over["x"] + over["width"] * 0.6, over["y"] + over["height"] * 0.5)
-        page.wait_for_timeout(20)
+        settle(page)
         if not any(c.isdigit() for c in tooltip.inner_text()):
             wrong.append(f"{title}: hovering shows no value")
         page.mouse.move(2, 2)
         plot.focus()
         page.keyboard.press("Home")
-        page.wait_for_timeout(20)
+        settle(page)
         first = tooltip.inner_text()
         page.keyboard.press("End")
-        page.wait_for_timeout(20)
+        settle(page)
         last = tooltip.inner_text()
         if not any(c.isdigit() for c in first) or (first == last and int(figure.get_attribute("data-points")) > 1):
             wrong.append(f"{title}: arrow keys read no values: {first!r}, {last!r}")

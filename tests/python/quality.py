@@ -4,7 +4,7 @@ import sys
 
 from playwright.sync_api import sync_playwright
 
-from pages import address_of, browser, opened
+from pages import address_of, browser, opened, settle
 
 
 def figure_of(page, title):
@@ -17,7 +17,7 @@ def read(page, title, *keys):
     figure.locator(".plot").focus()
     for key in keys:
         page.keyboard.press(key)
-    page.wait_for_timeout(30)
+    settle(page)
     return figure.locator(".tooltip").inner_text()
 
 

@@ -4,14 +4,14 @@ import sys
 
 from playwright.sync_api import sync_playwright
 
-from pages import address_of, browser, opened
+from pages import address_of, browser, opened, settle
 
 
 def tooltip(page, title, key):
     figure = page.locator("figure.chart", has=page.get_by_role("heading", name=title, exact=True))
     figure.locator(".plot").focus()
     page.keyboard.press(key)
-    page.wait_for_timeout(30)
+    settle(page)
     return figure.locator(".tooltip").inner_text()
 
 
@@ -39,6 +39,8 @@ def check_run(page, wrong):
     if "test" in [line.split(" ")[0] for line in tooltip(page, "Loss", "End").splitlines()]:
         wrong.append("a curve that was hidden is still read")
     figure.locator("summary").click()
+    # The browser tells the page a little later that it is open; the table then comes whole.
+    figure.locator("table.table tr").first.wait_for(state="attached")
     if figure.locator("table.table tr").count() < 50:
         wrong.append("the table of the data is short")
     for heading in ["Overview", "Curves", "Landscape", "Curvature", "Kernels", "Settings"]:
