@@ -97,6 +97,7 @@ pub mod model;
 pub mod number;
 pub mod optimizer;
 pub mod plan;
+pub mod population;
 pub mod progress;
 #[cfg(feature = "report")]
 pub mod report;
