@@ -15,7 +15,7 @@ use crate::run::{Config, Setting};
 /// The most members of a sweep.
 const MOST: u64 = 100_000;
 /// The table of a configuration file that holds a design, and the tables and numbers in it.
-const SWEEP: &str = "sweep";
+pub(super) const SWEEP: &str = "sweep";
 const GRID: &str = "grid";
 const RANGE: &str = "range";
 const NUMBERS: [&str; 3] = ["random", "seeds", "seed"];
