@@ -27,6 +27,7 @@ mod settings;
 mod shader;
 mod signals;
 mod speeds;
+mod sweep;
 mod tour;
 mod train;
 mod verify;
@@ -56,6 +57,8 @@ struct Cli {
 enum Command {
     /// Train a network, and write its metrics and weights to a folder
     Train(Box<train::Args>),
+    /// Train a network under many settings and seeds, side by side on one device, and say which is best
+    Sweep(Box<sweep::Args>),
     /// Evaluate the weights of a run
     Eval(eval::Args),
     /// Write what a run's network says of samples
@@ -142,12 +145,13 @@ pub fn main() -> ExitCode {
             return end(ExitCode::SUCCESS, false);
         }
     };
-    let is_run = matches!(cli.command, Command::Train(_));
+    let is_run = matches!(cli.command, Command::Train(_) | Command::Sweep(_));
     if is_run || matches!(cli.command, Command::Verify(_)) {
         output::go_on();
     }
     let result = match cli.command {
         Command::Train(args) => train::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Export(args) => export::run(&args),

@@ -55,8 +55,8 @@ impl<T: Real> CpuEngine<T> {
             return Err(Error::config("train.precision", found));
         }
         let precision = if size_of::<T>() == size_of::<f64>() { Precision::F64 } else { Precision::F32 };
-        let eval_rows = setup.eval_rows;
-        let setup = setup.fitted(precision, eval_rows);
+        let own = setup.own.into_iter().map(|own| Setup { precision, ..own }).collect();
+        let setup = Setup { precision, own, ..setup };
         let layout = Layout::new(&setup.model);
         let replicas = (0..setup.replicas).map(|r| Replica::new(&setup, &layout, r)).collect::<Result<_>>()?;
         let targets_of = |part| match setup.dataset.part(part) {

@@ -225,16 +225,21 @@ impl Setup {
         .find_map(|(key, is_other)| is_other.then_some(key))
     }
 
-    /// The same setup in another precision and with other rows of an evaluation, for all replicas.
-    pub(crate) fn fitted(self, precision: Precision, eval_rows: Option<usize>) -> Self {
-        let own = self.own.into_iter().map(|own| own.fitted(precision, eval_rows)).collect();
-        Self { precision, eval_rows, own, ..self }
+    /// The same setup with so many rows in an evaluation, for all replicas.
+    pub(crate) fn fitted(self, eval_rows: Option<usize>) -> Self {
+        let own = self.own.into_iter().map(|own| own.fitted(eval_rows)).collect();
+        Self { eval_rows, own, ..self }
     }
 
     /// The setup of replica r by itself: of the run that it is.
     pub fn of(&self, replica: usize) -> Self {
         let alone = || Self { seed: self.seed.wrapping_add(replica as u64), replicas: 1, ..self.clone() };
         self.own.get(replica).cloned().unwrap_or_else(alone)
+    }
+
+    /// The setups of all replicas, each by itself.
+    pub(crate) fn alone(&self) -> impl Iterator<Item = Self> + '_ {
+        (0..self.replicas).map(|r| self.of(r))
     }
 
     fn check_loss(&self) -> Result<()> {

@@ -191,8 +191,7 @@ impl Engine for GpuEngine {
 
     fn set_own(&mut self, replica: usize, setup: Setup) -> Result<()> {
         self.buffers.fill_own(&self.gpu, replica, &setup);
-        self.own[replica] = Coefficients::own(&setup, replica);
-        self.optimizers[replica] = setup.optimizer;
+        self.own[replica] = (Coefficients::own(&setup, replica), setup.optimizer);
         self.setup.own[replica] = setup;
         self.gpu.check()
     }

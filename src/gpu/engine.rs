@@ -72,8 +72,7 @@ pub struct GpuEngine {
     /// The orders of the epoch, where records are streamed or some samples count more than others.
     pub(super) orders: Vec<Vec<u32>>,
     /// What is each replica's own in every step, and its optimizer.
-    pub(super) own: Vec<Coefficients>,
-    pub(super) optimizers: Vec<Optimizer>,
+    pub(super) own: Vec<(Coefficients, Optimizer)>,
     /// The number of replicas that take part, the first ones.
     pub(super) active: usize,
     /// The submissions whose metrics have not been read, the oldest first.
@@ -101,8 +100,8 @@ impl GpuEngine {
     #[allow(clippy::new_ret_no_self, reason = "nobody gets an engine that is not checked")]
     pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Checked<Self>> {
         setup.check(f64::from(f32::MAX))?;
-        let (precision, rows) = (setup.precision, buffers::eval_rows(&setup, &gpu.description));
-        let setup = setup.fitted(precision, Some(rows));
+        let rows = buffers::eval_rows(&setup, &gpu.description);
+        let setup = setup.fitted(Some(rows));
         reach::check(&gpu, &setup)?;
         let layout = Layout::new(&setup.model);
         let room = Room::new(&gpu.description, options.memory.unwrap_or(u64::MAX));
@@ -132,8 +131,7 @@ impl GpuEngine {
         gpu.check()?;
         Ok(Checked::new(Self {
             loss_weights: LossWeights::of(&setup),
-            own: (0..setup.replicas).map(|r| Coefficients::own(&setup.of(r), r)).collect(),
-            optimizers: (0..setup.replicas).map(|r| setup.of(r).optimizer).collect(),
+            own: setup.alone().enumerate().map(|(r, own)| (Coefficients::own(&own, r), own.optimizer)).collect(),
             active: setup.replicas,
             setup,
             layout,

@@ -170,7 +170,7 @@ impl GpuEngine {
         for (n, step) in steps.iter().enumerate() {
             let aim = if let Aim::Statistics(first) = aim { Aim::Statistics(first + n) } else { aim };
             for (r, (&rate, total)) in step.rates.iter().zip(self.totals(step)).enumerate() {
-                let Move { index, take } = step.of(r);
+                let (Move { index, take }, (own, optimizer)) = (step.of(r), self.own[r]);
                 all.push(Coefficients {
                     swa: take.swa as f32,
                     ema: take.ema as f32,
@@ -178,7 +178,7 @@ impl GpuEngine {
                     statistics: aim.statistics() as f32,
                     total: total as f32,
                     step: index as u32,
-                    ..self.own[r].of_update(self.optimizers[r].coefficients(index + 1, rate))
+                    ..own.of_update(optimizer.coefficients(index + 1, rate))
                 });
             }
         }

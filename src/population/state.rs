@@ -80,7 +80,7 @@ impl State {
     pub fn begin(&mut self, number: usize, setup: Setup) -> Result<Setup> {
         self.flush()?;
         let (replica, common) = (self.replica(number), self.engine.setup());
-        let setup = setup.fitted(common.precision, common.eval_rows);
+        let setup = Setup { precision: common.precision, ..setup.fitted(common.eval_rows) };
         self.engine.set_own(replica, setup.clone())?;
         let zeros = vec![0.0; self.engine.layout().len];
         for slot in self.slots() {

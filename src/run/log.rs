@@ -212,6 +212,14 @@ pub(super) fn lines(dir: &Path, name: &str) -> Result<Vec<Value>> {
 }
 
 /// The files of the log of the run in `dir`, as far as they are there.
+/// The epochs that the run in `dir` has logged.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn epochs(dir: &Path) -> Result<Vec<Epoch>> {
+    Ok(lines(dir, EPOCHS)?.iter().map(logged).collect())
+}
+
 pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     [METRICS, EPOCHS, EVALUATIONS].map(|name| dir.join(name)).into_iter().filter(|path| path.exists()).collect()
 }

@@ -28,6 +28,7 @@ mod folder;
 pub(crate) mod lines;
 mod lock;
 mod log;
+mod open;
 mod resolve;
 mod resume;
 mod saver;
@@ -62,7 +63,11 @@ pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
+pub(crate) use folder::{forget_checkpoints, forget_weights, free_dir, has_ended};
+pub(crate) use lock::Lock;
+pub(crate) use log::epochs;
 pub use log::{Lines, Log, Logged, each_line, logged_curves, read_metrics};
+pub use open::Loaded;
 pub use resolve::{Setting, setting};
 pub use seen::seen_weights;
 pub use side_by_side::SideBySide;
@@ -122,7 +127,8 @@ impl Config {
     ///
     /// # Errors
     /// A model that is too large.
-    pub fn setup(&self, dataset: Dataset) -> Result<Setup> {
+    pub fn setup(&self, dataset: impl Into<Arc<Dataset>>) -> Result<Setup> {
+        let dataset = dataset.into();
         let ModelConfig { hidden, activation, norm, residual, dropout, .. } = &self.model;
         let model = Mlp::new(dataset.width(), dataset.outputs).hidden(hidden.as_slice()).activation(*activation);
         let model = Mlp { norm: *norm, residual: *residual, dropout: *dropout, ..model };
@@ -130,7 +136,7 @@ impl Config {
         let batch = self.train.batch_of(dataset.train.len());
         let counts = dataset.train.histogram(dataset.outputs);
         let class_weights = self.model.class_weights.as_ref().map(|weights| weights.of(&counts));
-        let setup = Setup::new(model, Arc::new(dataset));
+        let setup = Setup::new(model, dataset);
         Ok(Setup {
             class_weights: class_weights.unwrap_or_default(),
             loss: self.model.loss.unwrap_or(setup.loss),

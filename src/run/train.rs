@@ -2,21 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{self, Checkpoint, Taken};
+use super::checkpoint::{Checkpoint, Taken};
 use super::config::Config;
 use super::eigenvalue::Eigenvalue;
 use super::folder::{self, EPOCHS, EVALUATIONS, Place};
 use super::lock::Lock;
 use super::log::{self, Log, logged};
-use super::resume::{self, Resumed};
 use super::saver::Saver;
-use super::start::first_weights;
 use super::summary::{Best, Facts, Highest, Outcome, Pace};
 use super::tensorboard::TensorBoard;
 use super::timer::Timer;
 use super::trajectory::Trajectory;
-use super::values::{Batch, Interval};
-use crate::data::{Source, expand};
+use super::values::Interval;
 use crate::engine::Slot;
 use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Event, Observer, Recovered};
@@ -56,23 +53,23 @@ pub fn train(config: Config, observers: &mut [&mut dyn Observer]) -> Result<Fini
 
 /// A run before its first step: everything is found to be right, and nothing is written.
 pub struct Prepared {
-    config: Config,
-    place: Place,
+    pub(super) config: Config,
+    pub(super) place: Place,
     /// The lock of a folder that was there already.
-    lock: Option<Lock>,
-    trainer: Trainer,
-    reason: String,
-    notes: Vec<String>,
-    warnings: Vec<String>,
-    pace: Pace,
-    measuring: Measuring,
+    pub(super) lock: Option<Lock>,
+    pub(super) trainer: Trainer,
+    pub(super) reason: String,
+    pub(super) notes: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    pub(super) pace: Pace,
+    pub(super) measuring: Measuring,
     /// The digest of the data.
-    data: String,
+    pub(super) data: String,
     /// Whether the weights are those of a checkpoint, and the number of its steps if it is the newest.
-    is_resumed: bool,
-    newest: Option<u64>,
+    pub(super) is_resumed: bool,
+    pub(super) newest: Option<u64>,
     /// What measures the largest eigenvalue on the way, if the run asks for that.
-    eigenvalue: Option<Eigenvalue>,
+    pub(super) eigenvalue: Option<Eigenvalue>,
 }
 
 /// A run that is over.
@@ -87,88 +84,6 @@ pub struct Finished {
 }
 
 impl Prepared {
-    /// Resolves a configuration: loads the data, opens the engine, and gives it first weights, or those of the newest intact
-    /// checkpoint where a run goes on. `measuring` is told of each matrix product whose forms are measured on the adapter.
-    ///
-    /// # Errors
-    /// A folder that holds a run, or one that another process trains; settings that do not fit each other, the data, or the run
-    /// that is to go on; no such device.
-    pub fn open(mut config: Config, place: Place, measuring: Measuring) -> Result<Self> {
-        let mut warnings = Vec::new();
-        let resumed = match &place {
-            Place::Resume(dir) => Some(Resumed::open(dir, &mut config, &mut warnings)?),
-            _ => None,
-        };
-        place.check()?;
-        config.check_run()?;
-        // The folder may be read from another one.
-        for path in [&mut config.data.weights, &mut config.model.init_from].into_iter().flatten() {
-            *path = std::path::absolute(expand(&path.to_string_lossy())).map_err(Error::io(&*path))?;
-        }
-        let dataset = match &place {
-            Place::Resume(dir) => config.own_dataset(dir)?,
-            Place::Next | Place::New(_) | Place::Replace(_) => match &config.model.init_from {
-                Some(run) if folder::is_run(run) => config.dataset_after(run)?,
-                _ => config.dataset()?,
-            },
-        };
-        config.data.source = config.data.source.parse::<Source>()?.absolute()?.to_string();
-        let notes = dataset.encoding.describe();
-        let data = checkpoint::digest(&dataset);
-        // What the data decided is part of the resolved configuration.
-        config.data.classes = dataset.is_classification().then_some(dataset.outputs);
-        let setup = config.setup(dataset)?;
-        (config.train.batch, config.model.loss) = (Some(Batch::Size(setup.batch)), Some(setup.loss));
-        let (engine, reason) = config.engine(setup, measuring)?;
-        // So is what was measured on the adapter.
-        config.forms = engine.forms();
-        let pace = Pace::of(engine.as_ref());
-        let mut trainer = Trainer::new(engine, config.plan())?;
-        let eigenvalue = Eigenvalue::begin(&mut trainer, &config.train)?;
-        let prepared = Self {
-            config,
-            place,
-            lock: None,
-            trainer,
-            reason,
-            notes,
-            warnings,
-            pace,
-            measuring,
-            data,
-            is_resumed: false,
-            newest: None,
-            eigenvalue,
-        };
-        match resumed {
-            Some(resumed) => prepared.resume(resumed),
-            None => prepared.init(),
-        }
-    }
-
-    /// Gives the engine what the run's checkpoint holds.
-    fn resume(mut self, Resumed { lock, checkpoint }: Resumed) -> Result<Self> {
-        let Place::Resume(dir) = &self.place else { return Ok(self) };
-        self.lock = Some(lock);
-        let engine = self.trainer.engine();
-        self.notes.extend(resume::differences(&checkpoint, &self.data, engine)?);
-        self.warnings.extend(log::complaints(dir, checkpoint.steps)?);
-        let mut progress = checkpoint.restore(engine)?;
-        resume::fit(&mut progress, &self.config, &checkpoint.config, engine.setup(), folder::has_ended(dir))?;
-        self.trainer.resume(progress)?;
-        if let Some(eigenvalue) = &self.eigenvalue {
-            eigenvalue.go_on(&mut self.trainer, &checkpoint)?;
-        }
-        (self.is_resumed, self.newest) = (true, checkpoint.newest_steps());
-        Ok(self)
-    }
-
-    /// Gives the engine first weights: those of a file or of another run, or drawn ones.
-    fn init(mut self) -> Result<Self> {
-        self.notes.extend(first_weights(self.trainer.engine(), &self.config.model)?);
-        Ok(self)
-    }
-
     /// The resolved configuration.
     pub fn config(&self) -> &Config {
         &self.config

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::axis::Axis;
+use super::halving::Halving;
 use super::member::{Member, SEED};
 use super::range::Range;
 use super::sobol::{DIMENSIONS, Sobol};
@@ -18,6 +19,7 @@ const MOST: u64 = 100_000;
 pub(super) const SWEEP: &str = "sweep";
 const GRID: &str = "grid";
 const RANGE: &str = "range";
+const HALVING: &str = "halving";
 const NUMBERS: [&str; 3] = ["random", "seeds", "seed"];
 
 /// The design of a sweep: the settings that are tried. Every point of the grid is tried with every point that is drawn from the
@@ -54,11 +56,13 @@ pub struct Design {
     pub seeds: u64,
     /// The seed that shifts the points drawn from the ranges. Default 0.
     pub seed: u64,
+    /// Successive halving, the table `halving`. Default none: all members are trained to their end.
+    pub halving: Option<Halving>,
 }
 
 impl Default for Design {
     fn default() -> Self {
-        Self { grid: Vec::new(), ranges: Vec::new(), random: None, seeds: 1, seed: 0 }
+        Self { grid: Vec::new(), ranges: Vec::new(), random: None, seeds: 1, seed: 0, halving: None }
     }
 }
 
@@ -214,7 +218,11 @@ impl TryFrom<Table> for Design {
             match (name.as_str(), value) {
                 (GRID, Value::Table(grid)) => design.grid = leaves("", grid, &read_axis)?,
                 (RANGE, Value::Table(ranges)) => design.ranges = leaves("", ranges, &read_range)?,
-                (GRID | RANGE, other) => {
+                (HALVING, Value::Table(halving)) => {
+                    let bad = |error: toml::de::Error| Error::config(format!("{SWEEP}.{HALVING}"), error.message());
+                    design.halving = Some(halving.clone().try_into().map_err(bad)?);
+                }
+                (GRID | RANGE | HALVING, other) => {
                     return Err(Error::config(format!("{SWEEP}.{name}"), format!("expected a table, found {other}")));
                 }
                 (name, value) if NUMBERS.contains(&name) => {
@@ -230,7 +238,7 @@ impl TryFrom<Table> for Design {
                     }
                 }
                 (name, _) => {
-                    let known = [GRID, RANGE].into_iter().chain(NUMBERS).collect::<Vec<_>>().join(", ");
+                    let known = [GRID, RANGE, HALVING].into_iter().chain(NUMBERS).collect::<Vec<_>>().join(", ");
                     return Err(Error::config(
                         format!("{SWEEP}.{name}"),
                         format!("unknown key, expected one of {known}"),
@@ -252,7 +260,8 @@ impl From<Design> for Table {
         let mut table: Table = numbers.filter_map(number).collect();
         let grid: Table = design.grid.into_iter().map(|axis| (axis.key, Value::Array(axis.values))).collect();
         let ranges: Table = design.ranges.into_iter().map(|range| (range.key.clone(), range.value())).collect();
-        for (name, inner) in [(GRID, grid), (RANGE, ranges)] {
+        let halving = design.halving.and_then(|halving| Table::try_from(halving).ok()).unwrap_or_default();
+        for (name, inner) in [(GRID, grid), (RANGE, ranges), (HALVING, halving)] {
             if !inner.is_empty() {
                 table.insert(name.into(), Value::Table(inner));
             }
@@ -389,7 +398,10 @@ mod tests {
     #[test]
     fn mistakes_of_a_table_are_named() {
         let error = |text: &str| design(&format!("[sweep]\n{text}")).unwrap_err().to_string();
-        assert_eq!(error("sedes = 2"), "sweep.sedes: unknown key, expected one of grid, range, random, seeds, seed");
+        assert_eq!(
+            error("sedes = 2"),
+            "sweep.sedes: unknown key, expected one of grid, range, halving, random, seeds, seed"
+        );
         assert_eq!(error("seeds = -1"), "sweep.seeds: expected a number from 0 on, found -1");
         assert_eq!(error("grid = 3"), "sweep.grid: expected a table, found 3");
         assert_eq!(error("grid.optimizer.lr = 0.1"), "sweep.grid.optimizer.lr: expected a list of values, found 0.1");

@@ -1,6 +1,6 @@
 //! The folder of a sweep.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,16 +12,48 @@ use super::row::Row;
 use super::table;
 use crate::disk::{read_sealed, seal_lines, write_whole};
 use crate::error::{Error, Result};
-use crate::run::{Config, lines};
+use crate::run::{self, Config, lines};
 
 const DESIGN: &str = "sweep.toml";
 const ROWS: &str = "members.jsonl";
 const TABLE: &str = "members.csv";
 const MEMBERS: &str = "members";
+const BEST: &str = "best";
 
 /// The folder of a member's run within that of its sweep.
 pub fn member_dir(dir: &Path, member: u64) -> PathBuf {
     dir.join(MEMBERS).join(member.to_string())
+}
+
+/// The folder of the best member's run within that of its sweep.
+pub fn best_dir(dir: &Path) -> PathBuf {
+    dir.join(BEST)
+}
+
+/// Makes the folder of a sweep, or the first free one of `sweeps/1`, `sweeps/2`, ...; a sweep that it holds is removed with
+/// `replaces`.
+///
+/// # Errors
+/// A folder that holds a sweep which is not to be replaced, or something else; one that cannot be made.
+pub fn make_dir(dir: Option<&Path>, replaces: bool) -> Result<PathBuf> {
+    let Some(dir) = dir else {
+        return run::free_dir(Path::new("sweeps"));
+    };
+    if dir.exists() && !dir.is_dir() {
+        return Err(Error::config("--run", format!("expected a folder, found a file at {}", dir.display())));
+    }
+    let files = [DESIGN, ROWS, TABLE].map(|name| dir.join(name)).into_iter().filter(|path| path.exists());
+    let folders = [dir.join(MEMBERS), best_dir(dir)].into_iter().filter(|path| path.exists());
+    let (files, folders): (Vec<_>, Vec<_>) = (files.collect(), folders.collect());
+    if let Some(found) = files.iter().chain(&folders).next().filter(|_| !(replaces && is_sweep(dir))) {
+        let hint = if is_sweep(dir) { "; --overwrite replaces it" } else { "" };
+        let found = format!("expected a folder without a sweep, found {}{hint}", found.display());
+        return Err(Error::config("--run", found));
+    }
+    fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    files.iter().try_for_each(|path| fs::remove_file(path).map_err(Error::io(path)))?;
+    folders.iter().try_for_each(|path| fs::remove_dir_all(path).map_err(Error::io(path)))?;
+    Ok(dir.to_path_buf())
 }
 
 /// Whether `dir` is the folder of a sweep.
@@ -112,14 +144,14 @@ pub fn write_table(dir: &Path, rows: &[Row]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::{Axis, Range};
+    use crate::sweep::{Axis, Halving, Range};
 
     #[test]
     fn a_sweep_reads_back() {
         let dir = tempfile::TempDir::new().unwrap();
         let grid = vec![Axis::parse("model.hidden=[8],[]").unwrap()];
         let ranges = vec![Range::parse("optimizer.lr=1e-4..1:log").unwrap()];
-        let design = Design { grid, ranges, random: Some(4), seeds: 2, seed: 3 };
+        let design = Design { grid, ranges, random: Some(4), seeds: 2, seed: 3, halving: Some(Halving::default()) };
         let base = Config::resolve("train.epochs = 3".parse().unwrap(), Vec::new(), Vec::new()).unwrap();
         assert!(!is_sweep(dir.path()));
         assert!(read_design(dir.path()).unwrap_err().to_string().contains("found no sweep.toml"));

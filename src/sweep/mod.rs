@@ -14,24 +14,31 @@
 //! | `sweep.toml` | the design, and the configuration that it is over: a configuration file |
 //! | `members.jsonl` | a [`Row`] a line, in the order in which members ended |
 //! | `members.csv` | the same as a table, in the order of members |
-//! | `members/N` | the run of member N, as [`run`](crate::run) writes it |
+//! | `members/N` | the run of member N, as [`run`](crate::run) writes it; without its weights, where they are not kept |
+//! | `best` | a copy of the best member's run, with its weights |
 
 mod axis;
+mod crew;
 mod design;
 mod folder;
 mod group;
+mod halving;
+mod kind;
 mod member;
 mod range;
 mod row;
+mod run;
 mod sobol;
 mod table;
 
 pub use axis::Axis;
 pub use design::Design;
-pub use folder::{Rows, is_sweep, member_dir, read_design, read_rows, write_design, write_table};
+pub use folder::{Rows, best_dir, is_sweep, make_dir, member_dir, read_design, read_rows, write_design, write_table};
 pub use group::{Group, Statistic, groups, ranked};
+pub use halving::Halving;
 pub use member::Member;
 pub use range::{Range, Scale};
 pub use row::{Row, judged_by};
+pub use run::{HALVED, Sweep, Swept, Told};
 pub use sobol::{DIMENSIONS, Sobol};
 pub use table::{brief, cells, csv, keys, metric_name, short_names};

@@ -18,6 +18,7 @@ fn all(data: &str) -> Vec<String> {
     let lines = [
         format!("train {of_data} --epochs 2"),
         format!("train {of_data} --dry-run"),
+        format!("sweep {of_data} --epochs 1 --grid optimizer.lr=0.1,0.2 --run s"),
         "eval r".into(),
         "eval r --json".into(),
         "predict r --out said.csv".into(),
