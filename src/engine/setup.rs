@@ -226,9 +226,9 @@ impl Setup {
     }
 
     /// The same setup with so many rows in an evaluation, for all replicas.
-    pub(crate) fn fitted(self, eval_rows: Option<usize>) -> Self {
-        let own = self.own.into_iter().map(|own| own.fitted(eval_rows)).collect();
-        Self { eval_rows, own, ..self }
+    pub(crate) fn fitted(&self, eval_rows: Option<usize>) -> Self {
+        let own = self.own.iter().map(|own| own.fitted(eval_rows)).collect();
+        Self { eval_rows, own, ..self.clone() }
     }
 
     /// The setup of replica r by itself: of the run that it is.

@@ -100,8 +100,7 @@ impl GpuEngine {
     #[allow(clippy::new_ret_no_self, reason = "nobody gets an engine that is not checked")]
     pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Checked<Self>> {
         setup.check(f64::from(f32::MAX))?;
-        let rows = buffers::eval_rows(&setup, &gpu.description);
-        let setup = setup.fitted(Some(rows));
+        let setup = setup.fitted(Some(buffers::eval_rows(&setup, &gpu.description)));
         reach::check(&gpu, &setup)?;
         let layout = Layout::new(&setup.model);
         let room = Room::new(&gpu.description, options.memory.unwrap_or(u64::MAX));
