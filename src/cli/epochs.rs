@@ -111,7 +111,7 @@ impl EpochTable {
 
     /// The mean loss of the replicas, and their mean accuracy.
     fn cell(&self, evaluations: &[Evaluation]) -> String {
-        let mean = |f: fn(&Evaluation) -> f64| run::mean(&evaluations.iter().map(f).collect::<Vec<_>>());
+        let mean = |f: fn(&Evaluation) -> f64| thalweg::number::mean(&evaluations.iter().map(f).collect::<Vec<_>>());
         let loss = in_six(mean(|e| e.loss));
         if self.is_classification { format!("{loss:>6} {:>6.4}", mean(|e| e.accuracy)) } else { loss }
     }
