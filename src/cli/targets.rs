@@ -101,10 +101,10 @@ pub fn critical(fit: &CriticalBatch) -> String {
         && let Some([perfect, maximal]) = fit.regimes()
     {
         words += &format!(
-            "; least steps {:.0}, least samples {:.0}; perfect scaling up to {}, diminishing returns up to {}, then maximal data \
-             parallelism",
-            fit.least_steps,
-            fit.least_samples,
+            "; least steps {}, least samples {}; by the curve scaling is perfect up to {}, returns diminish up to {}, and then no \
+             batch size takes many fewer steps",
+            short(fit.least_steps),
+            short(fit.least_samples),
             short(perfect),
             short(maximal)
         );
@@ -115,9 +115,10 @@ pub fn critical(fit: &CriticalBatch) -> String {
     words
 }
 
-/// A batch size that was computed: whole, or of two digits below 10.
-fn short(batch: f64) -> String {
-    if batch < 10.0 { format!("{batch:.1}") } else { format!("{batch:.0}") }
+/// A number that was fitted, to three digits.
+fn short(number: f64) -> String {
+    let unit = 10f64.powf(number.log10().floor() - 2.0);
+    if number < 10.0 { format!("{number:.1}") } else { format!("{:.0}", (number / unit).round() * unit) }
 }
 
 #[cfg(test)]
@@ -164,7 +165,12 @@ mod tests {
             is_missed: false,
         };
         let both = critical(&fit(Some(150.0), Some(200.0), Some(270.0)));
-        assert!(both.starts_with("200, at 95 % within 150 to 270") && both.contains("up to 22"), "{both}");
+        assert!(
+            both.starts_with("200, at 95 % within 150 to 270")
+                && both.contains("perfect up to 22,")
+                && both.contains("samples 100000"),
+            "{both}"
+        );
         assert!(critical(&fit(Some(150.0), Some(200.0), None)).starts_with("at least 150 at 95 % (best fit 200)"));
         assert!(critical(&fit(Some(150.0), None, None)).starts_with("at least 150 at 95 %;"));
         assert!(critical(&fit(None, Some(2.0), Some(4.25))).starts_with("at most 4.2 at 95 % (best fit 2.0)"));

@@ -128,3 +128,55 @@ fn row(size: &BatchSize, trial: &Trial) -> [String; 10] {
         trial.resolution.to_string(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Ended;
+
+    fn size(batch: usize, steps: &[u64]) -> BatchSize {
+        let trial = |&steps: &u64| {
+            let reached = Reached { steps, epochs: 0.5, samples: steps * batch as u64, seconds: 1.0 };
+            let reached = (steps > 0).then_some(reached);
+            Trial { seed: 3, ended: if steps > 0 { Ended::Target } else { Ended::Epochs }, reached, resolution: 7 }
+        };
+        let speed =
+            Speed { batch, replicas: 1, seconds: 1e-3, samples_per_second: 1e3, flops: 0.0, of_limit: 0.0, bytes: 0 };
+        let trials = Some(Trials { batch, trials: steps.iter().map(trial).collect() });
+        BatchSize { speed, lr: 0.1, trials }
+    }
+
+    /// Sizes in any order; one that no seed reached has a place on the axis and no marker, and an open interval ends with the axis.
+    #[test]
+    fn a_picture_shows_what_was_reached() {
+        let sizes = [size(64, &[20, 30]), size(16, &[90, 80]), size(32, &[0, 0])];
+        let critical = CriticalBatch {
+            batch: Some(40.0),
+            low: Some(20.0),
+            high: None,
+            least_steps: 10.0,
+            least_samples: 1000.0,
+            deviation: 0.1,
+            is_missed: false,
+        };
+        let svg = batch_picture(&sizes, Some(&critical), vec!["on a machine".into()]).unwrap();
+        assert_eq!(svg.matches("<circle").count(), 3 + 3 + 2 + 2, "{svg}");
+        assert!(["critical: 40", "perfect scaling", "steps to target", "on a machine"].iter().all(|w| svg.contains(w)));
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        let without = [BatchSize { trials: None, ..size(8, &[]) }];
+        let svg = batch_picture(&without, None, Vec::new()).unwrap();
+        assert_eq!((svg.matches("<circle").count(), svg.contains("to target")), (2, false), "{svg}");
+    }
+
+    #[test]
+    fn a_training_has_a_row() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("b.csv");
+        write_batch_csv(&path, &[size(16, &[90, 0])], &["one".into(), "two, three".into()]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["# one", "# two, three"]);
+        assert_eq!(lines[3..], ["16,0.1,3,target,true,90,0.5,1440,1,7", "16,0.1,3,epochs,false,,,,,7"]);
+        assert!(write_batch_csv(&dir.path().join("b.txt"), &[], &[]).is_err());
+    }
+}

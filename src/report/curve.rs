@@ -142,7 +142,7 @@ fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, panels: &Panels, i: usize) 
         .y_desc(&curve.name)
         .x_label_formatter(&|x| power(panels.scale.number(*x)))
         .y_label_formatter(&|y| match curve.scale {
-            Scale::Log => power(curve.scale.number(*y)),
+            Scale::Log => decade(curve.scale.number(*y)),
             Scale::Linear if y.abs() < 1e-12 => "0".into(),
             Scale::Linear => short(*y),
         })
@@ -181,7 +181,7 @@ fn draw_curve<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, panels: &Panels, i: usize, 
     chart.draw_series(marked.map(|at| Circle::new(at, 3, color.filled())))?;
     if !curve.beside.is_empty() {
         let mut labels = chart.configure_series_labels();
-        labels.position(SeriesLabelPosition::UpperRight).background_style(WHITE.mix(0.8)).draw()?;
+        labels.position(SeriesLabelPosition::LowerLeft).background_style(WHITE.mix(0.8)).draw()?;
     }
     Ok(())
 }
@@ -310,6 +310,11 @@ fn power(x: f64) -> String {
     if x == 0.0 || (0.99..1e6).contains(&x) { format!("{x:.0}") } else { format!("{x:.0e}") }
 }
 
+/// A tick of a vertical axis of powers: a plain number where that is short.
+fn decade(y: f64) -> String {
+    if (1e-3..0.99).contains(&y) { format!("{}", (y * 1e6).round() / 1e6) } else { power(y) }
+}
+
 /// A number of about four digits.
 fn short(y: f64) -> String {
     if (1e-3..1e4).contains(&y.abs()) { format!("{y:.4}") } else { format!("{y:.2e}") }
@@ -385,5 +390,46 @@ mod tests {
             texts.iter().any(|(_, text)| text == "suggested") && texts.iter().all(|(_, text)| !text.contains("e5")),
             "{texts:?}"
         );
+    }
+
+    /// Decades are as far apart as each other; bars are as long as they say, and one that goes below 0 ends at the axis.
+    #[test]
+    fn a_logarithmic_panel_has_its_bars_and_notes() {
+        let points = vec![(8.0, 1.0), (16.0, 10.0), (32.0, f64::NAN), (64.0, 100.0)];
+        let curve = Curve {
+            name: "steps".into(),
+            points,
+            bars: vec![0.5, 20.0, 0.0, 0.0],
+            beside: vec![("fit".into(), vec![(8.0, 1.0), (64.0, 1e9)])],
+            scale: Scale::Log,
+        };
+        let panels = Panels {
+            by: "batch",
+            scale: Scale::Log,
+            curves: vec![curve],
+            mark: Some((1e6, "beyond")),
+            band: Some((16.0, f64::INFINITY)),
+            notes: vec!["measured today".into()],
+            ..Panels::default()
+        };
+        let svg = panels.svg().unwrap();
+        let number = |text: &str| text.split('"').next().unwrap().parse::<f64>().unwrap();
+        let ys: Vec<f64> =
+            svg.split("<circle ").skip(1).map(|tag| number(tag.split_once("cy=\"").unwrap().1)).collect();
+        let [low, middle, high] = ys[..] else { panic!("{ys:?}") };
+        assert!((low - 2.0 * middle + high).abs() <= 2.0 && low > middle && middle > high, "{ys:?}");
+        // The first bar goes from 0.5 to 1.5, a part of a decade.
+        let decade = low - middle;
+        let bar = |ends: [f64; 2]| ends.map(|end| (low - decade * end.log10()).round());
+        let is_bar = |line: &&str| {
+            let ends: Vec<f64> = line.split(' ').filter_map(|at| at.split(',').nth(1)?.parse().ok()).collect();
+            ends.len() == 2 && ends.iter().zip(bar([0.5, 1.5])).all(|(end, want)| (end - want).abs() <= 1.0)
+        };
+        let lines: Vec<&str> =
+            svg.split("points=\"").skip(1).map(|tag| tag.split('"').next().unwrap().trim()).collect();
+        assert_eq!(lines.iter().filter(|line| is_bar(line)).count(), 1, "{lines:?}");
+        assert!(svg.contains("measured today") && svg.contains("fit"), "{svg}");
+        assert!(!svg.contains("beyond") && !svg.contains("NaN"), "{svg}");
+        assert_eq!([0.5, 0.02, 1.0, 2000.0, 1e7].map(super::decade), ["0.5", "0.02", "1", "2000", "1e7"]);
     }
 }
