@@ -46,14 +46,13 @@ pub fn batch_picture(sizes: &[BatchSize], critical: Option<&CriticalBatch>, note
         let beside = critical.map_or(Vec::new(), |critical| asymptotes(critical, &steps.points));
         curves.extend([Curve { beside, ..steps }, to_target("seconds to target", &sizes, |r| r.seconds)]);
     }
-    let word = critical.and_then(|c| c.batch).map(|batch| (batch, format!("critical: {batch:.0}")));
     let title = "batch size against throughput and time to target";
     let panels = Panels {
         title: if curves.len() > 2 { title } else { "batch size against throughput" },
         by: "batch",
         scale: Scale::Log,
         curves,
-        mark: word.as_ref().map(|(batch, word)| (*batch, word.as_str())),
+        mark: critical.and_then(|c| Some((c.batch?, "critical batch size"))),
         band: critical.map(|c| (c.low.unwrap_or(0.0), c.high.unwrap_or(f64::INFINITY))),
         notes,
         ..Panels::default()
@@ -161,7 +160,11 @@ mod tests {
         };
         let svg = batch_picture(&sizes, Some(&critical), vec!["on a machine".into()]).unwrap();
         assert_eq!(svg.matches("<circle").count(), 3 + 3 + 2 + 2, "{svg}");
-        assert!(["critical: 40", "perfect scaling", "steps to target", "on a machine"].iter().all(|w| svg.contains(w)));
+        assert!(
+            ["critical batch size", "perfect scaling", "steps to target", "on a machine"]
+                .iter()
+                .all(|w| svg.contains(w))
+        );
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         let without = [BatchSize { trials: None, ..size(8, &[]) }];
         let svg = batch_picture(&without, None, Vec::new()).unwrap();
