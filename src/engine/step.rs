@@ -17,9 +17,31 @@ pub struct Step {
     pub rates: Vec<Rate>,
     /// The take of the averages: what they take of the weights after the update.
     pub take: Take,
+    /// The moves of the replicas, where each is in a run of its own, elsewhere in it than the others. Default: none, and every
+    /// replica's is `index` and `take`.
+    pub moves: Vec<Move>,
+}
+
+/// The move of one replica in a step: where in its own run it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Move {
+    /// The number of updates before this one.
+    pub index: u64,
+    /// What the averages take of the weights after the update.
+    pub take: Take,
 }
 
 impl Step {
+    /// The move of replica r.
+    pub fn of(&self, replica: usize) -> Move {
+        self.moves.get(replica).copied().unwrap_or(Move { index: self.index, take: self.take })
+    }
+
+    /// The moves of `replicas` replicas.
+    pub(crate) fn each(&self, replicas: usize) -> impl Iterator<Item = Move> + '_ {
+        (0..replicas).map(|r| self.of(r))
+    }
+
     /// The ranges of positions in the order that pass through the network one after the other, `most` at a time.
     pub(crate) fn passes(&self, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
         let end = self.first + self.rows;

@@ -207,7 +207,7 @@ pub fn statistic(values: &[f64]) -> Value {
 }
 
 /// A JSON number; one that is not finite becomes text, since JSON has no such number.
-pub(super) fn number(value: f64) -> Value {
+pub fn number(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
 }
 
