@@ -6,6 +6,7 @@ mod compare;
 mod curvature;
 mod dashboard;
 mod data;
+mod date;
 mod descend;
 mod devices;
 mod epochs;
@@ -28,6 +29,7 @@ mod shader;
 mod signals;
 mod speeds;
 mod sweep;
+mod targets;
 mod tour;
 mod train;
 mod verify;
@@ -41,6 +43,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use textplots::{Chart, Plot, Shape};
 use thalweg::engine::Evaluation;
 use thalweg::gpu::Tuning;
+use thalweg::number::{deviation, mean};
 use thalweg::{Error, run};
 
 use output::say;
@@ -234,8 +237,8 @@ fn evaluation_row(name: &str, evaluations: &[Evaluation], is_classification: boo
     let mut row = vec![name.replace('_', " ")];
     for (values, shown) in [(&losses, true), (&accuracies, is_classification)] {
         let several = values.len() > 1;
-        row.push(if shown { format!("{:.4}", run::mean(values)) } else { String::new() });
-        row.push(if shown && several { format!("± {:.4}", run::deviation(values)) } else { String::new() });
+        row.push(if shown { format!("{:.4}", mean(values)) } else { String::new() });
+        row.push(if shown && several { format!("± {:.4}", deviation(values)) } else { String::new() });
     }
     row
 }

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::folder::{EPOCHS, EVALUATIONS, METRICS};
 use super::lines;
-use super::summary::{mean, number, real, statistics};
+use super::summary::{number, real, statistics};
 use crate::engine::Evaluation;
 use crate::error::{Error, Result};
 use crate::event::{Control, Epoch, Event, Mean, Observer, StepReport};
+use crate::number::mean;
 use crate::progress::Progress;
 
 /// The log of a run, which writes a line of JSON to `metrics.jsonl` for every so many steps, one to `epochs.jsonl` for every

@@ -72,7 +72,7 @@ pub use resolve::{Setting, setting};
 pub use seen::seen_weights;
 pub use side_by_side::SideBySide;
 pub use start::{checkpoint_weights, first_weights};
-pub use summary::{Best, Outcome, Pace, deviation, mean, number, real, statistic, statistics};
+pub use summary::{Best, Outcome, Pace, machine, number, real, statistic, statistics};
 pub use train::{Finished, Prepared, train};
 pub use trained::{Position, Trained, Which, picture_shape};
 pub use trajectory::trajectory;

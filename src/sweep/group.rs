@@ -7,7 +7,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::member::SEED;
 use super::row::Row;
-use crate::run::{deviation, mean};
+use crate::number::{deviation, mean};
 use crate::stop::Metric;
 
 /// The members of a sweep that have the same settings, and differ in their seeds.

@@ -38,6 +38,7 @@ fn all(data: &str) -> Vec<String> {
         "bench adapter --device cpu".into(),
         format!("bench step {of_data}"),
         format!("bench batch {of_data} --batches 8,16"),
+        format!("bench batch {of_data} --batches 8,16 --to 0.5 --seeds 2 --csv times.csv"),
         format!("bench population {of_data} --counts 1,2"),
         "schedule --steps 9".into(),
         "schedule --steps 9 --json".into(),
@@ -143,7 +144,7 @@ fn an_output_that_nobody_reads_ends_a_command_quietly() {
         assert!(run(dir.path(), &format!("{line} --svg {file}"), broken()).status.success(), "{line}");
         assert!(dir.path().join(file).exists(), "{line}");
     }
-    assert!(dir.path().join("checks.xml").exists() && dir.path().join("shaders/sgd.wgsl").exists());
+    assert!(["checks.xml", "shaders/sgd.wgsl", "times.csv"].iter().all(|file| dir.path().join(file).exists()));
 }
 
 /// Standard output closed, and standard error full or closed.
