@@ -13,6 +13,7 @@ mod overlay;
 pub mod page;
 mod png;
 pub mod quality;
+pub mod sweep;
 pub mod tour;
 mod vtp;
 

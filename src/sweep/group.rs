@@ -50,6 +50,18 @@ impl Group<'_> {
         self.rows.len()
     }
 
+    /// The numbers of the members: `4`, `4-7`, or `4,9` and `4,..,9` where others are between them.
+    pub fn members(&self) -> String {
+        let numbers: Vec<u64> = self.rows.iter().map(|row| row.member).collect();
+        let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
+        match numbers.len() {
+            1 => first.to_string(),
+            _ if numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) => format!("{first}-{last}"),
+            2 => format!("{first},{last}"),
+            _ => format!("{first},..,{last}"),
+        }
+    }
+
     /// The number of seeds that came to nothing: that failed, or have no finite value.
     pub fn failures(&self, metric: Metric) -> usize {
         self.seeds() - self.values(metric).len()
@@ -129,6 +141,7 @@ mod tests {
             row(4, 0.2, f64::NAN, "epochs"),
         ];
         let groups = groups(&rows);
+        assert_eq!(groups.iter().map(Group::members).collect::<Vec<_>>(), ["0,2", "1,..,4"]);
         let told: Vec<_> = groups.iter().map(|group| (group.seeds(), group.failures(Metric::TestAccuracy))).collect();
         assert_eq!(told, [(2, 0), (3, 2)]);
         let [low, high] = [0, 1].map(|i| groups[i].statistic(Metric::TestAccuracy).unwrap());

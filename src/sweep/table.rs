@@ -100,7 +100,7 @@ fn columns<'a>(groups: &[Group], metric: Metric) -> Vec<Column<'a>> {
     let statistic = |of: Metric, show: fn(Statistic) -> Option<String>| {
         move |group: &Group| group.statistic(of).and_then(show).unwrap_or("-".into())
     };
-    let mut columns = vec![column("members", members)];
+    let mut columns = vec![column("members", |group| group.members())];
     let has_seeds = groups.iter().any(|group| group.seeds() > 1);
     let has_failures = groups.iter().any(|group| group.failures(metric) > 0);
     if has_seeds {
@@ -131,18 +131,6 @@ fn columns<'a>(groups: &[Group], metric: Metric) -> Vec<Column<'a>> {
 /// The name of a metric, as the configuration has it.
 pub fn metric_name(metric: Metric) -> String {
     serde_json::to_value(metric).ok().and_then(|name| name.as_str().map(String::from)).unwrap_or_default()
-}
-
-/// The numbers of a group's members: `4`, `4-7`, or `4,9` where others are between them.
-fn members(group: &Group) -> String {
-    let numbers: Vec<u64> = group.rows.iter().map(|row| row.member).collect();
-    let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
-    match numbers.len() {
-        1 => first.to_string(),
-        _ if numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) => format!("{first}-{last}"),
-        2 => format!("{first},{last}"),
-        _ => format!("{first},..,{last}"),
-    }
 }
 
 /// The characters of the widest cell.

@@ -26,6 +26,7 @@ mod resume;
 mod runs;
 mod sam;
 mod stopping;
+mod sweep_report;
 mod tensorboard;
 mod terminal;
 mod tour;
