@@ -56,7 +56,13 @@ fn digits(x: f64) -> String {
 
 /// A metric in four decimals; one that is small or large in four digits.
 fn decimals(x: f64) -> String {
-    if x == 0.0 || (1e-3..1e4).contains(&x.abs()) { format!("{x:.4}") } else { digits(x) }
+    beside(x, x)
+}
+
+/// A deviation as the mean beside it is written, or in four digits where that would leave nothing of it.
+fn beside(mean: f64, x: f64) -> String {
+    let is_plain = mean == 0.0 || (1e-3..1e4).contains(&mean.abs());
+    if is_plain && (x == 0.0 || x.abs() >= 5e-5) { format!("{x:.4}") } else { digits(x) }
 }
 
 /// The cells of a table of settings, best first by `metric`, under a header: the numbers of the members, the settings by the shortest
@@ -114,8 +120,8 @@ fn columns<'a>(groups: &[Group], metric: Metric) -> Vec<Column<'a>> {
     };
     columns.push(column(&title(metric), statistic(metric, |of| Some(decimals(of.mean)))));
     if has_seeds {
-        columns.push(column("deviation", statistic(metric, |of| (of.n > 1).then(|| decimals(of.deviation)))));
-        columns.push(column("95 %", statistic(metric, |of| Some(format!("±{}", decimals(of.interval?))))));
+        columns.push(column("deviation", statistic(metric, |of| (of.n > 1).then(|| beside(of.mean, of.deviation)))));
+        columns.push(column("95 %", statistic(metric, |of| Some(format!("±{}", beside(of.mean, of.interval?))))));
     }
     let test = match metric {
         Metric::ValidationAccuracy => Some(Metric::TestAccuracy),
@@ -248,6 +254,13 @@ mod tests {
             (told(json!("sgd")), told(json!(false)), told(json!(0.0))),
             ("sgd".into(), "false".into(), "0".into())
         );
+    }
+
+    #[test]
+    fn a_deviation_is_written_as_its_mean() {
+        assert_eq!(["0.9000", "0.0009"], [decimals(0.9), beside(0.9, 9e-4)]);
+        assert_eq!(["1.234e-4", "2e-6"], [decimals(1.234e-4), beside(1.234e-4, 2e-6)]);
+        assert_eq!([beside(0.9, 1e-5), beside(0.9, 0.0)], ["1e-5", "0.0000"]);
     }
 
     #[test]

@@ -10,10 +10,16 @@
     const APART = 120;
 
     const plural = (n, noun) => `${number(n)} ${noun}${n === 1 ? "" : "s"}`;
-    const spread = (group) => (group.mean === null ? "–" : `${number(group.mean)}${group.deviation === null ? "" : ` ± ${number(group.deviation, 2)}`}`);
+    // A metric in four decimals, or a deviation as the mean beside it, so that a column lines up.
+    const fixed = (x, mean = x) => {
+        if (x === null) return "–";
+        const isPlain = mean === 0 || (Math.abs(mean) >= 1e-3 && Math.abs(mean) < 1e4);
+        return isPlain && (x === 0 || Math.abs(x) >= 5e-5) ? x.toFixed(4).replace("-", "−") : number(x);
+    };
+    const spread = (group) => (group.mean === null ? "–" : `${fixed(group.mean)}${group.deviation === null ? "" : ` ± ${fixed(group.deviation, group.mean)}`}`);
     const words = (group) => sweep.names.map((name, i) => `${name} ${group.labels[i]}`);
     // The worst are pale, but not too pale to be seen.
-    const shade = (share) => `color-mix(in srgb, var(--c0) ${(30 + 70 * (share ?? 0)).toFixed(1)}%, var(--paper))`;
+    const shade = (share) => `color-mix(in srgb, var(--c0) ${(40 + 60 * (share ?? 0)).toFixed(1)}%, var(--paper))`;
     const isSeeded = groups.some((group) => group.seeds > 1);
 
     const overview = () => {
@@ -33,8 +39,8 @@
     };
 
     const table = () => {
-        const here = section("Settings by rank", "table");
-        const any = (key) => groups.some((group) => group[key] !== null && group[key] !== 0);
+        const here = section("Ranking", "table");
+        const any = (key) => groups.some((group) => group[key] !== null);
         const ranks = new Map(groups.map((group, i) => [group, i + 1]));
         const columns = [
             { name: "rank", value: (group) => ranks.get(group), isNumber: true },
@@ -45,9 +51,9 @@
             })),
             ...(isSeeded ? [{ name: "seeds", value: (group) => group.seeds, isNumber: true }] : []),
             ...(sweep.failed > 0 ? [{ name: "failed", value: (group) => group.failed, isNumber: true }] : []),
-            { name: sweep.metric, value: (group) => group.mean, isNumber: true },
-            ...(any("deviation") ? [{ name: "deviation", value: (group) => group.deviation, isNumber: true }, { name: "95 % ±", value: (group) => group.interval, isNumber: true }] : []),
-            ...(any("test") ? [{ name: sweep.metric.replace("validation", "test"), value: (group) => group.test, isNumber: true }] : []),
+            { name: sweep.metric, value: (group) => group.mean, show: (group) => fixed(group.mean), isNumber: true },
+            ...(any("deviation") ? [{ name: "deviation", value: (group) => group.deviation, show: (group) => fixed(group.deviation, group.mean), isNumber: true }, { name: "95 % ±", value: (group) => group.interval, show: (group) => fixed(group.interval, group.mean), isNumber: true }] : []),
+            ...(any("test") ? [{ name: sweep.metric.replace("validation", "test"), value: (group) => group.test, show: (group) => fixed(group.test), isNumber: true }] : []),
         ];
         const rows = groups.map((item, i) => {
             const cells = columns.map((column) => element("td", { class: column.isNumber ? "number" : null }, column.show ? column.show(item) : column.isNumber ? number(column.value(item)) : column.value(item)));
@@ -56,7 +62,7 @@
         });
         const body = element("tbody");
         const { headers, sort } = thalweg.sortable(body, columns, rows);
-        here.append(element("div", { class: "scroll crowded", tabindex: "0", role: "region", "aria-label": "Table: settings by rank" },
+        here.append(element("div", { class: "scroll bounded crowded", tabindex: "0", role: "region", "aria-label": "Table: settings by rank" },
             element("table", { class: "table" }, element("thead", {}, element("tr", {}, headers)), body)));
         here.append(element("p", { class: "note" }, "A header sorts. The interval is that of the mean over the seeds, by Student's t."));
         sort(columns[0], false);
@@ -172,7 +178,7 @@
 
     const pictures = () => {
         if (!sweep.value || sweep.axes.length === 0) return;
-        parallel(section("Pictures", "pictures"));
+        parallel(section("Side by side", "pictures"));
         const here = section("Setting by setting", "slices");
         here.append(element("p", {}, `A dot is a member, deeper blue the better its setting${sweep.failed > 0 ? ", a cross one that failed" : ""}; orange is the best setting. A line joins the means of settings that differ in nothing else.`));
         const grid = element("div", { class: "figures small" });

@@ -12,7 +12,9 @@ const DECADE: f64 = 10.0;
 /// So many values of a setting are all told beside their axis.
 const FEW: usize = 8;
 /// The least distance between two ticks, the axis being 1.
-const APART: f64 = 0.04;
+const APART: f64 = 0.1;
+/// With more ticks than these a logarithmic axis has those of powers of ten alone.
+const MANY: usize = 9;
 /// What an axis reaches beyond its values, as a share of it.
 const MARGIN: f64 = 0.05;
 
@@ -135,8 +137,10 @@ impl Axis {
 /// Round numbers between two ends.
 fn round_numbers(low: f64, high: f64, is_log: bool) -> Vec<f64> {
     if is_log {
-        // Between the ends, which are no whole numbers, so that the ticks are round ones.
-        curve::ticks(curve::Scale::Log, &[low * (1.0 + 1e-9), high])
+        // Between ends that are no whole numbers, which would be the ticks.
+        let ticks = curve::ticks(curve::Scale::Log, &[low * (1.0 + 1e-9), high]);
+        let powers: Vec<f64> = ticks.iter().copied().filter(|x| (x.log10() - x.log10().round()).abs() < 1e-9).collect();
+        if ticks.len() > MANY && powers.len() > 1 { powers } else { ticks }
     } else {
         rounds(low, high)
     }
@@ -168,10 +172,10 @@ mod tests {
         // From 0 there is no logarithm.
         assert!(!axis(&[json!(0.0), json!(4e9)], true).unwrap().is_log);
         let many: Vec<Value> = (0..50).map(|i| json!(1e-4 * 1.15f64.powi(i))).collect();
-        assert_eq!(
-            labels(&axis(&many, true).unwrap()),
-            ["0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1"].map(|x| x.trim())
-        );
+        let drawn = axis(&many, true).unwrap();
+        assert_eq!(labels(&drawn), ["1e-4", "2e-4", "5e-4", "0.001", "0.002", "0.005", "0.01", "0.02", "0.05"]);
+        let wide = axis(&[&many[..], &[json!(50.0)]].concat(), true).unwrap();
+        assert_eq!(labels(&wide), ["1e-4", "0.001", "0.01", "0.1", "1", "10"]);
     }
 
     #[test]

@@ -15,6 +15,9 @@ const PANEL: (u32, u32) = (340, 260);
 const TITLE: u32 = 50;
 /// The most panels beside each other.
 const ACROSS: usize = 3;
+/// The pixels from one end of an axis to the other, and the width of a letter beside it.
+const ALONG: f64 = 220.0;
+const LETTER: f64 = 7.0;
 /// What a panel shows beyond its axes, as a share of them.
 const MARGIN: f64 = 0.06;
 
@@ -53,17 +56,14 @@ fn draw(svg: &mut String, sweep: &Sweep, value: &Axis) -> Drawn {
 
 fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, sweep: &Sweep, value: &Axis, i: usize) -> Drawn {
     let setting = &sweep.axes[i].axis;
-    let places = |axis: &Axis, low: f64, high: f64| curve::Axis {
-        low,
-        high,
-        ticks: axis.ticks.iter().map(|tick| tick.at).collect(),
-    };
+    let places = |low, high, ticks: Vec<f64>| curve::Axis { low, high, ticks };
+    let ticks = value.ticks.iter().map(|tick| tick.at).collect();
     let mut chart = ChartBuilder::on(area)
         .margin(8)
         .margin_right(18)
         .x_label_area_size(38)
         .y_label_area_size(62)
-        .build_cartesian_2d(places(setting, -MARGIN, 1.0 + MARGIN), places(value, 0.0, 1.0))?;
+        .build_cartesian_2d(places(-MARGIN, 1.0 + MARGIN, apart(&setting.ticks)), places(0.0, 1.0, ticks))?;
     let scale = if setting.is_log { " (log)" } else { "" };
     chart
         .configure_mesh()
@@ -87,7 +87,36 @@ fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, sweep: &Sweep, value: &Axis
     Ok(())
 }
 
+/// The places of those ticks whose labels do not run into one another.
+fn apart(ticks: &[Tick]) -> Vec<f64> {
+    let half = |tick: &Tick| tick.label.chars().count() as f64 * LETTER / 2.0;
+    let mut places = Vec::new();
+    let mut taken = f64::NEG_INFINITY;
+    for tick in ticks.iter().filter(|tick| tick.label.chars().count() as f64 * LETTER < ALONG) {
+        if tick.at * ALONG - half(tick) > taken {
+            taken = tick.at * ALONG + half(tick) + LETTER;
+            places.push(tick.at);
+        }
+    }
+    places
+}
+
 /// The label of the tick at a place.
 fn label(ticks: &[Tick], at: f64) -> String {
     ticks.iter().find(|tick| tick.at == at).map_or(String::new(), |tick| tick.label.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_do_not_run_into_one_another() {
+        let ticks = |labels: &[(f64, &str)]| {
+            labels.iter().map(|&(at, label)| Tick { at, label: label.into() }).collect::<Vec<_>>()
+        };
+        assert_eq!(apart(&ticks(&[(0.0, "0.001"), (0.1, "0.002"), (0.23, "0.005"), (1.0, "1")])), [0.0, 0.23, 1.0]);
+        assert_eq!(apart(&ticks(&[(0.0, &"x".repeat(40)), (1.0, "b")])), [1.0]);
+        assert_eq!(label(&ticks(&[(0.25, "a"), (0.5, "b")]), 0.5), "b");
+    }
 }
