@@ -73,8 +73,7 @@ impl Group<'_> {
     }
 
     fn values(&self, metric: Metric) -> Vec<f64> {
-        let value = |row: &&Row| row.metric(metric).filter(|value| value.is_finite() && !row.has_failed());
-        self.rows.iter().filter_map(value).collect()
+        self.rows.iter().filter_map(|row| row.score(metric)).collect()
     }
 }
 

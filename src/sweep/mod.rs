@@ -32,6 +32,6 @@ pub use folder::{Rows, is_sweep, member_dir, read_design, read_rows, write_desig
 pub use group::{Group, Statistic, groups, ranked};
 pub use member::Member;
 pub use range::{Range, Scale};
-pub use row::{Row, judged_by};
+pub use row::{Row, judged_by, test_metric};
 pub use sobol::{DIMENSIONS, Sobol};
 pub use table::{brief, cells, csv, keys, metric_name, short_names};

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::group::{Group, Statistic, ranked};
 use super::member::SEED;
-use super::row::Row;
+use super::row::{Row, test_metric};
 use crate::error::{Error, Result};
 use crate::stop::Metric;
 
@@ -123,12 +123,7 @@ fn columns<'a>(groups: &[Group], metric: Metric) -> Vec<Column<'a>> {
         columns.push(column("deviation", statistic(metric, |of| (of.n > 1).then(|| beside(of.mean, of.deviation)))));
         columns.push(column("95 %", statistic(metric, |of| Some(format!("±{}", beside(of.mean, of.interval?))))));
     }
-    let test = match metric {
-        Metric::ValidationAccuracy => Some(Metric::TestAccuracy),
-        Metric::ValidationLoss => Some(Metric::TestLoss),
-        _ => None,
-    };
-    if let Some(test) = test.filter(|test| groups.iter().any(|group| group.statistic(*test).is_some())) {
+    if let Some(test) = test_metric(metric).filter(|test| groups.iter().any(|group| group.statistic(*test).is_some())) {
         columns.push(column(&title(test), statistic(test, |of| Some(decimals(of.mean)))));
     }
     columns

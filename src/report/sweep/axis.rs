@@ -138,7 +138,7 @@ impl Axis {
 fn round_numbers(low: f64, high: f64, is_log: bool) -> Vec<f64> {
     if is_log {
         // Between ends that are no whole numbers, which would be the ticks.
-        let ticks = curve::ticks(curve::Scale::Log, &[low * (1.0 + 1e-9), high]);
+        let ticks = curve::ticks(curve::Scale::Log, &[low * (1.0 + 1e-10), high]);
         let powers: Vec<f64> = ticks.iter().copied().filter(|x| (x.log10() - x.log10().round()).abs() < 1e-9).collect();
         if ticks.len() > MANY && powers.len() > 1 { powers } else { ticks }
     } else {

@@ -20,6 +20,7 @@ use crate::run::number;
 use crate::stop::Metric;
 use crate::sweep::{
     Design, Group, Row, Scale, brief, judged_by, keys, metric_name, ranked, read_design, read_rows, short_names,
+    test_metric,
 };
 
 /// The most settings of a picture or a page.
@@ -131,8 +132,7 @@ impl Sweep {
                 Some(SettingAxis { column, axis: Axis::of_setting(name, &values, is_drawn_log)? })
             })
             .collect();
-        let value = |row: &&Row| row.metric(metric).filter(|value| value.is_finite() && !row.has_failed());
-        let values: Vec<f64> = rows.iter().filter_map(|row| value(&row)).collect();
+        let values: Vec<f64> = rows.iter().filter_map(|row| row.score(metric)).collect();
         let title = metric_name(metric).replace('_', " ");
         let value = Axis::of_metric(&title, &values, metric.is_accuracy());
         let (tried, failed) = (groups.len(), groups.iter().map(|group| group.failures(metric)).sum());
@@ -216,22 +216,15 @@ impl Tried {
     fn of(group: &Group, metric: Metric, keys: &[&str], axes: &[SettingAxis], value: Option<&Axis>) -> Self {
         let values: Vec<Value> = keys.iter().map(|key| group.settings.get(*key).cloned().unwrap_or_default()).collect();
         let statistic = group.statistic(metric);
-        let test = match metric {
-            Metric::ValidationAccuracy => group.statistic(Metric::TestAccuracy),
-            Metric::ValidationLoss => group.statistic(Metric::TestLoss),
-            _ => None,
-        };
-        let point = |row: &&Row| {
-            let told = row.metric(metric);
-            let is_good = told.is_some_and(f64::is_finite) && !row.has_failed();
-            Point {
-                member: row.member,
-                seed: row.seed,
-                value: told.map(number),
-                at: told.filter(|_| is_good).and_then(|told| Some(value?.number(told))),
-                epochs: row.epochs,
-                ended: row.ended.clone(),
-            }
+        let test = test_metric(metric).and_then(|test| group.statistic(test));
+        let place = |x: f64| value.map(|axis| axis.number(x));
+        let point = |row: &&Row| Point {
+            member: row.member,
+            seed: row.seed,
+            value: row.metric(metric).map(number),
+            at: row.score(metric).and_then(place),
+            epochs: row.epochs,
+            ended: row.ended.clone(),
         };
         Self {
             members: group.members(),
@@ -243,7 +236,7 @@ impl Tried {
             deviation: statistic.filter(|of| of.n > 1).map(|of| of.deviation),
             interval: statistic.and_then(|of| of.interval),
             test: test.map(|of| of.mean),
-            at: statistic.and_then(|of| Some(value?.number(of.mean))),
+            at: statistic.and_then(|of| place(of.mean)),
             share: None,
             points: group.rows.iter().map(point).collect(),
             values,
