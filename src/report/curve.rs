@@ -278,7 +278,7 @@ fn below(points: &[(f64, f64)], highest: Option<f64>) -> Vec<Vec<(f64, f64)>> {
 
 /// The ticks of an axis: the places of the points themselves where they are few whole numbers, else 1, 2 and 5 times powers
 /// of ten.
-fn ticks(scale: Scale, xs: &[f64]) -> Vec<f64> {
+pub(super) fn ticks(scale: Scale, xs: &[f64]) -> Vec<f64> {
     if xs.len() <= TICKS && xs.iter().all(|x| x.fract() == 0.0) {
         return xs.to_vec();
     }

@@ -14,6 +14,7 @@ mod overlay;
 pub mod page;
 mod png;
 pub mod quality;
+pub mod sweep;
 pub mod tour;
 mod vtp;
 

@@ -104,7 +104,7 @@ impl Overlay<'_> {
 }
 
 /// The ticks of a linear axis, at most twelve: multiples of 1, 2 or 5 times a power of ten.
-fn rounds(low: f64, high: f64) -> Vec<f64> {
+pub(super) fn rounds(low: f64, high: f64) -> Vec<f64> {
     if high <= low {
         return vec![low];
     }

@@ -80,8 +80,8 @@ mod tests {
         assert_eq!(values("model.hidden=[256,128],[512],[]"), [list(&[256, 128]), list(&[512]), list(&[])]);
         assert_eq!(values("schedule.name=cosine,constant"), [word("cosine"), word("constant")]);
         assert_eq!(
-            values(r#"data.source="csv:a,b.csv",'c:\',"\"d,""#),
-            [word("csv:a,b.csv"), word(r"c:\"), word("\"d,")]
+            values(r#"data.source="csv:a,b.csv",'c:\,',"\"d,""#),
+            [word("csv:a,b.csv"), word(r"c:\,"), word("\"d,")]
         );
         let tables = values(r#"optimizer={name="sgd",lr=0.1},{name="adam",betas=[0.8,0.9]}"#);
         assert_eq!((tables.len(), tables[1]["betas"].as_array().unwrap().len()), (2, 2));

@@ -147,9 +147,9 @@ impl Design {
             let found = format!("expected at most {DIMENSIONS} ranges, found {}", self.ranges.len());
             return Err(Error::config("sweep.range", found));
         }
-        let counts =
+        let mut counts =
             self.grid.iter().map(|axis| axis.values.len() as u64).chain([self.random.unwrap_or(1), self.seeds]);
-        match counts.fold(Some(1u64), |all, n| all?.checked_mul(n)) {
+        match counts.try_fold(1u64, u64::checked_mul) {
             Some(all) if all <= MOST => Ok(()),
             all => {
                 let all = all.map_or("more than can be counted".into(), |all| all.to_string());

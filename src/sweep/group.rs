@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::member::SEED;
-use super::row::Row;
+use super::row::{HALVED, Row};
 use crate::number::{deviation, mean};
 use crate::stop::Metric;
 
@@ -50,6 +50,18 @@ impl Group<'_> {
         self.rows.len()
     }
 
+    /// The numbers of the members: `4`, `4-7`, or `4,9` and `4,..,9` where others are between them.
+    pub fn members(&self) -> String {
+        let numbers: Vec<u64> = self.rows.iter().map(|row| row.member).collect();
+        let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
+        match numbers.len() {
+            1 => first.to_string(),
+            _ if numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) => format!("{first}-{last}"),
+            2 => format!("{first},{last}"),
+            _ => format!("{first},..,{last}"),
+        }
+    }
+
     /// The number of seeds that came to nothing: that failed, or have no finite value.
     pub fn failures(&self, metric: Metric) -> usize {
         self.seeds() - self.values(metric).len()
@@ -60,9 +72,13 @@ impl Group<'_> {
         Statistic::of(&self.values(metric))
     }
 
+    /// Whether successive halving left its members behind.
+    pub fn is_left_behind(&self) -> bool {
+        self.rows.iter().any(|row| row.ended == HALVED)
+    }
+
     fn values(&self, metric: Metric) -> Vec<f64> {
-        let value = |row: &&Row| row.metric(metric).filter(|value| value.is_finite() && !row.has_failed());
-        self.rows.iter().filter_map(value).collect()
+        self.rows.iter().filter_map(|row| row.score(metric)).collect()
     }
 }
 
@@ -83,13 +99,14 @@ pub fn groups(rows: &[Row]) -> Vec<Group<'_>> {
 }
 
 /// The groups of rows, the best first: by the mean of the metric, the highest of an accuracy, the lowest of a loss. Those of which a
-/// seed failed come behind all others, since a mean of the rest would flatter them, and those without a value last.
+/// seed failed come behind all others, since a mean of the rest would flatter them, and before them those that successive halving left
+/// behind, whose training was shorter; those without a value are last.
 pub fn ranked(rows: &[Row], metric: Metric) -> Vec<Group<'_>> {
     let sign = if metric.is_accuracy() { -1.0 } else { 1.0 };
     let cost = |group: &Group| group.statistic(metric).map_or(f64::INFINITY, |statistic| sign * statistic.mean);
-    let key = |group: &Group| (group.failures(metric) > 0, cost(group));
+    let key = |group: &Group| (group.failures(metric) > 0, group.is_left_behind(), cost(group));
     let mut keyed: Vec<_> = groups(rows).into_iter().map(|group| (key(&group), group)).collect();
-    keyed.sort_by(|((a, x), _), ((b, y), _)| a.cmp(b).then(x.total_cmp(y)));
+    keyed.sort_by(|((a, c, x), _), ((b, d, y), _)| a.cmp(b).then(c.cmp(d)).then(x.total_cmp(y)));
     keyed.into_iter().map(|(_, group)| group).collect()
 }
 
@@ -129,6 +146,7 @@ mod tests {
             row(4, 0.2, f64::NAN, "epochs"),
         ];
         let groups = groups(&rows);
+        assert_eq!(groups.iter().map(Group::members).collect::<Vec<_>>(), ["0,2", "1,..,4"]);
         let told: Vec<_> = groups.iter().map(|group| (group.seeds(), group.failures(Metric::TestAccuracy))).collect();
         assert_eq!(told, [(2, 0), (3, 2)]);
         let [low, high] = [0, 1].map(|i| groups[i].statistic(Metric::TestAccuracy).unwrap());

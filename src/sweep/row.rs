@@ -9,6 +9,9 @@ use crate::event::Ended;
 use crate::run::{number, real};
 use crate::stop::Metric;
 
+/// The word of a member that successive halving left behind.
+pub const HALVED: &str = "halved";
+
 /// What came of a member of a sweep: a line of `members.jsonl`.
 ///
 /// As JSON a metric that is not finite stands as text, and one that is not there is left out.
@@ -80,6 +83,11 @@ impl Row {
         }
     }
 
+    /// A metric by which the member can be judged: none where the training failed, or the metric is not finite or not there.
+    pub fn score(&self, metric: Metric) -> Option<f64> {
+        self.metric(metric).filter(|value| value.is_finite() && !self.has_failed())
+    }
+
     /// Whether the training came to nothing: it diverged, or an error ended it.
     pub fn has_failed(&self) -> bool {
         [Ended::Diverged, Ended::Failed].iter().any(|ended| ended.name() == self.ended)
@@ -91,6 +99,15 @@ impl Row {
 pub fn judged_by(rows: &[Row]) -> Metric {
     let is_there = |metric: &Metric| rows.iter().any(|row| row.metric(*metric).is_some());
     METRICS.into_iter().find(is_there).unwrap_or(Metric::TrainLoss)
+}
+
+/// The metric on the test part beside one on the validation part; none beside another.
+pub fn test_metric(metric: Metric) -> Option<Metric> {
+    match metric {
+        Metric::ValidationAccuracy => Some(Metric::TestAccuracy),
+        Metric::ValidationLoss => Some(Metric::TestLoss),
+        _ => None,
+    }
 }
 
 /// Metrics as JSON.
@@ -142,7 +159,11 @@ mod tests {
 
     #[test]
     fn a_training_that_came_to_nothing_has_failed() {
-        let failed = |ended: &str| Row { ended: ended.into(), ..Row::default() }.has_failed();
+        let row = |ended: &str| Row { ended: ended.into(), test_loss: Some(0.5), ..Row::default() };
+        let failed = |ended: &str| row(ended).has_failed();
         assert_eq!(["diverged", "failed", "epochs", "patience", ""].map(failed), [true, true, false, false, false]);
+        let score = |row: Row| row.score(Metric::TestLoss);
+        assert_eq!((score(row("epochs")), score(row("diverged"))), (Some(0.5), None));
+        assert_eq!(score(Row { test_loss: Some(f64::NAN), ..row("epochs") }), None);
     }
 }

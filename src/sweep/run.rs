@@ -12,15 +12,12 @@ use super::folder::{Rows, best_dir, member_dir, read_rows, write_table};
 use super::group::ranked;
 use super::kind::{Kind, has_same_data, kinds, tasks};
 use super::member::Member;
-use super::row::{Row, judged_by};
+use super::row::{HALVED, Row, judged_by};
 use crate::engine::Evaluation;
 use crate::error::{Error, Result};
 use crate::event::{Control, Epoch};
 use crate::gpu::Measuring;
 use crate::run::{self, Config, Loaded, Lock, read_summary};
-
-/// The word for a member that was left behind by successive halving.
-pub const HALVED: &str = "halved";
 
 /// A sweep, ready to be trained.
 pub struct Sweep {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::group::{Group, Statistic, ranked};
 use super::member::SEED;
-use super::row::Row;
+use super::row::{Row, test_metric};
 use crate::error::{Error, Result};
 use crate::stop::Metric;
 
@@ -56,7 +56,13 @@ fn digits(x: f64) -> String {
 
 /// A metric in four decimals; one that is small or large in four digits.
 fn decimals(x: f64) -> String {
-    if x == 0.0 || (1e-3..1e4).contains(&x.abs()) { format!("{x:.4}") } else { digits(x) }
+    beside(x, x)
+}
+
+/// A deviation as the mean beside it is written, or in four digits where that would leave nothing of it.
+fn beside(mean: f64, x: f64) -> String {
+    let is_plain = mean == 0.0 || (1e-3..1e4).contains(&mean.abs());
+    if is_plain && (x == 0.0 || x.abs() >= 5e-5) { format!("{x:.4}") } else { digits(x) }
 }
 
 /// The cells of a table of settings, best first by `metric`, under a header: the numbers of the members, the settings by the shortest
@@ -100,7 +106,7 @@ fn columns<'a>(groups: &[Group], metric: Metric) -> Vec<Column<'a>> {
     let statistic = |of: Metric, show: fn(Statistic) -> Option<String>| {
         move |group: &Group| group.statistic(of).and_then(show).unwrap_or("-".into())
     };
-    let mut columns = vec![column("members", members)];
+    let mut columns = vec![column("members", |group| group.members())];
     let has_seeds = groups.iter().any(|group| group.seeds() > 1);
     let has_failures = groups.iter().any(|group| group.failures(metric) > 0);
     if has_seeds {
@@ -109,20 +115,19 @@ fn columns<'a>(groups: &[Group], metric: Metric) -> Vec<Column<'a>> {
     if has_failures {
         columns.push(column("failed", move |group| group.failures(metric).to_string()));
     }
+    if groups.iter().any(Group::is_left_behind) {
+        let most = |group: &Group| group.rows.iter().map(|row| row.epochs).max().unwrap_or(0);
+        columns.push(column("epochs", move |group| most(group).to_string()));
+    }
     let title = |metric: Metric| {
         metric_name(metric).replace('_', " ").replace("validation", "val.").replace("accuracy", "acc.")
     };
     columns.push(column(&title(metric), statistic(metric, |of| Some(decimals(of.mean)))));
     if has_seeds {
-        columns.push(column("deviation", statistic(metric, |of| (of.n > 1).then(|| decimals(of.deviation)))));
-        columns.push(column("95 %", statistic(metric, |of| Some(format!("±{}", decimals(of.interval?))))));
+        columns.push(column("deviation", statistic(metric, |of| (of.n > 1).then(|| beside(of.mean, of.deviation)))));
+        columns.push(column("95 %", statistic(metric, |of| Some(format!("±{}", beside(of.mean, of.interval?))))));
     }
-    let test = match metric {
-        Metric::ValidationAccuracy => Some(Metric::TestAccuracy),
-        Metric::ValidationLoss => Some(Metric::TestLoss),
-        _ => None,
-    };
-    if let Some(test) = test.filter(|test| groups.iter().any(|group| group.statistic(*test).is_some())) {
+    if let Some(test) = test_metric(metric).filter(|test| groups.iter().any(|group| group.statistic(*test).is_some())) {
         columns.push(column(&title(test), statistic(test, |of| Some(decimals(of.mean)))));
     }
     columns
@@ -131,18 +136,6 @@ fn columns<'a>(groups: &[Group], metric: Metric) -> Vec<Column<'a>> {
 /// The name of a metric, as the configuration has it.
 pub fn metric_name(metric: Metric) -> String {
     serde_json::to_value(metric).ok().and_then(|name| name.as_str().map(String::from)).unwrap_or_default()
-}
-
-/// The numbers of a group's members: `4`, `4-7`, or `4,9` where others are between them.
-fn members(group: &Group) -> String {
-    let numbers: Vec<u64> = group.rows.iter().map(|row| row.member).collect();
-    let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
-    match numbers.len() {
-        1 => first.to_string(),
-        _ if numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) => format!("{first}-{last}"),
-        2 => format!("{first},{last}"),
-        _ => format!("{first},..,{last}"),
-    }
 }
 
 /// The characters of the widest cell.
@@ -260,6 +253,13 @@ mod tests {
             (told(json!("sgd")), told(json!(false)), told(json!(0.0))),
             ("sgd".into(), "false".into(), "0".into())
         );
+    }
+
+    #[test]
+    fn a_deviation_is_written_as_its_mean() {
+        assert_eq!(["0.9000", "0.0009"], [decimals(0.9), beside(0.9, 9e-4)]);
+        assert_eq!(["1.234e-4", "2e-6"], [decimals(1.234e-4), beside(1.234e-4, 2e-6)]);
+        assert_eq!([beside(0.9, 1e-5), beside(0.9, 0.0)], ["1e-5", "0.0000"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::process::Output;
 use common::program::thalweg;
 use tempfile::TempDir;
 use thalweg::run::Config;
+use thalweg::sweep::Design;
 use toml::{Table, Value};
 
 /// A page, cut into what stands in fences and what does not.
@@ -392,13 +393,17 @@ fn configurations_resolve() {
     let mut checked = 0;
     for page in pages() {
         for (_, text) in page.fences.iter().filter(|(language, _)| language == "toml") {
-            let table: Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}\n{text}", page.name));
+            let mut table: Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}\n{text}", page.name));
             // A line of a Cargo.toml.
             if table.contains_key("thalweg") {
                 continue;
             }
             checked += 1;
-            Config::resolve(table, vec![], vec![]).unwrap_or_else(|e| panic!("{}: {e}\n{text}", page.name));
+            let members = Design::take(&mut table).and_then(|design| {
+                let base = Config::resolve(table, vec![], vec![])?;
+                design.members(&base)?.iter().try_for_each(|member| member.config(&base).map(drop))
+            });
+            members.unwrap_or_else(|e| panic!("{}: {e}\n{text}", page.name));
         }
     }
     assert!(checked > 2, "only {checked} configurations found");

@@ -28,6 +28,7 @@ mod runs;
 mod sam;
 mod stopping;
 mod sweep;
+mod sweep_report;
 mod tensorboard;
 mod terminal;
 mod tour;

@@ -115,6 +115,9 @@ fn bad_settings_leave_their_place() {
     let told = sweep(dir.path(), &data, more);
     assert!(told.contains("compare 18 members after epoch 1; 6 go on"), "{told}");
     assert!(told.contains("compare 6 members after epoch 3; 2 go on"), "{told}");
+    let table = told.lines().skip_while(|line| !line.starts_with("members"));
+    let epochs: Vec<&str> = table.skip(1).take(9).map(|line| words(line)[3]).collect();
+    assert_eq!(epochs, ["7", "3", "3", "1", "1", "1", "1", "1", "1"], "{told}");
     let run = dir.path().join("halved");
     let all = rows(&run);
     let count = |epochs: &str, ended: &str| {
