@@ -169,7 +169,7 @@ impl Plan {
         let (index, first) = (epoch * self.steps_per_epoch(setup) + i, i as usize * setup.batch);
         let rows = setup.batch.min(setup.dataset.train.len() - first);
         let rates = progress.memories.iter().map(|memory| self.rate(setup, index, memory)).collect();
-        Step { index, first, rows, rates, take: sampler.take(index) }
+        Step { index, first, rows, rates, take: sampler.take(index), ..Step::default() }
     }
 
     /// Whether there is an evaluation after `steps` steps, wherever the run ends.

@@ -19,6 +19,8 @@ mod pictures;
 mod points;
 mod predict;
 mod progress;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod report;
 mod schedule;
 mod schedules;
@@ -168,13 +170,15 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(status) => end(status, is_run),
-        Err(error) => {
-            let status = match error.downcast_ref::<Error>() {
-                Some(Error::Diverged { .. }) => FAILED,
-                _ => BAD_INPUT,
-            };
-            complain(&format!("{error:#}"), status)
-        }
+        Err(error) => complain(&format!("{error:#}"), error_status(&error)),
+    }
+}
+
+/// The exit status of a command that an error ended.
+fn error_status(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Diverged { .. }) => FAILED,
+        _ => BAD_INPUT,
     }
 }
 

@@ -162,6 +162,10 @@ pub struct Settings {
     /// auto (a hardware GPU, else the CPU; default), cpu, gpu, or an adapter's number or name
     #[arg(long, help_heading = "Run")]
     device: Option<String>,
+    /// data: the processes that mpirun starts train one run together, each on a share of every step's samples; --device may
+    /// list the devices of a machine's processes, as 0,1 (a build with the feature mpi) [default: one process]
+    #[arg(long, help_heading = "Run", value_name = "MODE")]
+    distributed: Option<String>,
     /// Memory of a GPU that may be taken, as 512MiB; data that does not fit is streamed [default: all]
     #[arg(long, help_heading = "Run", value_name = "BYTES")]
     memory: Option<String>,
@@ -228,7 +232,8 @@ pub struct Settings {
 /// The configuration of a first run: what `train` does when nothing decides it.
 const FIRST: &str = include_str!("../../examples/first.toml");
 /// The keys that do not decide what is trained and how: where, how often, and what is written.
-const BESIDE: [&str; 13] = [
+const BESIDE: [&str; 14] = [
+    "distributed.mode",
     "train.device",
     "train.memory",
     "train.tune",
@@ -299,6 +304,7 @@ impl Settings {
             ("train.order", &self.order),
             ("train.precision", &self.precision),
             ("train.device", &self.device),
+            ("distributed.mode", &self.distributed),
             ("train.memory", &self.memory),
         ];
         texts.into_iter().filter_map(|(key, v)| Some((key, Value::String(v.clone()?)))).collect()

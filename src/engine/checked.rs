@@ -120,7 +120,22 @@ impl<E: Engine> Checked<E> {
             );
             return Err(Error::config("step", found));
         }
+        if let Some(share) = &step.share
+            && (share.is_empty() || share.start < *first || share.end > first + rows)
+        {
+            let found = format!("expected some positions of {first}..{}, found {share:?}", first + rows);
+            return Err(Error::config("step.share", found));
+        }
         self.expect_order()
+    }
+
+    /// Refuses a share where there are only whole steps.
+    fn expect_whole(&self, step: &Step) -> Result<()> {
+        self.expect_step(step)?;
+        match &step.share {
+            None => Ok(()),
+            Some(share) => Err(Error::config("step.share", format!("expected the whole step, found {share:?}"))),
+        }
     }
 }
 
@@ -224,7 +239,7 @@ impl<E: Engine> Engine for Checked<E> {
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
-        steps.iter().try_for_each(|step| self.expect_step(step))?;
+        steps.iter().try_for_each(|step| self.expect_whole(step))?;
         self.engine.run(steps)
     }
 
@@ -238,7 +253,7 @@ impl<E: Engine> Engine for Checked<E> {
     }
 
     fn update(&mut self, step: &Step) -> Result<()> {
-        self.expect_step(step)?;
+        self.expect_whole(step)?;
         self.engine.update(step)
     }
 
@@ -306,7 +321,7 @@ impl<E: Engine> Engine for Checked<E> {
 
     fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()> {
         self.expect_slot(slot)?;
-        steps.iter().try_for_each(|step| self.expect_step(step))?;
+        steps.iter().try_for_each(|step| self.expect_whole(step))?;
         self.engine.renew_statistics(slot, steps)
     }
 
@@ -319,6 +334,13 @@ impl<E: Engine> Engine for Checked<E> {
             self.expect_each("loss scales", scales.len())?;
         }
         self.engine.set_loss_scales(scales)
+    }
+
+    fn skip_updates(&mut self, skipped: &[bool]) -> Result<()> {
+        if self.setup().is_mixed() {
+            self.expect_each("skipped", skipped.len())?;
+        }
+        self.engine.skip_updates(skipped)
     }
 
     fn forms(&self) -> Forms {

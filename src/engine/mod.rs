@@ -250,6 +250,16 @@ pub trait Engine: Diagnose + Send {
         Ok(())
     }
 
+    /// Has the next [`update`](Self::update) leave the weights of some replicas as they are, as that of a step whose gradients
+    /// overflowed, since those of another engine did that has a share of the step; a full precision ignores it. What is put
+    /// into the gradient's slot afterwards is taken again.
+    ///
+    /// # Errors
+    /// Another number of entries than of replicas.
+    fn skip_updates(&mut self, _skipped: &[bool]) -> Result<()> {
+        Ok(())
+    }
+
     /// The forms of the engine's matrix products, with which they repeat their bits; none where there is no choice.
     fn forms(&self) -> Forms {
         Forms::default()

@@ -26,8 +26,11 @@ mod data;
 mod eigenvalue;
 mod folder;
 mod lines;
+mod load;
 mod lock;
 mod log;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod resolve;
 mod resume;
 mod saver;
@@ -60,9 +63,11 @@ use crate::plan::Plan;
 
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
-pub use config::{Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
+pub use config::{Config, DataConfig, DistributedConfig, DistributedMode, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
 pub use log::{Lines, Log, Logged, each_line, logged_curves, read_metrics};
+#[cfg(feature = "mpi")]
+pub use ranks::follow;
 pub use resolve::{Setting, setting};
 pub use seen::seen_weights;
 pub use side_by_side::SideBySide;

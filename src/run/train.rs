@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{self, Checkpoint, Taken};
+use super::checkpoint::{Checkpoint, Taken};
 use super::config::Config;
 use super::eigenvalue::Eigenvalue;
 use super::folder::{self, EPOCHS, EVALUATIONS, Place};
+use super::load::{Loaded, Opened};
 use super::lock::Lock;
 use super::log::{self, Log, logged};
 use super::resume::{self, Resumed};
@@ -15,9 +16,8 @@ use super::summary::{Best, Facts, Highest, Outcome, Pace};
 use super::tensorboard::TensorBoard;
 use super::timer::Timer;
 use super::trajectory::Trajectory;
-use super::values::{Batch, Interval};
-use crate::data::{Source, expand};
-use crate::engine::Slot;
+use super::values::Interval;
+use crate::engine::{Setup, Slot};
 use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Event, Observer, Recovered};
 use crate::gpu::Measuring;
@@ -93,33 +93,30 @@ impl Prepared {
     /// # Errors
     /// A folder that holds a run, or one that another process trains; settings that do not fit each other, the data, or the run
     /// that is to go on; no such device.
-    pub fn open(mut config: Config, place: Place, measuring: Measuring) -> Result<Self> {
+    pub fn open(config: Config, place: Place, measuring: Measuring) -> Result<Self> {
+        if config.distributed.is_some() {
+            let found = "expected none in a run of one process, found some; thalweg train under mpirun opens one of several";
+            return Err(Error::config("distributed", found));
+        }
+        Self::open_with(config, place, measuring, |config, setup, _| config.engine(setup, measuring))
+    }
+
+    /// Resolves a configuration as [`open`](Self::open) does; `engine` opens one, for the setup and the data's digest, and says why
+    /// it is where it is.
+    pub(super) fn open_with(
+        mut config: Config,
+        place: Place,
+        measuring: Measuring,
+        engine: impl FnOnce(&Config, Setup, &str) -> Opened,
+    ) -> Result<Self> {
         let mut warnings = Vec::new();
         let resumed = match &place {
             Place::Resume(dir) => Some(Resumed::open(dir, &mut config, &mut warnings)?),
             _ => None,
         };
         place.check()?;
-        config.check_run()?;
-        // The folder may be read from another one.
-        for path in [&mut config.data.weights, &mut config.model.init_from].into_iter().flatten() {
-            *path = std::path::absolute(expand(&path.to_string_lossy())).map_err(Error::io(&*path))?;
-        }
-        let dataset = match &place {
-            Place::Resume(dir) => config.own_dataset(dir)?,
-            Place::Next | Place::New(_) | Place::Replace(_) => match &config.model.init_from {
-                Some(run) if folder::is_run(run) => config.dataset_after(run)?,
-                _ => config.dataset()?,
-            },
-        };
-        config.data.source = config.data.source.parse::<Source>()?.absolute()?.to_string();
-        let notes = dataset.encoding.describe();
-        let data = checkpoint::digest(&dataset);
-        // What the data decided is part of the resolved configuration.
-        config.data.classes = dataset.is_classification().then_some(dataset.outputs);
-        let setup = config.setup(dataset)?;
-        (config.train.batch, config.model.loss) = (Some(Batch::Size(setup.batch)), Some(setup.loss));
-        let (engine, reason) = config.engine(setup, measuring)?;
+        let Loaded { setup, data, notes } = config.load(&place)?;
+        let (engine, reason) = engine(&config, setup, &data)?;
         // So is what was measured on the adapter.
         config.forms = engine.forms();
         let pace = Pace::of(engine.as_ref());
@@ -227,7 +224,8 @@ impl Prepared {
             }
         }
         match self.attempt(&dir, observers) {
-            Err(Error::DeviceLost(reason)) => {
+            // The other ranks would wait where the step ended.
+            Err(Error::DeviceLost(reason)) if self.config.distributed.is_none() => {
                 let mut recovered = self.recover(&dir, &reason)?;
                 let (device, steps) = (recovered.trainer.engine().describe(), recovered.trainer.steps_taken());
                 let event = Recovered { reason: &reason, device: &device, steps };

@@ -224,7 +224,7 @@ fn means_follow_the_weights(engine: &mut dyn Engine, tolerance: f64) {
     for index in 0..10 {
         let rates = vec![Rate { lr: 0.05, momentum: 0.9 }];
         let take = sampler.take(index);
-        engine.run(&[Step { index, first: 32 * index as usize, rows: 32, rates, take }]).unwrap();
+        engine.run(&[Step { index, first: 32 * index as usize, rows: 32, rates, take, ..Step::default() }]).unwrap();
         engine.wait().unwrap();
         let now = engine.download(Slot::Live, 0).unwrap();
         if index >= 1 {
