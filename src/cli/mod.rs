@@ -14,6 +14,8 @@ mod export;
 mod flatness;
 mod landscape;
 mod lr_find;
+#[cfg(feature = "mpi")]
+mod network;
 mod output;
 mod pictures;
 mod points;

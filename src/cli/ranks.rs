@@ -29,7 +29,8 @@ pub fn run(args: &Args, config: Config, place: Place, is_first: bool) -> anyhow:
             session.abort(status)
         }
         result => {
-            session.finish()?;
+            session.dismiss()?;
+            session.finish();
             result
         }
     }

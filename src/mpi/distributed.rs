@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use super::command::Command;
-use super::follow::is_everywhere;
 use super::ranks::Ranks;
-use super::worker::{Worker, check};
+use super::sharing::{Sharing, is_everywhere};
+use super::worker::Worker;
 use crate::average::Take;
 use crate::data::{Features, Part};
 use crate::engine::{
-    Allocation, Capture, Curvature, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale,
-    Setup, Slot, Step, StepMetrics, Timed,
+    Allocation, Capture, Curvature, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup,
+    Slot, Step, StepMetrics, Timed,
 };
 use crate::error::Result;
 
@@ -20,6 +20,8 @@ pub struct Distributed {
     worker: Worker,
     /// The devices of all ranks, in words.
     description: String,
+    /// Whether all ranks have the mean of SWA.
+    has_swa: bool,
 }
 
 impl Distributed {
@@ -27,13 +29,14 @@ impl Distributed {
     /// [`follow`](super::follow()).
     ///
     /// # Errors
-    /// What [`check`] refuses.
-    pub fn new(ranks: Ranks, engine: Box<dyn Engine>, devices: &[String]) -> Result<Self> {
-        check(engine.setup())?;
+    /// What [`Sharing::check`] refuses.
+    pub fn new(ranks: Ranks, engine: Box<dyn Engine>, sharing: Sharing, devices: &[String]) -> Result<Self> {
+        sharing.check(engine.setup(), &ranks)?;
         let own = engine.describe();
         let others = if devices.iter().all(|device| *device == own) { "" } else { " and others" };
         let description = format!("{own}{others}, {} ranks", ranks.size);
-        Ok(Self { worker: Worker { engine, ranks }, description })
+        let has_swa = matches!(sharing, Sharing::Alone { .. });
+        Ok(Self { worker: Worker::new(engine, ranks, sharing), description, has_swa })
     }
 
     /// Gives all ranks what this one holds in `slot`, if they hold it.
@@ -54,9 +57,10 @@ impl Distributed {
     }
 }
 
-/// The step as the others take it, who have no averages.
-fn of_followers(step: &Step) -> Step {
-    Step { take: Take { lookahead: step.take.lookahead, ..Take::default() }, ..step.clone() }
+/// The step as the others take it, who have no averages but those that all have.
+fn of_followers(step: &Step, has_swa: bool) -> Step {
+    let Take { swa, lookahead, .. } = step.take;
+    Step { take: Take { swa: if has_swa { swa } else { 0.0 }, lookahead, ..Take::default() }, ..step.clone() }
 }
 
 impl Engine for Distributed {
@@ -120,11 +124,12 @@ impl Engine for Distributed {
     }
 
     fn steps_at_once(&self) -> usize {
-        self.worker.engine.steps_at_once()
+        self.worker.steps_at_once()
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
-        Command::Run { steps: steps.iter().map(of_followers).collect() }.send(&self.worker.ranks)?;
+        Command::Run { steps: steps.iter().map(|step| of_followers(step, self.has_swa)).collect() }
+            .send(&self.worker.ranks)?;
         self.worker.run(steps)
     }
 
@@ -141,7 +146,7 @@ impl Engine for Distributed {
             let gradient = self.worker.engine.download(Slot::Gradient, replica)?;
             self.send_vector(Slot::Gradient, replica, gradient)?;
         }
-        Command::Update { step: of_followers(step) }.send(&self.worker.ranks)?;
+        Command::Update { step: of_followers(step, self.has_swa) }.send(&self.worker.ranks)?;
         self.worker.engine.update(step)
     }
 

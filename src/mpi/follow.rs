@@ -2,17 +2,18 @@
 
 use super::command::Command;
 use super::ranks::Ranks;
+use super::sharing::Sharing;
 use super::worker::Worker;
-use crate::average::Average;
-use crate::engine::{Engine, Setup, Slot};
+use crate::engine::Engine;
 use crate::error::Result;
 
-/// Does with `engine`, built for [`Ranks::follower`]'s setup, what rank 0 tells until that [finishes](super::Session::finish).
+/// Does with `engine`, built for the setup of [`Sharing::of_follower`], what rank 0 tells until that
+/// [finishes](super::Session::finish).
 ///
 /// # Errors
 /// What the engine meets; the others wait for this rank then, until [`Session::abort`](super::Session::abort) ends them.
-pub fn follow(ranks: Ranks, engine: Box<dyn Engine>) -> Result<()> {
-    let mut worker = Worker { engine, ranks };
+pub fn follow(ranks: Ranks, engine: Box<dyn Engine>, sharing: Sharing) -> Result<()> {
+    let mut worker = Worker::new(engine, ranks, sharing);
     loop {
         match Command::receive(&ranks)? {
             Command::Vector { slot, replica } => {
@@ -32,17 +33,4 @@ pub fn follow(ranks: Ranks, engine: Box<dyn Engine>) -> Result<()> {
             Command::End => return Ok(()),
         }
     }
-}
-
-impl Ranks {
-    /// The setup of a rank that follows: it trains, and has none of the averages that rank 0 evaluates.
-    pub fn follower(setup: Setup) -> Setup {
-        let average = Average { lookahead: setup.average.lookahead, ..Average::default() };
-        Setup { average, ..setup }
-    }
-}
-
-/// Whether all ranks hold the vector in `slot`: what a step moves.
-pub(super) fn is_everywhere(slot: Slot) -> bool {
-    matches!(slot, Slot::Live | Slot::Slow | Slot::State(_))
 }

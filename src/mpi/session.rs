@@ -26,7 +26,9 @@ impl Session {
         let ranks = Ranks::of(&universe.world());
         let session = Self { universe: Some(universe), ranks };
         if threading < Threading::Serialized {
-            return Err(device("expected one that several threads may call in turn (MPI_THREAD_SERIALIZED), found less"));
+            return Err(device(
+                "expected one that several threads may call in turn (MPI_THREAD_SERIALIZED), found less",
+            ));
         }
         Ok(session)
     }
@@ -36,16 +38,17 @@ impl Session {
         self.ranks
     }
 
-    /// Ends the session in order; rank 0 tells the others, which [`follow`](super::follow) until then.
+    /// Lets the others go, which [`follow`](super::follow()) rank 0 until then.
     ///
     /// # Errors
     /// A command that cannot be written.
-    pub fn finish(mut self) -> Result<()> {
-        if self.ranks.rank == 0 && self.ranks.size > 1 {
-            Command::End.send(&self.ranks)?;
-        }
+    pub fn dismiss(&self) -> Result<()> {
+        if self.ranks.rank == 0 && self.ranks.size > 1 { Command::End.send(&self.ranks) } else { Ok(()) }
+    }
+
+    /// Ends the session in order, as all ranks do together.
+    pub fn finish(mut self) {
         self.universe.take();
-        Ok(())
     }
 
     /// Ends all ranks at once, with this exit status.

@@ -300,6 +300,13 @@ impl Serialize for ScheduleConfig {
 pub struct DistributedConfig {
     /// What the ranks share. Default `data`.
     pub mode: DistributedMode,
+    /// The steps of `local` from one mean of the ranks' weights to the next; there is one at the end of an epoch, and wherever
+    /// steps are counted to an evaluation or a checkpoint, too. At least 1; default 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+    /// The epochs in which the ranks of `local` share the samples of every step first, as `data`. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
 }
 
 /// What the ranks of a run share.
@@ -309,6 +316,12 @@ pub enum DistributedMode {
     /// The samples of every step: each rank makes the gradient of its share, and all update the weights by the sum.
     #[default]
     Data,
+    /// Local SGD (Lin et al., 2020): each rank takes steps by its share of their samples alone, and every so many the mean of the
+    /// ranks' weights, and of the optimizer's state, takes their place.
+    Local,
+    /// The second phase of SWAP (Gupta et al., 2020): from the same weights each rank trains alone, in the order of seed + rank, and
+    /// SWA's mean is that over the ranks too.
+    Swap,
 }
 
 /// The table `[train]`: the settings of the run itself.

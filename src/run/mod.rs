@@ -63,7 +63,9 @@ use crate::plan::Plan;
 
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
-pub use config::{Config, DataConfig, DistributedConfig, DistributedMode, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
+pub use config::{
+    Config, DataConfig, DistributedConfig, DistributedMode, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig,
+};
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
 pub use log::{Lines, Log, Logged, each_line, logged_curves, read_metrics};
 #[cfg(feature = "mpi")]

@@ -2,16 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::Config;
+use super::config::{Config, DistributedConfig, DistributedMode};
 use super::folder::Place;
 use super::load::Loaded;
 use super::train::Prepared;
 use crate::device::Device;
-use crate::engine::{Forms, Precision};
+use crate::engine::{Forms, Precision, Setup};
 use crate::error::{Error, Result};
 use crate::gpu::Measuring;
 use crate::gpu::adapter::{self, Preference};
-use crate::mpi::{self, Distributed, Ranks};
+use crate::mpi::{self, Distributed, Ranks, Sharing};
+
+/// The steps of local SGD from one mean to the next, unless told otherwise.
+const EVERY: u64 = 8;
 
 /// What a rank tells rank 0 of itself.
 #[derive(Serialize, Deserialize)]
@@ -27,20 +30,22 @@ impl Prepared {
     ///
     /// # Errors
     /// What [`open`](Self::open) refuses; ranks of another version, with another configuration or other data; what several ranks cannot
-    /// share ([`mpi::check`]).
+    /// share ([`Sharing::check`]).
     pub fn open_on(ranks: Ranks, config: Config, place: Place, measuring: Measuring) -> Result<Self> {
+        config.expect_whole_checkpoints(&place)?;
         Self::open_with(config, place, measuring, |config, setup, data| {
             if ranks.size == 1 {
                 return config.on_rank(&ranks).engine(setup, measuring);
             }
-            mpi::check(&setup)?;
+            let sharing = config.sharing(&setup);
+            sharing.check(&setup, &ranks)?;
             expect_alike(&ranks, config, data)?;
             let (engine, reason) = config.on_rank(&ranks).engine(setup, measuring)?;
             // With the forms of rank 0 the others repeat their bits as well.
             ranks.broadcast(&mut encode(&engine.forms())?);
             let devices = ranks.gather(engine.describe().as_bytes());
             let devices: Vec<String> = devices.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
-            Ok((Box::new(Distributed::new(ranks, engine, &devices)?), reason))
+            Ok((Box::new(Distributed::new(ranks, engine, sharing, &devices)?), reason))
         })
     }
 }
@@ -57,9 +62,10 @@ pub fn follow(ranks: Ranks, mut config: Config, place: &Place, measuring: Measur
     let mut forms = Vec::new();
     ranks.broadcast(&mut forms);
     config.forms = decode::<Forms>(&forms)?;
-    let (engine, _) = config.on_rank(&ranks).engine(Ranks::follower(setup), measuring)?;
+    let sharing = config.sharing(&setup);
+    let (engine, _) = config.on_rank(&ranks).engine(sharing.of_follower(setup, &ranks), measuring)?;
     ranks.gather(engine.describe().as_bytes());
-    mpi::follow(ranks, engine)
+    mpi::follow(ranks, engine, sharing)
 }
 
 /// Refuses ranks that would train something else than rank 0.
@@ -92,6 +98,38 @@ fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T> {
 }
 
 impl Config {
+    /// What the ranks share of a run with this setup.
+    fn sharing(&self, setup: &Setup) -> Sharing {
+        let DistributedConfig { mode, every, start } = self.distributed.unwrap_or_default();
+        let per_epoch = self.plan().steps_per_epoch(setup);
+        match mode {
+            DistributedMode::Data => Sharing::Data,
+            DistributedMode::Local => {
+                Sharing::Local { from: start.unwrap_or(0).saturating_mul(per_epoch), every: every.unwrap_or(EVERY) }
+            }
+            DistributedMode::Swap => Sharing::Alone { order: self.train.order, per_epoch },
+        }
+    }
+
+    /// Refuses checkpoints, which rank 0 writes, of weights that each rank has for itself.
+    fn expect_whole_checkpoints(&self, place: &Place) -> Result<()> {
+        if self.distributed.unwrap_or_default().mode != DistributedMode::Swap {
+            return Ok(());
+        }
+        if matches!(place, Place::Resume(_)) {
+            return Err(Error::config(
+                "--resume",
+                "expected another mode than swap, whose ranks have weights of their own",
+            ));
+        }
+        if !self.train.checkpoint_every.is_none() {
+            let found =
+                "expected 0 where distributed.mode is swap, since each rank has weights of its own, found another";
+            return Err(Error::config("train.checkpoint_every", found));
+        }
+        Ok(())
+    }
+
     /// The configuration with the device of one rank: of a list, as `0,1`, the one at its place on its machine, over and over; of
     /// `auto` and `gpu`, the hardware adapter at that place, where there are any.
     fn on_rank(&self, ranks: &Ranks) -> Self {

@@ -50,7 +50,15 @@ impl Config {
                 "forms" => &mut config.forms,
                 _ => {
                     let known = [
-                        "data", "augment", "model", "optimizer", "schedule", "average", "stop", "train", "distributed",
+                        "data",
+                        "augment",
+                        "model",
+                        "optimizer",
+                        "schedule",
+                        "average",
+                        "stop",
+                        "train",
+                        "distributed",
                         "forms",
                     ];
                     return Err(Error::config(name.clone(), unknown(&name, &known)));
@@ -85,8 +93,7 @@ const RESUMABLE: [&str; 18] = [
 ];
 
 /// The settings that may differ between the ranks of a run: where each has the data and computes.
-const OF_RANK: [&str; 6] =
-    ["data.source", "data.weights", "forms", "model.init_from", "train.device", "train.memory"];
+const OF_RANK: [&str; 6] = ["data.source", "data.weights", "forms", "model.init_from", "train.device", "train.memory"];
 
 impl Config {
     /// Refuses a configuration that a checkpoint of a run with the configuration `own` does not fit.
@@ -94,6 +101,11 @@ impl Config {
     /// # Errors
     /// The first setting that differs and may not.
     pub fn check_resumes(&self, own: &Self) -> Result<()> {
+        let (ranks, own_ranks) = (self.distributed.unwrap_or_default(), own.distributed.unwrap_or_default());
+        if ranks != own_ranks {
+            let found = format!("expected {own_ranks:?}, as the run has, found {ranks:?}");
+            return Err(Error::config("distributed", found));
+        }
         self.expect(own, &RESUMABLE, "as the run has", "")
     }
 

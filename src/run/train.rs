@@ -95,7 +95,8 @@ impl Prepared {
     /// that is to go on; no such device.
     pub fn open(config: Config, place: Place, measuring: Measuring) -> Result<Self> {
         if config.distributed.is_some() {
-            let found = "expected none in a run of one process, found some; thalweg train under mpirun opens one of several";
+            let found =
+                "expected none in a run of one process, found some; thalweg train under mpirun opens one of several";
             return Err(Error::config("distributed", found));
         }
         Self::open_with(config, place, measuring, |config, setup, _| config.engine(setup, measuring))

@@ -1,5 +1,6 @@
 //! Several ranks train what one process trains.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::common::program::{lines, ok, tensors, words};
@@ -15,11 +16,8 @@ fn compare(dir: &Path, ranks: &[usize], line: &str, tolerance: Tolerance) {
     ok(dir, &words(&format!("train {line} --run one --overwrite")));
     for &n in ranks {
         trains(dir, n, &format!("{line} --run several --overwrite"));
-        let mut files: Vec<String> = std::fs::read_dir(dir.join("one")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        files.sort();
-        let mut others: Vec<String> = std::fs::read_dir(dir.join("several")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        others.sort();
-        assert_eq!(files, others, "{n} ranks, {line}");
+        let files = names(&dir.join("one"));
+        assert_eq!(files, names(&dir.join("several")), "{n} ranks, {line}");
         for file in files.iter().filter(|name| name.starts_with("weights")) {
             let of = |run: &str| values(&dir.join(run).join(file));
             assert_close(&format!("{n} ranks, {line}, {file}"), &of("several"), &of("one"), tolerance);
@@ -30,6 +28,11 @@ fn compare(dir: &Path, ranks: &[usize], line: &str, tolerance: Tolerance) {
         };
         assert_close(&format!("{n} ranks, {line}, losses"), &curve("several"), &curve("one"), tolerance);
     }
+}
+
+/// The names of the files in a folder.
+fn names(dir: &Path) -> BTreeSet<String> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 /// The mean over the replicas of what a line tells.
@@ -71,7 +74,8 @@ fn every_optimizer_updates_alike() {
 fn whatever_a_step_does_is_alike() {
     let dir = table();
     let sgd = "--precision f64 --optimizer sgd --lr 0.1 --momentum 0.9";
-    let averages = "--set average={swa={start=11,every=3},ema={decay=0.9},snapshots={max=2},lookahead={every=4}}";
+    let averages = "--schedule cosine_warm_restarts --set schedule.t_0=11 \
+                    --set average={swa={start=11,every=3},ema={decay=0.9},snapshots={max=2},lookahead={every=4}}";
     let regression = "--data npy:x.npy,t.npy,x.npy,t.npy --standardize-targets";
     let kinds = [
         format!("--clip-norm 0.3 {averages}"),
@@ -115,4 +119,27 @@ fn the_same_ranks_repeat_their_bits() {
     let of = |run: &str| tensors(&dir.path().join(run).join("weights.safetensors"));
     ["a", "b"].iter().for_each(|run| drop(trains(dir.path(), 3, &format!("{SMALL} --run {run}"))));
     assert_eq!(of("a"), of("b"));
+}
+
+/// One sample's target is so far off that its gradient overflows, on the rank that has it alone: all skip the step, and halve their
+/// loss scales as one process does. Halves round to 2⁻¹¹, so that a step at a rate of 0.01 is off by no more than 2⁻¹¹ of a weight's way.
+#[test]
+fn an_overflow_on_one_rank_is_one_on_all() {
+    if crate::common::gpu().is_none() {
+        return;
+    }
+    let dir = table();
+    let path = dir.path();
+    let targets: Vec<f32> = (0..202).map(|i| if i == 100 { 100.0 } else { (i % 7) as f32 / 7.0 }).collect();
+    crate::common::program::npy(&path.join("far.npy"), &[101, 2], targets);
+    let line = "--data npy:x.npy,far.npy,x.npy,far.npy --hidden 16,8 --batch 10 --epochs 3 --quiet --precision mixed \
+                --device gpu --no-tune --optimizer sgd --lr 0.01 --clip-norm 1";
+    compare(path, &[2, 3], line, Tolerance { abs: 33.0 * 0.01 / 2048.0, rel: 1e-3 });
+    let scales = |run: &str| {
+        let bytes = std::fs::read(path.join(run).join("checkpoint.safetensors")).unwrap();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        header.metadata().as_ref().unwrap()["loss_scales"].clone()
+    };
+    assert_eq!(scales("one"), scales("several"));
+    assert!(!scales("one").contains("65536"), "nothing overflowed: {}", scales("one"));
 }

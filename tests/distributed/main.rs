@@ -4,5 +4,6 @@
 mod common;
 
 mod alike;
+mod apart;
 mod faults;
 mod ranks;

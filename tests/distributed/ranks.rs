@@ -29,7 +29,13 @@ pub fn mpirun(dir: &Path, ranks: usize, lines: &[&str]) -> Command {
 /// Trains on so many ranks and expects success; returns what was printed.
 #[track_caller]
 pub fn trains(dir: &Path, ranks: usize, line: &str) -> String {
-    let output = mpirun(dir, ranks, &[&format!("train {line} --distributed data")]).output().unwrap();
+    trains_by(dir, ranks, "data", line)
+}
+
+/// The same in another mode.
+#[track_caller]
+pub fn trains_by(dir: &Path, ranks: usize, mode: &str, line: &str) -> String {
+    let output = mpirun(dir, ranks, &[&format!("train {line} --distributed {mode}")]).output().unwrap();
     let text = said(&output);
     assert!(output.status.success(), "{ranks} ranks, {line}: {text}");
     String::from_utf8_lossy(&output.stdout).into_owned()
