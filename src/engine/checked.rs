@@ -1,10 +1,11 @@
 //! The one place where what a caller asks of an engine is checked, before the engine sees it.
 
 use super::{
-    Allocation, Capture, Curvature, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot,
-    Step, StepMetrics, Timed,
+    Across, Allocation, Capture, Curvature, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup,
+    Slot, Step, StepMetrics, Timed,
 };
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::data::{Features, Part};
 use crate::engine::Layout;
@@ -334,6 +335,10 @@ impl<E: Engine> Engine for Checked<E> {
             self.expect_each("loss scales", scales.len())?;
         }
         self.engine.set_loss_scales(scales)
+    }
+
+    fn normalize_across(&mut self, across: Arc<dyn Across>) -> bool {
+        self.engine.normalize_across(across)
     }
 
     fn skip_updates(&mut self, skipped: &[bool]) -> Result<()> {

@@ -11,6 +11,7 @@ mod slot;
 mod step;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::data::{Features, Part};
 use crate::error::{Error, Result};
@@ -34,6 +35,12 @@ pub use step::{Curvature, Gradient, Step};
 /// engine's weights (f64, or else f32); slot after slot, and of each the replicas one after the other. Any thread may call it,
 /// while the engine goes on.
 pub type Capture = Box<dyn FnOnce() -> Result<Vec<Vec<u8>>> + Send>;
+
+/// The sum over all engines that share a step.
+pub trait Across: Send + Sync {
+    /// Puts into `values`, of which every engine has as many, their sums over all engines; each calls it as often.
+    fn sum(&self, values: &mut [f64]);
+}
 
 /// An engine carries out steps and evaluations for all replicas, and holds vectors as long as the parameters.
 ///
@@ -248,6 +255,12 @@ pub trait Engine: Diagnose + Send {
     /// Another number of scales than of replicas.
     fn set_loss_scales(&mut self, _scales: &[LossScale]) -> Result<()> {
         Ok(())
+    }
+
+    /// Has batch normalisation take mean and variance of a step of which the engine has a [share](Step::share) over all engines
+    /// that have one, none of which may be empty. Returns whether the engine can: the CPU engine of one replica.
+    fn normalize_across(&mut self, _across: Arc<dyn Across>) -> bool {
+        false
     }
 
     /// Has the next [`update`](Self::update) leave the weights of some replicas as they are, as that of a step whose gradients

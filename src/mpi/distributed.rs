@@ -36,7 +36,7 @@ impl Distributed {
         let others = if devices.iter().all(|device| *device == own) { "" } else { " and others" };
         let description = format!("{own}{others}, {} ranks", ranks.size);
         let has_swa = matches!(sharing, Sharing::Alone { .. });
-        Ok(Self { worker: Worker::new(engine, ranks, sharing), description, has_swa })
+        Ok(Self { worker: Worker::new(engine, ranks, sharing)?, description, has_swa })
     }
 
     /// Gives all ranks what this one holds in `slot`, if they hold it.

@@ -3,7 +3,7 @@
 use mpi::datatype::Equivalence;
 
 use super::ranks::Ranks;
-use crate::engine::Precision;
+use crate::engine::{Across, Precision};
 use crate::number::Real;
 
 /// Sums a vector over all ranks, on each of them: Σ over ranks, from 0 on, in f64, rounded once to the precision of the vector.
@@ -12,6 +12,15 @@ use crate::number::Real;
 /// the vector's bytes, and every rank has the same bits whenever the others were ready.
 pub(super) fn sum(ranks: &Ranks, precision: Precision, values: &mut [f64]) {
     divided(ranks, precision, 1.0, values);
+}
+
+/// What batch normalisation sums over the ranks.
+pub(super) struct SumOfRanks(pub Ranks);
+
+impl Across for SumOfRanks {
+    fn sum(&self, values: &mut [f64]) {
+        sum(&self.0, Precision::F64, values);
+    }
 }
 
 /// The mean of a vector over all ranks, on each of them, as [`sum`].

@@ -13,7 +13,7 @@ use crate::error::Result;
 /// # Errors
 /// What the engine meets; the others wait for this rank then, until [`Session::abort`](super::Session::abort) ends them.
 pub fn follow(ranks: Ranks, engine: Box<dyn Engine>, sharing: Sharing) -> Result<()> {
-    let mut worker = Worker::new(engine, ranks, sharing);
+    let mut worker = Worker::new(engine, ranks, sharing)?;
     loop {
         match Command::receive(&ranks)? {
             Command::Vector { slot, replica } => {

@@ -44,16 +44,16 @@ impl Sharing {
         }
         let (Average { swa, ema, snapshots, lookahead }, is_batch_norm) =
             (&setup.average, setup.model.norm == Norm::Batch);
-        let shares_steps = !matches!(self, Self::Alone { .. } | Self::Local { from: 0, .. });
+        let shares_steps = self.shares_steps();
         let (is_local, is_alone) = (matches!(self, Self::Local { .. }), matches!(self, Self::Alone { .. }));
         let fewest = [setup.batch, setup.dataset.train.len() % setup.batch].into_iter().filter(|&rows| rows > 0).min();
-        let is_small = fewest.is_some_and(|rows| rows / ranks.size < 2);
+        let shares_fewer = |samples: usize| fewest.is_some_and(|rows| rows / ranks.size < samples);
         let others = ema.is_some() || snapshots.is_some() || lookahead.is_some();
         let refused = [
             (
-                shares_steps && is_batch_norm,
-                "model.norm",
-                "none or layer, since batch normalisation takes a whole step",
+                shares_steps && is_batch_norm && shares_fewer(1),
+                "train.batch",
+                "a sample for every rank in each step, the last of an epoch too, under batch normalisation",
             ),
             (
                 shares_steps && setup.sam.is_some(),
@@ -66,7 +66,7 @@ impl Sharing {
                 "0, since samples are mixed with any of a step",
             ),
             (
-                is_local && is_batch_norm && is_small,
+                is_local && is_batch_norm && shares_fewer(2),
                 "train.batch",
                 "two samples a rank and step under batch normalisation",
             ),
@@ -83,6 +83,11 @@ impl Sharing {
             Some((_, key, expected)) => Err(Error::config(key, format!("expected {expected}, on several ranks"))),
             None => Ok(()),
         }
+    }
+
+    /// Whether there are steps whose gradient is the sum of those of the ranks.
+    pub(super) fn shares_steps(&self) -> bool {
+        !matches!(self, Self::Alone { .. } | Self::Local { from: 0, .. })
     }
 
     /// The setup of a rank that follows: it trains, and has none of the averages that rank 0 evaluates alone.

@@ -1,10 +1,13 @@
 //! A rank's part of the steps.
 
-use super::exchange::{mean, sum};
+use std::sync::Arc;
+
+use super::exchange::{SumOfRanks, mean, sum};
 use super::ranks::Ranks;
 use super::sharing::Sharing;
 use crate::engine::{Engine, Gradient, LossScale, Slot, Step, StepMetrics};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::model::Norm;
 
 /// The smallest loss scale, which an overflow does not halve.
 const LEAST_SCALE: f32 = 1.0 / (1 << 24) as f32;
@@ -19,8 +22,19 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(engine: Box<dyn Engine>, ranks: Ranks, sharing: Sharing) -> Self {
-        Self { engine, ranks, sharing, epoch: None }
+    /// A worker with this engine.
+    ///
+    /// # Errors
+    /// Batch normalisation that the engine cannot make of the steps that the ranks share.
+    pub fn new(mut engine: Box<dyn Engine>, ranks: Ranks, sharing: Sharing) -> Result<Self> {
+        let is_across = sharing.shares_steps() && engine.setup().model.norm == Norm::Batch;
+        if is_across && !engine.normalize_across(Arc::new(SumOfRanks(ranks))) {
+            let found = format!("found {} and {} replica(s)", engine.describe(), engine.setup().replicas);
+            let expected =
+                "expected none or layer, or one replica on the CPU engine, whose batch normalisation goes over ranks";
+            return Err(Error::config("model.norm", format!("{expected}; {found}")));
+        }
+        Ok(Self { engine, ranks, sharing, epoch: None })
     }
 
     /// The number of steps that are worth handing over at once; where means are made every so many, some of these.

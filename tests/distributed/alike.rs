@@ -79,7 +79,7 @@ fn whatever_a_step_does_is_alike() {
     let regression = "--data npy:x.npy,t.npy,x.npy,t.npy --standardize-targets";
     let kinds = [
         format!("--clip-norm 0.3 {averages}"),
-        "--dropout 0.3 --noise 0.1 --norm layer --residual --replicas 2".into(),
+        "--dropout 0.3 --noise 0.1 --norm layer --hidden 12,12 --residual --replicas 2".into(),
         "--sample-weights w.npy --class-weights balanced --label-smoothing 0.1 --drop-last".into(),
         format!("{regression} --schedule cosine --keep-best --metric test_loss --restore-best"),
         "--batch full --eval-every 2steps --epochs 5".into(),
@@ -89,6 +89,14 @@ fn whatever_a_step_does_is_alike() {
         compare(dir.path(), &[2 + i % 3], &format!("{SMALL} {sgd} {kind}"), EXACT);
     }
     compare(dir.path(), &[2, 3, 4], &format!("{SMALL} {sgd} --clip-norm 0.3"), EXACT);
+}
+
+/// Mean and variance are those of a step's samples on all ranks.
+#[test]
+fn batch_normalisation_goes_over_all_ranks() {
+    let dir = table();
+    let line = format!("{SMALL} --precision f64 --optimizer sgd --lr 0.1 --momentum 0.9 --norm batch --batch 12");
+    compare(dir.path(), &[2, 3, 4], &format!("{line} --set average.swa.start=18"), EXACT);
 }
 
 /// A step of several passes, each of which a rank may have a part of.
