@@ -6,18 +6,24 @@ use thalweg::Error;
 use thalweg::mpi::Session;
 use thalweg::run::{Config, Place, Prepared, follow};
 
-use super::train::{Args, train};
 use super::{complain, error_status, measuring};
 
-/// Trains a run together with the other ranks: the first does all that one process does, the others follow it. What goes wrong on
-/// one of them ends all.
-pub fn run(args: &Args, config: Config, place: Place, is_first: bool) -> anyhow::Result<ExitCode> {
+/// What opens a run.
+type Open = Box<dyn FnOnce() -> thalweg::Result<Prepared>>;
+
+/// Trains a run together with the other ranks: the first does all that one process does, which is to `train` what it opens, and the
+/// others follow it. What goes wrong on one of them ends all.
+pub fn run(
+    config: Config,
+    place: Place,
+    train: impl FnOnce(Open) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
     let session = Session::open()?;
     let ranks = session.ranks();
     // Those that are bound to the same cores would wait for each other.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(ranks.threads()).build_global();
     let result = if ranks.rank == 0 {
-        train(args, is_first, || Prepared::open_on(ranks, config, place, measuring))
+        train(Box::new(move || Prepared::open_on(ranks, config, place, measuring)))
     } else {
         ignore_signals();
         follow(ranks, config, &place, measuring).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from)

@@ -48,17 +48,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (config, place, is_first) = args.resolve()?;
     #[cfg(feature = "mpi")]
     if config.distributed.is_some() {
-        return super::ranks::run(args, config, place, is_first);
+        return super::ranks::run(config, place, |open| train(args, is_first, open));
     }
     train(args, is_first, || Prepared::open(config, place, measuring))
 }
 
 /// Trains the run that `open` prepares, and prints what there is to say.
-pub(super) fn train(
-    args: &Args,
-    is_first: bool,
-    open: impl FnOnce() -> thalweg::Result<Prepared>,
-) -> anyhow::Result<ExitCode> {
+fn train(args: &Args, is_first: bool, open: impl FnOnce() -> thalweg::Result<Prepared>) -> anyhow::Result<ExitCode> {
     // Before data is read, so that a port in use is told at once.
     let server = args.serve.map(|port| bind("--serve", port)).transpose()?;
     let mut prepared = open()?;
