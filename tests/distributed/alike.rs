@@ -23,8 +23,9 @@ fn compare(dir: &Path, ranks: &[usize], line: &str, tolerance: Tolerance) {
             assert_close(&format!("{n} ranks, {line}, {file}"), &of("several"), &of("one"), tolerance);
         }
         let curve = |run: &str| -> Vec<f64> {
-            let of = |line: &serde_json::Value| ["train_loss", "test_loss"].map(|key| number(&line[key]));
-            lines(dir.join(run).join("epochs.jsonl")).iter().flat_map(of).collect()
+            let of = |line: &serde_json::Value| ["train_loss", "test_loss"].map(|key| line[key]["mean"].as_f64());
+            // Not every epoch is evaluated.
+            lines(dir.join(run).join("epochs.jsonl")).iter().flat_map(of).flatten().collect()
         };
         assert_close(&format!("{n} ranks, {line}, losses"), &curve("several"), &curve("one"), tolerance);
     }
@@ -33,11 +34,6 @@ fn compare(dir: &Path, ranks: &[usize], line: &str, tolerance: Tolerance) {
 /// The names of the files in a folder.
 fn names(dir: &Path) -> BTreeSet<String> {
     std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-}
-
-/// The mean over the replicas of what a line tells.
-fn number(value: &serde_json::Value) -> f64 {
-    value.as_f64().or_else(|| value["mean"].as_f64()).unwrap_or_else(|| panic!("{value}"))
 }
 
 #[test]
