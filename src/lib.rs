@@ -53,7 +53,7 @@
 //!
 //! `run` ([`run`]: configuration, folder, checkpoints), `report` (pictures and pages of runs), `cli` (the program) and `fetch`
 //! (downloading data sets) are on by default; an application that embeds the engine turns them off with
-//! `default-features = false`.
+//! `default-features = false`. `mpi` (training on several processes and machines) is off.
 #![warn(missing_docs)]
 
 pub mod activation;
@@ -95,6 +95,8 @@ pub mod internals {
 }
 pub mod loss;
 pub mod model;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod number;
 pub mod optimizer;
 pub mod plan;

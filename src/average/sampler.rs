@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::schedule::Unit;
 
 /// The shares of the weights that the averages take after one step.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Take {
     /// The k of SWA; 0 where it does not sample.
     pub swa: f64,

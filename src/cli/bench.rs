@@ -32,6 +32,9 @@ enum What {
     Batch(Box<batch::Args>),
     /// Replicas against throughput
     Population(Box<PopulationArgs>),
+    /// The exchange of gradients between the processes that mpirun starts: its latency and bandwidth
+    #[cfg(feature = "mpi")]
+    Network(super::network::Args),
 }
 
 #[derive(clap::Args)]
@@ -73,6 +76,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Adapter(args) => bench_adapter(args)?,
         What::Step(args) => bench_step(args)?,
         What::Batch(args) => batch::run(args)?,
+        #[cfg(feature = "mpi")]
+        What::Network(args) => return super::network::run(args),
         What::Population(args) => bench_population(args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -15,11 +15,15 @@ mod export;
 mod flatness;
 mod landscape;
 mod lr_find;
+#[cfg(feature = "mpi")]
+mod network;
 mod output;
 mod pictures;
 mod points;
 mod predict;
 mod progress;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod report;
 mod schedule;
 mod schedules;
@@ -175,13 +179,15 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(status) => end(status, is_run),
-        Err(error) => {
-            let status = match error.downcast_ref::<Error>() {
-                Some(Error::Diverged { .. }) => FAILED,
-                _ => BAD_INPUT,
-            };
-            complain(&format!("{error:#}"), status)
-        }
+        Err(error) => complain(&format!("{error:#}"), error_status(&error)),
+    }
+}
+
+/// The exit status of a command that an error ended.
+fn error_status(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Diverged { .. }) => FAILED,
+        _ => BAD_INPUT,
     }
 }
 

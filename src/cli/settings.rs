@@ -162,6 +162,14 @@ pub struct Settings {
     /// auto (a hardware GPU, else the CPU; default), cpu, gpu, or an adapter's number or name
     #[arg(long, help_heading = "Run")]
     device: Option<String>,
+    /// Train on all processes that mpirun starts: data (each has a share of every step's samples), local (each takes steps by
+    /// its share alone, --average-every) or swap (each trains alone, and SWA's mean is theirs); --device may list the devices
+    /// of one machine, as 0,1; a build with the feature mpi [default: one process]
+    #[arg(long, help_heading = "Run", value_name = "MODE")]
+    distributed: Option<String>,
+    /// Steps of --distributed local from one mean of all weights to the next [default: 8]
+    #[arg(long, help_heading = "Run", value_name = "STEPS")]
+    average_every: Option<i64>,
     /// Memory of a GPU that may be taken, as 512MiB; data that does not fit is streamed [default: all]
     #[arg(long, help_heading = "Run", value_name = "BYTES")]
     memory: Option<String>,
@@ -228,7 +236,8 @@ pub struct Settings {
 /// The configuration of a first run: what `train` does when nothing decides it.
 const FIRST: &str = include_str!("../../examples/first.toml");
 /// The keys that do not decide what is trained and how: where, how often, and what is written.
-const BESIDE: [&str; 13] = [
+const BESIDE: [&str; 14] = [
+    "distributed.mode",
     "train.device",
     "train.memory",
     "train.tune",
@@ -300,6 +309,7 @@ impl Settings {
             ("train.order", &self.order),
             ("train.precision", &self.precision),
             ("train.device", &self.device),
+            ("distributed.mode", &self.distributed),
             ("train.memory", &self.memory),
         ];
         texts.into_iter().filter_map(|(key, v)| Some((key, Value::String(v.clone()?)))).collect()
@@ -340,6 +350,7 @@ impl Settings {
             ("train.keep_checkpoints", self.keep_checkpoints),
             ("stop.patience", self.patience),
             ("train.curvature_samples", self.curvature_samples),
+            ("distributed.every", self.average_every),
         ];
         let mut counts: Vec<_> = counts.into_iter().filter_map(|(key, v)| Some((key, Value::Integer(v?)))).collect();
         let worded = [

@@ -46,9 +46,18 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (config, place, is_first) = args.resolve()?;
+    #[cfg(feature = "mpi")]
+    if config.distributed.is_some() {
+        return super::ranks::run(config, place, |open| train(args, is_first, open));
+    }
+    train(args, is_first, || Prepared::open(config, place, measuring))
+}
+
+/// Trains the run that `open` prepares, and prints what there is to say.
+fn train(args: &Args, is_first: bool, open: impl FnOnce() -> thalweg::Result<Prepared>) -> anyhow::Result<ExitCode> {
     // Before data is read, so that a port in use is told at once.
     let server = args.serve.map(|port| bind("--serve", port)).transpose()?;
-    let mut prepared = Prepared::open(config, place, measuring)?;
+    let mut prepared = open()?;
     let mut page = server.filter(|_| !args.dry_run).map(LivePage::open).transpose()?;
     if let Some(page) = &page {
         say!("page    {}", page.address());

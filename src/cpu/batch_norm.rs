@@ -1,6 +1,7 @@
 //! The twin of `batch_norm.wgsl`.
 
 use super::Real;
+use super::shared::Whole;
 use crate::engine::{Layer, stride};
 use crate::model::NORM_EPS;
 
@@ -17,6 +18,19 @@ pub fn batch_norm<T: Real>(
     n: &mut [T],
     inverse: &mut [T],
 ) {
+    batch_norm_across(layer, share, None, params, xhat, n, inverse);
+}
+
+/// The same, where in training mean and variance are those of the rows of all engines that share a step.
+pub fn batch_norm_across<T: Real>(
+    layer: &Layer,
+    share: Option<f64>,
+    whole: Option<Whole>,
+    params: &mut [T],
+    xhat: &mut [T],
+    n: &mut [T],
+    inverse: &mut [T],
+) {
     let outputs = stride(layer.outputs);
     let zeros = vec![T::default(); outputs];
     let (mut mean, mut variance) = (zeros.clone(), zeros);
@@ -27,17 +41,20 @@ pub fn batch_norm<T: Real>(
             variance.copy_from_slice(&params[running][outputs..]);
         }
         Some(share) => {
-            let rows = xhat.len() / outputs;
+            let rows = whole.map_or(xhat.len() / outputs, |whole| whole.rows);
+            let sum = |values: &mut [T]| whole.iter().for_each(|whole| whole.sum(values));
             let count = T::of(rows as f64);
             for z in xhat.chunks_exact(outputs) {
                 mean.iter_mut().zip(z).for_each(|(mean, &z)| *mean += z);
             }
+            sum(&mut mean);
             mean.iter_mut().for_each(|mean| *mean = *mean / count);
             for z in xhat.chunks_exact(outputs) {
                 for ((variance, &mean), &z) in variance.iter_mut().zip(&mean).zip(z) {
                     *variance += (z - mean) * (z - mean);
                 }
             }
+            sum(&mut variance);
             variance.iter_mut().for_each(|variance| *variance = *variance / count);
             let unbiased = T::of(rows as f64 / (rows as f64 - 1.0));
             let batch = mean.iter().copied().chain(variance.iter().map(|&v| v * unbiased));

@@ -11,12 +11,12 @@ use super::crew::Crew;
 use super::panels;
 use super::product;
 use super::replica::Replica;
-use super::shared::{Own, Projected, Shared};
+use super::shared::{Own, Projected, Shared, Whole};
 use super::{Real, Weighting};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
-    Aim, Allocation, Capture, Checked, Curvature, Diagnose, Engine, Evaluation, Gradient, Layout, Limits, LossWeights,
-    Precision, Setup, Slot, Step, StepMetrics, Timed,
+    Across, Aim, Allocation, Capture, Checked, Curvature, Diagnose, Engine, Evaluation, Gradient, Layout, Limits,
+    LossWeights, Precision, Setup, Slot, Step, StepMetrics, Timed,
 };
 use crate::error::{Error, Result};
 use crate::loss::Loss;
@@ -38,6 +38,10 @@ pub struct CpuEngine<T> {
     pub(super) x: Vec<T>,
     /// What the first layer makes of a part, where that was asked for.
     pub(super) projected: Option<Projected<T>>,
+    /// The sum over all engines that share steps, where batch normalisation goes over them.
+    across: Option<Arc<dyn Across>>,
+    /// The samples of a step of which a share is under way.
+    whole_rows: Option<usize>,
     /// What a thread said when it panicked amid the work on the replicas, which are half-done since.
     panicked: Option<String>,
 }
@@ -80,6 +84,8 @@ impl<T: Real> CpuEngine<T> {
             loss_weights,
             x: Vec::new(),
             projected: None,
+            across: None,
+            whole_rows: None,
             panicked: None,
         }))
     }
@@ -123,6 +129,7 @@ impl<T: Real> CpuEngine<T> {
             weighting: self.loss_weights.as_ref().map(|(_, [samples, classes])| Weighting { samples, classes }),
             quantiles: &[],
             crew: Crew::alone(),
+            whole: self.across.as_deref().zip(self.whole_rows).map(|(across, rows)| Whole { across, rows }),
         };
         let work = || f(&mut self.replicas[..self.active], &shared, samples);
         // Whichever thread panics, this one hears of it when all are done.
@@ -284,11 +291,21 @@ impl<T: Real> Engine for CpuEngine<T> {
         Ok(Vec::new())
     }
 
+    fn normalize_across(&mut self, across: Arc<dyn Across>) -> bool {
+        // Several replicas would sum in any order.
+        let is_one = self.replicas.len() == 1;
+        self.across = is_one.then_some(across);
+        is_one
+    }
+
     fn gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
-        self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, r| {
+        self.whole_rows = step.share.as_ref().map(|_| step.rows);
+        let metrics = self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, r| {
             let (loss, correct) = replica.gradient(shared, step, r, Some(Aim::Gradient(of)), None);
             StepMetrics { step: step.of(r).index, replica: r, loss, correct, ..StepMetrics::default() }
-        })
+        });
+        self.whole_rows = None;
+        metrics
     }
 
     fn update(&mut self, step: &Step) -> Result<()> {

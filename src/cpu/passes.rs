@@ -1,5 +1,7 @@
 //! The passes through the network, forward and back.
 
+use super::batch_norm::batch_norm_across;
+use super::batch_norm_dx::batch_norm_dx_across;
 use super::product::{self, Vectors};
 use super::shared::{Shared, zeros};
 use super::weights::{Weights, update};
@@ -162,7 +164,10 @@ impl<T: Real> Workspace<T> {
             }
             match norm {
                 Norm::None => {}
-                Norm::Batch => super::batch_norm(layer, training.map(|t| t.statistics), params, xhat, y, inverse),
+                Norm::Batch => {
+                    let share = training.map(|t| t.statistics);
+                    batch_norm_across(layer, share, shared.whole, params, xhat, y, inverse);
+                }
                 Norm::Layer => super::layer_norm(layer, params, xhat, y, inverse),
             }
             super::activate(&finish, layer.outputs, a, y, slope);
@@ -219,7 +224,8 @@ impl<T: Real> Workspace<T> {
                 match model.norm_after(l) {
                     Norm::Batch => {
                         let Weights { params, grads, .. } = &*weights;
-                        super::batch_norm_dx(layer, is_kept, params, grads, xhat, &self.inverse[l], dz);
+                        let inverse = &self.inverse[l];
+                        batch_norm_dx_across(layer, is_kept, shared.whole, params, grads, xhat, inverse, dz);
                     }
                     _ => super::layer_norm_dx(layer, &weights.params, xhat, &self.inverse[l], dz),
                 }

@@ -3,7 +3,7 @@
 use super::crew::Crew;
 use super::{Real, Weighting};
 use crate::data::Part;
-use crate::engine::{Layout, LossWeights, Setup};
+use crate::engine::{Across, Layout, LossWeights, Setup};
 use crate::error::{Error, Result};
 
 /// The setup of one replica, and what of it the engine keeps in its own precision.
@@ -37,6 +37,25 @@ pub(super) struct Shared<'a, T> {
     pub quantiles: &'a [T],
     /// All threads, or one if several replicas train side by side.
     pub crew: Crew<'a>,
+    /// The step that other engines have shares of, where batch normalisation goes over all of them.
+    pub whole: Option<Whole<'a>>,
+}
+
+/// A step that several engines share.
+#[derive(Clone, Copy)]
+pub struct Whole<'a> {
+    pub across: &'a dyn Across,
+    /// The number of its samples.
+    pub rows: usize,
+}
+
+impl Whole<'_> {
+    /// Sums values over all engines.
+    pub fn sum<T: Real>(&self, values: &mut [T]) {
+        let mut sums: Vec<f64> = values.iter().map(|value| value.to_f64()).collect();
+        self.across.sum(&mut sums);
+        values.iter_mut().zip(sums).for_each(|(value, sum)| *value = T::of(sum));
+    }
 }
 
 impl<'a, T: Real> Shared<'a, T> {

@@ -1,10 +1,11 @@
 //! The one place where what a caller asks of an engine is checked, before the engine sees it.
 
 use super::{
-    Allocation, Capture, Curvature, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup, Slot,
-    Step, StepMetrics, Timed,
+    Across, Allocation, Capture, Curvature, Diagnose, Engine, Evaluation, Forms, Gradient, Limits, LossScale, Setup,
+    Slot, Step, StepMetrics, Timed,
 };
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::average::Take;
 use crate::data::{Features, Part};
@@ -128,7 +129,22 @@ impl<E: Engine> Checked<E> {
             );
             return Err(Error::config("step", found));
         }
+        if let Some(share) = &step.share
+            && (share.is_empty() || share.start < *first || share.end > first + rows)
+        {
+            let found = format!("expected some positions of {first}..{}, found {share:?}", first + rows);
+            return Err(Error::config("step.share", found));
+        }
         self.expect_order()
+    }
+
+    /// Refuses a share where there are only whole steps.
+    fn expect_whole(&self, step: &Step) -> Result<()> {
+        self.expect_step(step)?;
+        match &step.share {
+            None => Ok(()),
+            Some(share) => Err(Error::config("step.share", format!("expected the whole step, found {share:?}"))),
+        }
     }
 }
 
@@ -255,7 +271,7 @@ impl<E: Engine> Engine for Checked<E> {
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<Vec<StepMetrics>> {
-        steps.iter().try_for_each(|step| self.expect_step(step))?;
+        steps.iter().try_for_each(|step| self.expect_whole(step))?;
         self.engine.run(steps)
     }
 
@@ -269,7 +285,7 @@ impl<E: Engine> Engine for Checked<E> {
     }
 
     fn update(&mut self, step: &Step) -> Result<()> {
-        self.expect_step(step)?;
+        self.expect_whole(step)?;
         self.engine.update(step)
     }
 
@@ -337,7 +353,7 @@ impl<E: Engine> Engine for Checked<E> {
 
     fn renew_statistics(&mut self, slot: Slot, steps: &[Step]) -> Result<()> {
         self.expect_slot(slot)?;
-        steps.iter().try_for_each(|step| self.expect_step(step))?;
+        steps.iter().try_for_each(|step| self.expect_whole(step))?;
         self.engine.renew_statistics(slot, steps)
     }
 
@@ -350,6 +366,17 @@ impl<E: Engine> Engine for Checked<E> {
             self.expect_each("loss scales", scales.len())?;
         }
         self.engine.set_loss_scales(scales)
+    }
+
+    fn normalize_across(&mut self, across: Arc<dyn Across>) -> bool {
+        self.engine.normalize_across(across)
+    }
+
+    fn skip_updates(&mut self, skipped: &[bool]) -> Result<()> {
+        if self.setup().is_mixed() {
+            self.expect_each("skipped", skipped.len())?;
+        }
+        self.engine.skip_updates(skipped)
     }
 
     fn forms(&self) -> Forms {

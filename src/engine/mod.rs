@@ -11,6 +11,7 @@ mod slot;
 mod step;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::data::{Features, Part};
 use crate::error::{Error, Result};
@@ -34,6 +35,12 @@ pub use step::{Curvature, Gradient, Move, Step};
 /// engine's weights (f64, or else f32); slot after slot, and of each the replicas one after the other. Any thread may call it,
 /// while the engine goes on.
 pub type Capture = Box<dyn FnOnce() -> Result<Vec<Vec<u8>>> + Send>;
+
+/// The sum over all engines that share a step.
+pub trait Across: Send + Sync {
+    /// Puts into `values`, of which every engine has as many, their sums over all engines; each calls it as often.
+    fn sum(&self, values: &mut [f64]);
+}
 
 /// An engine carries out steps and evaluations for all replicas, and holds vectors as long as the parameters.
 ///
@@ -267,6 +274,22 @@ pub trait Engine: Diagnose + Send {
     /// # Errors
     /// Another number of scales than of replicas.
     fn set_loss_scales(&mut self, _scales: &[LossScale]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Has batch normalisation take mean and variance of a step of which the engine has a [share](Step::share) over all engines
+    /// that have one, none of which may be empty. Returns whether the engine can: the CPU engine of one replica.
+    fn normalize_across(&mut self, _across: Arc<dyn Across>) -> bool {
+        false
+    }
+
+    /// Has the next [`update`](Self::update) leave the weights of some replicas as they are, as that of a step whose gradients
+    /// overflowed, since those of another engine did that has a share of the step; a full precision ignores it. What is put
+    /// into the gradient's slot afterwards is taken again.
+    ///
+    /// # Errors
+    /// Another number of entries than of replicas.
+    fn skip_updates(&mut self, _skipped: &[bool]) -> Result<()> {
         Ok(())
     }
 

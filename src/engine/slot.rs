@@ -1,10 +1,12 @@
 //! The vectors that an engine holds.
 
+use serde::{Deserialize, Serialize};
+
 use crate::average::Sampled;
 use crate::error::Error;
 
 /// A vector as long as the parameters that an engine holds, one for each replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Slot {
     /// The weights being trained.
     Live,

@@ -1,11 +1,15 @@
 //! One update, and what its passes are for.
 
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
 use crate::average::Take;
 use crate::model::NORM_MOMENTUM;
 use crate::schedule::Rate;
 
 /// One update of every replica.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// The number of updates before this one.
     pub index: u64,
@@ -17,13 +21,17 @@ pub struct Step {
     pub rates: Vec<Rate>,
     /// The take of the averages: what they take of the weights after the update.
     pub take: Take,
+    /// The positions of the samples that this engine takes in a [`gradient`](super::Engine::gradient), whose loss and gradient
+    /// are sums over them, divided by what the whole step counts: those of shares that make up the step add up to the step's
+    /// own. Default: all of the step.
+    pub share: Option<Range<usize>>,
     /// The moves of the replicas, where each is in a run of its own, elsewhere in it than the others. Default: none, and every
     /// replica's is `index` and `take`.
     pub moves: Vec<Move>,
 }
 
 /// The move of one replica in a step: where in its own run it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Move {
     /// The number of updates before this one.
     pub index: u64,
@@ -42,10 +50,15 @@ impl Step {
         (0..replicas).map(|r| self.of(r))
     }
 
+    /// The positions in the order of the samples that the engine takes.
+    pub(crate) fn positions(&self) -> Range<usize> {
+        self.share.clone().unwrap_or(self.first..self.first + self.rows)
+    }
+
     /// The ranges of positions in the order that pass through the network one after the other, `most` at a time.
-    pub(crate) fn passes(&self, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
-        let end = self.first + self.rows;
-        (self.first..end).step_by(most).map(move |first| first..end.min(first + most))
+    pub(crate) fn passes(&self, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Range { start, end } = self.positions();
+        (start..end).step_by(most).map(move |first| first..end.min(first + most))
     }
 }
 

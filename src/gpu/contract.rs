@@ -345,6 +345,16 @@ impl Engine for GpuEngine {
         self.gpu.check()
     }
 
+    fn skip_updates(&mut self, skipped: &[bool]) -> Result<()> {
+        if !self.setup.is_mixed() {
+            return Ok(());
+        }
+        let mut scaling = self.scaling()?;
+        scaling.iter_mut().zip(skipped).filter(|(_, skipped)| **skipped).for_each(|(s, _)| s.factor = 0.0);
+        self.set_scaling(&scaling);
+        self.gpu.check()
+    }
+
     fn forms(&self) -> Forms {
         self.forms.clone()
     }

@@ -119,7 +119,7 @@ impl GpuEngine {
     ) -> Result<()> {
         let program = self.program()?;
         let ascent = program.ascent.as_ref().filter(|_| aim.is_of_step());
-        let is_last = (pass.first + pass.rows) as usize == step.first + step.rows;
+        let is_last = (pass.first + pass.rows) as usize == step.positions().end;
         let is_whole = aim == Aim::Update && pass.rows as usize == step.rows && ascent.is_none();
         let ends_step = aim == Aim::Update && is_last && is_second == ascent.is_some();
         let mut ops: Vec<&Op> = match (aim, ascent) {

@@ -39,6 +39,9 @@ pub struct Config {
     pub stop: Stop,
     /// The settings of the run itself, the table `[train]`.
     pub train: TrainConfig,
+    /// The ranks that train the run together, the table `[distributed]`. Default none, and one process trains it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distributed: Option<DistributedConfig>,
     /// The forms of the GPU's matrix products, which a run records, the table `[forms]`. Default none, so that they are
     /// chosen.
     #[serde(skip_serializing_if = "Forms::is_empty")]
@@ -79,6 +82,10 @@ impl Config {
             let found =
                 "expected train.precision to be f32 or f64, in which second derivatives are computed, found mixed";
             return Err(Error::config("train.curvature_every", found));
+        }
+        if self.distributed.is_some() && !cfg!(feature = "mpi") {
+            let found = "expected a build with the feature mpi, which trains on several ranks, found one without";
+            return Err(Error::config("distributed", found));
         }
         if self.train.tensorboard && !cfg!(feature = "report") {
             let found = "expected a build with the feature report, which writes events, found one without";
@@ -285,6 +292,36 @@ impl Serialize for ScheduleConfig {
         }
         table.serialize(serializer)
     }
+}
+
+/// The table `[distributed]`: how several ranks train a run, with the feature `mpi`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DistributedConfig {
+    /// What the ranks share. Default `data`.
+    pub mode: DistributedMode,
+    /// The steps of `local` from one mean of the ranks' weights to the next; there is one at the end of an epoch, and wherever
+    /// steps are counted to an evaluation or a checkpoint, too. At least 1; default 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+    /// The epochs in which the ranks of `local` share the samples of every step first, as `data`. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
+}
+
+/// What the ranks of a run share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DistributedMode {
+    /// The samples of every step: each rank makes the gradient of its share, and all update the weights by the sum.
+    #[default]
+    Data,
+    /// Local SGD (Lin et al., 2020): each rank takes steps by its share of their samples alone, and every so many the mean of the
+    /// ranks' weights, and of the optimizer's state, takes their place.
+    Local,
+    /// The second phase of SWAP (Gupta et al., 2020): from the same weights each rank trains alone, in the order of seed + rank, and
+    /// SWA's mean is that over the ranks too.
+    Swap,
 }
 
 /// The table `[train]`: the settings of the run itself.

@@ -26,9 +26,12 @@ mod data;
 mod eigenvalue;
 mod folder;
 pub(crate) mod lines;
+mod load;
 mod lock;
 mod log;
 mod open;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod resolve;
 mod resume;
 mod saver;
@@ -61,13 +64,17 @@ use crate::plan::Plan;
 
 pub use cache::{remember_limits, remembered_limits};
 pub use checkpoint::Checkpoint;
-pub use config::{Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig};
+pub use config::{
+    Config, DataConfig, DistributedConfig, DistributedMode, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig,
+};
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
 pub(crate) use folder::{forget_checkpoints, forget_weights, free_dir, has_ended};
+pub use load::Loaded;
 pub(crate) use lock::Lock;
 pub(crate) use log::epochs;
 pub use log::{Lines, Log, Logged, each_line, logged_curves, read_metrics};
-pub use open::Loaded;
+#[cfg(feature = "mpi")]
+pub use ranks::follow;
 pub use resolve::{Setting, setting};
 pub use seen::seen_weights;
 pub use side_by_side::SideBySide;

@@ -46,10 +46,21 @@ impl Config {
                 "average" => &mut config.average,
                 "stop" => &mut config.stop,
                 "train" => &mut config.train,
+                "distributed" => &mut config.distributed,
                 "forms" => &mut config.forms,
                 _ => {
-                    let known =
-                        ["data", "augment", "model", "optimizer", "schedule", "average", "stop", "train", "forms"];
+                    let known = [
+                        "data",
+                        "augment",
+                        "model",
+                        "optimizer",
+                        "schedule",
+                        "average",
+                        "stop",
+                        "train",
+                        "distributed",
+                        "forms",
+                    ];
                     return Err(Error::config(name.clone(), unknown(&name, &known)));
                 }
             };
@@ -60,9 +71,10 @@ impl Config {
 }
 
 /// The settings that may change when a run is resumed: how long it goes on, where, and what it writes.
-const RESUMABLE: [&str; 17] = [
+const RESUMABLE: [&str; 18] = [
     "data.source",
     "data.weights",
+    "distributed",
     "forms",
     "schedule.epochs",
     "stop",
@@ -80,32 +92,53 @@ const RESUMABLE: [&str; 17] = [
     "train.tensorboard",
 ];
 
+/// The settings that may differ between the ranks of a run: where each has the data and computes.
+const OF_RANK: [&str; 6] = ["data.source", "data.weights", "forms", "model.init_from", "train.device", "train.memory"];
+
 impl Config {
     /// Refuses a configuration that a checkpoint of a run with the configuration `own` does not fit.
     ///
     /// # Errors
     /// The first setting that differs and may not.
     pub fn check_resumes(&self, own: &Self) -> Result<()> {
+        let (ranks, own_ranks) = (self.distributed.unwrap_or_default(), own.distributed.unwrap_or_default());
+        if ranks != own_ranks {
+            let found = format!("expected {own_ranks:?}, as the run has, found {ranks:?}");
+            return Err(Error::config("distributed", found));
+        }
+        self.expect(own, &RESUMABLE, "as the run has", "")
+    }
+
+    /// Refuses the configuration of the rank with this number where that of rank 0 is `own`.
+    ///
+    /// # Errors
+    /// The first setting that differs and may not.
+    pub fn check_rank(&self, own: &Self, rank: usize) -> Result<()> {
+        self.expect(own, &OF_RANK, "as rank 0 has", &format!(" on rank {rank}"))
+    }
+
+    /// Refuses settings that differ from `own`, but for some `free` ones.
+    fn expect(&self, own: &Self, free: &[&str], whose: &str, place: &str) -> Result<()> {
         let table = |config: &Self| Table::try_from(config).map_err(|error| Error::config("config", error.to_string()));
-        match difference("", &table(own)?, &table(self)?) {
+        match difference("", free, &table(own)?, &table(self)?) {
             None => Ok(()),
             Some((key, own, found)) => {
-                Err(Error::config(key, format!("expected {own}, as the run has, found {found}")))
+                Err(Error::config(key, format!("expected {own}, {whose}, found {found}{place}")))
             }
         }
     }
 }
 
-/// The first key, not one of [`RESUMABLE`], whose values differ, and both of them.
-fn difference(prefix: &str, own: &Table, other: &Table) -> Option<(String, String, String)> {
+/// The first key, not one of `free`, whose values differ, and both of them.
+fn difference(prefix: &str, free: &[&str], own: &Table, other: &Table) -> Option<(String, String, String)> {
     let show = |value: Option<&Value>| value.map_or("nothing".into(), ToString::to_string);
     let mut keys: Vec<&String> = own.keys().chain(other.keys()).collect();
     keys.dedup();
     keys.into_iter().find_map(|name| {
         let key = format!("{prefix}{name}");
         match (own.get(name), other.get(name)) {
-            _ if RESUMABLE.contains(&key.as_str()) => None,
-            (Some(Value::Table(own)), Some(Value::Table(other))) => difference(&format!("{key}."), own, other),
+            _ if free.contains(&key.as_str()) => None,
+            (Some(Value::Table(own)), Some(Value::Table(other))) => difference(&format!("{key}."), free, own, other),
             (own, other) => (own != other).then(|| (key, show(own), show(other))),
         }
     })

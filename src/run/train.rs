@@ -142,7 +142,8 @@ impl Prepared {
             }
         }
         match self.attempt(&dir, observers) {
-            Err(Error::DeviceLost(reason)) => {
+            // The other ranks would wait where the step ended.
+            Err(Error::DeviceLost(reason)) if self.config.distributed.is_none() => {
                 let mut recovered = self.recover(&dir, &reason)?;
                 let (device, steps) = (recovered.trainer.engine().describe(), recovered.trainer.steps_taken());
                 let event = Recovered { reason: &reason, device: &device, steps };

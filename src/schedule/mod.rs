@@ -25,7 +25,7 @@ pub enum Unit {
 }
 
 /// The learning rate and momentum that a schedule gives for one step.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// The learning rate.
     pub lr: f64,

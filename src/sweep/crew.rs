@@ -183,7 +183,7 @@ impl Crew<'_> {
         let dir = member_dir(self.dir, task.member.number);
         let folder = if is_interrupted(&dir) { run::Place::Resume(dir) } else { run::Place::Replace(dir) };
         let seat = |setup: Setup| Ok(Box::new(place.seat(setup)?) as Box<dyn Engine>);
-        let prepared = Prepared::open_on(task.config.clone(), folder, self.loaded, seat)?;
+        let prepared = Prepared::open_shared(task.config.clone(), folder, self.loaded, seat)?;
         Ok(prepared.train(&mut [&mut watch])?.ended)
     }
 }

@@ -56,7 +56,8 @@ fn all(data: &str) -> Vec<String> {
         "--help".into(),
         "train -h".into(),
     ];
-    lines.into()
+    let own = cfg!(feature = "mpi").then(|| "bench network".into());
+    lines.into_iter().chain(own).collect()
 }
 
 /// A folder with the small table and a run on it, `r`, and a picture and a run on pictures, `pictures`.
