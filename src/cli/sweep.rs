@@ -51,6 +51,10 @@ pub struct Args {
     /// Go on with the sweep in this folder: with the members that have not ended, from their checkpoints
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "run", "overwrite", "grid", "random", "range", "seeds", "halving"])]
     resume: Option<PathBuf>,
+    /// Deal the members out to all processes that mpirun starts, which share the folder
+    #[cfg(feature = "mpi")]
+    #[arg(long, help_heading = "Sweep")]
+    ranks: bool,
     /// Print the errors alone
     #[arg(long, short)]
     quiet: bool,
@@ -62,41 +66,80 @@ const SHOWN: usize = 20;
 const WIDTH: usize = 100;
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (design, base) = match &args.resume {
-        Some(dir) => read_design(dir)?,
-        None => args.design()?,
-    };
-    let mut sweep = Sweep::new(design, base);
-    (sweep.most, sweep.keep_weights, sweep.measuring) = (args.population, args.keep_weights, measuring);
-    let members = sweep.check()?;
-    let dir = match &args.resume {
-        Some(dir) => dir.clone(),
-        None => {
-            let dir = make_dir(args.run.as_deref(), args.overwrite)?;
-            write_design(&dir, &sweep.design, &sweep.base)?;
-            dir
-        }
-    };
-    let signals = Signals::watch()?;
-    let mut view = View::new(args.quiet, members);
-    let swept = sweep.run(&dir, &mut |told| view.told(&told, &signals));
-    view.bar.finish_and_clear();
-    let swept = swept?;
-    if let (true, Some(status)) = (swept.is_interrupted, signals.status()) {
-        warn(&format!(
-            "interrupted after {} of {members} members; thalweg sweep --resume {} goes on",
-            swept.rows.len(),
-            dir.display()
-        ));
-        return Ok(ExitCode::from(status));
+    #[cfg(feature = "mpi")]
+    if args.ranks {
+        return super::ranks::together(|session| args.across(session.ranks()));
     }
-    if !args.quiet {
-        say!("{}", results(&dir, &swept));
-    }
-    Ok(ExitCode::SUCCESS)
+    let sweep = args.sweep()?;
+    args.train(&sweep, |dir, told| sweep.run(dir, told))
 }
 
+/// What hears of a sweep.
+type Hear<'a> = dyn FnMut(Told) -> thalweg::Result<Control> + 'a;
+
 impl Args {
+    /// Trains as one of several ranks: the first deals out the members, and the others train what they are given.
+    #[cfg(feature = "mpi")]
+    fn across(&self, mut ranks: thalweg::mpi::Ranks) -> anyhow::Result<ExitCode> {
+        let mut sweep = self.sweep()?;
+        if ranks.rank == 0 {
+            return self.train(&sweep, |dir, told| {
+                ranks.agree(&std::path::absolute(dir).unwrap_or(dir.into()).to_string_lossy());
+                sweep.run_with(&mut ranks, dir, told)
+            });
+        }
+        super::ranks::ignore_signals();
+        let dir = PathBuf::from(ranks.agree(""));
+        sweep.base = sweep.base.on_rank(&ranks);
+        sweep.follow(&dir, &mut ranks)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The sweep of the flags, or of the folder that goes on.
+    fn sweep(&self) -> anyhow::Result<Sweep> {
+        let (design, base) = match &self.resume {
+            Some(dir) => read_design(dir)?,
+            None => self.design()?,
+        };
+        let mut sweep = Sweep::new(design, base);
+        (sweep.most, sweep.keep_weights, sweep.measuring) = (self.population, self.keep_weights, measuring);
+        Ok(sweep)
+    }
+
+    /// Makes the folder, and has the members trained in it; prints what comes of it.
+    fn train(
+        &self,
+        sweep: &Sweep,
+        run: impl FnOnce(&Path, &mut Hear) -> thalweg::Result<Swept>,
+    ) -> anyhow::Result<ExitCode> {
+        let members = sweep.check()?;
+        let dir = match &self.resume {
+            Some(dir) => dir.clone(),
+            None => {
+                let dir = make_dir(self.run.as_deref(), self.overwrite)?;
+                write_design(&dir, &sweep.design, &sweep.base)?;
+                dir
+            }
+        };
+        let signals = Signals::watch()?;
+        let mut view = View::new(self.quiet, members);
+        let swept = run(&dir, &mut |told| view.told(&told, &signals));
+        view.bar.finish_and_clear();
+        let swept = swept?;
+        if let (true, Some(status)) = (swept.is_interrupted, signals.status()) {
+            warn(&format!(
+                "interrupted after {} of {members} members; thalweg sweep --resume {} goes on",
+                swept.rows.len(),
+                dir.display()
+            ));
+            return Ok(ExitCode::from(status));
+        }
+        if !self.quiet {
+            say!("{}", results(&dir, &swept));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
     /// The design and the configuration that it is over: those of the file, and of flags over it.
     fn design(&self) -> anyhow::Result<(Design, thalweg::run::Config)> {
         let mut file = self.settings.file()?;

@@ -132,7 +132,7 @@ impl Config {
 
     /// The configuration with the device of one rank: of a list, as `0,1`, the one at its place on its machine, over and over; of
     /// `auto` and `gpu`, the hardware adapter at that place, where there are any.
-    fn on_rank(&self, ranks: &Ranks) -> Self {
+    pub fn on_rank(&self, ranks: &Ranks) -> Self {
         let mut config = self.clone();
         let devices: Vec<&str> = self.train.device.split(',').map(str::trim).collect();
         let is_list = devices.len() > 1 && devices.iter().all(|device| !device.is_empty());

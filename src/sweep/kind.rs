@@ -17,6 +17,19 @@ pub(super) struct Kind {
     pub setups: Vec<Setup>,
 }
 
+impl Kind {
+    /// The same members in parts of at most so many.
+    pub fn cut(mut self, most: usize) -> Vec<Self> {
+        let mut parts = Vec::new();
+        while self.tasks.len() > most {
+            let (tasks, setups) = (self.tasks.split_off(most), self.setups.split_off(most));
+            parts.push(std::mem::replace(&mut self, Self { tasks, setups }));
+        }
+        parts.push(self);
+        parts
+    }
+}
+
 /// The tasks of `members` over the configuration `base`, those of one data set together.
 ///
 /// # Errors

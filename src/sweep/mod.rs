@@ -19,6 +19,7 @@
 
 mod axis;
 mod crew;
+mod deal;
 mod design;
 mod folder;
 mod group;
@@ -26,12 +27,15 @@ mod halving;
 mod kind;
 mod member;
 mod range;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod row;
 mod run;
 mod sobol;
 mod table;
 
 pub use axis::Axis;
+pub use deal::{Dealt, First, Others};
 pub use design::Design;
 pub use folder::{Rows, best_dir, is_sweep, make_dir, member_dir, read_design, read_rows, write_design, write_table};
 pub use group::{Group, Statistic, groups, ranked};

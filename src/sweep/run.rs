@@ -7,10 +7,11 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::crew::{self, Crew};
+use super::deal::{Dealer, Dealt, First, Heard, Nobody, Others};
 use super::design::Design;
 use super::folder::{Rows, best_dir, member_dir, read_rows, write_table};
 use super::group::ranked;
-use super::kind::{Kind, has_same_data, kinds, tasks};
+use super::kind::{has_same_data, kinds, tasks};
 use super::member::Member;
 use super::row::{HALVED, Row, judged_by};
 use crate::engine::Evaluation;
@@ -109,6 +110,11 @@ impl Sweep {
         Ok(loaded)
     }
 
+    /// The crew that trains members in the folder up to so many epochs.
+    fn crew<'a>(&self, dir: &'a Path, until: u64, loaded: &'a Loaded) -> Crew<'a> {
+        Crew { dir, most: self.most, until, loaded, measuring: self.measuring }
+    }
+
     fn members(&self) -> Result<Vec<Member>> {
         if self.most == 0 {
             return Err(Error::config("--population", "expected at least 1, found 0"));
@@ -130,14 +136,63 @@ impl Sweep {
     /// Settings that do not go together; no such device; a file that cannot be read or written; another process at work in the
     /// folder.
     pub fn run(&self, dir: &Path, told: &mut dyn FnMut(Told) -> Result<Control>) -> Result<Swept> {
-        let members = self.members()?;
+        self.run_with(&mut Nobody, dir, told)
+    }
+
+    /// Trains as [`run`](Self::run) does, together with other processes, which [`follow`](Self::follow) this one in the same
+    /// folder.
+    ///
+    /// # Errors
+    /// What [`run`](Self::run) meets.
+    pub fn run_with(
+        &self,
+        others: &mut dyn Others,
+        dir: &Path,
+        told: &mut dyn FnMut(Told) -> Result<Control>,
+    ) -> Result<Swept> {
         let _lock = Lock::take(dir)?;
+        let mut dealer = Dealer::new(others);
+        let swept = self.run_dealt(&mut dealer, dir, told)?;
+        dealer.dismiss()?;
+        Ok(swept)
+    }
+
+    /// Trains the members that the first process deals out, in the folder of the sweep, which all processes share, until it
+    /// lets this one go.
+    ///
+    /// # Errors
+    /// What [`run`](Self::run) meets but for the rows, which the first process writes.
+    pub fn follow(&self, dir: &Path, first: &mut dyn First) -> Result<()> {
+        let all = self.members()?;
+        let mut trained = Vec::new();
+        while let Some(Dealt { members, until }) = first.next(&trained)? {
+            let dealt = all.iter().filter(|member| members.contains(&member.number)).cloned().collect();
+            for tasks in tasks(dealt, &self.base)? {
+                let loaded = self.load(&tasks[0].config)?;
+                for kind in kinds(tasks, &loaded)? {
+                    self.crew(dir, until, &loaded).train(&kind, &mut |_| {
+                        Ok(if first.is_stopped() { Control::Interrupt } else { Control::Continue })
+                    })?;
+                }
+            }
+            trained = members;
+        }
+        Ok(())
+    }
+
+    fn run_dealt(
+        &self,
+        dealer: &mut Dealer,
+        dir: &Path,
+        told: &mut dyn FnMut(Told) -> Result<Control>,
+    ) -> Result<Swept> {
+        let members = self.members()?;
         let mut state = State::open(self, dir)?;
         let whole = self.base.train.epochs;
         let rungs = self.design.halving.map_or(vec![u64::MAX], |halving| halving.rungs(whole));
         let mut alive: Vec<Member> = members;
         for (i, &until) in rungs.iter().enumerate() {
-            if state.train(&alive, until, told)? {
+            if state.train(dealer, &alive, until, told)? {
                 return state.close(true);
             }
             if let Some(halving) = self.design.halving.filter(|_| i + 1 < rungs.len()) {
@@ -171,11 +226,16 @@ impl<'a> State<'a> {
     }
 
     /// Trains members up to some epochs, one data set after the other. Returns whether they were interrupted.
-    fn train(&mut self, members: &[Member], until: u64, told: &mut dyn FnMut(Told) -> Result<Control>) -> Result<bool> {
+    fn train(
+        &mut self,
+        dealer: &mut Dealer,
+        members: &[Member],
+        until: u64,
+        told: &mut dyn FnMut(Told) -> Result<Control>,
+    ) -> Result<bool> {
         for tasks in tasks(members.to_vec(), &self.sweep.base)? {
             let loaded = self.sweep.load(&tasks[0].config)?;
-            let crew =
-                Crew { dir: self.dir, most: self.sweep.most, until, loaded: &loaded, measuring: self.sweep.measuring };
+            let crew = self.sweep.crew(self.dir, until, &loaded);
             if loaded.dataset.is_classification() {
                 self.classifiers.extend(tasks.iter().map(|task| task.member.number));
             }
@@ -188,28 +248,26 @@ impl<'a> State<'a> {
                     self.take_up(&task.member, told)?;
                 }
             }
-            for kind in kinds(left, &loaded)? {
-                if self.train_kind(&crew, &kind, told)? {
-                    return Ok(true);
+            let epochs = until.min(left.iter().map(|task| task.config.train.epochs).max().unwrap_or(0));
+            let members: Vec<Member> = left.iter().map(|task| task.member.clone()).collect();
+            let is_left = dealer.train(&crew, kinds(left, &loaded)?, &mut |heard| match heard {
+                Heard::Here(crew::Told::Began { members, at_once, device }) => {
+                    told(Told::Began { members, at_once, device, until: epochs })
                 }
+                Heard::Here(crew::Told::Epoch) => told(Told::Epoch),
+                Heard::Here(crew::Told::Waiting) => told(Told::Waiting),
+                Heard::Here(crew::Told::Over(number)) | Heard::Elsewhere(number) => {
+                    match members.iter().find(|member| member.number == number) {
+                        Some(member) if run::has_ended(&member_dir(self.dir, number)) => self.take_up(member, told),
+                        _ => Ok(Control::Continue),
+                    }
+                }
+            })?;
+            if is_left {
+                return Ok(true);
             }
         }
         Ok(false)
-    }
-
-    fn train_kind(&mut self, crew: &Crew, kind: &Kind, told: &mut dyn FnMut(Told) -> Result<Control>) -> Result<bool> {
-        crew.train(kind, &mut |event| match event {
-            crew::Told::Began { members, at_once, device } => {
-                let until = crew.until.min(kind.tasks.iter().map(|task| task.config.train.epochs).max().unwrap_or(0));
-                told(Told::Began { members, at_once, device, until })
-            }
-            crew::Told::Epoch => told(Told::Epoch),
-            crew::Told::Waiting => told(Told::Waiting),
-            crew::Told::Over(number) => match kind.tasks.iter().find(|task| task.member.number == number) {
-                Some(task) if run::has_ended(&member_dir(self.dir, number)) => self.take_up(&task.member, told),
-                _ => Ok(Control::Continue),
-            },
-        })
     }
 
     /// Takes up what a member has come to, if that has not been done.
