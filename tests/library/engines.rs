@@ -10,7 +10,7 @@ use thalweg::activation::Activation;
 use thalweg::average::{Average, Clock};
 use thalweg::cpu::CpuEngine;
 use thalweg::data::{Dataset, Part, Samples};
-use thalweg::engine::{Diagnose, Engine, Precision, Setup, Slot, Step};
+use thalweg::engine::{Diagnose, Engine, Precision, Setup, Slot, Step, initialize};
 use thalweg::gpu::{GpuEngine, Options};
 use thalweg::model::{Init, Mlp, Norm};
 use thalweg::number::Real;
@@ -107,6 +107,39 @@ fn both_engines_draw_the_same() {
             let tolerance = common::Tolerance { abs: loss_tolerance, rel: 0.0 };
             common::assert_close(&format!("loss, {norm:?}, noise {noise}"), &[loss], &[want_loss], tolerance);
         }
+    }
+}
+
+/// Gradients and losses of shares add up to those of the step, with the same random numbers; on the GPU up to the order of sums of 64
+/// samples, at most 64 · ε of the largest value.
+#[test]
+fn shares_of_a_step_add_up() {
+    let mut setup = rich(Setup { clip_norm: None, ..setup(2, 64) }, Norm::Layer);
+    setup.augment.mixup = 0.0;
+    let step = Step { index: 7, first: 20, rows: 64, rates: vec![Rate::default(); 2], ..Step::default() };
+    let check = |engine: &mut dyn Engine, epsilon: f64| {
+        initialize(engine, Init::Kaiming).unwrap();
+        engine.set_order(&vec![(0..330).rev().collect(); 2]).unwrap();
+        let of = |engine: &mut dyn Engine, share| engine.gradients(&Step { share, ..step.clone() }).unwrap();
+        let whole = of(engine, None);
+        let parts = [20..21, 21..50, 50..84].map(|share| of(engine, Some(share)));
+        for (r, (loss, gradient)) in whole.iter().enumerate() {
+            let sum: Vec<f64> = (0..gradient.len()).map(|i| parts.iter().map(|part| part[r].1[i]).sum()).collect();
+            let largest = gradient.iter().fold(*loss, |max, g| max.max(g.abs()));
+            let tolerance = common::Tolerance { abs: 64.0 * epsilon * largest, rel: 0.0 };
+            common::assert_close("gradient", &sum, gradient, tolerance);
+            common::assert_close("loss", &[parts.iter().map(|part| part[r].0).sum()], &[*loss], tolerance);
+        }
+        for share in [19..30, 30..30, 70..85] {
+            let refused = engine.gradients(&Step { share: Some(share), ..step.clone() }).unwrap_err();
+            assert!(refused.to_string().starts_with("step.share: expected some positions of 20..84"), "{refused}");
+        }
+        let refused = engine.run(&[Step { share: Some(20..30), ..step.clone() }]).unwrap_err();
+        assert_eq!(refused.to_string(), "step.share: expected the whole step, found 20..30");
+    };
+    check(&mut CpuEngine::<f64>::new(setup.clone()).unwrap(), f64::EPSILON);
+    if let Some(gpu) = common::gpu() {
+        check(&mut GpuEngine::new(gpu, setup, Options::default()).unwrap(), f32::EPSILON.into());
     }
 }
 
