@@ -63,8 +63,8 @@ impl Ranks {
 
     /// Bytes of this tag from any rank, with its number, if some have arrived.
     pub(crate) fn try_receive(&self, tag: i32) -> Option<(usize, Vec<u8>)> {
-        let (message, status) = Self::world().any_process().immediate_matched_probe_with_tag(tag)?;
-        Some((status.source_rank() as usize, message.matched_receive_vec().0))
+        let (bytes, status) = Self::world().any_process().immediate_matched_probe_with_tag(tag)?.matched_receive_vec();
+        Some((status.source_rank() as usize, bytes))
     }
 
     /// The text of rank 0, on every rank.
