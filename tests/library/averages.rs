@@ -143,6 +143,7 @@ fn averages_take_the_weights_that_lookahead_leaves() {
                 rows: 16,
                 rates: rates.clone(),
                 take: sampler.take(i),
+                ..Step::default()
             };
             engine.run(&[step(0), step(1), step(2)]).unwrap();
             engine.wait().unwrap();

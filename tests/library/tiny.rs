@@ -89,6 +89,7 @@ pub fn steps(setup: &Setup, n: u64) -> Vec<Step> {
         rows: BATCH,
         rates: rates.clone(),
         take: sampler.take(index),
+        ..Step::default()
     };
     (0..n).map(step).collect()
 }
