@@ -31,14 +31,8 @@ fn turn(engine: &mut dyn Engine) -> f64 {
     let steps: Vec<Step> = (0..STEPS)
         .map(|index| {
             let rates = vec![RATE];
-            Step {
-                index,
-                first: index as usize * BATCH,
-                rows: BATCH,
-                rates,
-                take: sampler.take(index),
-                ..Step::default()
-            }
+            let take = sampler.take(index);
+            Step { index, first: index as usize * BATCH, rows: BATCH, rates, take, ..Step::default() }
         })
         .collect();
     let start = Instant::now();

@@ -5,7 +5,6 @@
 struct Args {
     params: u32,  // vec4s of one replica's vectors
     trained: u32, // end of those that are trained
-    rho: f32,
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
@@ -19,7 +18,7 @@ fn summand(at: u32) -> vec4<f32> {
 }
 
 fn take(r: u32, norm: f32) {
-    let factor = args.rho / norm;
+    let factor = coefficients[ring_at(r)].rho / norm;
     factors[r] = select(0.0, factor, norm > 0.0 && is_finite(norm) && is_finite(factor));
 }
 

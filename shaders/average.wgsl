@@ -9,5 +9,8 @@ override IS_EMA: bool = false;
 
 fn take(r: u32, i: u32, at: u32) {
     let c = coefficients[ring_at(r)];
-    mean[at] += select(c.swa, c.ema, IS_EMA) * (params[at] - mean[at]);
+    let k = select(c.swa, c.ema, IS_EMA);
+    if k > 0.0 {
+        mean[at] += k * (params[at] - mean[at]);
+    }
 }

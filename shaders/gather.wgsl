@@ -23,14 +23,13 @@ struct Args {
     pad: u32,            // pixels of the border that crops reach into
     flip: u32,           // whether half of the images are mirrored
     cutout: u32,         // side of the square
-    noise: f32,          // deviation
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
 @group(0) @binding(1) var<storage, read> records: array<u32>;        // (records, record_words)
 @group(0) @binding(2) var<storage, read> order: array<u32>;          // (R or 1, samples)
 @group(0) @binding(3) var<storage, read> channels: array<vec2<f32>>; // (channels): scale, shift
-@group(0) @binding(4) var<storage, read> quantiles: array<f32>;      // (QUANTILES) of mixup's share
+@group(0) @binding(4) var<storage, read> quantiles: array<f32>;      // (R, QUANTILES) of mixup's share
 @group(0) @binding(5) var<storage, read_write> x: array<Stored>;     // (R or 1, room, columns)
 @group(0) @binding(6) var<storage, read_write> mix: array<vec2<u32>>; // (R, room): partner's sample, bits of the share
 
@@ -65,7 +64,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var partner = 0u;
     if MIXUP {
         let draw = hash(vec4(key.seed, key.step, pass_.first + row, MIX << PURPOSE_BIT));
-        share = quantile(draw.x);
+        share = quantile(key.quantiles, draw.x);
         partner = below(draw.y, pass_.rows);
     }
     if PARTNER {
@@ -86,8 +85,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     var sum = share * value;
-    if AUGMENT && args.noise > 0.0 {
-        sum += args.noise * normal(hash(vec4(key.seed, key.step, pass_.first + row, (NOISE << PURPOSE_BIT) | column)), column);
+    if AUGMENT && key.noise > 0.0 {
+        sum += key.noise * normal(hash(vec4(key.seed, key.step, pass_.first + row, (NOISE << PURPOSE_BIT) | column)), column);
     }
     x[at] = store(sum);
     if MIXUP && column == 0u {
@@ -172,10 +171,10 @@ fn normal(h: vec4<u32>, column: u32) -> vec4<f32> {
 }
 
 // The quantile function between its table's points.
-fn quantile(h: u32) -> f32 {
+fn quantile(first: u32, h: u32) -> f32 {
     let at = uniform_(h) * f32(QUANTILES - 1u);
     let i = u32(at);
-    return mix_(quantiles[i], quantiles[i + 1u], at - f32(i));
+    return mix_(quantiles[first + i], quantiles[first + i + 1u], at - f32(i));
 }
 
 fn mix_(a: f32, b: f32, t: f32) -> f32 {

@@ -5,7 +5,6 @@
 struct Args {
     params: u32,   // vec4s of one replica's grads
     trained: u32,  // end of those that are trained
-    max_norm: f32,
 }
 
 @group(0) @binding(0) var<storage, read> args: Args;
@@ -19,7 +18,7 @@ fn summand(at: u32) -> vec4<f32> {
 }
 
 fn take(r: u32, norm: f32) {
-    let clip = args.max_norm / (norm + 1e-6);
+    let clip = coefficients[ring_at(r)].max_norm / (norm + 1e-6);
     scaling[r].clip = select(1.0, clip, clip < 1.0);
     metrics[ring_at(r)].z = norm;
 }

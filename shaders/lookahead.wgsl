@@ -7,7 +7,11 @@
 @group(0) @binding(2) var<storage, read_write> slow: array<vec4<f32>>;   // (R, P)
 
 fn take(r: u32, i: u32, at: u32) {
-    let w = slow[at] + coefficients[ring_at(r)].lookahead * (params[at] - slow[at]);
+    let alpha = coefficients[ring_at(r)].lookahead;
+    if alpha == 0.0 {
+        return; // another replica's step
+    }
+    let w = slow[at] + alpha * (params[at] - slow[at]);
     slow[at] = w;
     params[at] = w;
 }

@@ -54,22 +54,23 @@ fn of_row(r: u32, row: u32, loss_scale: f32) -> vec2<f32> {
             weights += dot(class_weights(j), vec4(1.0));
         }
     }
-    let named = args.on - args.off;
+    let off = coefficients[ring_at(r)].off;
+    let named = coefficients[ring_at(r)].on - off;
     let label_weight = own * class_weights(label / 4u)[label % 4u];
     let other_weight = rest * class_weights(other / 4u)[other % 4u];
     var whole = 1.0; // Σ_c q_c
     if WEIGHTED {
-        whole = named * (label_weight + other_weight) + args.off * both * weights;
+        whole = named * (label_weight + other_weight) + off * both * weights;
     }
     // −Σ_c q_c (z_c − top − ln sum)
     let of_labels = label_weight * (load(z[at + label / 4u])[label % 4u] - top) + other_weight * (load(z[at + other / 4u])[other % 4u] - top);
-    let loss = whole * log(sums.x) - named * of_labels - args.off * both * sums.y;
+    let loss = whole * log(sums.x) - named * of_labels - off * both * sums.y;
 
     let scale = loss_scale / total(r);
     for (var j = 0u; j < args.columns; j++) {
         let c = 4u * j + vec4(0u, 1u, 2u, 3u);
         let onehot = select(vec4<f32>(), vec4(own), c == vec4(label)) + select(vec4<f32>(), vec4(rest), c == vec4(other));
-        let q = class_weights(j) * (args.off * both + named * onehot);
+        let q = class_weights(j) * (off * both + named * onehot);
         let dz = (whole * (exp(load(z[at + j]) - top) / sums.x) - q) * scale;
         z[at + j] = store(select(vec4<f32>(), dz, is_output(j)));
     }

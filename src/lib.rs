@@ -22,6 +22,7 @@
 //! | [`event::Event`], [`event::Observer`] | what happens in a run, and who watches it |
 //! | [`explore`] | programs that show what descent does: its way down surfaces, the rate to take, what a batch size costs |
 //! | [`run`] | a run as a function of a configuration, and its folder (with the feature `run`) |
+//! | [`sweep`] | many settings and seeds of one configuration, and what came of them (with the feature `run`) |
 //! | [`verify`] | the GPU against the CPU in f64, and that against central differences |
 //!
 //! Every buffer of a model has a leading replica axis: one dispatch trains as many models as the axis is long, and
@@ -99,6 +100,7 @@ pub mod mpi;
 pub mod number;
 pub mod optimizer;
 pub mod plan;
+pub mod population;
 pub mod progress;
 #[cfg(feature = "report")]
 pub mod report;
@@ -109,6 +111,8 @@ pub mod schedule;
 pub mod score;
 mod spectrum;
 pub mod stop;
+#[cfg(feature = "run")]
+pub mod sweep;
 pub mod train;
 pub mod training;
 pub mod verify;

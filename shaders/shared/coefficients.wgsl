@@ -1,4 +1,4 @@
-// What is fixed for one step and replica.
+// What is fixed for one step and replica; the replica's own, from `on` on, holds for evaluations as well.
 
 struct Coefficients {
     step_size: f32,
@@ -17,6 +17,14 @@ struct Coefficients {
     total: f32,      // what the samples of the step count
     seed: u32,       // with the step, the key of all random numbers
     step: u32,
+    on: f32,         // q of the label: 1 − ε + ε/C
+    off: f32,        // q of the others: ε/C
+    dropped: u32,    // an output whose hash is below it is dropped
+    kept: f32,       // multiplies the others
+    noise: f32,      // deviation
+    quantiles: u32,  // first of mixup's
+    max_norm: f32,   // of a gradient
+    rho: f32,        // radius of an ascent
 }
 
 @group(1) @binding(1) var<storage, read> coefficients: array<Coefficients>; // (RING_ROWS, R)

@@ -33,5 +33,5 @@ fn finish(r: u32, row: u32, output: u32, z: vec4<f32>) {
 fn dropout(r: u32, row: u32, output: u32) -> vec4<f32> {
     let key = coefficients[ring_at(r)];
     let h = hash(vec4(key.seed, key.step, pass_.first + row, (args.purpose << 22u) | output));
-    return select(vec4(args.kept), vec4<f32>(), h < vec4(args.dropped));
+    return select(vec4(key.kept), vec4<f32>(), h < vec4(key.dropped));
 }

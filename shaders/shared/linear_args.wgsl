@@ -9,8 +9,6 @@ struct Args {
     a_stride: u32,      // vec4s of one replica's a; 0 if all share one
     y_stride: u32,      // vec4s of one replica's y
     purpose: u32,       // of dropout's random numbers
-    dropped: u32,       // an output whose hash is below it is dropped
-    kept: f32,          // multiplies the others
     width: u32,         // outputs, without the padding of the last vec4
 }
 

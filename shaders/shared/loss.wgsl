@@ -9,8 +9,6 @@ struct Args {
     z_stride: u32,     // vec4s of one replica's z
     order_stride: u32, // entries of one replica's order; 0 if all share one
     room: u32,         // rows of one replica
-    on: f32,           // q of the label: 1 − ε + ε/C
-    off: f32,          // q of the others: ε/C
     samples: u32,      // samples of the data set
 }
 

@@ -2,19 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use serde_json::{Value, json};
 use thalweg::average::Average;
 use thalweg::engine::{Engine, Limits, Setup};
-use thalweg::explore::{LrRule, Reached, Speed, noise_scale, reach, recommend, speed, with_batch};
+use thalweg::explore::{
+    CriticalBatch, LrRule, Recommendation, StepsToTarget, Target, Trials, critical_batch, noise_scale, reach,
+    recommend, speed, with_batch,
+};
 use thalweg::model::Norm;
 use thalweg::plan::Plan;
-use thalweg::report::{Curve, Panels, Scale, curves};
-use thalweg::run::Config;
+use thalweg::report::{BatchSize, batch_picture, check_csv_name, write_batch_csv};
+use thalweg::run::{Config, machine};
 use thalweg::train::Trainer;
 
+use super::date::today;
 use super::settings::Settings;
 use super::speeds::{limits_table, measure_limits, numbers, open};
-use super::{output, percent, say, thousands, wrap};
+use super::{output, percent, say, targets, thousands, wrap};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,6 +31,12 @@ pub struct Args {
     /// Train at every batch size until this test accuracy, for at most --epochs
     #[arg(long, value_name = "ACCURACY")]
     to: Option<f64>,
+    /// With --to, so many seeds at every batch size, from train.seed on, one after the other [default: 1]
+    #[arg(long, value_name = "N", requires = "to", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+    /// With --to, evaluations an epoch: a time to the target is known to one of them [default: 10]
+    #[arg(long, value_name = "N", requires = "to", value_parser = clap::value_parser!(u64).range(1..))]
+    evaluations: Option<u64>,
     /// How the learning rate follows the batch size from --batch, at which it is --lr: linear, sqrt or none
     #[arg(long, value_name = "RULE", default_value = "sqrt")]
     lr_rule: String,
@@ -35,78 +46,81 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Draw throughput and time by batch size into this file
+    /// Draw throughput and time to the target by batch size into this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// With --to, write a row a batch size and seed into this file
+    #[arg(long, value_name = "FILE.csv", requires = "to")]
+    csv: Option<PathBuf>,
 }
 
-/// The columns of the table and their widths; the last two are there with `--to`.
-const COLUMNS: [(&str, usize); 9] = [
-    ("batch", 5),
-    ("ms a step", 9),
-    ("samples/s", 10),
-    ("GFLOP/s", 7),
-    ("limit", 5),
-    ("MiB", 7),
-    ("lr", 8),
-    ("epochs", 6),
-    ("seconds", 7),
-];
+/// The columns of the table of speeds and their widths.
+const COLUMNS: [(&str, usize); 7] =
+    [("batch", 5), ("ms a step", 9), ("samples/s", 10), ("GFLOP/s", 7), ("limit", 5), ("MiB", 7), ("lr", 8)];
 /// The most samples of a step that are tried by default.
 const MOST: usize = 8192;
 /// Pairs of gradients that a noise scale is averaged over.
 const NOISE_PAIRS: usize = 40;
+/// The evaluations an epoch by default.
+const EVALUATIONS: u64 = 10;
 
-/// A batch size that was measured, with its rate.
-struct Measured {
-    speed: Speed,
-    lr: f64,
-    /// What it took to reach the target, where that was asked for: none within the epochs.
-    reached: Option<Option<Reached>>,
+/// All that was measured, and on what.
+struct Study<'a> {
+    args: &'a Args,
+    config: &'a Config,
+    /// The device and, after a colon, why it is that one.
+    device: String,
+    limits: Limits,
+    sizes: Vec<BatchSize>,
+    noise: Option<[Option<f64>; 2]>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = args.settings.resolve()?;
     let setup = config.setup(config.dataset()?)?;
+    args.check(&setup)?;
     let setups = args.setups(&config, &setup)?;
-    if args.svg.is_some() {
+    if args.svg.is_some() || args.csv.is_some() {
         output::go_on();
     }
-    let (mut engine, device) = open(&config, setup.clone())?;
+    let (mut engine, device) = open(&config, setup)?;
     let limits = measure_limits(engine.as_mut())?;
     if !args.json {
         say!("{}\n\n{}\n", wrap("device  ", &device), limits_table(&limits));
     }
     let noise = if args.noise_scale { Some(noise_scales(&config, engine)?) } else { None };
-
-    let header = COLUMNS.map(|(name, _)| name.to_string());
-    let columns = if args.to.is_some() { COLUMNS.len() } else { COLUMNS.len() - 2 };
-    let mut all: Vec<Measured> = Vec::new();
-    for setup in setups {
-        let (mut engine, _) = open(&config, setup.clone())?;
-        let speed = speed(engine.as_mut(), &limits)?;
-        drop(engine);
-        let lr = setup.optimizer.lr();
-        let reached = args
-            .to
-            .map(|target| {
-                reach(open(&config, setup)?.0, config.model.init, target, config.plan()).map_err(anyhow::Error::from)
-            })
-            .transpose()?;
-        all.push(Measured { speed, lr, reached });
-        if !args.json {
-            // Line by line, since each takes a while.
-            let heading = if all.len() == 1 { line(&header[..columns]) + "\n" } else { String::new() };
-            say!("{heading}{}", line(&all[all.len() - 1].cells()));
-        }
+    let mut study = Study { args, config: &config, device, limits, sizes: Vec::new(), noise };
+    study.measure(&setups)?;
+    if let Some(target) = args.target() {
+        study.train(target, &setups)?;
     }
-    if let Some(path) = &args.svg {
-        draw(path, &all)?;
-    }
-    args.conclude(&device, &limits, &all, noise)
+    study.conclude()
 }
 
 impl Args {
+    /// Refuses what would fail only after hours.
+    fn check(&self, setup: &Setup) -> anyhow::Result<()> {
+        if let Some(path) = &self.csv {
+            check_csv_name(path)?;
+        }
+        for (flag, path) in [("--svg", &self.svg), ("--csv", &self.csv)] {
+            let dir = path.as_ref().and_then(|path| path.parent()).filter(|dir| !dir.as_os_str().is_empty());
+            let is_there = dir.is_none_or(Path::is_dir);
+            let dir = dir.unwrap_or(Path::new("")).display();
+            ensure!(is_there, "{flag}: expected a file in a folder that is there, found none at {dir}; make it first");
+        }
+        let (seeds, replicas) = (self.seeds.unwrap_or(1), setup.replicas);
+        ensure!(
+            seeds == 1 || replicas == 1,
+            "--seeds: expected one replica, since each has a seed of its own, found {replicas}; leave --replicas out"
+        );
+        Ok(())
+    }
+
+    fn target(&self) -> Option<Target> {
+        self.to.map(|accuracy| Target { accuracy, evaluations: self.evaluations.unwrap_or(EVALUATIONS) })
+    }
+
     fn rule(&self) -> anyhow::Result<LrRule> {
         serde_json::from_value(json!(self.lr_rule))
             .map_err(|_| anyhow::anyhow!("--lr-rule: expected linear, sqrt or none, found {:?}", self.lr_rule))
@@ -126,8 +140,8 @@ impl Args {
             let average = Average { lookahead: setup.average.lookahead, ..Average::default() };
             let setup = Setup { optimizer, average, ..with_batch(setup, batch)? };
             setup.check(f64::MAX)?;
-            if self.to.is_some() {
-                config.plan().check(&setup)?;
+            if let Some(target) = self.target() {
+                target.plan(&setup, config.plan())?;
             }
             Ok(setup)
         };
@@ -137,69 +151,177 @@ impl Args {
             _ => Ok(fit.into_iter().flatten().collect()),
         }
     }
+}
 
-    /// The recommendation, or all as JSON.
-    fn conclude(
-        &self,
-        device: &str,
-        limits: &Limits,
-        all: &[Measured],
-        noise: Option<[Option<f64>; 2]>,
-    ) -> anyhow::Result<()> {
-        let speeds: Vec<Speed> = all.iter().map(|m| m.speed.clone()).collect();
-        let reached: Vec<Option<Reached>> = all.iter().filter_map(|m| m.reached).collect();
-        let recommendation = recommend(&speeds, &reached, noise.and_then(|noise| noise[1].or(noise[0])));
-        let lr = recommendation.as_ref().and_then(|r| Some(all.iter().find(|m| m.speed.batch == r.batch)?.lr));
-        if self.json {
-            let entry = |m: &Measured| {
-                let mut entry = json!(m.speed);
-                entry["lr"] = json!(m.lr);
-                entry
-            };
-            let object = json!({
-                "device": device, "limits": limits, "batches": all.iter().map(entry).collect::<Vec<Value>>(),
-                "reached": reached, "lr_rule": self.rule()?,
-                "noise_scale": noise.map(|[first, later]| json!({ "first": first, "after_an_epoch": later })),
-                "recommendation": recommendation,
-            });
-            say!("{object:#}");
-            return Ok(());
-        }
-        if let Some([first, later]) = noise {
-            let show = |scale: Option<f64>| scale.map_or("not to be told".into(), |scale| format!("{scale:.0}"));
-            say!("\ngradient noise scale: {} at first, {} after an epoch", show(first), show(later));
-        }
-        if let Some((r, lr)) = recommendation.zip(lr) {
-            say!("{}", wrap("\n", &format!("Take --batch {} --lr {lr:.1e}: {}.", r.batch, r.reason)));
+impl Study<'_> {
+    /// Measures the speed of steps at each size. Line by line, since each takes a while.
+    fn measure(&mut self, setups: &[Setup]) -> anyhow::Result<()> {
+        let header = COLUMNS.map(|(name, _)| name.to_string());
+        self.say(|| targets::line(&header, &COLUMNS));
+        for setup in setups {
+            let (mut engine, _) = open(self.config, setup.clone())?;
+            let speed = speed(engine.as_mut(), &self.limits)?;
+            let size = BatchSize { speed, lr: setup.optimizer.lr(), trials: None };
+            self.say(|| targets::line(&cells(&size), &COLUMNS));
+            self.sizes.push(size);
         }
         Ok(())
     }
-}
 
-impl Measured {
-    fn cells(&self) -> Vec<String> {
-        let Speed { batch, seconds, samples_per_second, flops, of_limit, bytes, .. } = self.speed;
-        let mut cells = vec![
-            batch.to_string(),
-            format!("{:.3}", seconds * 1e3),
-            thousands(samples_per_second as u64),
-            format!("{:.1}", flops / 1e9),
-            percent(of_limit),
-            format!("{:.1}", bytes as f64 / f64::from(1 << 20)),
-            format!("{:.2e}", self.lr),
-        ];
-        match self.reached {
-            Some(Some(r)) => cells.extend([r.epochs.to_string(), format!("{:.1}", r.seconds)]),
-            Some(None) => cells.extend(["-", "-"].map(String::from)),
-            None => {}
+    /// Trains to the target at each size, seed after seed.
+    fn train(&mut self, target: Target, setups: &[Setup]) -> anyhow::Result<()> {
+        let seeds = self.args.seeds.unwrap_or(1);
+        self.say(|| format!("\n{}", targets::heading(seeds as usize)));
+        for (i, setup) in setups.iter().enumerate() {
+            let mut trials = Trials { batch: setup.batch, trials: Vec::new() };
+            for seed in (0..seeds).map(|r| setup.seed.wrapping_add(r)) {
+                let (engine, _) = open(self.config, Setup { seed, ..setup.clone() })?;
+                trials.trials.push(reach(engine, self.config.model.init, target, self.config.plan())?);
+            }
+            self.say(|| targets::row(&trials));
+            self.sizes[i].trials = Some(trials);
         }
-        cells
+        Ok(())
+    }
+
+    /// Prints a line where no JSON is asked for.
+    fn say(&self, line: impl FnOnce() -> String) {
+        if !self.args.json {
+            say!("{}", line());
+        }
+    }
+
+    fn trials(&self) -> Vec<&Trials> {
+        self.sizes.iter().filter_map(|size| size.trials.as_ref()).collect()
+    }
+
+    /// The critical batch size, or why there is none; nothing without a target.
+    fn critical(&self) -> Option<thalweg::Result<CriticalBatch>> {
+        self.args.to?;
+        let steps: Vec<StepsToTarget> = self.trials().into_iter().filter_map(Trials::steps_to_target).collect();
+        Some(critical_batch(&steps))
+    }
+
+    /// Says what follows from the numbers, and writes the files.
+    fn conclude(&self) -> anyhow::Result<()> {
+        let speeds: Vec<_> = self.sizes.iter().map(|size| size.speed.clone()).collect();
+        let trials: Vec<Trials> = self.trials().into_iter().cloned().collect();
+        let noise = self.noise.and_then(|noise| noise[1].or(noise[0]));
+        let recommendation = recommend(&speeds, &trials, noise);
+        let critical = self.critical();
+        if self.args.json {
+            say!("{:#}", self.object(recommendation, critical.as_ref())?);
+        } else {
+            self.advise(recommendation, critical.as_ref());
+        }
+        let notes = self.notes(critical.as_ref())?;
+        if let Some(path) = &self.args.csv {
+            write_batch_csv(path, &self.sizes, &notes)?;
+        }
+        if let Some(path) = &self.args.svg {
+            let lines = notes.iter().flat_map(|note| wrap("", note).lines().map(String::from).collect::<Vec<_>>());
+            let fit = critical.as_ref().and_then(|critical| critical.as_ref().ok());
+            let svg = batch_picture(&self.sizes, fit, lines.collect())?;
+            std::fs::write(path, svg).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Noise scale, critical batch size and recommendation in words.
+    fn advise(&self, recommendation: Option<Recommendation>, critical: Option<&thalweg::Result<CriticalBatch>>) {
+        let trials = self.trials();
+        for remark in [targets::failures(&trials), targets::resolution(&trials)].into_iter().flatten() {
+            say!("{}", wrap("\n", &format!("Note that {remark}.")));
+        }
+        let sentence = critical.map(critical_words);
+        for sentence in self.noise.map(noise_words).into_iter().chain(sentence) {
+            say!("{}", wrap("\n", &sentence));
+        }
+        let rate = |batch| self.sizes.iter().find(|size| size.speed.batch == batch).map(|size| size.lr);
+        if let Some((r, lr)) = recommendation.and_then(|r| rate(r.batch).map(|lr| (r, lr))) {
+            say!("{}", wrap("\n", &format!("Take --batch {} --lr {lr:.1e}: {}.", r.batch, r.reason)));
+        }
+    }
+
+    fn object(
+        &self,
+        recommendation: Option<Recommendation>,
+        critical: Option<&thalweg::Result<CriticalBatch>>,
+    ) -> anyhow::Result<Value> {
+        let entry = |size: &BatchSize| {
+            let mut entry = json!(size.speed);
+            entry["lr"] = json!(size.lr);
+            if let Some(trials) = &size.trials {
+                entry["to_target"] = targets::object(trials);
+            }
+            entry
+        };
+        Ok(json!({
+            "device": self.device, "machine": machine(), "date": today(), "settings": self.settings()?,
+            "limits": self.limits, "lr_rule": self.args.rule()?, "target": self.args.target(),
+            "batches": self.sizes.iter().map(entry).collect::<Vec<Value>>(),
+            "noise_scale": self.noise.map(|[first, later]| json!({ "first": first, "after_an_epoch": later })),
+            "critical_batch": critical.and_then(|critical| critical.as_ref().ok()),
+            "no_critical_batch": critical.and_then(|critical| critical.as_ref().err()).map(ToString::to_string),
+            "recommendation": recommendation,
+        }))
+    }
+
+    /// The settings that are not the defaults.
+    fn settings(&self) -> thalweg::Result<serde_json::Map<String, Value>> {
+        let defaults = Config::default().flat()?;
+        let is_own = |(key, value): &(String, Value)| !defaults.iter().any(|(k, v)| k == key && v == value);
+        Ok(self
+            .config
+            .flat()?
+            .into_iter()
+            .filter(|setting| !setting.0.starts_with("forms") && is_own(setting))
+            .collect())
+    }
+
+    /// What the numbers were measured on, and what they come to, so that they can be cited.
+    fn notes(&self, critical: Option<&thalweg::Result<CriticalBatch>>) -> anyhow::Result<Vec<String>> {
+        let mut notes = vec![format!("{}, {}", today(), machine()), format!("device {}", self.device)];
+        let settings = self.settings()?.into_iter().map(|(key, value)| format!("{key}={value}"));
+        notes.push(format!("settings {}", settings.collect::<Vec<_>>().join(" ")));
+        if let Some(Target { accuracy, evaluations }) = self.args.target() {
+            notes.push(format!(
+                "target test accuracy {accuracy}, {evaluations} evaluations an epoch, {} seeds, rates by the rule {}",
+                self.args.seeds.unwrap_or(1),
+                self.args.lr_rule
+            ));
+        }
+        notes.extend(targets::failures(&self.trials()));
+        notes.extend(self.noise.map(noise_words));
+        notes.extend(critical.map(critical_words));
+        Ok(notes)
     }
 }
 
-fn line(cells: &[String]) -> String {
-    let cells = cells.iter().zip(COLUMNS).map(|(cell, (_, width))| format!("{cell:>width$}"));
-    cells.collect::<Vec<_>>().join("  ")
+fn critical_words(critical: &thalweg::Result<CriticalBatch>) -> String {
+    match critical {
+        Ok(fit) => format!("critical batch size: {}", targets::critical(fit)),
+        Err(error) => format!("no {error}"),
+    }
+}
+
+fn noise_words([first, later]: [Option<f64>; 2]) -> String {
+    let show = |scale: Option<f64>| scale.map_or("not to be told".into(), |scale| format!("{scale:.0}"));
+    format!("gradient noise scale: {} at first, {} after an epoch", show(first), show(later))
+}
+
+/// The cells of the table of speeds.
+fn cells(size: &BatchSize) -> [String; 7] {
+    let speed = &size.speed;
+    [
+        speed.batch.to_string(),
+        format!("{:.3}", speed.seconds * 1e3),
+        thousands(speed.samples_per_second as u64),
+        format!("{:.1}", speed.flops / 1e9),
+        percent(speed.of_limit),
+        format!("{:.1}", speed.bytes as f64 / f64::from(1 << 20)),
+        format!("{:.2e}", size.lr),
+    ]
 }
 
 /// The gradient noise scale of the first weights, and after an epoch.
@@ -215,22 +337,4 @@ fn noise_scales(config: &Config, engine: Box<dyn Engine>) -> anyhow::Result<[Opt
     trainer.epoch()?;
     scales[1] = noise_scale(trainer.engine(), small, large, NOISE_PAIRS)?;
     Ok(scales)
-}
-
-fn draw(path: &Path, all: &[Measured]) -> anyhow::Result<()> {
-    // By size, in whatever order they were measured.
-    let mut all: Vec<&Measured> = all.iter().collect();
-    all.sort_by_key(|m| m.speed.batch);
-    let curve = |name: &str, value: &dyn Fn(&Measured) -> Option<f64>| Curve {
-        name: name.into(),
-        points: all.iter().filter_map(|m| Some((m.speed.batch as f64, value(m)?))).collect(),
-    };
-    let mut panels = vec![
-        curve("samples a second", &|m| Some(m.speed.samples_per_second)),
-        curve("ms a step", &|m| Some(m.speed.seconds * 1e3)),
-        curve("seconds to target", &|m| Some(m.reached??.seconds)),
-    ];
-    panels.retain(|curve| !curve.points.is_empty());
-    let title = "batch size against throughput";
-    Ok(curves(path, &Panels { title, by: "batch", scale: Scale::Log, curves: panels, highest: None, mark: None })?)
 }

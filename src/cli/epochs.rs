@@ -2,7 +2,8 @@
 
 use thalweg::engine::Evaluation;
 use thalweg::event::{Epoch, Started};
-use thalweg::run::{self, Pace};
+use thalweg::number;
+use thalweg::run::Pace;
 
 use super::{WIDTH, percent, thousands, wrap};
 
@@ -111,7 +112,7 @@ impl EpochTable {
 
     /// The mean loss of the replicas, and their mean accuracy.
     fn cell(&self, evaluations: &[Evaluation]) -> String {
-        let mean = |f: fn(&Evaluation) -> f64| run::mean(&evaluations.iter().map(f).collect::<Vec<_>>());
+        let mean = |f: fn(&Evaluation) -> f64| number::mean(&evaluations.iter().map(f).collect::<Vec<_>>());
         let loss = in_six(mean(|e| e.loss));
         if self.is_classification { format!("{loss:>6} {:>6.4}", mean(|e| e.accuracy)) } else { loss }
     }

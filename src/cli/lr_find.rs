@@ -94,6 +94,7 @@ fn draw(path: &Path, test: &RateTest, highest: Option<f64>) -> thalweg::Result<(
     let curve = |name: &str, value: fn(&RatePoint) -> f64| Curve {
         name: name.into(),
         points: test.points.iter().map(|p| (p.lr, value(p))).collect(),
+        ..Curve::default()
     };
     let words = test.suggested.map(|lr| format!("suggested: {lr:.1e}"));
     let panels = Panels {
@@ -103,6 +104,7 @@ fn draw(path: &Path, test: &RateTest, highest: Option<f64>) -> thalweg::Result<(
         curves: vec![curve("smoothed loss", |p| p.smoothed), curve("loss", |p| p.loss)],
         highest,
         mark: test.suggested.zip(words.as_deref()),
+        ..Panels::default()
     };
     curves(path, &panels)
 }

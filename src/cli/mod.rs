@@ -6,6 +6,7 @@ mod compare;
 mod curvature;
 mod dashboard;
 mod data;
+mod date;
 mod descend;
 mod devices;
 mod epochs;
@@ -31,6 +32,8 @@ mod settings;
 mod shader;
 mod signals;
 mod speeds;
+mod sweep;
+mod targets;
 mod tour;
 mod train;
 mod verify;
@@ -44,6 +47,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use textplots::{Chart, Plot, Shape};
 use thalweg::engine::Evaluation;
 use thalweg::gpu::Tuning;
+use thalweg::number::{deviation, mean};
 use thalweg::{Error, run};
 
 use output::say;
@@ -60,6 +64,8 @@ struct Cli {
 enum Command {
     /// Train a network, and write its metrics and weights to a folder
     Train(Box<train::Args>),
+    /// Train a network under many settings and seeds, side by side on one device, and say which is best
+    Sweep(Box<sweep::Args>),
     /// Evaluate the weights of a run
     Eval(eval::Args),
     /// Write what a run's network says of samples
@@ -146,12 +152,13 @@ pub fn main() -> ExitCode {
             return end(ExitCode::SUCCESS, false);
         }
     };
-    let is_run = matches!(cli.command, Command::Train(_));
+    let is_run = matches!(cli.command, Command::Train(_) | Command::Sweep(_));
     if is_run || matches!(cli.command, Command::Verify(_)) {
         output::go_on();
     }
     let result = match cli.command {
         Command::Train(args) => train::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Export(args) => export::run(&args),
@@ -236,8 +243,8 @@ fn evaluation_row(name: &str, evaluations: &[Evaluation], is_classification: boo
     let mut row = vec![name.replace('_', " ")];
     for (values, shown) in [(&losses, true), (&accuracies, is_classification)] {
         let several = values.len() > 1;
-        row.push(if shown { format!("{:.4}", run::mean(values)) } else { String::new() });
-        row.push(if shown && several { format!("± {:.4}", run::deviation(values)) } else { String::new() });
+        row.push(if shown { format!("{:.4}", mean(values)) } else { String::new() });
+        row.push(if shown && several { format!("± {:.4}", deviation(values)) } else { String::new() });
     }
     row
 }

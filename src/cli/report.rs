@@ -5,14 +5,17 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use thalweg::report::quality::quality;
+use thalweg::report::sweep::Sweep;
 use thalweg::report::{DRAW, document, profile, report, tell_apart, write_documents};
 use thalweg::run::Trained;
+use thalweg::sweep::is_sweep;
 
 use super::{measuring, say, warn};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The folders of the runs: of one run everything, of several their curves, settings and results beside each other
+    /// The folders of the runs: of one run everything, of several their curves, settings and results beside each other; or the
+    /// folder of a sweep
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// The page to write [default: report.html, in the run's folder where it is one]
@@ -33,12 +36,13 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(dir) = args.runs.iter().find(|dir| is_sweep(dir)) {
+        return args.sweep(dir);
+    }
     let mut documents = args.runs.iter().map(|dir| document(dir)).collect::<thalweg::Result<Vec<_>>>()?;
     tell_apart(&mut documents, &args.runs);
     let out = args.out();
-    for (flag, path) in [("--out", Some(&out)), ("--json", args.json.as_ref())] {
-        path.map_or(Ok(()), |path| check_folder(flag, path))?;
-    }
+    args.check_places(&out)?;
     if let ([document], [dir]) = (&mut documents[..], &args.runs[..]) {
         args.complete(document, dir)?;
     }
@@ -58,6 +62,38 @@ impl Args {
             (None, [run]) => run.join("report.html"),
             (None, _) => "report.html".into(),
         }
+    }
+
+    fn check_places(&self, out: &Path) -> anyhow::Result<()> {
+        check_folder("--out", out)?;
+        self.json.as_ref().map_or(Ok(()), |path| check_folder("--json", path))
+    }
+
+    /// The page and the pictures of the sweep in `dir`.
+    fn sweep(&self, dir: &Path) -> anyhow::Result<ExitCode> {
+        let found = dir.display();
+        anyhow::ensure!(
+            self.runs.len() == 1,
+            "{found}: expected runs, or one sweep alone, found a sweep beside others"
+        );
+        let flags = [("--part", self.part.is_some()), ("--device", self.device.is_some()), ("--profile", self.profile)];
+        if let Some((flag, _)) = flags.iter().find(|(_, is_given)| *is_given) {
+            anyhow::bail!(
+                "{flag}: expected a run, found the sweep {found}; thalweg report {found}/members/N tells of one run"
+            );
+        }
+        let out = self.out();
+        self.check_places(&out)?;
+        let sweep = Sweep::read(dir)?;
+        if let Some(path) = &self.json {
+            write_documents(path, &[sweep.to_json()])?;
+        }
+        sweep.page().write(&out)?;
+        say!("{}", out.display());
+        for path in sweep.write_pictures(dir)? {
+            say!("{}", path.display());
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     /// Adds what an engine has to tell of one run: without its data or weights no predictions, which is said.

@@ -61,6 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let curve = |name: &str, value: fn(&Rate) -> f64| Curve {
             name: name.into(),
             points: rates.iter().enumerate().map(|(step, rate)| (step as f64, value(rate))).collect(),
+            ..Curve::default()
         };
         let mut all = vec![curve("learning rate", |r| r.lr)];
         if rates.iter().any(|r| r.momentum != rates[0].momentum) {
@@ -68,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         let name =
             serde_json::to_value(&config.schedule.schedule)?["name"].as_str().unwrap_or_default().replace('_', " ");
-        let panels = Panels { title: &name, by: unit, scale: Scale::Linear, curves: all, highest: None, mark: None };
+        let panels = Panels { title: &name, by: unit, scale: Scale::Linear, curves: all, ..Panels::default() };
         curves(path, &panels)?;
     }
     if args.json {

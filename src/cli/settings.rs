@@ -266,11 +266,12 @@ impl Settings {
 
     /// The resolved configuration.
     pub fn resolve(&self) -> anyhow::Result<Config> {
-        let file = match &self.config {
-            Some(path) => read_table(path)?,
-            None => Table::new(),
-        };
-        self.over(file)
+        self.over(self.file()?)
+    }
+
+    /// The tables of the configuration file, if there is one.
+    pub fn file(&self) -> anyhow::Result<Table> {
+        Ok(self.config.as_ref().map_or_else(|| Ok(Table::new()), |path| read_table(path))?)
     }
 
     /// The configuration of `file`, with the flags over it.

@@ -11,7 +11,7 @@ use super::crew::Crew;
 use super::panels;
 use super::product;
 use super::replica::Replica;
-use super::shared::{Projected, Shared, Whole};
+use super::shared::{Own, Projected, Shared, Whole};
 use super::{Real, Weighting};
 use crate::data::{Features, Part, Samples};
 use crate::engine::{
@@ -28,12 +28,12 @@ pub struct CpuEngine<T> {
     pub(super) setup: Setup,
     layout: Layout,
     replicas: Vec<Replica<T>>,
+    /// The number of those that take part, the first ones.
+    active: usize,
     /// The target values of the three parts, `(samples, outputs)`; empty under cross-entropy.
     targets: [Vec<T>; 3],
     /// How much training samples count, and the weights of samples and of classes in the engine's precision.
     loss_weights: Option<(LossWeights, [Vec<T>; 2])>,
-    /// The quantile function of mixup's shares.
-    quantiles: Vec<T>,
     /// The samples of an evaluation's pass, the same of all replicas: `(rows, stride(inputs))`, once one was asked for.
     pub(super) x: Vec<T>,
     /// What the first layer makes of a part, where that was asked for.
@@ -59,7 +59,8 @@ impl<T: Real> CpuEngine<T> {
             return Err(Error::config("train.precision", found));
         }
         let precision = if size_of::<T>() == size_of::<f64>() { Precision::F64 } else { Precision::F32 };
-        let setup = Setup { precision, ..setup };
+        let own = setup.own.into_iter().map(|own| Setup { precision, ..own }).collect();
+        let setup = Setup { precision, own, ..setup };
         let layout = Layout::new(&setup.model);
         let replicas = (0..setup.replicas).map(|r| Replica::new(&setup, &layout, r)).collect::<Result<_>>()?;
         let targets_of = |part| match setup.dataset.part(part) {
@@ -74,14 +75,13 @@ impl<T: Real> CpuEngine<T> {
             let casts = [cast(&weights.samples), cast(&weights.classes)];
             (weights, casts)
         });
-        let quantiles = setup.augment.quantiles().into_iter().map(T::of).collect();
         Ok(Checked::new(Self {
+            active: setup.replicas,
             setup,
             layout,
             replicas,
             targets,
             loss_weights,
-            quantiles,
             x: Vec::new(),
             projected: None,
             across: None,
@@ -100,13 +100,20 @@ impl<T: Real> CpuEngine<T> {
         self.all(part, |replicas, shared, samples| match replicas {
             [only] => {
                 let most = shared.layout.layers.iter().map(|layer| product::work(layer, rows)).max();
-                vec![Crew::gather(most.unwrap_or_default(), |crew| f(only, &Shared { crew, ..*shared }, samples, 0))]
+                let own = only.own.clone();
+                vec![Crew::gather(most.unwrap_or_default(), |crew| f(only, &shared.with(&own, crew), samples, 0))]
             }
-            several => several.par_iter_mut().enumerate().map(|(r, replica)| f(replica, shared, samples, r)).collect(),
+            several => {
+                let work = |(r, replica): (usize, &mut Replica<T>)| {
+                    let own = replica.own.clone();
+                    f(replica, &shared.with(&own, shared.crew), samples, r)
+                };
+                several.par_iter_mut().enumerate().map(work).collect()
+            }
         })
     }
 
-    /// Applies `f` to all replicas, with what they share, of which the crew is one thread.
+    /// Applies `f` to all that take part, with what they share, of which the crew is one thread.
     pub(super) fn all<R>(
         &mut self,
         part: Part,
@@ -120,11 +127,11 @@ impl<T: Real> CpuEngine<T> {
             targets: &self.targets[part as usize],
             loss_weights: self.loss_weights.as_ref().map(|(weights, _)| weights),
             weighting: self.loss_weights.as_ref().map(|(_, [samples, classes])| Weighting { samples, classes }),
-            quantiles: &self.quantiles,
+            quantiles: &[],
             crew: Crew::alone(),
             whole: self.across.as_deref().zip(self.whole_rows).map(|(across, rows)| Whole { across, rows }),
         };
-        let work = || f(&mut self.replicas, &shared, samples);
+        let work = || f(&mut self.replicas[..self.active], &shared, samples);
         // Whichever thread panics, this one hears of it when all are done.
         catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
             let message = message(panic.as_ref());
@@ -223,12 +230,22 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
-        self.replicas()?.iter_mut().try_for_each(|replica| {
-            replica.both(from, to, |from, to| {
-                to.clear();
-                to.extend_from_slice(from);
-            })
-        })
+        self.replicas()?.iter_mut().try_for_each(|replica| replica.both(from, to, |from, to| to.copy_from_slice(from)))
+    }
+
+    fn copy_of(&mut self, replica: usize, from: Slot, to: Slot) -> Result<()> {
+        self.replicas()?[replica].both(from, to, |from, to| to.copy_from_slice(from))
+    }
+
+    fn set_own(&mut self, replica: usize, setup: Setup) -> Result<()> {
+        self.replicas()?[replica].own = Arc::new(Own::new(setup.clone()));
+        self.setup.own[replica] = setup;
+        Ok(())
+    }
+
+    fn set_active(&mut self, replicas: usize) -> Result<()> {
+        self.active = replicas;
+        Ok(())
     }
 
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
@@ -284,18 +301,18 @@ impl<T: Real> Engine for CpuEngine<T> {
     fn gradient(&mut self, step: &Step, of: Gradient) -> Result<Vec<StepMetrics>> {
         self.whole_rows = step.share.as_ref().map(|_| step.rows);
         let metrics = self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, r| {
-            let (loss, correct) = replica.gradient(shared, step, Some(Aim::Gradient(of)), None);
-            StepMetrics { step: step.index, replica: r, loss, correct, ..StepMetrics::default() }
+            let (loss, correct) = replica.gradient(shared, step, r, Some(Aim::Gradient(of)), None);
+            StepMetrics { step: step.of(r).index, replica: r, loss, correct, ..StepMetrics::default() }
         });
         self.whole_rows = None;
         metrics
     }
 
     fn update(&mut self, step: &Step) -> Result<()> {
-        let optimizer = self.setup.optimizer;
         self.each(Part::Train, self.setup.most_in_pass(), |replica, shared, _, r| {
-            let constants = optimizer.coefficients(step.index + 1, step.rates[r]).into();
-            replica.use_gradient(shared, step, &constants);
+            let own = step.of(r);
+            let constants = shared.setup.optimizer.coefficients(own.index + 1, step.rates[r]).into();
+            replica.use_gradient(shared, &own.take, &constants);
         })?;
         Ok(())
     }
@@ -332,7 +349,7 @@ impl<T: Real> Engine for CpuEngine<T> {
             return Ok(());
         }
         let rows = self.setup.most_in_pass();
-        self.each(Part::Train, rows, |replica, shared, _, _| replica.renew_statistics(shared, slot, steps))?
+        self.each(Part::Train, rows, |replica, shared, _, r| replica.renew_statistics(shared, slot, steps, r))?
             .into_iter()
             .collect()
     }

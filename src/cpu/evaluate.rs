@@ -65,7 +65,8 @@ impl<T: Real> CpuEngine<T> {
                         let x = &mut x[..order.len() * width];
                         gather(&Shared { crew, ..*shared }, features, order, None, x, &mut []);
                         each_replica(replicas, &mut made, crew, |replica, made, crew| {
-                            let shared = Shared { crew, ..*shared };
+                            let own = replica.own.clone();
+                            let shared = shared.with(&own, crew);
                             for (j, (order, x)) in order.chunks(room).zip(x.chunks(room * width)).enumerate() {
                                 let first = (i * AT_ONCE + j) * room;
                                 let pass = Predicted { x, first, member, members: slots.len() };

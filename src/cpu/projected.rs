@@ -80,7 +80,8 @@ impl<T: Real> CpuEngine<T> {
                 for order in order.chunks(room) {
                     let range = order[0] as usize * outputs..(order[0] as usize + order.len()) * outputs;
                     each_replica(replicas, &mut made, crew, |replica, (coefficients, sums), crew| {
-                        let shared = Shared { crew, ..*shared };
+                        let own = replica.own.clone();
+                        let shared = shared.with(&own, crew);
                         let parts =
                             std::array::from_fn(|i| &projected.z.get(i).unwrap_or(&projected.z[0])[range.clone()]);
                         let first = |z: &mut [T]| super::combine(*coefficients, parts, z);

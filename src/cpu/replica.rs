@@ -1,12 +1,14 @@
 //! One replica: its weights, its slots and its work space, and its step from top to bottom.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::curve::Tangents;
 use super::passes::{Averaged, First, Workspace};
-use super::shared::{Shared, zeros};
+use super::shared::{Own, Shared, zeros};
 use super::weights::Weights;
 use super::{Constants, Real, Training};
+use crate::average::Take;
 use crate::data::Samples;
 use crate::engine::{
     Aim, Curvature, Evaluation, Gradient, Layout, LossWeights, Setup, Slot, Step, StepMetrics, stride,
@@ -28,8 +30,7 @@ pub(super) struct Predicted<'a, T> {
 
 /// One replica: its weights, its slots and its workspace.
 pub(super) struct Replica<T> {
-    /// The seed of its random numbers.
-    seed: u32,
+    pub own: Arc<Own<T>>,
     weights: Weights<T>,
     copies: [Vec<T>; Slot::COPIES],
     /// The averages and snapshots that are asked for, and vectors that were allocated.
@@ -50,7 +51,7 @@ impl<T: Real> Replica<T> {
     pub fn new(setup: &Setup, layout: &Layout, replica: usize) -> Result<Self> {
         let kept = setup.kept().into_iter().map(|slot| Ok((slot, zeros(layout.len, setup.replicas)?)));
         Ok(Self {
-            seed: setup.device_seed(replica),
+            own: Arc::new(Own::new(setup.of(replica))),
             weights: Weights::new(setup, layout)?,
             copies: std::array::from_fn(|_| Vec::new()),
             kept: kept.collect::<Result<_>>()?,
@@ -134,27 +135,28 @@ impl<T: Real> Replica<T> {
     /// Carries out one step, and returns its metrics.
     pub fn step(&mut self, shared: &Shared<T>, step: &Step, replica: usize) -> StepMetrics {
         let optimizer = &shared.setup.optimizer;
-        let constants = optimizer.coefficients(step.index + 1, step.rates[replica]).into();
+        let index = step.of(replica).index;
+        let constants = optimizer.coefficients(index + 1, step.rates[replica]).into();
         let is_fused = shared.setup.is_fused(step.rows);
         let fused = is_fused.then_some((optimizer.rule(), &constants));
-        let (loss, correct) = self.gradient(shared, step, Some(Aim::Update), fused);
+        let (loss, correct) = self.gradient(shared, step, replica, Some(Aim::Update), fused);
         let grad_norm = if is_fused {
             self.weights.update(shared, &constants, T::of(1.0), shared.layout.weights);
-            self.average(shared, step);
+            self.average(shared, &step.of(replica).take);
             None
         } else {
-            self.use_gradient(shared, step, &constants)
+            self.use_gradient(shared, &step.of(replica).take, &constants)
         };
-        StepMetrics { step: step.index, replica, loss, correct, grad_norm, loss_scale: None }
+        StepMetrics { step: index, replica, loss, correct, grad_norm, loss_scale: None }
     }
 
     /// Does what a step does once the gradient is there: clips it, updates, averages; returns the gradient's norm where
     /// it is clipped.
-    pub fn use_gradient(&mut self, shared: &Shared<T>, step: &Step, constants: &Constants<T>) -> Option<f64> {
+    pub fn use_gradient(&mut self, shared: &Shared<T>, take: &Take, constants: &Constants<T>) -> Option<f64> {
         let clipped =
             shared.setup.clip_norm.map(|max| super::grad_norm(&self.weights.grads[..shared.layout.trained], max));
         self.weights.update(shared, constants, clipped.map_or(T::of(1.0), |(_, clip)| clip), 0);
-        self.average(shared, step);
+        self.average(shared, take);
         clipped.map(|(norm, _)| norm.to_f64())
     }
 
@@ -165,14 +167,16 @@ impl<T: Real> Replica<T> {
         &mut self,
         shared: &Shared<T>,
         step: &Step,
+        replica: usize,
         aim: Option<Aim>,
         fused: Option<(Rule, &Constants<T>)>,
     ) -> (f64, u64) {
-        let metrics = self.gradient_here(shared, step, aim, fused);
+        let index = step.of(replica).index;
+        let metrics = self.gradient_here(shared, step, index, aim, fused);
         if let Some(sam) = shared.setup.sam.filter(|_| aim.is_some_and(Aim::is_of_step)) {
             self.weights.ascend(&sam, shared.layout.trained);
             // The same random numbers; what it does to running statistics stays behind.
-            self.gradient_here(shared, step, Some(Aim::Gradient(Gradient::Drawn)), None);
+            self.gradient_here(shared, step, index, Some(Aim::Gradient(Gradient::Drawn)), None);
             self.weights.descend();
         }
         metrics
@@ -183,6 +187,7 @@ impl<T: Real> Replica<T> {
         &mut self,
         shared: &Shared<T>,
         step: &Step,
+        index: u64,
         aim: Option<Aim>,
         fused: Option<(Rule, &Constants<T>)>,
     ) -> (f64, u64) {
@@ -197,7 +202,7 @@ impl<T: Real> Replica<T> {
         let most = if aim.is_some() { shared.setup.most_in_pass() } else { shared.setup.room() };
         let mut sums = (0.0, 0);
         for (i, pass) in step.passes(most).enumerate() {
-            let training = aim.map(|aim| self.training(step, pass.start, aim));
+            let training = aim.map(|aim| self.training(index, pass.start, aim));
             let order = &order[pass];
             self.work.forward(shared, &mut self.weights.params, &samples.features, order, training.as_ref());
             self.work.loss(shared, samples, order, Some(&averaged), &mut sums);
@@ -210,7 +215,7 @@ impl<T: Real> Replica<T> {
     /// Leaves in `grads` the gradient of the loss that an evaluation has, over some samples of the order; returns both.
     pub fn slope(&mut self, shared: &Shared<T>, over: Range<usize>) -> Evaluation {
         let (rows, first) = (over.len(), over.start);
-        let (loss, correct) = self.gradient(shared, &Step { first, rows, ..Step::default() }, None, None);
+        let (loss, correct) = self.gradient(shared, &Step { first, rows, ..Step::default() }, 0, None, None);
         Evaluation { loss, accuracy: correct as f64 / rows as f64 }
     }
 
@@ -233,8 +238,8 @@ impl<T: Real> Replica<T> {
         copied
     }
 
-    fn training(&self, step: &Step, first: usize, aim: Aim) -> Training {
-        let key = Key { seed: self.seed, step: step.index as u32 };
+    fn training(&self, index: u64, first: usize, aim: Aim) -> Training {
+        let key = Key { seed: self.own.seed, step: index as u32 };
         Training { key, first: first as u32, statistics: aim.statistics(), is_drawn: aim.is_drawn() }
     }
 
@@ -286,11 +291,11 @@ impl<T: Real> Replica<T> {
     ///
     /// # Errors
     /// A slot that is not asked for.
-    pub fn renew_statistics(&mut self, shared: &Shared<T>, slot: Slot, steps: &[Step]) -> Result<()> {
+    pub fn renew_statistics(&mut self, shared: &Shared<T>, slot: Slot, steps: &[Step], replica: usize) -> Result<()> {
         self.swap(slot)?;
         let order = std::mem::take(&mut self.order);
         for (n, step) in steps.iter().enumerate() {
-            let training = self.training(step, step.first, Aim::Statistics(n));
+            let training = self.training(step.of(replica).index, step.first, Aim::Statistics(n));
             let order = &order[step.first..step.first + step.rows];
             let features = &shared.setup.dataset.train.features;
             self.work.forward(shared, &mut self.weights.params, features, order, Some(&training));
@@ -300,8 +305,8 @@ impl<T: Real> Replica<T> {
     }
 
     /// What follows the update: lookahead, which is the last part of it, then the averages of the weights that it leaves.
-    fn average(&mut self, shared: &Shared<T>, step: &Step) {
-        let (take, trained) = (step.take, shared.layout.trained);
+    fn average(&mut self, shared: &Shared<T>, take: &Take) {
+        let trained = shared.layout.trained;
         let w = &mut self.weights.params;
         if let Some((_, slow)) = self.kept.iter_mut().find(|(slot, _)| *slot == Slot::Slow && take.lookahead > 0.0) {
             super::lookahead(T::of(take.lookahead), &mut w[..trained], &mut slow[..trained]);

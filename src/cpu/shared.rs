@@ -6,8 +6,25 @@ use crate::data::Part;
 use crate::engine::{Across, Layout, LossWeights, Setup};
 use crate::error::{Error, Result};
 
+/// The setup of one replica, and what of it the engine keeps in its own precision.
+pub(super) struct Own<T> {
+    pub setup: Setup,
+    /// The seed of its random numbers.
+    pub seed: u32,
+    /// The quantile function of mixup's shares; empty without mixup.
+    pub quantiles: Vec<T>,
+}
+
+impl<T: Real> Own<T> {
+    pub fn new(setup: Setup) -> Self {
+        let quantiles = setup.augment.quantiles().into_iter().map(T::of).collect();
+        Self { seed: setup.device_seed(), quantiles, setup }
+    }
+}
+
 /// The shared data of all replicas, which every one reads and none writes.
 pub(super) struct Shared<'a, T> {
+    /// The setup of the engine, or that of the replica at work.
     pub setup: &'a Setup,
     pub layout: &'a Layout,
     /// The targets under the squared error, values or one-hot labels: `(samples, outputs)`; else empty.
@@ -16,7 +33,7 @@ pub(super) struct Shared<'a, T> {
     pub loss_weights: Option<&'a LossWeights>,
     /// The same in the engine's precision.
     pub weighting: Option<Weighting<'a, T>>,
-    /// The quantile function of mixup's shares; empty without mixup.
+    /// The quantile function of the shares of the replica at work; empty without mixup.
     pub quantiles: &'a [T],
     /// All threads, or one if several replicas train side by side.
     pub crew: Crew<'a>,
@@ -38,6 +55,13 @@ impl Whole<'_> {
         let mut sums: Vec<f64> = values.iter().map(|value| value.to_f64()).collect();
         self.across.sum(&mut sums);
         values.iter_mut().zip(sums).for_each(|(value, sum)| *value = T::of(sum));
+    }
+}
+
+impl<'a, T: Real> Shared<'a, T> {
+    /// The same for the work of one replica, by a crew.
+    pub fn with(&self, own: &'a Own<T>, crew: Crew<'a>) -> Self {
+        Self { setup: &own.setup, quantiles: &own.quantiles, crew, ..*self }
     }
 }
 

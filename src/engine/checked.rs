@@ -7,6 +7,7 @@ use super::{
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::average::Take;
 use crate::data::{Features, Part};
 use crate::engine::Layout;
 use crate::error::{Error, Result};
@@ -76,14 +77,20 @@ impl<E: Engine> Checked<E> {
         self.expect_training()?;
         self.expect_samples(step)?;
         self.expect_each("step.rates", step.rates.len())?;
-        let take = &step.take;
-        let taken = [
-            (take.swa > 0.0, Slot::Swa),
-            (take.ema > 0.0, Slot::Ema),
-            (take.lookahead > 0.0, Slot::Slow),
-            (take.snapshot.is_some(), Slot::Snapshot(take.snapshot.unwrap_or_default())),
-        ];
-        taken.into_iter().filter(|(is_taken, _)| *is_taken).try_for_each(|(_, slot)| self.expect_slot(slot))
+        if !step.moves.is_empty() {
+            self.expect_each("step.moves", step.moves.len())?;
+        }
+        let expect_taken = |take: &Take| {
+            let taken = [
+                (take.swa > 0.0, Slot::Swa),
+                (take.ema > 0.0, Slot::Ema),
+                (take.lookahead > 0.0, Slot::Slow),
+                (take.snapshot.is_some(), Slot::Snapshot(take.snapshot.unwrap_or_default())),
+            ];
+            taken.into_iter().filter(|(is_taken, _)| *is_taken).try_for_each(|(_, slot)| self.expect_slot(slot))
+        };
+        expect_taken(&step.take)?;
+        step.moves.iter().try_for_each(|own| expect_taken(&own.take))
     }
 
     fn expect_positions(&self, over: &Range<usize>) -> Result<()> {
@@ -109,9 +116,10 @@ impl<E: Engine> Checked<E> {
 
     fn expect_samples(&self, step: &Step) -> Result<()> {
         let (setup, Step { first, rows, .. }) = (self.setup(), step);
-        if step.index >= 1 << 53 {
-            // Beyond it a step is no longer exact in a schedule's f64.
-            return Err(Error::config("step.index", format!("expected below 2^53, found {}", step.index)));
+        // Beyond it a step is no longer exact in a schedule's f64.
+        let indices = std::iter::once(step.index).chain(step.moves.iter().map(|own| own.index));
+        if let Some(found) = indices.into_iter().find(|&index| index >= 1 << 53) {
+            return Err(Error::config("step.index", format!("expected below 2^53, found {found}")));
         }
         let (samples, batch) = (setup.dataset.train.len(), setup.batch);
         let least = if setup.model.norm == Norm::Batch { 2 } else { 1 };
@@ -197,6 +205,29 @@ impl<E: Engine> Engine for Checked<E> {
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
         self.expect_slots(&[from, to])?;
         if from == to { Ok(()) } else { self.engine.copy(from, to) }
+    }
+
+    fn copy_of(&mut self, replica: usize, from: Slot, to: Slot) -> Result<()> {
+        self.expect_slots(&[from, to])?;
+        self.expect_replica(replica)?;
+        if from == to { Ok(()) } else { self.engine.copy_of(replica, from, to) }
+    }
+
+    fn set_own(&mut self, replica: usize, setup: Setup) -> Result<()> {
+        self.expect_replica(replica)?;
+        self.expect_each("setup.own", self.setup().own.len())?;
+        let mut own = self.setup().own.clone();
+        own[replica] = setup.clone();
+        Setup { own, ..self.setup().clone() }.check_own(f64::INFINITY)?;
+        self.engine.set_own(replica, setup)
+    }
+
+    fn set_active(&mut self, replicas: usize) -> Result<()> {
+        if !(1..=self.setup().replicas).contains(&replicas) {
+            let found = format!("expected 1 to {} (train.replicas), found {replicas}", self.setup().replicas);
+            return Err(Error::config("replicas", found));
+        }
+        self.engine.set_active(replicas)
     }
 
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {

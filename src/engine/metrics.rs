@@ -30,6 +30,11 @@ pub struct LossScale {
     pub steps: u32,
 }
 
+impl LossScale {
+    /// The loss scale of a first step, that of `torch.amp.GradScaler`.
+    pub const FIRST: Self = Self { next: 65536.0, steps: 0 };
+}
+
 /// The result of an evaluation for one replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evaluation {

@@ -29,7 +29,7 @@ pub(crate) use setup::{EVAL_ROWS, MOST_PARTS};
 pub use setup::{MAX_PASS, Precision, Setup};
 pub use slot::Slot;
 pub(crate) use step::Aim;
-pub use step::{Curvature, Gradient, Step};
+pub use step::{Curvature, Gradient, Move, Step};
 
 /// A capture of vectors: waits for their values, and returns their bytes, in the layout's order and the precision of the
 /// engine's weights (f64, or else f32); slot after slot, and of each the replicas one after the other. Any thread may call it,
@@ -94,6 +94,26 @@ pub trait Engine: Diagnose + Send {
     /// # Errors
     /// No such slot.
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()>;
+
+    /// Copies one replica's vector to another slot of it, `to ← from`, on the device.
+    ///
+    /// # Errors
+    /// No such slot or replica.
+    fn copy_of(&mut self, replica: usize, from: Slot, to: Slot) -> Result<()>;
+
+    /// Gives a replica the setup of another run, from the next step on; the vectors stay as they are. The number of replicas
+    /// must be that of [`Setup::own`].
+    ///
+    /// # Errors
+    /// No such replica, or a setup that does not go with those of the others ([`Setup::difference`]).
+    fn set_own(&mut self, replica: usize, setup: Setup) -> Result<()>;
+
+    /// Lets only the first `replicas` take part in what follows: steps, evaluations and sums over vectors. The others stay as
+    /// they are and cost nothing but their memory; what a call returns one a replica, it returns for the first ones alone.
+    ///
+    /// # Errors
+    /// None, or more than there are.
+    fn set_active(&mut self, replicas: usize) -> Result<()>;
 
     /// Adds a multiple of one vector to another, `y ← y + alpha x`, on the device, each value rounded once; `alpha` has
     /// one factor a replica.

@@ -55,6 +55,10 @@ pub struct Setup {
     /// Whether the engine evaluates and predicts alone: without gradients, optimizer state and all else that a step
     /// needs. Default false.
     pub evaluation_only: bool,
+    /// The setups of the replicas, where they differ in more than their seed: one a replica, each of one replica, and alike in all
+    /// that decides a shape or a kernel ([`difference`](Self::difference)). Default: none, and replica r is as this setup says,
+    /// with seed + r.
+    pub own: Vec<Setup>,
     /// The data set, shared between engines.
     pub dataset: Arc<Dataset>,
 }
@@ -111,6 +115,7 @@ impl Setup {
             precision: Precision::default(),
             eval_rows: None,
             evaluation_only: false,
+            own: Vec::new(),
             dataset,
         }
     }
@@ -147,12 +152,94 @@ impl Setup {
             let found = self.replicas;
             return Err(Error::config("train.replicas", format!("expected 1 to {MOST_REPLICAS}, found {found}")));
         }
+        self.check_own(largest)?;
         self.average.check()?;
         self.check_batch()?;
         self.model.check()?;
         self.augment.check(data)?;
         self.sam.map_or(Ok(()), |sam| sam.check())?;
         self.optimizer.check()
+    }
+
+    pub(crate) fn check_own(&self, largest: f64) -> Result<()> {
+        if self.own.is_empty() {
+            return Ok(());
+        }
+        if self.own.len() != self.replicas {
+            let found = format!("expected {} setups, one a replica, found {}", self.replicas, self.own.len());
+            return Err(Error::config("setup.own", found));
+        }
+        for own in &self.own {
+            if own.replicas != 1 || !own.own.is_empty() {
+                return Err(Error::config("setup.own", "expected setups of one replica each, found one of several"));
+            }
+            if let Some(key) = self.difference(own) {
+                let found = "expected the same for all replicas of an engine, found several";
+                return Err(Error::config(key, found));
+            }
+            own.check(largest)?;
+        }
+        Ok(())
+    }
+
+    /// The first setting in which another setup cannot share an engine with this one, by its name in a configuration: one that
+    /// decides a shape or a kernel. Seed, label smoothing, the optimizer's constants, those of averages, and how much is dropped,
+    /// mixed, clipped, ascended or added as noise may differ, if any of it is.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use thalweg::data::{Dataset, Samples};
+    /// use thalweg::engine::Setup;
+    /// use thalweg::model::Mlp;
+    /// # let samples = Samples::labelled(vec![0.0, 1.0], vec![0, 1]);
+    /// # let dataset = Arc::new(Dataset::new("two", [1, 1, 1], samples, None).unwrap());
+    /// let one = Setup::new(Mlp::new(1, 2).hidden([8]), dataset);
+    /// let smoothed = Setup { label_smoothing: 0.1, seed: 7, ..one.clone() };
+    /// let wider = Setup { model: Mlp::new(1, 2).hidden([16]), ..one.clone() };
+    /// assert_eq!((one.difference(&smoothed), one.difference(&wider)), (None, Some("model")));
+    /// ```
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        let pick = |s: &Self| {
+            let Augment { pad, flip, cutout, mixup, noise: _ } = s.augment;
+            (pad, flip, cutout, mixup > 0.0, s.augment.is_none())
+        };
+        let network = |s: &Self| Mlp { dropout: f64::from(s.model.dropout > 0.0), ..s.model.clone() };
+        let averages = |s: &Self| (s.kept(), s.updates_ema());
+        [
+            ("data", !Arc::ptr_eq(&self.dataset, &other.dataset)),
+            ("model", network(self) != network(other)),
+            ("model.loss", self.loss != other.loss),
+            ("model.class_weights", self.class_weights != other.class_weights),
+            ("augment", pick(self) != pick(other)),
+            ("optimizer.kind", self.optimizer.rule() != other.optimizer.rule()),
+            ("optimizer.sam", self.sam.map(|sam| sam.adaptive) != other.sam.map(|sam| sam.adaptive)),
+            ("train.decay", self.decay != other.decay),
+            ("train.clip_norm", self.clip_norm.is_some() != other.clip_norm.is_some()),
+            ("average", averages(self) != averages(other)),
+            ("train.batch", self.batch != other.batch),
+            ("train.precision", self.precision != other.precision),
+            ("eval_rows", self.eval_rows != other.eval_rows),
+            ("evaluation_only", self.evaluation_only != other.evaluation_only),
+        ]
+        .into_iter()
+        .find_map(|(key, is_other)| is_other.then_some(key))
+    }
+
+    /// The same setup with so many rows in an evaluation, for all replicas.
+    pub(crate) fn fitted(&self, eval_rows: Option<usize>) -> Self {
+        let own = self.own.iter().map(|own| own.fitted(eval_rows)).collect();
+        Self { eval_rows, own, ..self.clone() }
+    }
+
+    /// The setup of replica r by itself: of the run that it is.
+    pub fn of(&self, replica: usize) -> Self {
+        let alone = || Self { seed: self.seed.wrapping_add(replica as u64), replicas: 1, ..self.clone() };
+        self.own.get(replica).cloned().unwrap_or_else(alone)
+    }
+
+    /// The setups of all replicas, each by itself.
+    pub(crate) fn alone(&self) -> impl Iterator<Item = Self> + '_ {
+        (0..self.replicas).map(|r| self.of(r))
     }
 
     fn check_loss(&self) -> Result<()> {
@@ -296,8 +383,8 @@ impl Setup {
         }
     }
 
-    /// The seed of all random numbers of `replica` that are drawn on the device.
-    pub(crate) fn device_seed(&self, replica: usize) -> u32 {
-        Stream::new(self.seed.wrapping_add(replica as u64), Purpose::Noise, 0).below(1 << 32) as u32
+    /// The seed of all random numbers of the first replica that are drawn on the device.
+    pub(crate) fn device_seed(&self) -> u32 {
+        Stream::new(self.seed, Purpose::Noise, 0).below(1 << 32) as u32
     }
 }

@@ -25,9 +25,31 @@ pub struct Step {
     /// are sums over them, divided by what the whole step counts: those of shares that make up the step add up to the step's
     /// own. Default: all of the step.
     pub share: Option<Range<usize>>,
+    /// The moves of the replicas, where each is in a run of its own, elsewhere in it than the others. Default: none, and every
+    /// replica's is `index` and `take`.
+    pub moves: Vec<Move>,
+}
+
+/// The move of one replica in a step: where in its own run it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Move {
+    /// The number of updates before this one.
+    pub index: u64,
+    /// What the averages take of the weights after the update.
+    pub take: Take,
 }
 
 impl Step {
+    /// The move of replica r.
+    pub fn of(&self, replica: usize) -> Move {
+        self.moves.get(replica).copied().unwrap_or(Move { index: self.index, take: self.take })
+    }
+
+    /// The moves of `replicas` replicas.
+    pub(crate) fn each(&self, replicas: usize) -> impl Iterator<Item = Move> + '_ {
+        (0..replicas).map(|r| self.of(r))
+    }
+
     /// The positions in the order of the samples that the engine takes.
     pub(crate) fn positions(&self) -> Range<usize> {
         self.share.clone().unwrap_or(self.first..self.first + self.rows)

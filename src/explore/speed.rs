@@ -4,16 +4,12 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::target::Trials;
 use crate::data::Order;
 use crate::engine::{Engine, Limits, Setup, Step, Timed, initialize};
 use crate::error::{Error, Result};
-use crate::event::Ended;
 use crate::model::Init;
-use crate::plan::Plan;
 use crate::schedule::Rate;
-use crate::schedule::Unit;
-use crate::stop::{Metric, Stop};
-use crate::train::Trainer;
 
 /// The least seconds of a turn; the time of a step is the median of several turns.
 const LEAST_SECONDS: f64 = 0.1;
@@ -140,36 +136,6 @@ impl LrRule {
     }
 }
 
-/// The cost of reaching a test accuracy.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Reached {
-    /// The number of epochs until then.
-    pub epochs: u64,
-    /// The number of samples until then, of one replica.
-    pub samples: u64,
-    /// The seconds of the steps until then, without evaluation.
-    pub seconds: f64,
-}
-
-/// Trains from first weights until the mean test accuracy is at least `target`, looking after every epoch; nothing if it
-/// is not within `plan.epochs`, or the loss diverges.
-///
-/// # Errors
-/// No test part, no labels; the device is lost.
-pub fn reach(engine: Box<dyn Engine>, init: Init, target: f64, plan: Plan) -> Result<Option<Reached>> {
-    let stop = Stop { metric: Metric::TestAccuracy, target: Some(target), ..Stop::default() };
-    let mut trainer = Trainer::new(engine, Plan { stop, eval_every: 1, eval_unit: Unit::Epoch, ..plan })?;
-    trainer.init(init)?;
-    match trainer.run() {
-        Ok(()) => {}
-        Err(Error::Diverged { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let (epochs, seconds) = (trainer.progress().epoch, trainer.progress().seconds);
-    let samples = epochs * trainer.engine().setup().dataset.train.len() as u64;
-    Ok((trainer.ended() == Some(Ended::Target)).then_some(Reached { epochs, samples, seconds }))
-}
-
 /// The gradient noise scale `B_simple = tr Σ / |G|²` (McCandlish et al., 2018, appendix A.1) at the engine's weights: the
 /// batch size from which on more samples make the gradient hardly better.
 ///
@@ -218,18 +184,20 @@ pub struct Recommendation {
 /// The share of the highest throughput from which on more samples a step are not worth their noise's loss.
 const ENOUGH: f64 = 0.9;
 
-/// The batch size to take: that which reached the target soonest; else the smallest that comes within a tenth of the
-/// highest throughput, but none beyond the gradient noise scale, if that is known. The speeds may have any order; `reached`
-/// has theirs.
-pub fn recommend(speeds: &[Speed], reached: &[Option<Reached>], noise_scale: Option<f64>) -> Option<Recommendation> {
-    let soonest = speeds
+/// The batch size to take: that which reached the target soonest, in the mean, of those at which the most seeds did; else the
+/// smallest that comes within a tenth of the highest throughput, but none beyond the gradient noise scale, if that is known. Speeds
+/// and trials may have any order.
+pub fn recommend(speeds: &[Speed], trials: &[Trials], noise_scale: Option<f64>) -> Option<Recommendation> {
+    let most = trials.iter().map(|trials| trials.reached().count()).max();
+    let soonest = trials
         .iter()
-        .zip(reached)
-        .filter_map(|(speed, reached)| Some((speed.batch, (*reached)?)))
-        .min_by(|(_, a), (_, b)| a.seconds.total_cmp(&b.seconds));
-    if let Some((batch, Reached { seconds, epochs, .. })) = soonest {
-        let reason = format!("it reached the target soonest: in {seconds:.1} s, {epochs} epochs");
-        return Some(Recommendation { batch, reason });
+        .filter(|trials| Some(trials.reached().count()) == most)
+        .filter_map(|trials| Some((trials, trials.spread(|r| r.seconds)?.mean, trials.spread(|r| r.epochs)?.mean)))
+        .min_by(|a, b| a.1.total_cmp(&b.1));
+    if let Some((Trials { batch, trials }, seconds, epochs)) = soonest {
+        let of = if trials.len() > 1 { ", in the mean of its seeds" } else { "" };
+        let reason = format!("it reached the target soonest: in {seconds:.1} s, {epochs:.1} epochs{of}");
+        return Some(Recommendation { batch: *batch, reason });
     }
     let most = speeds.iter().map(|s| s.samples_per_second).fold(0.0, f64::max);
     let enough = speeds.iter().filter(|s| s.samples_per_second >= ENOUGH * most).min_by_key(|s| s.batch)?;
@@ -268,7 +236,9 @@ pub fn with_batch(setup: &Setup, batch: usize) -> Result<Setup> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::target::{Reached, Trial};
     use super::*;
+    use crate::event::Ended;
 
     fn speed(batch: usize, samples_per_second: f64) -> Speed {
         let seconds = batch as f64 / samples_per_second;
@@ -278,13 +248,24 @@ mod tests {
     #[test]
     fn the_recommendation_follows_what_is_known() {
         let speeds = [speed(1, 10.0), speed(8, 60.0), speed(64, 95.0), speed(512, 100.0)];
-        let batch = |reached: &[Option<Reached>], noise| recommend(&speeds, reached, noise).unwrap().batch;
+        let batch = |trials: &[Trials], noise| recommend(&speeds, trials, noise).unwrap().batch;
         assert_eq!(batch(&[], None), 64);
         assert_eq!(batch(&[], Some(1000.0)), 64);
         assert_eq!(batch(&[], Some(20.0)), 8);
         assert_eq!(batch(&[], Some(0.5)), 1);
-        let after = |seconds| Some(Reached { epochs: 1, samples: 1, seconds });
-        assert_eq!(batch(&[None, after(3.0), after(5.0), None], Some(20.0)), 8);
+        let trial = |seconds: &f64| {
+            let reached = Reached { steps: 1, epochs: 1.0, samples: 1, seconds: *seconds };
+            let reached = (*seconds > 0.0).then_some(reached);
+            Trial { seed: 0, ended: Ended::Target, reached, resolution: 1 }
+        };
+        let trials = |batch, seconds: &[f64]| Trials { batch, trials: seconds.iter().map(trial).collect() };
+        let one = [trials(1, &[0.0]), trials(8, &[3.0]), trials(64, &[5.0]), trials(512, &[0.0])];
+        assert_eq!(batch(&one, Some(20.0)), 8);
+        // A size at which a seed failed is no rival of one at which none did; the mean counts.
+        let several = [trials(8, &[3.0, 0.0]), trials(64, &[5.0, 9.0]), trials(512, &[6.0, 6.0])];
+        assert_eq!(batch(&several, None), 512);
+        assert_eq!(batch(&several[..1], None), 8);
+        assert_eq!(batch(&[trials(8, &[0.0])], None), 64);
         assert!(recommend(&[], &[], None).is_none());
         // In whatever order they were measured.
         let speeds = [speed(512, 100.0), speed(1, 10.0), speed(64, 95.0), speed(8, 60.0)];

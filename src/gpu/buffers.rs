@@ -6,7 +6,7 @@ use super::adapter::{Description, Gpu};
 use super::forms::{Shape, split_bytes};
 use super::kernels::{self, PASS_BYTES, Stored};
 use crate::data::{Part, QUANTILES, Samples};
-use crate::engine::{Allocation, EVAL_ROWS, Layout, Setup, Slot, stride};
+use crate::engine::{Allocation, EVAL_ROWS, Layout, LossScale, Setup, Slot, stride};
 use crate::error::{Error, Result};
 use crate::model::Norm;
 
@@ -15,8 +15,6 @@ pub(super) const PASSES: usize = 64;
 /// The number of rows of the ring of coefficients and metrics: steps in one submission, at most.
 pub(super) const RING_ROWS: usize = 64;
 
-/// The first loss scale, that of `torch.amp.GradScaler`.
-const FIRST_LOSS_SCALE: f32 = 65536.0;
 /// The bytes of a buffer that only stands where one must be bound.
 const UNUSED_BYTES: u64 = 16;
 
@@ -166,17 +164,28 @@ impl Buffers {
         })
     }
 
-    /// Fills the buffers that hold something before the first step: the scales and shifts of the channels, mixup's
-    /// shares, and the first loss scales.
+    /// Fills the buffers that hold something before the first step: the scales and shifts of the channels, the
+    /// replicas' own, and the first loss scales.
     pub fn fill(&self, gpu: &Gpu, setup: &Setup) {
         let write = |buffer: &Buffer, values: &[f32]| gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(values));
         let normalization = &setup.dataset.normalization;
         let channels = normalization.scale.iter().zip(&normalization.shift).flat_map(|(&a, &b)| [a as f32, b as f32]);
         write(&self.channels, &channels.collect::<Vec<_>>());
-        write(&self.quantiles, &setup.augment.quantiles().into_iter().map(|q| q as f32).collect::<Vec<_>>());
-        let scale = if setup.is_mixed() { FIRST_LOSS_SCALE } else { 1.0 };
+        (0..setup.replicas).for_each(|r| self.fill_own(gpu, r, &setup.of(r)));
+        let scale = if setup.is_mixed() { LossScale::FIRST.next } else { 1.0 };
         let scaling = vec![kernels::Scaling::new(scale); setup.replicas];
         gpu.queue.write_buffer(&self.scaling, 0, bytemuck::cast_slice(&scaling));
+    }
+
+    /// Fills in what is replica r's own, with `setup`: mixup's shares, and what evaluations read of the coefficients.
+    pub fn fill_own(&self, gpu: &Gpu, replica: usize, setup: &Setup) {
+        let quantiles: Vec<f32> = setup.augment.quantiles().into_iter().map(|q| q as f32).collect();
+        if !quantiles.is_empty() {
+            let at = (replica * QUANTILES * 4) as u64;
+            gpu.queue.write_buffer(&self.quantiles, at, bytemuck::cast_slice(&quantiles));
+        }
+        let own = kernels::Coefficients::own(setup, replica);
+        gpu.queue.write_buffer(&self.coefficients, (replica * size_of_val(&own)) as u64, bytemuck::bytes_of(&own));
     }
 
     /// The vectors in `slot`, all replicas one after the other: their buffer, and where in it they begin.
@@ -226,7 +235,7 @@ pub(super) fn plan(setup: &Setup, layout: &Layout) -> Vec<Allocation> {
     add("unused, read".into(), UNUSED_BYTES);
     add("unused, written".into(), UNUSED_BYTES);
     let has_mixup = setup.augment.mixup > 0.0;
-    add("quantiles".into(), if_asked(has_mixup, QUANTILES as u64 * 4));
+    add("quantiles".into(), if_asked(has_mixup, replicas * QUANTILES as u64 * 4));
     add("mix".into(), if_asked(has_mixup && trains, replicas * room * 8));
     if setup.average.snapshots.is_some() {
         add("mean".into(), mean_bytes(setup));

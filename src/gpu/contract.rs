@@ -5,9 +5,9 @@ use std::ops::Range;
 use super::buffers::RING_ROWS;
 use super::dataset::Feed;
 use super::engine::GpuEngine;
-use super::kernels::{PASS_BYTES, Pass, Scaling};
+use super::kernels::{Coefficients, PASS_BYTES, Pass, Scaling};
 use super::profile;
-use super::program::Op;
+use super::program::{Op, Share};
 use super::readback::{self, read_words};
 use super::step::StepProgram;
 use crate::data::{Features, Part};
@@ -107,7 +107,7 @@ impl GpuEngine {
         let sums = self.read(&self.buffers.metrics, 0, self.setup.replicas as u64 * 16)?;
         let n = samples as f64;
         let evaluation = |row: &[f32]| Evaluation { loss: f64::from(row[0]) / n, accuracy: f64::from(row[1]) / n };
-        Ok(sums.chunks_exact(4).map(evaluation).collect())
+        Ok(sums.chunks_exact(4).take(self.active).map(evaluation).collect())
     }
 
     fn vector_bytes(&self) -> u64 {
@@ -175,6 +175,31 @@ impl Engine for GpuEngine {
         self.is_working_current &= to != Slot::Live;
         self.accept_gradient(to, 0..self.setup.replicas)?;
         self.gpu.check()
+    }
+
+    fn copy_of(&mut self, replica: usize, from: Slot, to: Slot) -> Result<()> {
+        let (bytes, (from, from_at), (into, at)) =
+            (self.vector_bytes(), self.buffers.slot(from)?, self.buffers.slot(to)?);
+        let first = replica as u64 * bytes;
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(from, from_at + first, into, at + first, Some(bytes));
+        self.gpu.queue.submit([encoder.finish()]);
+        self.is_working_current &= to != Slot::Live;
+        self.accept_gradient(to, replica..replica + 1)?;
+        self.gpu.check()
+    }
+
+    fn set_own(&mut self, replica: usize, setup: Setup) -> Result<()> {
+        self.buffers.fill_own(&self.gpu, replica, &setup);
+        self.own[replica] = (Coefficients::own(&setup, replica), setup.optimizer);
+        self.setup.own[replica] = setup;
+        self.gpu.check()
+    }
+
+    fn set_active(&mut self, replicas: usize) -> Result<()> {
+        self.early = self.arrived(0)?;
+        self.active = replicas;
+        Ok(())
     }
 
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {
@@ -378,7 +403,7 @@ impl Diagnose for GpuEngine {
         let shares: Vec<f64> = ops.iter().map(|op| self.share(op, rows as u32)).collect();
         let encode = |i: usize, compute: &mut wgpu::ComputePass| {
             let at = if i < before_second { 0 } else { PASS_BYTES as u32 };
-            ops[i].encode(compute, &self.group, at, rows as u32);
+            ops[i].encode(compute, &self.group, at, rows as u32, Share::ALL);
         };
         let seconds = profile::seconds(&self.gpu, &shares, encode)?;
         let timed = ops.iter().zip(seconds);

@@ -9,6 +9,7 @@ use super::buffers::{self, Buffers};
 use super::builder::{Builder, Pipelines};
 use super::curve::CurvePrograms;
 use super::dataset::{PartData, upload};
+use super::kernels::Coefficients;
 use super::program::Op;
 use super::reach;
 use super::readback::{Pending, read_words};
@@ -18,6 +19,7 @@ use super::tune::{Measuring, Tuner};
 use crate::data::Part;
 use crate::engine::{Allocation, Checked, Forms, Layout, LossWeights, Setup, Slot, StepMetrics};
 use crate::error::Result;
+use crate::optimizer::Optimizer;
 
 /// The options of the engine: how it uses its device.
 #[derive(Clone, Debug, Default)]
@@ -69,8 +71,10 @@ pub struct GpuEngine {
     pub(super) loss_weights: Option<LossWeights>,
     /// The orders of the epoch, where records are streamed or some samples count more than others.
     pub(super) orders: Vec<Vec<u32>>,
-    /// The seed of the random numbers of each replica.
-    pub(super) seeds: Vec<u32>,
+    /// What is each replica's own in every step, and its optimizer.
+    pub(super) own: Vec<(Coefficients, Optimizer)>,
+    /// The number of replicas that take part, the first ones.
+    pub(super) active: usize,
     /// The submissions whose metrics have not been read, the oldest first.
     pub(super) pending: VecDeque<Pending>,
     /// The metrics that arrived while nobody asked for them.
@@ -96,7 +100,7 @@ impl GpuEngine {
     #[allow(clippy::new_ret_no_self, reason = "nobody gets an engine that is not checked")]
     pub fn new(gpu: Gpu, setup: Setup, options: Options) -> Result<Checked<Self>> {
         setup.check(f64::from(f32::MAX))?;
-        let setup = Setup { eval_rows: Some(buffers::eval_rows(&setup, &gpu.description)), ..setup };
+        let setup = setup.fitted(Some(buffers::eval_rows(&setup, &gpu.description)));
         reach::check(&gpu, &setup)?;
         let layout = Layout::new(&setup.model);
         let room = Room::new(&gpu.description, options.memory.unwrap_or(u64::MAX));
@@ -126,7 +130,8 @@ impl GpuEngine {
         gpu.check()?;
         Ok(Checked::new(Self {
             loss_weights: LossWeights::of(&setup),
-            seeds: (0..setup.replicas).map(|r| setup.device_seed(r)).collect(),
+            own: setup.alone().enumerate().map(|(r, own)| (Coefficients::own(&own, r), own.optimizer)).collect(),
+            active: setup.replicas,
             setup,
             layout,
             buffers,

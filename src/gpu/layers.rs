@@ -7,7 +7,6 @@ use super::builder::Builder;
 use super::dataset::Feed;
 use super::kernels::{self, LANES, NORM_COLUMNS};
 use super::program::{Extent, Op};
-use crate::cpu::Dropout;
 use crate::model::Norm;
 use crate::number::hash;
 
@@ -43,14 +42,11 @@ impl Builder<'_> {
     pub(super) fn activate_args(&self, l: usize, feed: &Feed) -> kernels::ActivateArgs {
         let layer = &self.layout.layers[l];
         let shares_x = l == 0 && !feed.has_own_samples();
-        let dropout = self.dropout(l, feed);
         kernels::ActivateArgs {
             outputs: self.dims(layer).1,
             a_stride: if shares_x { 0 } else { self.rows_stride(layer.inputs) },
             y_stride: self.rows_stride(layer.outputs),
             purpose: hash::DROPOUT + l as u32,
-            dropped: Dropout::threshold(dropout),
-            kept: Dropout::kept(dropout) as f32,
             width: layer.outputs as u32,
         }
     }
@@ -61,15 +57,10 @@ impl Builder<'_> {
         [
             ("ACTIVATION", f64::from(model.activation_after(l).code())),
             ("RESIDUAL", f64::from(model.is_residual(l))),
-            ("DROPOUT", f64::from(self.dropout(l, feed) > 0.0)),
+            ("DROPOUT", f64::from(feed.is_drawn && model.is_hidden(l) && model.dropout > 0.0)),
             ("SLOPE", f64::from(feed.is_kept)),
             ("CLEARED", f64::from(!model.activation_after(l).keeps_zero())),
         ]
-    }
-
-    fn dropout(&self, l: usize, feed: &Feed) -> f64 {
-        let model = &self.setup.model;
-        if feed.is_drawn && model.is_hidden(l) { model.dropout } else { 0.0 }
     }
 
     /// The gradients of a normalisation's γ and β: xhat, dn in dz -> dγ, dβ in grads: (R, P)

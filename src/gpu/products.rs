@@ -101,22 +101,10 @@ impl Builder<'_> {
     ) -> Result<Op> {
         let layer = &self.layout.layers[l];
         let (inputs, outputs, params_stride) = self.dims(layer);
-        let kernels::ActivateArgs { a_stride, y_stride, purpose, dropped, kept, width, .. } =
-            self.activate_args(l, feed);
+        let kernels::ActivateArgs { a_stride, y_stride, purpose, width, .. } = self.activate_args(l, feed);
         let (weight, bias) = (layer.weight as u32 / 4, layer.bias as u32 / 4);
-        let args = kernels::LinearArgs {
-            inputs,
-            outputs,
-            weight,
-            bias,
-            params_stride,
-            a_stride,
-            y_stride,
-            purpose,
-            dropped,
-            kept,
-            width,
-        };
+        let args =
+            kernels::LinearArgs { inputs, outputs, weight, bias, params_stride, a_stride, y_stride, purpose, width };
         let task = Task {
             product: Product::Linear,
             rule: None,

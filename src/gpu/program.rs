@@ -26,6 +26,22 @@ impl Extent {
     }
 }
 
+/// The share of the replicas that takes part.
+#[derive(Clone, Copy)]
+pub(super) struct Share {
+    pub active: u32,
+    pub replicas: u32,
+}
+
+impl Share {
+    pub const ALL: Self = Self { active: 1, replicas: 1 };
+
+    /// The workgroups of those that take part, out of `groups` in the third direction: as many for each replica, or one for all.
+    fn of(self, groups: u32) -> u32 {
+        (groups * self.active).div_ceil(self.replicas)
+    }
+}
+
 /// A dispatch, and perhaps one that always follows it: all of it but the pass.
 pub(super) struct Op {
     /// The row of its kernel.
@@ -56,14 +72,15 @@ impl Op {
         1 + self.then.as_ref().map_or(0, |then| then.dispatches())
     }
 
-    /// Dispatches it for a pass of `rows` rows; `group` is group 1, and `pass_at` the offset of the pass in its uniform.
-    pub fn encode(&self, compute: &mut ComputePass, group: &BindGroup, pass_at: u32, rows: u32) {
+    /// Dispatches it for a pass of `rows` rows; `group` is group 1, and `pass_at` the offset of the pass in its uniform. Of all
+    /// replicas the first ones take part, such a share.
+    pub fn encode(&self, compute: &mut ComputePass, group: &BindGroup, pass_at: u32, rows: u32, share: Share) {
         compute.set_pipeline(&self.pipeline);
         compute.set_bind_group(0, &self.bindings, &[]);
         compute.set_bind_group(1, group, &[pass_at]);
-        compute.dispatch_workgroups(self.x.groups(rows), self.y.groups(rows), self.replicas);
+        compute.dispatch_workgroups(self.x.groups(rows), self.y.groups(rows), share.of(self.replicas));
         if let Some(then) = &self.then {
-            then.encode(compute, group, pass_at, rows);
+            then.encode(compute, group, pass_at, rows, share);
         }
     }
 }

@@ -9,6 +9,7 @@ use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
 
 use super::adapter::Gpu;
 use super::buffers::create;
+use crate::engine::Step;
 use crate::error::Result;
 
 /// The channel that tells when a buffer can be read.
@@ -19,8 +20,8 @@ const PATIENCE: Duration = Duration::from_micros(100);
 
 /// A submission whose metrics have not been read.
 pub(super) struct Pending {
-    /// The index of each of its steps, and what the losses of each replica are divided by.
-    pub steps: Vec<(u64, Vec<f64>)>,
+    /// Its steps, and what the losses of each replica are divided by.
+    pub steps: Vec<(Step, Vec<f64>)>,
     /// The buffer that the metrics are copied into.
     pub metrics: Buffer,
     /// The channel that tells when that buffer can be read.

@@ -4,7 +4,7 @@
 use wgpu::{CommandEncoder, SubmissionIndex};
 
 use super::engine::GpuEngine;
-use super::program::Op;
+use super::program::{Op, Share};
 use super::work::{cost, fitting, share};
 
 /// A submission that is being made.
@@ -20,6 +20,11 @@ impl GpuEngine {
     /// Begins a submission.
     pub(super) fn recorder(&self) -> Recorder<'_> {
         Recorder { engine: self, encoder: self.encoder(), filled: 0.0 }
+    }
+
+    /// The share of the replicas that takes part.
+    fn share_of_replicas(&self) -> Share {
+        Share { active: self.active as u32, replicas: self.setup.replicas as u32 }
     }
 
     /// The share of a submission that a dispatch fills, for a pass of `rows` rows.
@@ -42,7 +47,7 @@ impl Recorder<'_> {
             }
             let mut compute = self.encoder.begin_compute_pass(&Default::default());
             for op in &ops[done..done + count] {
-                op.encode(&mut compute, &self.engine.group, pass_at, rows);
+                op.encode(&mut compute, &self.engine.group, pass_at, rows, self.engine.share_of_replicas());
             }
             drop(compute);
             self.filled += shares[done..done + count].iter().sum::<f64>();

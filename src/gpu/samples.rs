@@ -50,7 +50,6 @@ impl Builder<'_> {
                     pad: augment.pad as u32,
                     flip: u32::from(augment.flip),
                     cutout: augment.cutout as u32,
-                    noise: augment.noise as f32,
                 };
                 let buffers = [records, feed.order, &b.channels, &b.quantiles, x, mix];
                 let grid = (Extent::Fixed(columns.div_ceil(LANES)), Extent::Rows(1), replicas);
@@ -64,15 +63,12 @@ impl Builder<'_> {
     /// metrics: (RING_ROWS, R)
     pub fn loss(&self, feed: &Feed, logits: &Buffer, metrics: &Buffer) -> Op {
         let (b, outputs) = (self.buffers, self.setup.model.outputs());
-        let off = self.setup.label_smoothing / outputs as f64;
         let args = kernels::LossArgs {
             outputs: outputs as u32,
             columns: stride(outputs) as u32 / 4,
             z_stride: self.rows_stride(outputs),
             order_stride: feed.order_stride,
             room: self.setup.room() as u32,
-            on: (1.0 - self.setup.label_smoothing + off) as f32,
-            off: off as f32,
             samples: feed.samples as u32,
         };
         let kernel = match self.setup.loss {

@@ -279,9 +279,14 @@ impl StepProgram {
 
     /// The dispatches of what follows the update: lookahead, which is the last part of it, then the averages of the weights that
     /// it leaves.
-    pub fn averages(&self, take: &Take) -> Vec<&Op> {
-        let parts = [(take.lookahead, &self.lookahead), (take.swa, &self.swa), (take.ema, &self.ema)];
-        parts.into_iter().filter(|(k, _)| *k > 0.0).flat_map(|(_, ops)| ops).collect()
+    pub fn averages(&self, takes: &[Take]) -> Vec<&Op> {
+        let is_any = |k: fn(&Take) -> f64| takes.iter().any(|take| k(take) > 0.0);
+        let parts = [
+            (is_any(|take| take.lookahead), &self.lookahead),
+            (is_any(|take| take.swa), &self.swa),
+            (is_any(|take| take.ema), &self.ema),
+        ];
+        parts.into_iter().filter(|(is_any, _)| *is_any).flat_map(|(_, ops)| ops).collect()
     }
 }
 

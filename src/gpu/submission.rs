@@ -10,8 +10,9 @@ use super::program::Op;
 use super::readback::{self, Pending};
 use super::recorder::Recorder;
 use super::step::StepProgram;
+use crate::average::Take;
 use crate::data::Part;
-use crate::engine::{Aim, Gradient, LossWeights, Slot, Step, StepMetrics};
+use crate::engine::{Aim, Gradient, LossWeights, Move, Slot, Step, StepMetrics};
 use crate::error::Result;
 
 impl GpuEngine {
@@ -143,8 +144,9 @@ impl GpuEngine {
 
     /// The dispatches with which averages take the weights after an update.
     pub(super) fn averages<'a>(&'a self, program: &'a StepProgram, step: &Step) -> Vec<&'a Op> {
-        let mut ops = program.averages(&step.take);
-        if step.take.lookahead > 0.0 {
+        let takes: Vec<Take> = step.each(self.active).map(|own| own.take).collect();
+        let mut ops = program.averages(&takes);
+        if takes.iter().any(|take| take.lookahead > 0.0) {
             // The weights are others now.
             ops.extend(self.working_op(false));
         }
@@ -153,28 +155,30 @@ impl GpuEngine {
 
     /// Encodes the copy of the weights that an ensemble takes.
     pub(super) fn encode_snapshot(&self, encoder: &mut CommandEncoder, step: &Step) -> Result<()> {
-        if let Some(i) = step.take.snapshot {
-            let (snapshot, _) = self.buffers.slot(Slot::Snapshot(i))?;
-            encoder.copy_buffer_to_buffer(&self.buffers.params, 0, snapshot, 0, None);
+        let bytes = self.buffers.params.size() / self.setup.replicas as u64;
+        for (r, own) in step.each(self.active).enumerate() {
+            if let Some(i) = own.take.snapshot {
+                let ((snapshot, _), at) = (self.buffers.slot(Slot::Snapshot(i))?, r as u64 * bytes);
+                encoder.copy_buffer_to_buffer(&self.buffers.params, at, snapshot, at, Some(bytes));
+            }
         }
         Ok(())
     }
 
     pub(super) fn write_coefficients(&self, steps: &[Step], aim: Aim) {
-        let optimizer = &self.setup.optimizer;
         let mut all: Vec<Coefficients> = Vec::with_capacity(steps.len() * self.setup.replicas);
         for (n, step) in steps.iter().enumerate() {
             let aim = if let Aim::Statistics(first) = aim { Aim::Statistics(first + n) } else { aim };
-            for ((&seed, &rate), total) in self.seeds.iter().zip(&step.rates).zip(self.totals(step)) {
+            for (r, (&rate, total)) in step.rates.iter().zip(self.totals(step)).enumerate() {
+                let (Move { index, take }, (own, optimizer)) = (step.of(r), self.own[r]);
                 all.push(Coefficients {
-                    swa: step.take.swa as f32,
-                    ema: step.take.ema as f32,
-                    lookahead: step.take.lookahead as f32,
+                    swa: take.swa as f32,
+                    ema: take.ema as f32,
+                    lookahead: take.lookahead as f32,
                     statistics: aim.statistics() as f32,
                     total: total as f32,
-                    seed,
-                    step: step.index as u32,
-                    ..optimizer.coefficients(step.index + 1, rate).into()
+                    step: index as u32,
+                    ..own.of_update(optimizer.coefficients(index + 1, rate))
                 });
             }
         }
@@ -193,7 +197,7 @@ impl GpuEngine {
 
     /// Copies the metrics of `steps` into a buffer that the host can read once the device is done.
     pub(super) fn read_metrics_later(&mut self, steps: &[Step]) -> Result<()> {
-        let steps = steps.iter().map(|step| (step.index, self.totals(step))).collect();
+        let steps = steps.iter().map(|step| (step.clone(), self.totals(step))).collect();
         let metrics = match self.spare.pop() {
             Some(buffer) => buffer,
             None => readback::readable(&self.gpu, self.buffers.metrics.size())?,
@@ -225,11 +229,11 @@ impl GpuEngine {
             let view = pending.metrics.get_mapped_range(..).map_err(|e| self.gpu.error(e))?;
             let rows: &[[f32; 4]] = bytemuck::cast_slice(&view);
             for (ring_row, (step, totals)) in pending.steps.iter().enumerate() {
-                for (replica, row) in rows[ring_row * replicas..][..replicas].iter().enumerate() {
+                for (replica, row) in rows[ring_row * replicas..][..self.active].iter().enumerate() {
                     // That of gradients that overflowed is NaN.
                     let norm = self.setup.clip_norm.map(|_| f64::from(row[2])).filter(|n| !(is_mixed && n.is_nan()));
                     metrics.push(StepMetrics {
-                        step: *step,
+                        step: step.of(replica).index,
                         replica,
                         loss: f64::from(row[0]) / totals[replica],
                         correct: row[1] as u64,

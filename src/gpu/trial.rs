@@ -5,7 +5,7 @@ use wgpu::Buffer;
 
 use super::builder::Builder;
 use super::kernels::{Coefficients, Stored};
-use super::program::Op;
+use super::program::{Op, Share};
 use super::readback::read_words;
 use crate::engine::stride;
 use crate::error::Result;
@@ -109,7 +109,7 @@ impl Trial<'_> {
         encoder.clear_buffer(&builder.buffers.state, 0, None);
         {
             let mut compute = encoder.begin_compute_pass(&Default::default());
-            op.encode(&mut compute, &builder.step(), 0, rows as u32);
+            op.encode(&mut compute, &builder.step(), 0, rows as u32, Share::ALL);
         }
         builder.gpu.queue.submit([encoder.finish()]);
         let values = self.result.read(builder, rows)?;

@@ -11,7 +11,7 @@ use wgpu::BindGroup;
 use super::adapter::Gpu;
 use super::forms::{Form, Variant};
 use super::kernels::Product;
-use super::program::Op;
+use super::program::{Op, Share};
 use crate::engine::{self, Forms};
 use crate::error::{Error, Result};
 
@@ -306,7 +306,7 @@ pub(super) fn seconds(gpu: &Gpu, op: &Op, step: &BindGroup, rows: u32, dispatche
     {
         let mut compute = encoder.begin_compute_pass(&Default::default());
         for _ in 0..dispatches {
-            op.encode(&mut compute, step, 0, rows);
+            op.encode(&mut compute, step, 0, rows, Share::ALL);
         }
     }
     let submission = gpu.queue.submit([encoder.finish()]);

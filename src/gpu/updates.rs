@@ -22,10 +22,12 @@ impl Builder<'_> {
 
     /// The clipping of the gradient: grads -> norm in metrics, clip in scaling: (R); nothing without a largest norm
     pub fn clip(&self) -> Vec<Op> {
-        let Some(max_norm) = self.setup.clip_norm else { return Vec::new() };
+        if self.setup.clip_norm.is_none() {
+            return Vec::new();
+        }
         let b = self.buffers;
         let (params, trained) = (self.layout.len as u32 / 4, self.layout.trained as u32 / 4);
-        let args = kernels::GradNormArgs { params, trained, max_norm: max_norm as f32 };
+        let args = kernels::GradNormArgs { params, trained };
         let op = |(entry_point, groups)| {
             let grid = self.grid(Extent::Fixed(groups), Extent::Fixed(1));
             let buffers = [&b.grads, &b.parts, &b.scaling, &b.metrics];
@@ -39,7 +41,7 @@ impl Builder<'_> {
         let (b, trained) = (self.buffers, self.layout.trained);
         let constants = [("ADAPTIVE", f64::from(sam.adaptive)), ("ETA", Sam::ETA)];
         let (params, trained_vec4s) = (self.layout.len as u32 / 4, trained as u32 / 4);
-        let args = kernels::AscentArgs { params, trained: trained_vec4s, rho: sam.rho as f32 };
+        let args = kernels::AscentArgs { params, trained: trained_vec4s };
         let factor = |(entry_point, groups)| {
             let grid = self.grid(Extent::Fixed(groups), Extent::Fixed(1));
             let buffers = [&b.params, &b.grads, &b.parts, &b.alpha];

@@ -12,7 +12,7 @@ use crate::engine::{
     Allocation, Capture, Curvature, Diagnose, Engine, Evaluation, Forms, Gradient, Layout, Limits, LossScale, Setup,
     Slot, Step, StepMetrics, Timed,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The engine of a run on several ranks: rank 0's own, which is checked, and whose steps all ranks take together, each its share
 /// of the samples. What changes no weights, as evaluations and averages, rank 0 does alone.
@@ -63,6 +63,10 @@ fn of_followers(step: &Step, has_swa: bool) -> Step {
     Step { take: Take { swa: if has_swa { swa } else { 0.0 }, lookahead, ..Take::default() }, ..step.clone() }
 }
 
+fn refused<T>(expected: &str) -> Result<T> {
+    Err(Error::config("engine", format!("expected {expected}, found another wish")))
+}
+
 impl Engine for Distributed {
     fn setup(&self) -> &Setup {
         self.worker.engine.setup()
@@ -96,6 +100,19 @@ impl Engine for Distributed {
     fn copy(&mut self, from: Slot, to: Slot) -> Result<()> {
         self.worker.engine.copy(from, to)?;
         self.spread(to)
+    }
+
+    fn copy_of(&mut self, replica: usize, from: Slot, to: Slot) -> Result<()> {
+        self.worker.engine.copy_of(replica, from, to)?;
+        self.spread(to)
+    }
+
+    fn set_own(&mut self, _: usize, _: Setup) -> Result<()> {
+        refused("the setup that all ranks have")
+    }
+
+    fn set_active(&mut self, _: usize) -> Result<()> {
+        refused("all replicas to take part")
     }
 
     fn axpy(&mut self, alpha: &[f64], x: Slot, y: Slot) -> Result<()> {

@@ -5,6 +5,7 @@ use std::thread::available_parallelism;
 
 use mpi::collective::{CommunicatorCollectives, Root};
 use mpi::datatype::{Equivalence, Partition, PartitionMut};
+use mpi::point_to_point::{Destination, MatchedReceiveVec, Source};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::Communicator;
 
@@ -48,6 +49,29 @@ impl Ranks {
         // SAFETY: asks for a number, and changes nothing.
         let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
         if (own as i64) < online { own } else { (own / self.local_size).max(1) }
+    }
+
+    /// Sends bytes to a rank, which receives those of this tag.
+    pub(crate) fn send(&self, rank: usize, tag: i32, bytes: &[u8]) {
+        Self::world().process_at_rank(rank as i32).send_with_tag(bytes, tag);
+    }
+
+    /// Waits for bytes of this tag from a rank.
+    pub(crate) fn receive(&self, rank: usize, tag: i32) -> Vec<u8> {
+        Self::world().process_at_rank(rank as i32).receive_vec_with_tag(tag).0
+    }
+
+    /// Bytes of this tag from any rank, with its number, if some have arrived.
+    pub(crate) fn try_receive(&self, tag: i32) -> Option<(usize, Vec<u8>)> {
+        let (bytes, status) = Self::world().any_process().immediate_matched_probe_with_tag(tag)?.matched_receive_vec();
+        Some((status.source_rank() as usize, bytes))
+    }
+
+    /// The text of rank 0, on every rank.
+    pub fn agree(&self, text: &str) -> String {
+        let mut bytes = text.as_bytes().to_vec();
+        self.broadcast(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Gives the bytes of rank 0 to all.

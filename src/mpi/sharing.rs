@@ -76,6 +76,7 @@ impl Sharing {
                 "f32 or f64, since each rank has a loss scale of its own",
             ),
             (is_local && (others || swa.is_some()), "average", "none, since each rank has weights of its own"),
+            (!setup.own.is_empty(), "setup.own", "none, since a population has its runs on one rank"),
             (is_alone && others, "average", "swa alone, since each rank has weights of its own"),
             (is_alone && swa.is_none(), "average.swa", "the steps whose weights are averaged over the ranks"),
         ];

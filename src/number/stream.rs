@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     Verify = 6,
     Noise = 7,
     Exploration = 8,
+    #[cfg(feature = "run")]
+    Sweep = 9,
     Descent = 16,
 }
 

@@ -86,9 +86,14 @@ fn draw(svg: &mut String, contour: &Contour) -> Drawn {
         draw_legend(&root, contour, grid.has_holes())?;
         root.present()?;
     }
+    shrink(svg, size);
+    Ok(())
+}
+
+/// Lets a picture that was drawn in so many pixels be shown at half its size.
+pub(super) fn shrink(svg: &mut String, size: (u32, u32)) {
     let tag = |(width, height): (u32, u32)| format!("width=\"{width}\" height=\"{height}\" viewBox");
     *svg = svg.replacen(&tag(size), &tag((size.0 / SCALE, size.1 / SCALE)), 1);
-    Ok(())
 }
 
 /// The window, made as wide as the path needs.
@@ -121,7 +126,7 @@ fn draw_bands(root: &Canvas, place: &Place, grid: &Grid, levels: &[f64]) -> Draw
     if grid.has_holes() {
         draw_band(root, place, grid, f64::MAX, HIGH)?;
     }
-    levels.iter().enumerate().rev().try_for_each(|(k, &level)| draw_band(root, place, grid, level, shade(k)))
+    levels.iter().enumerate().rev().try_for_each(|(k, &level)| draw_band(root, place, grid, level, band(k)))
 }
 
 /// Fills all that lies below a level.
@@ -140,8 +145,12 @@ fn draw_band(root: &Canvas, place: &Place, grid: &Grid, level: f64, color: RGBCo
 }
 
 /// The colour below level `k`.
-fn shade(k: usize) -> RGBColor {
-    let t = k as f64 / LEVELS as f64;
+fn band(k: usize) -> RGBColor {
+    shade(k as f64 / LEVELS as f64)
+}
+
+/// The colour of a height, from 0 for the lowest to 1 for the highest.
+pub(super) fn shade(t: f64) -> RGBColor {
     let mix = |low: u8, high: u8| (f64::from(low) + t * (f64::from(high) - f64::from(low))).round() as u8;
     RGBColor(mix(LOW.0, HIGH.0), mix(LOW.1, HIGH.1), mix(LOW.2, HIGH.2))
 }
@@ -189,7 +198,7 @@ fn draw_scale(root: &Canvas, height_name: &str, levels: &[f64]) -> Drawn {
     root.draw(&text(height_name, (left, TOP - 50), 28))?;
     for k in 0..=LEVELS {
         let corners = [(left as i32, height(k + 1) as i32), (left as i32 + 40, height(k) as i32)];
-        root.draw(&Rectangle::new(corners, shade(k).filled()))?;
+        root.draw(&Rectangle::new(corners, band(k).filled()))?;
     }
     for (i, label) in labels(levels.iter().step_by(2).copied()).iter().enumerate() {
         root.draw(&text(label, (left + 55, height(2 * i + 1) - 14), 28))?;

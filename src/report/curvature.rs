@@ -65,6 +65,7 @@ fn densities(sets: &[(String, LossShape)]) -> Vec<Curve> {
     let curve = |(name, shape): &(String, LossShape)| Curve {
         name: name.clone(),
         points: (0..PLACES).map(|i| (place(i), shape.density.at(place(i), deviation))).collect(),
+        ..Curve::default()
     };
     sets.iter().map(curve).collect()
 }
@@ -82,6 +83,7 @@ pub fn write_edge(dir: &Path, metrics: &[Value], optimizer: Option<&Optimizer>) 
     let curve = |name: &str, value: &dyn Fn(&Value) -> f64| Curve {
         name: name.into(),
         points: measured().map(|line| (number(line, "step"), value(line))).collect(),
+        ..Curve::default()
     };
     let mut curves = vec![curve("largest eigenvalue", &|line| number(line, "curvature"))];
     if curves[0].points.is_empty() {

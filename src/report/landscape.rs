@@ -172,7 +172,7 @@ fn line(pictured: &Pictured) -> Result<String> {
     let Landscape { grid, values, .. } = pictured.landscape;
     let curve = |name: &str, values: Vec<f64>| {
         let points = grid.x.iter().copied().zip(values).collect();
-        Curve { name: name.into(), points }
+        Curve { name: name.into(), points, ..Curve::default() }
     };
     let mut curves = vec![curve("loss", losses(values))];
     if pictured.has_accuracy {
@@ -180,7 +180,7 @@ fn line(pictured: &Pictured) -> Result<String> {
     }
     let title = format!("{}: {}", pictured.title, pictured.subtitle);
     let by = &pictured.section.axes[0].label;
-    Panels { title: &title, by, scale: Scale::Linear, curves, highest: None, mark: None }.svg()
+    Panels { title: &title, by, scale: Scale::Linear, curves, ..Panels::default() }.svg()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Pictures, pages and files of schedules, surfaces, landscapes and runs.
 
+mod batch;
 mod contour;
 mod csv;
 mod curvature;
@@ -13,9 +14,11 @@ mod overlay;
 pub mod page;
 mod png;
 pub mod quality;
+pub mod sweep;
 pub mod tour;
 mod vtp;
 
+pub use batch::{BatchSize, batch_picture, write_batch_csv};
 pub use contour::{Contour, contour};
 pub use csv::{check_csv_name, write_csv};
 pub use curvature::{write_curvature, write_edge};

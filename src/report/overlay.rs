@@ -104,7 +104,7 @@ impl Overlay<'_> {
 }
 
 /// The ticks of a linear axis, at most twelve: multiples of 1, 2 or 5 times a power of ten.
-fn rounds(low: f64, high: f64) -> Vec<f64> {
+pub(super) fn rounds(low: f64, high: f64) -> Vec<f64> {
     if high <= low {
         return vec![low];
     }
@@ -130,7 +130,11 @@ mod tests {
 
     #[test]
     fn a_picture_has_a_line_and_a_name_for_every_curve() {
-        let curve = |name: &str, points: &[(f64, f64)]| Curve { name: name.into(), points: points.to_vec() };
+        let curve = |name: &str, points: &[(f64, f64)]| Curve {
+            name: name.into(),
+            points: points.to_vec(),
+            ..Curve::default()
+        };
         let curves = vec![
             curve("last", &[(-1.0, 1e-3), (0.0, 10.0), (1.0, 0.0), (2.0, f64::NAN)]),
             curve("swa", &[(-1.0, 1e-2), (2.0, 1.0)]),

@@ -64,7 +64,7 @@ impl Config {
     ///
     /// # Errors
     /// The first of them.
-    pub(super) fn check_run(&self) -> Result<()> {
+    pub(crate) fn check_run(&self) -> Result<()> {
         if self.train.keep_checkpoints == 0 {
             return Err(Error::config("train.keep_checkpoints", "expected at least 1, found 0"));
         }

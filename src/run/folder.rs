@@ -75,7 +75,7 @@ impl Place {
     /// It cannot be made or emptied, or another process writes a run to it.
     pub(super) fn make(&self) -> Result<(PathBuf, Lock)> {
         let dir = match self {
-            Self::Next => new_dir()?,
+            Self::Next => free_dir(Path::new("runs"))?,
             Self::New(dir) | Self::Replace(dir) | Self::Resume(dir) => {
                 fs::create_dir_all(dir).map_err(Error::io(dir))?;
                 dir.clone()
@@ -92,9 +92,11 @@ impl Place {
     }
 }
 
-/// Makes the first of `runs/1`, `runs/2`, ... that is not there, so that two runs that start together get one each.
-fn new_dir() -> Result<PathBuf> {
-    let runs = Path::new("runs");
+/// Makes the first of `1`, `2`, ... in `runs` that is not there, so that two that start together get one each.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn free_dir(runs: &Path) -> Result<PathBuf> {
     fs::create_dir_all(runs).map_err(Error::io(runs))?;
     for i in 1u64.. {
         let dir = runs.join(i.to_string());
@@ -103,25 +105,46 @@ fn new_dir() -> Result<PathBuf> {
             result => return result.map_err(Error::io(&dir)).map(|()| dir),
         }
     }
-    Err(Error::config("--run", "expected a number that is free in runs, found none"))
+    Err(Error::config("--run", format!("expected a number that is free in {}, found none", runs.display())))
+}
+
+/// Whether a run writes weights under this name.
+fn has_weights(name: &str) -> bool {
+    let inner = name.strip_prefix("weights").or_else(|| name.strip_prefix("trajectory"));
+    let inner = inner.and_then(|name| name.strip_suffix(".safetensors"));
+    inner.is_some_and(|inner| {
+        let mut parts = inner.split('.');
+        parts.next() == Some("")
+            && parts.all(|part| matches!(part, "swa" | "ema" | "best" | "snapshot") || part.parse::<usize>().is_ok())
+    })
+}
+
+/// Whether a run writes a checkpoint under this name.
+fn is_checkpoint(name: &str) -> bool {
+    checkpoint::parse_name(name).is_some()
+}
+
+/// Removes the checkpoints of the run in `dir`, which does not go on.
+///
+/// # Errors
+/// A file cannot be removed.
+pub(crate) fn forget_checkpoints(dir: &Path) -> Result<()> {
+    paths(dir, is_checkpoint).iter().try_for_each(|path| fs::remove_file(path).map_err(Error::io(path)))
+}
+
+/// Removes the weights of the run in `dir`.
+///
+/// # Errors
+/// A file cannot be removed.
+pub(crate) fn forget_weights(dir: &Path) -> Result<()> {
+    paths(dir, has_weights).iter().try_for_each(|path| fs::remove_file(path).map_err(Error::io(path)))
 }
 
 /// The files of a run that lie in `dir`.
 fn run_files(dir: &Path) -> Vec<PathBuf> {
-    let is_weights = |name: &str| {
-        let inner = name.strip_prefix("weights").or_else(|| name.strip_prefix("trajectory"));
-        let inner = inner.and_then(|name| name.strip_suffix(".safetensors"));
-        inner.is_some_and(|inner| {
-            let mut parts = inner.split('.');
-            parts.next() == Some("")
-                && parts
-                    .all(|part| matches!(part, "swa" | "ema" | "best" | "snapshot") || part.parse::<usize>().is_ok())
-        })
-    };
     let is_events = |name: &str| event_seconds(name).is_some();
-    let mut files = paths(dir, |name| {
-        FILES.contains(&name) || is_weights(name) || is_events(name) || checkpoint::parse_name(name).is_some()
-    });
+    let mut files =
+        paths(dir, |name| FILES.contains(&name) || has_weights(name) || is_checkpoint(name) || is_events(name));
     files.extend(replica_dirs(dir).iter().flat_map(|dir| paths(dir, is_events)));
     files
 }
@@ -193,7 +216,7 @@ pub fn is_interrupted(dir: &Path) -> bool {
 }
 
 /// Whether the run in `dir` has come to its end, and has written it.
-pub(super) fn has_ended(dir: &Path) -> bool {
+pub(crate) fn has_ended(dir: &Path) -> bool {
     dir.join(SUMMARY).exists()
 }
 

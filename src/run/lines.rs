@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const MARK: &str = ",\"checksum\":\"";
 
 /// Writes a line, with `times` behind its checksum.
-pub(super) fn write(file: &mut BufWriter<File>, line: &Value, times: &[(&str, Value)]) -> std::io::Result<()> {
+pub(crate) fn write(file: &mut BufWriter<File>, line: &Value, times: &[(&str, Value)]) -> std::io::Result<()> {
     let line = line.to_string();
     let content = line.strip_suffix('}').unwrap_or(&line);
     let times: String = times.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
@@ -33,7 +33,7 @@ fn parse(line: &[u8]) -> Option<(String, Value)> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn read(path: &Path) -> Result<(Vec<Value>, usize)> {
+pub(crate) fn read(path: &Path) -> Result<(Vec<Value>, usize)> {
     let (lines, damaged) = read_text(path)?;
     Ok((lines.into_iter().map(|(_, line)| line).collect(), damaged))
 }
@@ -77,7 +77,7 @@ fn read_text(path: &Path) -> Result<(Vec<(String, Value)>, usize)> {
 ///
 /// # Errors
 /// The file cannot be read or written.
-pub(super) fn go_on(path: &Path, key: &str, end: u64) -> Result<BufWriter<File>> {
+pub(crate) fn go_on(path: &Path, key: &str, end: u64) -> Result<BufWriter<File>> {
     let (lines, _) = read_text(path)?;
     let is_before = |line: &Value| line[key].as_u64().is_some_and(|at| at < end);
     let kept: String = lines.iter().filter(|(_, line)| is_before(line)).flat_map(|(text, _)| [text, "\n"]).collect();

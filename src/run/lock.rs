@@ -10,7 +10,7 @@ pub(super) const FILE: &str = ".lock";
 
 /// The lock of a run's folder, for as long as the value lives; the system gives back that of a process that has died.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub(crate) struct Lock(File);
 
 impl Lock {
     /// Locks the folder, which must be there.

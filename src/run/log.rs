@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::folder::{EPOCHS, EVALUATIONS, METRICS};
 use super::lines;
-use super::summary::{mean, number, real, statistics};
+use super::summary::{number, real, statistics};
 use crate::engine::Evaluation;
 use crate::error::{Error, Result};
 use crate::event::{Control, Epoch, Event, Mean, Observer, StepReport};
+use crate::number::mean;
 use crate::progress::Progress;
 
 /// The log of a run, which writes a line of JSON to `metrics.jsonl` for every so many steps, one to `epochs.jsonl` for every
@@ -212,6 +213,14 @@ pub(super) fn lines(dir: &Path, name: &str) -> Result<Vec<Value>> {
 }
 
 /// The files of the log of the run in `dir`, as far as they are there.
+/// The epochs that the run in `dir` has logged.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn epochs(dir: &Path) -> Result<Vec<Epoch>> {
+    Ok(lines(dir, EPOCHS)?.iter().map(logged).collect())
+}
+
 pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     [METRICS, EPOCHS, EVALUATIONS].map(|name| dir.join(name)).into_iter().filter(|path| path.exists()).collect()
 }

@@ -25,10 +25,11 @@ mod config;
 mod data;
 mod eigenvalue;
 mod folder;
-mod lines;
+pub(crate) mod lines;
 mod load;
 mod lock;
 mod log;
+mod open;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod resolve;
@@ -67,6 +68,10 @@ pub use config::{
     Config, DataConfig, DistributedConfig, DistributedMode, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig,
 };
 pub use folder::{Place, is_interrupted, read_config, read_edited_config, read_summary, weight_file};
+pub(crate) use folder::{forget_checkpoints, forget_weights, free_dir, has_ended};
+pub use load::Loaded;
+pub(crate) use lock::Lock;
+pub(crate) use log::epochs;
 pub use log::{Lines, Log, Logged, each_line, logged_curves, read_metrics};
 #[cfg(feature = "mpi")]
 pub use ranks::follow;
@@ -74,7 +79,7 @@ pub use resolve::{Setting, setting};
 pub use seen::seen_weights;
 pub use side_by_side::SideBySide;
 pub use start::{checkpoint_weights, first_weights};
-pub use summary::{Best, Outcome, Pace, deviation, mean, real, statistic, statistics};
+pub use summary::{Best, Outcome, Pace, machine, number, real, statistic, statistics};
 pub use train::{Finished, Prepared, train};
 pub use trained::{Position, Trained, Which, picture_shape};
 pub use trajectory::trajectory;
@@ -129,7 +134,8 @@ impl Config {
     ///
     /// # Errors
     /// A model that is too large.
-    pub fn setup(&self, dataset: Dataset) -> Result<Setup> {
+    pub fn setup(&self, dataset: impl Into<Arc<Dataset>>) -> Result<Setup> {
+        let dataset = dataset.into();
         let ModelConfig { hidden, activation, norm, residual, dropout, .. } = &self.model;
         let model = Mlp::new(dataset.width(), dataset.outputs).hidden(hidden.as_slice()).activation(*activation);
         let model = Mlp { norm: *norm, residual: *residual, dropout: *dropout, ..model };
@@ -137,7 +143,7 @@ impl Config {
         let batch = self.train.batch_of(dataset.train.len());
         let counts = dataset.train.histogram(dataset.outputs);
         let class_weights = self.model.class_weights.as_ref().map(|weights| weights.of(&counts));
-        let setup = Setup::new(model, Arc::new(dataset));
+        let setup = Setup::new(model, dataset);
         Ok(Setup {
             class_weights: class_weights.unwrap_or_default(),
             loss: self.model.loss.unwrap_or(setup.loss),

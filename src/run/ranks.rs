@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Config, DistributedConfig, DistributedMode};
 use super::folder::Place;
-use super::load::Loaded;
+use super::load::{Loaded, Resolved};
 use super::train::Prepared;
 use crate::device::Device;
 use crate::engine::{Forms, Precision, Setup};
@@ -33,7 +33,7 @@ impl Prepared {
     /// share ([`Sharing::check`]).
     pub fn open_on(ranks: Ranks, config: Config, place: Place, measuring: Measuring) -> Result<Self> {
         config.expect_whole_checkpoints(&place)?;
-        Self::open_with(config, place, measuring, |config, setup, data| {
+        Self::open_with(config, place, measuring, Loaded::load_at, |config, setup, data| {
             if ranks.size == 1 {
                 return config.on_rank(&ranks).engine(setup, measuring);
             }
@@ -56,7 +56,7 @@ impl Prepared {
 /// # Errors
 /// What [`Prepared::open`] refuses; what the engine meets.
 pub fn follow(ranks: Ranks, mut config: Config, place: &Place, measuring: Measuring) -> Result<()> {
-    let Loaded { setup, data, .. } = config.load(place)?;
+    let Resolved { setup, data, .. } = config.resolve_with(|config| Loaded::load_at(config, place))?;
     let text = toml::to_string(&config).map_err(|error| Error::config("config", error.to_string()))?;
     ranks.gather(&encode(&Hello { version: env!("CARGO_PKG_VERSION").into(), config: text, data })?);
     let mut forms = Vec::new();
@@ -132,7 +132,7 @@ impl Config {
 
     /// The configuration with the device of one rank: of a list, as `0,1`, the one at its place on its machine, over and over; of
     /// `auto` and `gpu`, the hardware adapter at that place, where there are any.
-    fn on_rank(&self, ranks: &Ranks) -> Self {
+    pub fn on_rank(&self, ranks: &Ranks) -> Self {
         let mut config = self.clone();
         let devices: Vec<&str> = self.train.device.split(',').map(str::trim).collect();
         let is_list = devices.len() > 1 && devices.iter().all(|device| !device.is_empty());

@@ -6,6 +6,7 @@ use crate::engine::{Engine, Evaluation};
 use crate::error::Result;
 use crate::event::{Control, Ended, Epoch, Event, Observer};
 use crate::explore::least_seconds;
+use crate::number::{deviation, mean};
 use crate::stop::{Metric, Stop, Watch};
 
 /// The outcome of a run: what its epochs left.
@@ -134,7 +135,7 @@ impl Outcome {
 }
 
 /// The machine, and the program that trains on it, in words.
-fn machine() -> String {
+pub fn machine() -> String {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let (os, arch, version) = (std::env::consts::OS, std::env::consts::ARCH, env!("CARGO_PKG_VERSION"));
     format!("{os} on {arch}, {processors} processors, thalweg {version}")
@@ -206,7 +207,7 @@ pub fn statistic(values: &[f64]) -> Value {
 }
 
 /// A JSON number; one that is not finite becomes text, since JSON has no such number.
-pub(super) fn number(value: f64) -> Value {
+pub fn number(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
 }
 
@@ -214,18 +215,4 @@ pub(super) fn number(value: f64) -> Value {
 pub fn real(value: &Value) -> f64 {
     let text = || value.as_str().and_then(|text| text.parse().ok());
     value.as_f64().or_else(text).unwrap_or(f64::NAN)
-}
-
-/// The arithmetic mean of `values`.
-pub fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// The sample standard deviation of `values`, with n − 1; 0 for a single value.
-pub fn deviation(values: &[f64]) -> f64 {
-    if values.len() < 2 {
-        return 0.0;
-    }
-    let mean = mean(values);
-    (values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
 }

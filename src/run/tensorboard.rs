@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use super::folder::replica_dir;
-use super::summary::mean;
 use super::writer::Writer;
 use crate::engine::Layout;
 use crate::error::Result;
 use crate::event::{Control, Ended, Epoch, Event, Observer, StepReport};
 use crate::export::safetensors;
 use crate::export::tensorboard::{EventFile, Value, histogram, picture_of_rows, session_end, session_start};
+use crate::number::mean;
 use crate::train::Trainer;
 
 /// The most moments of a run, but for the last, at which its weights are shown.

@@ -6,18 +6,15 @@ use super::checkpoint::{Checkpoint, Taken};
 use super::config::Config;
 use super::eigenvalue::Eigenvalue;
 use super::folder::{self, EPOCHS, EVALUATIONS, Place};
-use super::load::{Loaded, Opened};
 use super::lock::Lock;
 use super::log::{self, Log, logged};
-use super::resume::{self, Resumed};
 use super::saver::Saver;
-use super::start::first_weights;
 use super::summary::{Best, Facts, Highest, Outcome, Pace};
 use super::tensorboard::TensorBoard;
 use super::timer::Timer;
 use super::trajectory::Trajectory;
 use super::values::Interval;
-use crate::engine::{Setup, Slot};
+use crate::engine::Slot;
 use crate::error::{Error, Result};
 use crate::event::{Control, Ended, Event, Observer, Recovered};
 use crate::gpu::Measuring;
@@ -56,23 +53,23 @@ pub fn train(config: Config, observers: &mut [&mut dyn Observer]) -> Result<Fini
 
 /// A run before its first step: everything is found to be right, and nothing is written.
 pub struct Prepared {
-    config: Config,
-    place: Place,
+    pub(super) config: Config,
+    pub(super) place: Place,
     /// The lock of a folder that was there already.
-    lock: Option<Lock>,
-    trainer: Trainer,
-    reason: String,
-    notes: Vec<String>,
-    warnings: Vec<String>,
-    pace: Pace,
-    measuring: Measuring,
+    pub(super) lock: Option<Lock>,
+    pub(super) trainer: Trainer,
+    pub(super) reason: String,
+    pub(super) notes: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    pub(super) pace: Pace,
+    pub(super) measuring: Measuring,
     /// The digest of the data.
-    data: String,
+    pub(super) data: String,
     /// Whether the weights are those of a checkpoint, and the number of its steps if it is the newest.
-    is_resumed: bool,
-    newest: Option<u64>,
+    pub(super) is_resumed: bool,
+    pub(super) newest: Option<u64>,
     /// What measures the largest eigenvalue on the way, if the run asks for that.
-    eigenvalue: Option<Eigenvalue>,
+    pub(super) eigenvalue: Option<Eigenvalue>,
 }
 
 /// A run that is over.
@@ -87,87 +84,6 @@ pub struct Finished {
 }
 
 impl Prepared {
-    /// Resolves a configuration: loads the data, opens the engine, and gives it first weights, or those of the newest intact
-    /// checkpoint where a run goes on. `measuring` is told of each matrix product whose forms are measured on the adapter.
-    ///
-    /// # Errors
-    /// A folder that holds a run, or one that another process trains; settings that do not fit each other, the data, or the run
-    /// that is to go on; no such device.
-    pub fn open(config: Config, place: Place, measuring: Measuring) -> Result<Self> {
-        if config.distributed.is_some() {
-            config.check_run()?;
-            let found =
-                "expected none in a run of one process, found some; thalweg train under mpirun opens one of several";
-            return Err(Error::config("distributed", found));
-        }
-        Self::open_with(config, place, measuring, |config, setup, _| config.engine(setup, measuring))
-    }
-
-    /// Resolves a configuration as [`open`](Self::open) does; `engine` opens one, for the setup and the data's digest, and says why
-    /// it is where it is.
-    pub(super) fn open_with(
-        mut config: Config,
-        place: Place,
-        measuring: Measuring,
-        engine: impl FnOnce(&Config, Setup, &str) -> Opened,
-    ) -> Result<Self> {
-        let mut warnings = Vec::new();
-        let resumed = match &place {
-            Place::Resume(dir) => Some(Resumed::open(dir, &mut config, &mut warnings)?),
-            _ => None,
-        };
-        place.check()?;
-        let Loaded { setup, data, notes } = config.load(&place)?;
-        let (engine, reason) = engine(&config, setup, &data)?;
-        // So is what was measured on the adapter.
-        config.forms = engine.forms();
-        let pace = Pace::of(engine.as_ref());
-        let mut trainer = Trainer::new(engine, config.plan())?;
-        let eigenvalue = Eigenvalue::begin(&mut trainer, &config.train)?;
-        let prepared = Self {
-            config,
-            place,
-            lock: None,
-            trainer,
-            reason,
-            notes,
-            warnings,
-            pace,
-            measuring,
-            data,
-            is_resumed: false,
-            newest: None,
-            eigenvalue,
-        };
-        match resumed {
-            Some(resumed) => prepared.resume(resumed),
-            None => prepared.init(),
-        }
-    }
-
-    /// Gives the engine what the run's checkpoint holds.
-    fn resume(mut self, Resumed { lock, checkpoint }: Resumed) -> Result<Self> {
-        let Place::Resume(dir) = &self.place else { return Ok(self) };
-        self.lock = Some(lock);
-        let engine = self.trainer.engine();
-        self.notes.extend(resume::differences(&checkpoint, &self.data, engine)?);
-        self.warnings.extend(log::complaints(dir, checkpoint.steps)?);
-        let mut progress = checkpoint.restore(engine)?;
-        resume::fit(&mut progress, &self.config, &checkpoint.config, engine.setup(), folder::has_ended(dir))?;
-        self.trainer.resume(progress)?;
-        if let Some(eigenvalue) = &self.eigenvalue {
-            eigenvalue.go_on(&mut self.trainer, &checkpoint)?;
-        }
-        (self.is_resumed, self.newest) = (true, checkpoint.newest_steps());
-        Ok(self)
-    }
-
-    /// Gives the engine first weights: those of a file or of another run, or drawn ones.
-    fn init(mut self) -> Result<Self> {
-        self.notes.extend(first_weights(self.trainer.engine(), &self.config.model)?);
-        Ok(self)
-    }
-
     /// The resolved configuration.
     pub fn config(&self) -> &Config {
         &self.config

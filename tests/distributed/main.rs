@@ -7,3 +7,4 @@ mod alike;
 mod apart;
 mod faults;
 mod ranks;
+mod sweeps;

@@ -257,7 +257,8 @@ fn means_follow_the_weights(engine: &mut dyn Engine, tolerance: f64) {
     for index in 0..10 {
         let rates = vec![Rate { lr: 0.05, momentum: 0.9 }];
         let take = sampler.take(index);
-        engine.run(&[Step { index, first: 32 * index as usize, rows: 32, rates, take, ..Step::default() }]).unwrap();
+        let step = Step { index, first: 32 * index as usize, rows: 32, rates, take, ..Step::default() };
+        engine.run(&[step]).unwrap();
         engine.wait().unwrap();
         let now = engine.download(Slot::Live, 0).unwrap();
         if index >= 1 {

@@ -25,6 +25,7 @@ mod onnx;
 mod operations;
 mod pages;
 mod pictures;
+mod population;
 mod predictions;
 mod quality;
 mod regularization;

@@ -10,6 +10,7 @@ use std::process::Output;
 use common::program::thalweg;
 use tempfile::TempDir;
 use thalweg::run::Config;
+use thalweg::sweep::Design;
 use toml::{Table, Value};
 
 /// A page, cut into what stands in fences and what does not.
@@ -169,6 +170,9 @@ const OWN: &[(&str, bool)] = &[
     ("--counts", true),
     ("--lr-rule", true),
     ("--noise-scale", false),
+    ("--seeds", true),
+    ("--evaluations", true),
+    ("--csv", true),
     ("--json", false),
     ("--svg", true),
 ];
@@ -354,18 +358,52 @@ fn pages_are_short_and_found() {
     assert!((1..=10).contains(&lines), "README.md: Finding your way has {lines} lines");
 }
 
+/// What stands behind a key at the start of a line of a file in YAML, without quotes.
+fn value<'a>(yaml: &'a str, key: &str) -> Option<&'a str> {
+    let line = yaml.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    Some(line.trim().trim_matches('"'))
+}
+
+/// The citation has the keys that its format requires, and is of this version.
+#[test]
+fn the_citation_is_of_this_version() {
+    let text = std::fs::read_to_string(root().join("CITATION.cff")).unwrap();
+    let is = |key: &str, want: &str| assert_eq!(value(&text, key), Some(want), "{key}");
+    is("cff-version", "1.2.0");
+    is("version", env!("CARGO_PKG_VERSION"));
+    is("title", env!("CARGO_PKG_NAME"));
+    is("type", "software");
+    for key in ["message", "abstract"] {
+        assert!(value(&text, key).is_some_and(|words| words.len() > 20), "{key}");
+    }
+    // A list of mappings, each of which has a name.
+    let authors: Vec<&str> =
+        text.split_once("\nauthors:\n").unwrap().1.lines().take_while(|l| l.starts_with(' ')).collect();
+    assert_eq!(authors, ["  - name: \"The thalweg developers\""]);
+    // Each line is a key with its value, or an entry of a list; no key stands twice.
+    let keys: Vec<&str> =
+        text.lines().filter(|line| !line.starts_with([' ', '#'])).map(|l| l.split_once(':').unwrap().0).collect();
+    assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len(), "{keys:?}");
+    let licences: Vec<&str> = env!("CARGO_PKG_LICENSE").split(" OR ").collect();
+    licences.into_iter().for_each(|licence| assert!(text.contains(&format!("  - {licence}\n")), "{licence}"));
+}
+
 #[test]
 fn configurations_resolve() {
     let mut checked = 0;
     for page in pages() {
         for (_, text) in page.fences.iter().filter(|(language, _)| language == "toml") {
-            let table: Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}\n{text}", page.name));
+            let mut table: Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}\n{text}", page.name));
             // A line of a Cargo.toml.
             if table.contains_key("thalweg") {
                 continue;
             }
             checked += 1;
-            Config::resolve(table, vec![], vec![]).unwrap_or_else(|e| panic!("{}: {e}\n{text}", page.name));
+            let members = Design::take(&mut table).and_then(|design| {
+                let base = Config::resolve(table, vec![], vec![])?;
+                design.members(&base)?.iter().try_for_each(|member| member.config(&base).map(drop))
+            });
+            members.unwrap_or_else(|e| panic!("{}: {e}\n{text}", page.name));
         }
     }
     assert!(checked > 2, "only {checked} configurations found");

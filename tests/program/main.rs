@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod batch;
 mod commands;
 mod curvature;
 mod damage;
@@ -26,6 +27,8 @@ mod resume;
 mod runs;
 mod sam;
 mod stopping;
+mod sweep;
+mod sweep_report;
 mod tensorboard;
 mod terminal;
 mod tour;

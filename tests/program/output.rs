@@ -18,6 +18,7 @@ fn all(data: &str) -> Vec<String> {
     let lines = [
         format!("train {of_data} --epochs 2"),
         format!("train {of_data} --dry-run"),
+        format!("sweep {of_data} --epochs 1 --grid optimizer.lr=0.1,0.2 --run s"),
         "eval r".into(),
         "eval r --json".into(),
         "predict r --out said.csv".into(),
@@ -37,6 +38,7 @@ fn all(data: &str) -> Vec<String> {
         "bench adapter --device cpu".into(),
         format!("bench step {of_data}"),
         format!("bench batch {of_data} --batches 8,16"),
+        format!("bench batch {of_data} --batches 8,16 --to 0.5 --seeds 2 --csv times.csv"),
         format!("bench population {of_data} --counts 1,2"),
         "schedule --steps 9".into(),
         "schedule --steps 9 --json".into(),
@@ -127,7 +129,7 @@ fn an_output_that_nobody_reads_ends_a_command_quietly() {
         let output = run(dir.path(), &line, broken());
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{line}: {said}");
-        if line.starts_with("train --data") {
+        if line.starts_with("train --data") || line.starts_with("sweep") {
             assert!(said.starts_with("warning: standard output: Broken pipe") && said.lines().count() == 1, "{said}");
         } else {
             assert_eq!(said, "", "{line}");
@@ -143,7 +145,7 @@ fn an_output_that_nobody_reads_ends_a_command_quietly() {
         assert!(run(dir.path(), &format!("{line} --svg {file}"), broken()).status.success(), "{line}");
         assert!(dir.path().join(file).exists(), "{line}");
     }
-    assert!(dir.path().join("checks.xml").exists() && dir.path().join("shaders/sgd.wgsl").exists());
+    assert!(["checks.xml", "shaders/sgd.wgsl", "times.csv"].iter().all(|file| dir.path().join(file).exists()));
 }
 
 /// Standard output closed, and standard error full or closed.

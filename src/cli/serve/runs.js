@@ -57,7 +57,7 @@
             change: () => { if (box.checked) chosen.add(run.name); else chosen.delete(run.name); count(); },
         });
         const row = element("tr", {}, element("td", {}, box), cells);
-        return { run, row, text: row.textContent.toLowerCase() };
+        return { item: run, row, text: row.textContent.toLowerCase() };
     });
 
     const compare = element("button", { id: "compare", type: "button", class: "primary", click: () => { location.href = report([...chosen]); } });
@@ -79,28 +79,7 @@
     };
 
     const body = element("tbody");
-    // Sorts by a column: numbers and text upwards, what is empty last, and the other way round the second time.
-    const sort = (column, isDescending) => {
-        const collator = new Intl.Collator(undefined, { numeric: true });
-        const isEmpty = (value) => value === undefined || value === null;
-        rows.sort((a, b) => {
-            const [x, y] = [column.value(a.run), column.value(b.run)];
-            if (isEmpty(x) || isEmpty(y)) return isEmpty(x) - isEmpty(y);
-            const order = typeof x === "number" && typeof y === "number" ? x - y : collator.compare(x, y);
-            return isDescending ? -order : order;
-        });
-        body.replaceChildren(...rows.map(({ row }) => row));
-        headers.forEach((header, i) => {
-            if (columns[i] === column) header.setAttribute("aria-sort", isDescending ? "descending" : "ascending");
-            else header.removeAttribute("aria-sort");
-        });
-    };
-    const headers = columns.map((column) => {
-        const header = element("th", { scope: "col", class: column.isNumber ? "number" : null });
-        header.append(element("button", { type: "button", click: () => sort(column, header.getAttribute("aria-sort") === "ascending") }, column.name));
-        return header;
-    });
-
+    const { headers, sort } = thalweg.sortable(body, columns, rows);
     const head = element("tr", {}, element("th", { scope: "col" }, element("span", { class: "hidden" }, "compare")), headers);
     const table = element("table", { class: "table", id: "runs" }, element("thead", {}, head), body);
     main.append(

@@ -160,7 +160,7 @@ kernels! {
     loss_scale(LossScaleArgs) [pass] {
         bindings: &[A, R, W], memories: ANY, form: None, unchecked: false, cost: cost::loss_scale,
     }
-    grad_norm(GradNormArgs) [norm reduce scaling pass] {
+    grad_norm(GradNormArgs) [norm reduce scaling coefficients pass] {
         bindings: &[A, R, W, W, W], memories: &[], form: None, unchecked: false, cost: cost::grad_norm,
     }
     sgd(UpdateArgs) [vector optimizer keep scaling coefficients pass] {
@@ -172,7 +172,7 @@ kernels! {
     rmsprop(UpdateArgs) [vector optimizer keep scaling coefficients pass] {
         bindings: &[A, R, R, W, W, W], memories: ANY, form: None, unchecked: false, cost: cost::optimizer,
     }
-    ascent(AscentArgs) [norm ascent_size reduce] {
+    ascent(AscentArgs) [norm ascent_size reduce coefficients pass] {
         bindings: &[A, R, R, W, W], memories: &[], form: None, unchecked: false, cost: cost::ascent,
     }
     ascend(UpdateArgs) [vector ascent_size] {

@@ -16,9 +16,11 @@ use crate::error::{Error, Result};
 use crate::run::{Config, read_config, read_summary};
 
 pub use profile::profile;
+pub(super) use settings::settings;
 
 /// The script that draws the curves of runs, `thalweg.curves(section, [{ name, history }, ...])`.
 pub const CURVES: &str = include_str!("../page/curves.js");
+pub(super) const SETTINGS: &str = include_str!("../page/settings.js");
 const SHAPE: &str = include_str!("../page/shape.js");
 const REPORT: &str = include_str!("../page/report.js");
 
@@ -44,7 +46,7 @@ pub fn document(dir: &Path) -> Result<Map<String, Value>> {
     let mut document = Map::new();
     document.insert("name".into(), name(dir).into());
     document.insert("history".into(), History::read(dir)?.to_json());
-    document.insert("settings".into(), settings::settings(&config)?);
+    document.insert("settings".into(), settings(&config)?);
     if let Some(machine) = summary.as_ref().and_then(|summary| summary.get("machine")) {
         document.insert("machine".into(), machine.clone());
     }
@@ -64,7 +66,7 @@ pub fn report(documents: Vec<Value>) -> Page {
         several => format!("{} runs", several.len()),
     };
     let page = Page::new(title).data("runs", Value::Array(documents));
-    let scripts = [CURVES, SHAPE].into_iter().chain(quality::SCRIPTS).chain([REPORT]);
+    let scripts = [CURVES, SHAPE].into_iter().chain(quality::SCRIPTS).chain([SETTINGS, REPORT]);
     scripts.fold(page, Page::script)
 }
 
@@ -89,8 +91,8 @@ pub fn write_documents(path: &Path, documents: &[Value]) -> Result<()> {
     write_whole(path, format!("{:#}\n", Value::Array(documents.to_vec())).as_bytes())
 }
 
-/// The name of a run's folder.
-fn name(dir: &Path) -> String {
+/// The name of a folder.
+pub(super) fn name(dir: &Path) -> String {
     let whole = dir.canonicalize().unwrap_or_else(|_| dir.into());
     whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
 }

@@ -11,7 +11,7 @@ use crate::run::Config;
 ///
 /// # Errors
 /// The configuration cannot be written as a table.
-pub(super) fn settings(config: &Config) -> Result<Value> {
+pub(in crate::report) fn settings(config: &Config) -> Result<Value> {
     let defaults: BTreeMap<String, Value> = Config::default().flat()?.into_iter().collect();
     let row = |(key, value): (String, Value)| {
         let default = defaults.get(&key);

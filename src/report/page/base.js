@@ -68,6 +68,36 @@ thalweg.table = (parent, header, rows, caption) => {
     return table;
 };
 
+// Headers that sort the rows of a table: numbers and text upwards, what is empty last, and the other way round the second time.
+//   body      the table's tbody
+//   columns   each { name, value(item), isNumber }
+//   rows      each { item, row }
+// Returns the `headers`, and `sort(column, isDescending)`.
+thalweg.sortable = (body, columns, rows) => {
+    const { element } = thalweg;
+    const collator = new Intl.Collator(undefined, { numeric: true });
+    const isEmpty = (value) => value === undefined || value === null;
+    const sort = (column, isDescending) => {
+        rows.sort((a, b) => {
+            const [x, y] = [column.value(a.item), column.value(b.item)];
+            if (isEmpty(x) || isEmpty(y)) return isEmpty(x) - isEmpty(y);
+            const order = typeof x === "number" && typeof y === "number" ? x - y : collator.compare(x, y);
+            return isDescending ? -order : order;
+        });
+        body.replaceChildren(...rows.map(({ row }) => row));
+        headers.forEach((header, i) => {
+            if (columns[i] === column) header.setAttribute("aria-sort", isDescending ? "descending" : "ascending");
+            else header.removeAttribute("aria-sort");
+        });
+    };
+    const headers = columns.map((column) => {
+        const header = element("th", { scope: "col", class: column.isNumber ? "number" : null });
+        header.append(element("button", { type: "button", click: () => sort(column, header.getAttribute("aria-sort") === "ascending") }, column.name));
+        return header;
+    });
+    return { headers, sort };
+};
+
 // The colour of a CSS variable as it is now.
 thalweg.colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-    const { svg } = thalweg;
+    const { svg, cut } = thalweg;
     // A cell's side in pixels: the least, the largest, and the least beside which a name is written.
     const [LEAST, MOST, NAMED] = [3, 46, 11];
     const LETTER = 6.6;
@@ -10,11 +10,6 @@
     const BEHIND = 45;
 
     const longest = (names) => Math.max(...names.map((name) => [...name].length));
-    const cut = (name, room) => {
-        const letters = [...name];
-        const most = Math.max(Math.floor(room / LETTER), 2);
-        return letters.length <= most ? name : `${letters.slice(0, most - 1).join("")}…`;
-    };
 
     // Where everything lies in so many pixels of width.
     const measure = ({ rows, columns, digits }, width) => {

@@ -3,6 +3,8 @@
 
 (() => {
     const { element, svg, number } = thalweg;
+    // The width of a letter of an axis, in pixels.
+    const LETTER = 6.6;
     const MARGIN = { left: 56, right: 14, top: 10, bottom: 42 };
 
     // Makes a plot readable: pointing at an item, or going to it by keys, shows a tooltip.
@@ -41,6 +43,22 @@
             event.preventDefault();
             show(to);
         });
+    };
+
+    // What the arrow keys, Page Up, Page Down, Home and End lead to among so many items, for `thalweg.reader`.
+    thalweg.stepper = (count) => (key, now) => {
+        const [last, far] = [count - 1, Math.ceil(count / 10)];
+        const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -far, PageDown: far }[key];
+        if (last < 0) return undefined;
+        if (by !== undefined) return Math.min(Math.max((now ?? -1) + by, 0), last);
+        return { Home: 0, End: last }[key];
+    };
+
+    // A name in so many pixels, cut short where it is longer.
+    thalweg.cut = (name, room) => {
+        const letters = [...name];
+        const most = Math.max(Math.floor(room / LETTER), 2);
+        return letters.length <= most ? name : `${letters.slice(0, most - 1).join("")}…`;
     };
 
     // A figure with a title, a plot that takes the keyboard, a table of its data that is made when it is opened, and a caption.
@@ -86,11 +104,17 @@
         const line = (x1, y1, x2, y2) => svg("line", { x1, y1, x2, y2, class: "grid" });
         const text = (at, words) => svg("text", { class: "axis", ...at }, words);
         const bottom = height - MARGIN.bottom;
-        for (const tick of ticks(spec.x.low, spec.x.high, width / 90)) {
-            frame.append(line(x(tick), MARGIN.top, x(tick), bottom), text({ x: x(tick), y: bottom + 16, "text-anchor": "middle" }, number(tick, 3)));
+        const labelled = (axis, count) => axis.ticks ?? ticks(axis.low, axis.high, count).map((at) => ({ at, label: number(at, 3) }));
+        let taken = -Infinity;
+        for (const { at, label } of labelled(spec.x, width / 90)) {
+            frame.append(line(x(at), MARGIN.top, x(at), bottom));
+            const half = (LETTER * label.length) / 2;
+            if (x(at) - half < taken) continue;
+            taken = x(at) + half + LETTER;
+            frame.append(text({ x: x(at), y: bottom + 16, "text-anchor": "middle" }, label));
         }
-        for (const tick of ticks(spec.y.low, spec.y.high, height / 55)) {
-            frame.append(line(MARGIN.left, y(tick), width - MARGIN.right, y(tick)), text({ x: MARGIN.left - 6, y: y(tick) + 4, "text-anchor": "end" }, number(tick, 3)));
+        for (const { at, label } of labelled(spec.y, height / 55)) {
+            frame.append(line(MARGIN.left, y(at), width - MARGIN.right, y(at)), text({ x: MARGIN.left - 6, y: y(at) + 4, "text-anchor": "end" }, label));
         }
         const middle = (MARGIN.top + bottom) / 2;
         frame.append(text({ x: (MARGIN.left + width - MARGIN.right) / 2, y: height - 6, "text-anchor": "middle" }, spec.x.label),
@@ -99,7 +123,7 @@
 
     // Draws a plot of `spec` at the end of `parent`:
     //   title, label, caption, table, points   see `thalweg.figure`
-    //   x, y         { label, low, high }, the ends of the axes
+    //   x, y         { label, low, high }, the ends of the axes, and where they are no round numbers `ticks`, each { at, label }
     //   height       in pixels; as high as wide, up to 420, for "square"
     //   draw(layer, x, y)   draws into the layer; x and y turn values into places
     //   items        what is read, { x, y, lines }, ordered by x; by the nearest x, or with `isScatter` by the nearest place
@@ -132,19 +156,12 @@
             });
             return best;
         };
-        const step = (key, now) => {
-            const [last, far] = [items.length - 1, Math.ceil(items.length / 10)];
-            const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -far, PageDown: far }[key];
-            if (last < 0) return undefined;
-            if (by !== undefined) return Math.min(Math.max((now ?? -1) + by, 0), last);
-            return { Home: 0, End: last }[key];
-        };
         const mark = (i) => {
             state.cursor.setAttribute("visibility", i === null ? "hidden" : "visible");
             if (i === null) return;
             state.cursor.setAttribute("cx", place(i).x);
             state.cursor.setAttribute("cy", place(i).y);
         };
-        thalweg.reader(plot, { find, step, place, mark, lines: (i) => items[i].lines });
+        thalweg.reader(plot, { find, step: thalweg.stepper(items.length), place, mark, lines: (i) => items[i].lines });
     };
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-    const { element, section, table, number, percent } = thalweg;
+    const { element, section, table, number, percent, shown } = thalweg;
 
     const spread = (entry) => {
         if (!entry || typeof entry.mean !== "number") return entry?.mean ?? "–";
@@ -44,19 +44,6 @@
         }
     };
 
-    const shown = (value) => (value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
-
-    const settings = (run) => {
-        const here = section("Settings", "settings");
-        const rows = (all) => all.map((row) => [row.key, shown(row.value), shown(row.default)]);
-        const differing = run.settings.filter((row) => row.differs);
-        here.append(element("p", {}, differing.length > 0 ? "What differs from the defaults:" : "Everything is at its default."));
-        if (differing.length > 0) table(here, ["setting", "value", "default"], rows(differing), "Settings that differ");
-        const details = element("details", {}, element("summary", {}, "All settings"));
-        here.append(details);
-        table(details, ["setting", "value", "default"], rows(run.settings), "All settings");
-    };
-
     const profile = (run) => {
         if (!run.profile) return;
         const here = section("Kernels", "kernels");
@@ -81,7 +68,7 @@
         if (run.quality && thalweg.quality) thalweg.quality(run.quality);
         thalweg.shape(run);
         profile(run);
-        settings(run);
+        thalweg.settings(run.settings);
         return curves;
     };
 

@@ -7,7 +7,7 @@ use super::{UNTOUCHED, dispatch, floats, product_tolerance, words};
 use crate::cpu;
 use crate::error::Result;
 use crate::gpu::adapter::Gpu;
-use crate::gpu::kernels::{self, AscentArgs, LANES, PARTS, Pass, UpdateArgs};
+use crate::gpu::kernels::{self, AscentArgs, Coefficients, LANES, PARTS, Pass, UpdateArgs};
 use crate::gpu::single::Dispatch;
 use crate::sam::Sam;
 use crate::verify::{Check, EPS, uniform};
@@ -32,14 +32,16 @@ pub fn ascent(gpu: &Gpu, n: usize, replicas: usize, adaptive: bool) -> Result<Ch
         grads[(replicas - 1) * n..].fill(0.0);
     }
     let (sam, constants) = sam(adaptive);
-    let args = AscentArgs { params: n as u32 / 4, trained: trained(n) as u32 / 4, rho: sam.rho as f32 };
+    let args = AscentArgs { params: n as u32 / 4, trained: trained(n) as u32 / 4 };
+    let coefficients = vec![Coefficients { rho: sam.rho as f32, ..Default::default() }; replicas];
+    let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let zeros = |n: usize| vec![0; n];
     let untouched = words(&vec![UNTOUCHED; replicas]);
     let mut buffers = vec![words(&weights), words(&grads), zeros(replicas * PARTS as usize), untouched];
     for (entry_point, groups) in [("square", PARTS), ("root", 1)] {
         let grid = [groups, 1, replicas as u32];
-        let first = dispatch(&kernels::ascent, &constants, bytes_of(&args), Pass::default(), grid);
-        buffers = Dispatch { entry_point, ..first }.run(gpu, &buffers)?;
+        let first = dispatch(&kernels::ascent, &constants, bytes_of(&args), pass, grid);
+        buffers = Dispatch { entry_point, coefficients: &coefficients, ..first }.run(gpu, &buffers)?;
     }
     let of = |values: &[f64], r: usize| values[r * n..][..trained(n)].to_vec();
     let want: Vec<f64> = (0..replicas).map(|r| cpu::ascent(&sam, &of(&weights, r), &of(&grads, r))).collect();

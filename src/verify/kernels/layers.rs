@@ -100,8 +100,10 @@ fn pass(shape: Shape) -> Pass {
     Pass { first: FIRST, ..shape.pass() }
 }
 
-fn coefficients(shape: Shape) -> Vec<Coefficients> {
-    (0..shape.replicas as u32).map(|seed| Coefficients { seed, step: STEP, ..Coefficients::default() }).collect()
+fn coefficients(shape: Shape, dropout: f64) -> Vec<Coefficients> {
+    let (dropped, kept) = (Dropout::threshold(dropout), Dropout::kept(dropout) as f32);
+    let of = |seed| Coefficients { seed, step: STEP, dropped, kept, ..Coefficients::default() };
+    (0..shape.replicas as u32).map(of).collect()
 }
 
 fn constants(activation: Activation, residual: bool, dropout: f64) -> [(&'static str, f64); 4] {
@@ -139,14 +141,12 @@ pub fn linear(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64, for
         a_stride: (shape.room() * inputs / 4) as u32,
         y_stride: (shape.room() * outputs / 4) as u32,
         purpose: hash::DROPOUT + LAYER,
-        dropped: Dropout::threshold(dropout),
-        kept: Dropout::kept(dropout) as f32,
         width: shape.outputs as u32,
     };
     let residual = inputs == outputs;
     let finish_constants = constants(activation, residual, dropout);
     let buffers = [shape.words(&params), shape.words(&a), shape.untouched(outputs), shape.untouched(outputs)];
-    let coefficients = coefficients(shape);
+    let coefficients = coefficients(shape, dropout);
     let mut slopes = Vec::new();
     let y = shape.expect(outputs, |r, y| {
         let mut slope = vec![0.0; y.len()];
@@ -200,15 +200,13 @@ pub fn activate(gpu: &Gpu, shape: Shape, activation: Activation, dropout: f64) -
         a_stride: row_stride,
         y_stride: row_stride,
         purpose: hash::DROPOUT + LAYER,
-        dropped: Dropout::threshold(dropout),
-        kept: Dropout::kept(dropout) as f32,
         width: shape.outputs as u32,
     };
     let constants = [&constants(activation, true, dropout)[..], &[("LANES", f64::from(LANES))]].concat();
     let grid = [args.outputs.div_ceil(LANES), shape.rows as u32, shape.replicas as u32];
     let kernel = shape.kernel(&kernels::activate);
     let kernel = dispatch(&kernel, &constants, bytes_of(&args), pass(shape), grid);
-    let coefficients = coefficients(shape);
+    let coefficients = coefficients(shape, dropout);
     let got = Dispatch { coefficients: &coefficients, ..kernel }
         .run(gpu, &[shape.words(&a), shape.words(&n), shape.untouched(outputs)])?;
 

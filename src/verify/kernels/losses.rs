@@ -34,20 +34,19 @@ impl Mixing {
 /// the scaling.
 fn loss(gpu: &Gpu, shape: Shape, kernel: &Kernel, smoothing: f64, case: &LossCase) -> Result<Got> {
     let columns = stride(shape.outputs) / 4;
-    let off = smoothing / shape.outputs as f64;
     let args = LossArgs {
         outputs: shape.outputs as u32,
         columns: columns as u32,
         z_stride: (shape.room() * columns) as u32,
         order_stride: case.samples as u32,
         room: shape.room() as u32,
-        on: (1.0 - smoothing + off) as f32,
-        off: off as f32,
         samples: case.samples as u32,
     };
     // The step's first pass takes the scale that the step before has left; the others go on with it.
     let is_first = case.mix.is_empty();
-    let total = kernels::Coefficients { total: case.total() as f32, ..Default::default() };
+    let off = smoothing / shape.outputs as f64;
+    let (on, off) = ((1.0 - smoothing + off) as f32, off as f32);
+    let total = kernels::Coefficients { total: case.total() as f32, on, off, ..Default::default() };
     let is_weighted = !case.weights.is_empty();
     let targets = [&case.targets[..], &words(&case.weights), &words(&case.class_weights)].concat();
     let (loss, next) = if is_first { (77.0, case.scale) } else { (case.scale, 77.0) };

@@ -100,7 +100,6 @@ impl Batch {
             pad: self.augment.pad as u32,
             flip: u32::from(self.augment.flip),
             cutout: self.augment.cutout as u32,
-            noise: self.augment.noise as f32,
         }
     }
 
@@ -112,7 +111,9 @@ impl Batch {
         let normalization = self.data.normalization.scale.iter().zip(&self.data.normalization.shift);
         let channels: Vec<f64> = normalization.flat_map(|(&scale, &shift)| [scale, shift]).collect();
         let table = if self.has_mixup() { words(&self.quantiles) } else { vec![0; 4] };
-        let coefficients = |r| Coefficients { seed: Self::key(r).seed, step: Self::key(r).step, ..Default::default() };
+        let noise = self.augment.noise as f32;
+        let coefficients =
+            |r| Coefficients { seed: Self::key(r).seed, step: Self::key(r).step, noise, ..Default::default() };
         let coefficients: Vec<Coefficients> = (0..shape.replicas).map(coefficients).collect();
         let pass = Pass { first: self.first, ..shape.pass() };
         let grid = [(self.columns() as u32 / 4).div_ceil(LANES), shape.rows as u32, shape.replicas as u32];

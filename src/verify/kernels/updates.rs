@@ -29,7 +29,8 @@ pub fn grad_norm(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     let max_norm = 0.5 * (n as f64 / 3.0).sqrt();
     // The last vec4 is not trained.
     let trained = if n > 4 { n - 4 } else { n };
-    let args = GradNormArgs { params: n as u32 / 4, trained: trained as u32 / 4, max_norm: max_norm as f32 };
+    let args = GradNormArgs { params: n as u32 / 4, trained: trained as u32 / 4 };
+    let coefficients = vec![Coefficients { max_norm: max_norm as f32, ..Default::default() }; replicas];
     let pass = Pass { replicas: replicas as u32, ..Pass::default() };
     let zeros = |n: usize| vec![0; n];
     let mut buffers =
@@ -37,7 +38,7 @@ pub fn grad_norm(gpu: &Gpu, n: usize, replicas: usize) -> Result<Check> {
     for (entry_point, groups) in [("square", PARTS), ("root", 1)] {
         let grid = [groups, 1, replicas as u32];
         let first = dispatch(&kernels::grad_norm, &[], bytes_of(&args), pass, grid);
-        buffers = Dispatch { entry_point, ..first }.run(gpu, &buffers)?;
+        buffers = Dispatch { entry_point, coefficients: &coefficients, ..first }.run(gpu, &buffers)?;
     }
     let (scaling, metrics): (&[Scaling], _) = (bytemuck::cast_slice(&buffers[2]), floats(&buffers[3]));
     let (mut got, mut want) = (Vec::new(), Vec::new());
