@@ -9,7 +9,7 @@ use crate::engine::Precision;
 /// The time for which one exchange is measured again and again, in seconds.
 const SECONDS: f64 = 0.3;
 
-/// The median of the seconds of one [sum](super) over all ranks of a vector of so many f32 values, as rank 0 sees it; all ranks call it
+/// The median of the seconds of one sum over all ranks of a vector of so many f32 values, as rank 0 sees it; all ranks call it
 /// together.
 pub fn seconds_of_sum(ranks: &Ranks, values: usize) -> f64 {
     let mut vector = vec![1.0; values];

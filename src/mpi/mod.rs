@@ -1,7 +1,7 @@
 //! Training on several processes and machines, over the system's MPI (with the feature `mpi`).
 //!
 //! The processes that `mpirun` starts are ranks, counted from 0. Rank 0 leads: it has the run, its folder and its observers, and an
-//! engine, [`Distributed`], that hands every step to all ranks. The others [`follow`]: each has an engine of its own on its own device, and
+//! engine, [`Distributed`], that hands every step to all ranks. The others [`follow()`]: each has an engine of its own on its own device, and
 //! does what it is told. So whatever depends on time, on signals or on files is decided once, by rank 0.
 //!
 //! Where they share the samples of a step, each rank makes the gradient of its share; the parts are exchanged and summed in the

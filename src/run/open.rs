@@ -26,6 +26,7 @@ impl Prepared {
     /// that is to go on; no such device.
     pub fn open(config: Config, place: Place, measuring: Measuring) -> Result<Self> {
         if config.distributed.is_some() {
+            config.check_run()?;
             let found =
                 "expected none in a run of one process, found some; thalweg train under mpirun opens one of several";
             return Err(Error::config("distributed", found));

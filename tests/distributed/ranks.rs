@@ -16,11 +16,7 @@ pub fn mpirun(dir: &Path, ranks: usize, lines: &[&str]) -> Command {
     command.current_dir(dir).env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     // Containers may not read each other's memory, and then say so.
     command.env("OMPI_MCA_btl_vader_single_copy_mechanism", "none");
-    for (name, value) in like.get_envs() {
-        if let Some(value) = value {
-            command.env(name, value);
-        }
-    }
+    command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.arg("--oversubscribe");
     for (i, line) in lines.iter().enumerate() {
         let count = if i + 1 < lines.len() { 1 } else { ranks - i };

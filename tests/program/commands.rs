@@ -419,3 +419,14 @@ fn real_cifar_files_are_read() {
         common::assert_close("means", &means, &[0.4914, 0.4822, 0.4465], common::Tolerance { abs: 0.01, rel: 0.0 });
     }
 }
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn several_ranks_need_their_feature() {
+    let dir = TempDir::new().unwrap();
+    let said = fails(dir.path(), 2, &words("train --data synthetic --distributed data --run r"));
+    assert!(said.starts_with("error: distributed: expected a build with the feature mpi"), "{said}");
+    let said = fails(dir.path(), 2, &words("train --data synthetic --distributed some --run r"));
+    assert!(said.starts_with("error: distributed.mode: unknown variant"), "{said}");
+    assert!(!dir.path().join("r").exists());
+}
