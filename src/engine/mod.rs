@@ -108,8 +108,8 @@ pub trait Engine: Diagnose + Send {
     /// No such replica, or a setup that does not go with those of the others ([`Setup::difference`]).
     fn set_own(&mut self, replica: usize, setup: Setup) -> Result<()>;
 
-    /// Lets only the first `replicas` take part in what follows: steps, evaluations and sums over vectors. The others stay as
-    /// they are and cost nothing but their memory; what a call returns one a replica, it returns for the first ones alone.
+    /// Lets only the first `replicas` take part in the steps and evaluations that follow. The others stay as they are and cost
+    /// nothing but their memory; what these calls return one a replica, they return for the first ones alone.
     ///
     /// # Errors
     /// None, or more than there are.

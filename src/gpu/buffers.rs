@@ -164,8 +164,8 @@ impl Buffers {
         })
     }
 
-    /// Fills the buffers that hold something before the first step: the scales and shifts of the channels, the
-    /// replicas' own, and the first loss scales.
+    /// Fills the buffers that hold something before the first step: the scales and shifts of the channels,
+    /// mixup's shares, and the first loss scales.
     pub fn fill(&self, gpu: &Gpu, setup: &Setup) {
         let write = |buffer: &Buffer, values: &[f32]| gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(values));
         let normalization = &setup.dataset.normalization;
@@ -177,15 +177,13 @@ impl Buffers {
         gpu.queue.write_buffer(&self.scaling, 0, bytemuck::cast_slice(&scaling));
     }
 
-    /// Fills in what is replica r's own, with `setup`: mixup's shares, and what evaluations read of the coefficients.
+    /// Fills in mixup's shares of replica r, with `setup`.
     pub fn fill_own(&self, gpu: &Gpu, replica: usize, setup: &Setup) {
         let quantiles: Vec<f32> = setup.augment.quantiles().into_iter().map(|q| q as f32).collect();
         if !quantiles.is_empty() {
             let at = (replica * QUANTILES * 4) as u64;
             gpu.queue.write_buffer(&self.quantiles, at, bytemuck::cast_slice(&quantiles));
         }
-        let own = kernels::Coefficients::own(setup, replica);
-        gpu.queue.write_buffer(&self.coefficients, (replica * size_of_val(&own)) as u64, bytemuck::bytes_of(&own));
     }
 
     /// The vectors in `slot`, all replicas one after the other: their buffer, and where in it they begin.

@@ -61,6 +61,7 @@ impl GpuEngine {
 
     /// Carries out the dispatches of passes over positions of the order, all of which count as one batch.
     fn pass_over(&self, over: &Range<usize>, ops: &[&Op]) -> Result<()> {
+        self.write_own();
         let (room, replicas) = (self.setup.room(), self.setup.replicas as u32);
         let pass = |first: usize| Pass {
             first: first as u32,

@@ -234,6 +234,7 @@ impl GpuEngine {
     /// Puts the weights in `slot` where evaluations read them.
     pub(super) fn load(&mut self, slot: Slot) -> Result<()> {
         self.copy_vectors(self.buffers.slot(slot)?, (&self.buffers.eval_params, 0));
+        self.write_own();
         if self.to_half.is_some() {
             self.write_working(true);
         }

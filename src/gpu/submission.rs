@@ -165,6 +165,12 @@ impl GpuEngine {
         Ok(())
     }
 
+    /// Writes what passes that are of no step read of the coefficients.
+    pub(super) fn write_own(&self) {
+        let own: Vec<Coefficients> = self.own.iter().map(|(own, _)| *own).collect();
+        self.gpu.queue.write_buffer(&self.buffers.coefficients, 0, bytemuck::cast_slice(&own));
+    }
+
     pub(super) fn write_coefficients(&self, steps: &[Step], aim: Aim) {
         let mut all: Vec<Coefficients> = Vec::with_capacity(steps.len() * self.setup.replicas);
         for (n, step) in steps.iter().enumerate() {
