@@ -25,7 +25,7 @@ use state::{Answer, Asked, State};
 /// use thalweg::model::{Init, Mlp};
 /// use thalweg::optimizer::Optimizer;
 /// use thalweg::plan::Plan;
-/// use thalweg::population::Population;
+/// use thalweg::population::{Place, Population};
 /// use thalweg::train::Trainer;
 /// # let samples = Samples::labelled(vec![0.0, 1.0, 2.0, 3.0], vec![0, 0, 1, 1]);
 /// # let dataset = Arc::new(Dataset::new("four", [1, 1, 1], samples, None).unwrap());
@@ -36,7 +36,7 @@ use state::{Answer, Asked, State};
 /// // All places are taken before the first run begins, so that they begin together.
 /// let places = setups.map(|setup| (population.enter().unwrap(), setup));
 /// let losses = std::thread::scope(|scope| {
-///     let run = |(place, setup)| {
+///     let run = |(place, setup): (Place, Setup)| {
 ///         let mut trainer = Trainer::new(Box::new(place.seat(setup)?), Plan::default())?;
 ///         trainer.init(Init::default())?;
 ///         let mut loss = f64::NAN;
