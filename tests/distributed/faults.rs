@@ -156,7 +156,9 @@ fn a_killed_rank_ends_all_and_the_run_goes_on() {
 fn a_run_that_is_interrupted_goes_on() {
     let dir = table();
     let run = format!("interrupted.{}", std::process::id());
-    let child = start(dir.path(), 2, &format!("{LONG} --checkpoint-every 5steps --run {run}"), 5);
+    let child = start(dir.path(), 2, &format!("{LONG} --checkpoint-every 5steps --epochs 9999 --run {run}"), 5);
+    // What mpirun is told as it begins it keeps to itself.
+    sleep(Duration::from_secs(2));
     // SAFETY: tells a process that this test has started to end.
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
     let output = child.wait_with_output().unwrap();
@@ -164,5 +166,5 @@ fn a_run_that_is_interrupted_goes_on() {
     assert!(!output.status.success() && processes(&run).is_empty(), "{}", said(&output));
     assert!(!dir.path().join(&run).join("summary.json").exists(), "the run is over");
     ok(dir.path(), &words(&format!("eval {run} --device cpu")));
-    trains(dir.path(), 2, &format!("--resume {run}"));
+    trains(dir.path(), 2, &format!("--resume {run} --seconds 1"));
 }
