@@ -18,8 +18,8 @@ use thalweg::train::Trainer;
 
 use super::date::today;
 use super::settings::Settings;
-use super::speeds::{limits_table, measure_limits, numbers, open};
-use super::{output, percent, say, targets, thousands, wrap};
+use super::speeds::{limits_table, measure_limits, numbers, open, speed_cells};
+use super::{output, say, targets, wrap};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -311,17 +311,9 @@ fn noise_words([first, later]: [Option<f64>; 2]) -> String {
 }
 
 /// The cells of the table of speeds.
-fn cells(size: &BatchSize) -> [String; 7] {
-    let speed = &size.speed;
-    [
-        speed.batch.to_string(),
-        format!("{:.3}", speed.seconds * 1e3),
-        thousands(speed.samples_per_second as u64),
-        format!("{:.1}", speed.flops / 1e9),
-        percent(speed.of_limit),
-        format!("{:.1}", speed.bytes as f64 / f64::from(1 << 20)),
-        format!("{:.2e}", size.lr),
-    ]
+fn cells(size: &BatchSize) -> Vec<String> {
+    let (batch, lr) = (size.speed.batch.to_string(), format!("{:.2e}", size.lr));
+    [&[batch][..], &speed_cells(&size.speed), &[lr]].concat()
 }
 
 /// The gradient noise scale of the first weights, and after an epoch.

@@ -38,21 +38,22 @@ pub fn open(config: &Config, setup: Setup) -> anyhow::Result<(Box<dyn Engine>, S
     Ok((engine, words))
 }
 
+/// What a speed is, in cells: milliseconds a step, samples and GFLOP a second, the share of the limit, MiB.
+pub fn speed_cells(speed: &Speed) -> [String; 5] {
+    [
+        format!("{:.3}", speed.seconds * 1e3),
+        thousands(speed.samples_per_second as u64),
+        format!("{:.1}", speed.flops / 1e9),
+        percent(speed.of_limit),
+        format!("{:.1}", speed.bytes as f64 / f64::from(1 << 20)),
+    ]
+}
+
 /// One line a speed.
 pub fn speed_table(speeds: &[Speed]) -> String {
     let header = ["batch", "replicas", "ms a step", "samples/s", "GFLOP/s", "of limit", "MiB"];
     let mut rows = vec![header.map(String::from).to_vec()];
-    rows.extend(speeds.iter().map(|s| {
-        vec![
-            s.batch.to_string(),
-            s.replicas.to_string(),
-            format!("{:.3}", s.seconds * 1e3),
-            thousands(s.samples_per_second as u64),
-            format!("{:.1}", s.flops / 1e9),
-            percent(s.of_limit),
-            format!("{:.1}", s.bytes as f64 / f64::from(1 << 20)),
-        ]
-    }));
+    rows.extend(speeds.iter().map(|s| [&[s.batch.to_string(), s.replicas.to_string()][..], &speed_cells(s)].concat()));
     table(&rows)
 }
 

@@ -62,7 +62,8 @@ impl<T: Real> CpuEngine<T> {
         let own = setup.own.into_iter().map(|own| Setup { precision, ..own }).collect();
         let setup = Setup { precision, own, ..setup };
         let layout = Layout::new(&setup.model);
-        let replicas = (0..setup.replicas).map(|r| Replica::new(&setup, &layout, r)).collect::<Result<_>>()?;
+        let replicas =
+            Own::all(&setup).into_iter().map(|own| Replica::new(&setup, &layout, own)).collect::<Result<_>>()?;
         let targets_of = |part| match setup.dataset.part(part) {
             Some(samples) if setup.loss == Loss::Mse => {
                 Ok(samples.targets.to_values(setup.model.outputs())?.into_iter().map(T::of).collect())

@@ -48,10 +48,10 @@ impl<T: Real> Replica<T> {
     ///
     /// # Errors
     /// Too little memory.
-    pub fn new(setup: &Setup, layout: &Layout, replica: usize) -> Result<Self> {
+    pub fn new(setup: &Setup, layout: &Layout, own: Arc<Own<T>>) -> Result<Self> {
         let kept = setup.kept().into_iter().map(|slot| Ok((slot, zeros(layout.len, setup.replicas)?)));
         Ok(Self {
-            own: Arc::new(Own::new(setup.of(replica))),
+            own,
             weights: Weights::new(setup, layout)?,
             copies: std::array::from_fn(|_| Vec::new()),
             kept: kept.collect::<Result<_>>()?,

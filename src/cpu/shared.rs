@@ -1,5 +1,7 @@
 //! What all replicas have in common.
 
+use std::sync::Arc;
+
 use super::crew::Crew;
 use super::{Real, Weighting};
 use crate::data::Part;
@@ -12,13 +14,31 @@ pub(super) struct Own<T> {
     /// The seed of its random numbers.
     pub seed: u32,
     /// The quantile function of mixup's shares; empty without mixup.
-    pub quantiles: Vec<T>,
+    pub quantiles: Arc<[T]>,
 }
 
 impl<T: Real> Own<T> {
     pub fn new(setup: Setup) -> Self {
         let quantiles = setup.augment.quantiles().into_iter().map(T::of).collect();
+        Self::with(setup, quantiles)
+    }
+
+    fn with(setup: Setup, quantiles: Arc<[T]>) -> Self {
         Self { seed: setup.device_seed(), quantiles, setup }
+    }
+
+    /// Those of all replicas of an engine.
+    pub fn all(setup: &Setup) -> Vec<Arc<Self>> {
+        let mut all: Vec<Arc<Self>> = Vec::with_capacity(setup.replicas);
+        for own in setup.alone() {
+            // The function takes a while to compute, and most have one mixup.
+            let known = all.last().filter(|last| last.setup.augment.mixup == own.augment.mixup);
+            all.push(Arc::new(match known {
+                Some(last) => Self::with(own, last.quantiles.clone()),
+                None => Self::new(own),
+            }));
+        }
+        all
     }
 }
 

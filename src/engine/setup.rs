@@ -211,7 +211,7 @@ impl Setup {
             ("model.loss", self.loss != other.loss),
             ("model.class_weights", self.class_weights != other.class_weights),
             ("augment", pick(self) != pick(other)),
-            ("optimizer.kind", self.optimizer.rule() != other.optimizer.rule()),
+            ("optimizer.name", self.optimizer.rule() != other.optimizer.rule()),
             ("optimizer.sam", self.sam.map(|sam| sam.adaptive) != other.sam.map(|sam| sam.adaptive)),
             ("train.decay", self.decay != other.decay),
             ("train.clip_norm", self.clip_norm.is_some() != other.clip_norm.is_some()),

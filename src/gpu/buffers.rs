@@ -171,7 +171,12 @@ impl Buffers {
         let normalization = &setup.dataset.normalization;
         let channels = normalization.scale.iter().zip(&normalization.shift).flat_map(|(&a, &b)| [a as f32, b as f32]);
         write(&self.channels, &channels.collect::<Vec<_>>());
-        (0..setup.replicas).for_each(|r| self.fill_own(gpu, r, &setup.of(r)));
+        if setup.own.is_empty() {
+            // Computed once, since it takes a while.
+            let quantiles: Vec<f32> = setup.augment.quantiles().into_iter().map(|q| q as f32).collect();
+            write(&self.quantiles, &quantiles.repeat(setup.replicas));
+        }
+        setup.own.iter().enumerate().for_each(|(r, own)| self.fill_own(gpu, r, own));
         let scale = if setup.is_mixed() { LossScale::FIRST.next } else { 1.0 };
         let scaling = vec![kernels::Scaling::new(scale); setup.replicas];
         gpu.queue.write_buffer(&self.scaling, 0, bytemuck::cast_slice(&scaling));

@@ -220,7 +220,7 @@ fn what_cannot_share_an_engine_is_refused() {
     let refused = |other: Setup| Population::setup(vec![base.clone(), other]).unwrap_err().to_string();
     let said = |key: &str| format!("{key}: expected the same for all replicas of an engine, found several");
     assert_eq!(refused(Setup { batch: 8, ..base.clone() }), said("train.batch"));
-    assert_eq!(refused(Setup { optimizer: Optimizer::adamw(0.1), ..base.clone() }), said("optimizer.kind"));
+    assert_eq!(refused(Setup { optimizer: Optimizer::adamw(0.1), ..base.clone() }), said("optimizer.name"));
     assert_eq!(refused(Setup { clip_norm: Some(1.0), ..base.clone() }), said("train.clip_norm"));
     assert_eq!(refused(Setup { dataset: Arc::new(dataset()), ..base.clone() }), said("data"));
     let average = Average { ema: Some(ema(0.9)), ..Average::default() };
